@@ -81,7 +81,10 @@ export function entry<F extends Facts>(spec: ErrorEntry<F>): ErrorEntry<F> {
 }
 
 /** Declares the errors of one folder. Codes are `folder/name`. */
-export function catalogue<T extends Record<string, ErrorEntry<never>>>(folder: string, entries: T): Catalogue<T> {
+export function catalogue<T extends Record<string, ErrorEntry<never>>>(
+  folder: string,
+  entries: T,
+): Catalogue<T> {
   return {
     folder,
     entries,

@@ -58,11 +58,26 @@ function unsigned(
 }
 
 export const u8 = (at?: number): Field<number> =>
-  unsigned(1, (v, o) => v.getUint8(o), (v, o, x) => v.setUint8(o, x), at);
+  unsigned(
+    1,
+    (v, o) => v.getUint8(o),
+    (v, o, x) => v.setUint8(o, x),
+    at,
+  );
 export const u16 = (at?: number): Field<number> =>
-  unsigned(2, (v, o) => v.getUint16(o, true), (v, o, x) => v.setUint16(o, x, true), at);
+  unsigned(
+    2,
+    (v, o) => v.getUint16(o, true),
+    (v, o, x) => v.setUint16(o, x, true),
+    at,
+  );
 export const u32 = (at?: number): Field<number> =>
-  unsigned(4, (v, o) => v.getUint32(o, true), (v, o, x) => v.setUint32(o, x, true), at);
+  unsigned(
+    4,
+    (v, o) => v.getUint32(o, true),
+    (v, o, x) => v.setUint32(o, x, true),
+    at,
+  );
 
 /**
  * 64 bits as a number. Writing refuses what is not exact (above 2^53); reading a larger value from a hostile peer
@@ -73,7 +88,8 @@ export const u64 = (at?: number): Field<number> => ({
   at,
   get: (v, o) => v.getUint32(o, true) + v.getUint32(o + 4, true) * 2 ** 32,
   set: (v, o, x) => {
-    if (!Number.isSafeInteger(x) || x < 0) throw new InvariantError(`value ${x} does not fit 53 unsigned bits`);
+    if (!Number.isSafeInteger(x) || x < 0)
+      throw new InvariantError(`value ${x} does not fit 53 unsigned bits`);
     v.setUint32(o, x % 2 ** 32, true);
     v.setUint32(o + 4, Math.floor(x / 2 ** 32), true);
   },

@@ -94,3 +94,71 @@ export interface ControlLink {
   receive(): Promise<Uint8Array | undefined>;
   close(): void;
 }
+
+/** Where the destination's page workers connect to; travels in a control message. */
+export interface DataEndpoint {
+  readonly host: string;
+  readonly port: number;
+  /** Random secret of this migration, 32 hex digits: the first thing a data channel must present. */
+  readonly token: string;
+  readonly channels: number;
+}
+
+export interface DataPlaneOptions {
+  readonly channels: number;
+  /** Hash every page as it is sent and as it arrives, for the integrity root. */
+  readonly integrity: boolean;
+  /** Key of the page hash, chosen anew for each migration. */
+  readonly hashSeed: number;
+  /** Pages that may travel: [0, migratedPages). */
+  readonly migratedPages: number;
+}
+
+/** What went over the data channels, this round or so far. Bytes are wire bytes, headers included. */
+export interface TransferCount {
+  readonly pages: number;
+  readonly zeroPages: number;
+  readonly bytes: number;
+}
+
+/**
+ * The source's half of the data plane: N page workers that claim batches of a round's pages from shared memory, and
+ * write straight from guest RAM to their channels.
+ */
+export interface SourceDataPlane {
+  /** Starts listening; resolves with where the destination must connect. */
+  open(options: DataPlaneOptions): Promise<DataEndpoint>;
+  /** Resolves when all channels have connected and presented the token. */
+  connected(): Promise<void>;
+  /**
+   * Sends every page whose bit is set in `pages`, clearing the bits as it claims them, then an end-of-round frame on
+   * every channel; resolves when all of it was handed to the sockets. Rejects (FerryError) when a channel breaks.
+   * After `stop()` it resolves early with the bits of unsent pages still set.
+   */
+  sendRound(round: number, pages: AtomicBitmap): Promise<TransferCount>;
+  /** Bytes per second over all channels together; undefined lifts the limit. Takes effect within a batch. */
+  limitBandwidth(bytesPerSecond: number | undefined): void;
+  /** Live totals since `open`, cheap enough to poll for a progress display. */
+  progress(): TransferCount;
+  /** Makes a running `sendRound` return after the batches in hand. */
+  stop(): void;
+  /** Two words (low, high) a page: the hash of each page as last sent; zero words for never sent. */
+  readonly hashes: Uint32Array;
+  close(): Promise<void>;
+}
+
+/** The destination's half: N page workers that connect to the source and read straight into guest RAM. */
+export interface DestinationDataPlane {
+  connect(endpoint: DataEndpoint, options: DataPlaneOptions): Promise<void>;
+  /** Resolves when every channel has delivered its end-of-round frame for `round`; rejects if a channel breaks. */
+  received(round: number): Promise<TransferCount>;
+  progress(): TransferCount;
+  /** As on the source: the hash of each page as last received. */
+  readonly hashes: Uint32Array;
+  close(): Promise<void>;
+}
+
+/** Hashes of pages as they are in RAM now (not as sent), for verifying runs; two words a page. */
+export interface PageHasher {
+  hashAll(firstPage: number, pageCount: number, seed: number): Promise<Uint32Array>;
+}
