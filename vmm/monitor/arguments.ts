@@ -1,0 +1,130 @@
+/**
+ * Argument schemas of monitor commands: small combinators that check a value, say in QEMU's words what is wrong with
+ * it, and give the checked value its type.
+ */
+import { QmpError } from './protocol.js';
+
+/** A checker of one value. `path` names it in messages: `enable[0]`, `capabilities[1].state`. */
+export interface Shape<T> {
+  readonly optional: boolean;
+  check(value: unknown, path: string): T;
+  /** For `query-commands` readers and help: `int 1..16`, `string`. */
+  readonly words: string;
+}
+
+export type TypeOf<S> = S extends Shape<infer T> ? T : never;
+
+type Members = Readonly<Record<string, Shape<unknown>>>;
+type OptionalKeys<M extends Members> = {
+  [K in keyof M]: undefined extends TypeOf<M[K]> ? K : never;
+}[keyof M];
+export type StructOf<M extends Members> = {
+  readonly [K in Exclude<keyof M, OptionalKeys<M>>]: TypeOf<M[K]>;
+} & {
+  readonly [K in OptionalKeys<M>]?: Exclude<TypeOf<M[K]>, undefined>;
+};
+
+function wrongType(path: string, expected: string): QmpError {
+  return new QmpError(`Invalid parameter type for '${path}', expected: ${expected}`);
+}
+
+/** Text of at most `lengthMax` UTF-16 units. */
+export function string(lengthMax = 4096): Shape<string> {
+  return {
+    optional: false,
+    words: 'string',
+    check(value, path) {
+      if (typeof value !== 'string') throw wrongType(path, 'string');
+      if (value.length > lengthMax) {
+        throw new QmpError(`Parameter '${path}' expects at most ${lengthMax} characters`);
+      }
+      return value;
+    },
+  };
+}
+
+/** A whole number in [min, max]; `what` completes "expects": `a value of bytes per second`. */
+export function integer(min: number, max: number, what = 'a value'): Shape<number> {
+  return {
+    optional: false,
+    words: `int ${min}..${max}`,
+    check(value, path) {
+      if (typeof value !== 'number' || !Number.isInteger(value)) throw wrongType(path, 'integer');
+      if (value < min || value > max) {
+        throw new QmpError(`Parameter '${path}' expects ${what} between ${min} and ${max}`);
+      }
+      return value;
+    },
+  };
+}
+
+export function boolean(): Shape<boolean> {
+  return {
+    optional: false,
+    words: 'bool',
+    check(value, path) {
+      if (typeof value !== 'boolean') throw wrongType(path, 'boolean');
+      return value;
+    },
+  };
+}
+
+/** One of the given words. */
+export function oneOf<const W extends readonly string[]>(...words: W): Shape<W[number]> {
+  return {
+    optional: false,
+    words: words.join('|'),
+    check(value, path) {
+      if (typeof value !== 'string') throw wrongType(path, 'string');
+      if (!words.includes(value)) {
+        throw new QmpError(`Parameter '${path}' does not accept value '${value.slice(0, 64)}'`);
+      }
+      return value;
+    },
+  };
+}
+
+/** An array of at most `lengthMax` elements of one shape. */
+export function list<T>(element: Shape<T>, lengthMax = 64): Shape<readonly T[]> {
+  return {
+    optional: false,
+    words: `[${element.words}]`,
+    check(value, path) {
+      if (!Array.isArray(value)) throw wrongType(path, 'array');
+      if (value.length > lengthMax) {
+        throw new QmpError(`Parameter '${path}' expects at most ${lengthMax} elements`);
+      }
+      return value.map((item: unknown, index) => element.check(item, `${path}[${index}]`));
+    },
+  };
+}
+
+/** May be left out. */
+export function optional<T>(shape: Shape<T>): Shape<T | undefined> {
+  return { ...shape, optional: true };
+}
+
+/** An object with exactly these members. At the top (`path` empty) members go by their own names. */
+export function struct<const M extends Members>(members: M): Shape<StructOf<M>> {
+  const words = Object.entries(members).map(([name, m]) => `${m.optional ? '*' : ''}${name}: ${m.words}`);
+  return {
+    optional: false,
+    words: `{${words.join(', ')}}`,
+    check(value, path) {
+      if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrongType(path, 'object');
+      const given = value as Readonly<Record<string, unknown>>;
+      const full = (name: string): string => (path === '' ? name : `${path}.${name}`);
+      const checked: Record<string, unknown> = {};
+      for (const [name, shape] of Object.entries(members)) {
+        if (Object.hasOwn(given, name)) checked[name] = shape.check(given[name], full(name));
+        else if (!shape.optional) throw new QmpError(`Parameter '${full(name)}' is missing`);
+      }
+      for (const name of Object.keys(given)) {
+        if (!Object.hasOwn(members, name)) {
+          throw new QmpError(`Parameter '${full(name.slice(0, 64))}' is unexpected`);
+        }
+      }
+      return checked as StructOf<M>;
+    },
+  };
+}

@@ -1,0 +1,275 @@
+/**
+ * Every command of the monitor in one table: name, arguments, the run states that refuse it and why, what it does.
+ * Names, arguments and results are QEMU's where QEMU has the command; ours carry the prefix `x-ferry-`.
+ */
+import type { RunState } from '../process/run-state.js';
+import { parseSocketAddress, type SocketAddress } from '../socket-address.js';
+import { boolean, integer, list, oneOf, optional, type Shape, string, struct } from './arguments.js';
+import type { VmControl } from './control.js';
+import { capabilityChanges, listCapabilities, parameterChanges } from './parameters.js';
+import { QMP_EVENT_NAMES, QmpError, type QmpVersion } from './protocol.js';
+
+export interface CommandContext {
+  readonly vm: VmControl;
+  readonly version: QmpVersion;
+}
+
+export interface Command {
+  readonly name: string;
+  /** One sentence for `x-ferry-help`. */
+  readonly summary: string;
+  readonly arguments: Shape<unknown>;
+  /** States that refuse the command, with the reason; all others permit it. */
+  readonly refused: Readonly<Partial<Record<RunState, string>>>;
+  readonly run: (context: CommandContext, args: unknown) => unknown;
+}
+
+const NOTHING = struct({});
+
+/** Ties the type of the checked arguments to the handler's. */
+function command<A>(spec: {
+  name: string;
+  summary: string;
+  arguments: Shape<A>;
+  refused?: Partial<Record<RunState, string>>;
+  run: (context: CommandContext, args: A) => unknown;
+}): Command {
+  return {
+    name: spec.name,
+    summary: spec.summary,
+    arguments: spec.arguments,
+    refused: spec.refused ?? {},
+    run: (context, args) => spec.run(context, args as A),
+  };
+}
+
+const MOVED = 'the guest has moved to another VMM';
+const PANICKED = 'the guest has crashed';
+const OFF = 'the guest has switched its machine off';
+const BROKEN = 'the machine failed';
+const SWITCHING = 'the last part of a migration is under way';
+
+const AWAITED = 'Guest is waiting for an incoming migration';
+
+/** `channels` of `migrate`, the newer way to say where to: one main channel over a socket. */
+const migrationChannels = list(
+  struct({
+    'channel-type': oneOf('main'),
+    addr: struct({
+      transport: oneOf('socket'),
+      type: oneOf('inet', 'unix'),
+      host: optional(string(255)),
+      port: optional(string(5)),
+      path: optional(string(107)),
+    }),
+  }),
+  1,
+);
+
+function migrationTarget(args: {
+  readonly uri?: string;
+  readonly channels?: (typeof migrationChannels)['check'] extends (...a: never[]) => infer T ? T : never;
+}): SocketAddress {
+  if (args.uri !== undefined && args.channels !== undefined) {
+    throw new QmpError("'uri' and 'channels' arguments are mutually exclusive; exactly one of the two should be present");
+  }
+  if (args.uri !== undefined) return parseSocketAddress(args.uri);
+  const addr = args.channels?.[0]?.addr;
+  if (addr === undefined) throw new QmpError("Parameter 'uri' is missing");
+  return parseSocketAddress(
+    addr.type === 'unix' ? `unix:${addr.path ?? ''}` : `tcp:${addr.host ?? ''}:${addr.port ?? ''}`,
+  );
+}
+
+/** The commands of a client that has negotiated. */
+export const COMMANDS: readonly Command[] = [
+  command({
+    name: 'query-version',
+    summary: 'Version of this VMM.',
+    arguments: NOTHING,
+    run: ({ version }) => version,
+  }),
+  command({
+    name: 'query-commands',
+    summary: 'Names of all commands.',
+    arguments: NOTHING,
+    run: () => [{ name: 'qmp_capabilities' }, ...COMMANDS.map(({ name }) => ({ name }))],
+  }),
+  command({
+    name: 'x-ferry-help',
+    summary: 'All commands with their arguments and what they do.',
+    arguments: NOTHING,
+    run: () => COMMANDS.map((c) => ({ name: c.name, arguments: c.arguments.words, summary: c.summary })),
+  }),
+  command({
+    name: 'query-events',
+    summary: 'Names of all events.',
+    arguments: NOTHING,
+    run: () => QMP_EVENT_NAMES.map((name) => ({ name })),
+  }),
+  command({
+    name: 'query-name',
+    summary: "The guest's name, if it was given one.",
+    arguments: NOTHING,
+    run: ({ vm }) => (vm.name === undefined ? {} : { name: vm.name }),
+  }),
+  command({
+    name: 'query-status',
+    summary: 'Whether the guest runs, and the run state.',
+    arguments: NOTHING,
+    run: ({ vm }) => ({ status: vm.runState, running: vm.runState === 'running' }),
+  }),
+  command({
+    name: 'query-cpus-fast',
+    summary: 'The vCPUs and their threads.',
+    arguments: NOTHING,
+    run: ({ vm }) =>
+      vm.cpus().map(({ index, threadId }) => ({
+        'cpu-index': index,
+        'qom-path': `/machine/unattached/device[${index}]`,
+        'thread-id': threadId,
+        target: 'wasm32',
+      })),
+  }),
+  command({
+    name: 'stop',
+    summary: 'Stops the guest; `cont` lets it go on.',
+    arguments: NOTHING,
+    refused: {
+      'finish-migrate': SWITCHING,
+      postmigrate: MOVED,
+      'guest-panicked': PANICKED,
+      shutdown: OFF,
+      'internal-error': BROKEN,
+    },
+    run: ({ vm }) => vm.stop(),
+  }),
+  command({
+    name: 'cont',
+    summary: 'Lets the guest run, or, of a guest that is awaited, lets it run when it has come.',
+    arguments: NOTHING,
+    refused: {
+      'finish-migrate': SWITCHING,
+      postmigrate: MOVED,
+      'guest-panicked': PANICKED,
+      shutdown: OFF,
+      'internal-error': BROKEN,
+    },
+    run: ({ vm }) => vm.cont(),
+  }),
+  command({
+    name: 'quit',
+    summary: 'Ends this VMM, and the guest if it is here.',
+    arguments: NOTHING,
+    run: ({ vm }) => vm.quit(),
+  }),
+  command({
+    name: 'migrate',
+    summary: 'Starts to move the guest to the VMM that listens at `uri`; returns at once.',
+    arguments: struct({
+      uri: optional(string(255)),
+      channels: optional(migrationChannels),
+      detach: optional(boolean()),
+    }),
+    refused: {
+      inmigrate: AWAITED,
+      'finish-migrate': SWITCHING,
+      postmigrate: MOVED,
+      'guest-panicked': PANICKED,
+      shutdown: OFF,
+      'internal-error': BROKEN,
+    },
+    run: ({ vm }, args) => vm.migrate(migrationTarget(args)),
+  }),
+  command({
+    name: 'migrate-incoming',
+    summary: 'Listens at `uri` for a guest: with --incoming defer, or after the guest moved away.',
+    arguments: struct({ uri: string(255) }),
+    refused: {
+      prelaunch: 'this VMM has a guest of its own',
+      running: 'this VMM has a guest of its own',
+      paused: 'this VMM has a guest of its own',
+      'finish-migrate': SWITCHING,
+      'guest-panicked': PANICKED,
+      shutdown: OFF,
+      'internal-error': BROKEN,
+    },
+    run: ({ vm }, { uri }) => vm.migrateIncoming(parseSocketAddress(uri)),
+  }),
+  command({
+    name: 'migrate_cancel',
+    summary: 'Cancels the migration under way; the guest goes on here. Without one, does nothing.',
+    arguments: NOTHING,
+    run: ({ vm }) => vm.migrateCancel(),
+  }),
+  command({
+    name: 'query-migrate',
+    summary: 'State and figures of the last migration; empty before the first.',
+    arguments: NOTHING,
+    run: ({ vm }) => vm.migration(),
+  }),
+  command({
+    name: 'migrate-set-parameters',
+    summary: 'Sets limits of a migration, also of one under way.',
+    arguments: parameterChanges,
+    run: ({ vm }, changes) => vm.setParameters(changes),
+  }),
+  command({
+    name: 'query-migrate-parameters',
+    summary: 'The limits in force.',
+    arguments: NOTHING,
+    run: ({ vm }) => vm.parameters,
+  }),
+  command({
+    name: 'migrate-set-capabilities',
+    summary: 'Switches abilities of a migration.',
+    arguments: struct({
+      capabilities: list(struct({ capability: string(64), state: boolean() })),
+    }),
+    run: ({ vm }, { capabilities }) => vm.setCapabilities(capabilityChanges(capabilities)),
+  }),
+  command({
+    name: 'query-migrate-capabilities',
+    summary: 'All abilities and whether they are on.',
+    arguments: NOTHING,
+    run: ({ vm }) => listCapabilities(vm.capabilities),
+  }),
+  command({
+    name: 'x-ferry-query-record',
+    summary: 'The complete record of the last migration; `record` is null before the first.',
+    arguments: NOTHING,
+    run: ({ vm }) => ({ record: vm.migrationRecord() ?? null }),
+  }),
+  command({
+    name: 'x-ferry-query-memory',
+    summary: "Guest RAM and this process's memory, in bytes.",
+    arguments: NOTHING,
+    run: ({ vm }) => {
+      const memory = vm.memory();
+      return {
+        'ram-bytes': memory.ramBytes,
+        'migrated-pages': memory.migratedPages,
+        'page-size': memory.pageBytes,
+        'resident-bytes': memory.residentBytes,
+        'resident-bytes-max': memory.residentBytesMax,
+      };
+    },
+  }),
+  command({
+    name: 'x-ferry-console-tail',
+    summary: 'The last lines of the console.',
+    arguments: struct({ lines: optional(integer(1, 1000, 'a number of lines')) }),
+    run: ({ vm }, { lines }) => ({ lines: vm.consoleTail(lines ?? 20) }),
+  }),
+];
+
+/** Answers one command; what it throws is a QmpError or a FerryError, or a defect of ours. */
+export async function runCommand(context: CommandContext, found: Command, args: unknown): Promise<unknown> {
+  const checked = found.arguments.check(args, '');
+  const state = context.vm.runState;
+  const reason = found.refused[state];
+  if (reason !== undefined) {
+    throw new QmpError(`The command '${found.name}' isn't permitted in '${state}' state: ${reason}`);
+  }
+  return (await found.run(context, checked)) ?? {};
+}

@@ -1,0 +1,89 @@
+/**
+ * What the monitor needs of the VM. The controller implements it; tests put something simple in its place.
+ */
+import type { SocketAddress } from '../socket-address.js';
+import type { RunState } from '../process/run-state.js';
+import type { MigrationCapabilities, MigrationParameters } from './parameters.js';
+import type { MigrationStatus } from './protocol.js';
+
+export interface CpuInfo {
+  readonly index: number;
+  /** Thread id of the vCPU's worker. */
+  readonly threadId: number;
+}
+
+export interface MemoryInfo {
+  /** RAM of the machine; 0 while no machine exists (a destination that still waits). */
+  readonly ramBytes: number;
+  /** Pages below the reserved range: what a migration moves. */
+  readonly migratedPages: number;
+  readonly pageBytes: number;
+  /** Resident set of this process and the highest it ever was, guest RAM included. */
+  readonly residentBytes: number;
+  readonly residentBytesMax: number;
+}
+
+/** QEMU's MigrationStats. */
+export interface MigrationRamInfo {
+  readonly transferred: number;
+  readonly remaining: number;
+  readonly total: number;
+  readonly duplicate: number;
+  readonly normal: number;
+  readonly 'normal-bytes': number;
+  readonly 'dirty-pages-rate': number;
+  readonly mbps: number;
+  readonly 'dirty-sync-count': number;
+  readonly 'postcopy-requests': number;
+  readonly 'page-size': number;
+  readonly 'multifd-bytes': number;
+  readonly 'pages-per-second': number;
+  readonly 'precopy-bytes': number;
+  readonly 'downtime-bytes': number;
+  readonly 'postcopy-bytes': number;
+  readonly 'dirty-sync-missed-zero-copy': number;
+}
+
+/** QEMU's MigrationInfo; all members absent before the first migration. Times in milliseconds. */
+export interface MigrationInfo {
+  readonly status?: MigrationStatus;
+  readonly 'total-time'?: number;
+  readonly 'setup-time'?: number;
+  readonly 'expected-downtime'?: number;
+  readonly downtime?: number;
+  readonly 'cpu-throttle-percentage'?: number;
+  readonly 'error-desc'?: string;
+  readonly 'blocked-reasons'?: readonly string[];
+  readonly ram?: MigrationRamInfo;
+}
+
+/**
+ * Commands come one at a time: the monitor starts the next, of any client, when the promise of the one before has
+ * settled. A method may throw a FerryError or a QmpError; both become the reply.
+ */
+export interface VmControl {
+  readonly name: string | undefined;
+  readonly runState: RunState;
+  cpus(): readonly CpuInfo[];
+  memory(): MemoryInfo;
+  /** The last `lines` whole console lines. */
+  consoleTail(lines: number): readonly string[];
+
+  stop(): Promise<void>;
+  cont(): Promise<void>;
+  /** Begins the end of the process; the reply still goes out. */
+  quit(): void;
+
+  /** Starts a migration and returns; progress comes by `migration()` and events. */
+  migrate(target: SocketAddress): void;
+  /** Listens for an incoming migration; resolves when it does, with the address (the real port, if 0 was asked). */
+  migrateIncoming(address: SocketAddress): Promise<void>;
+  migrateCancel(): void;
+  migration(): MigrationInfo;
+  /** Everything that was recorded of the last migration; undefined before the first. */
+  migrationRecord(): Readonly<Record<string, unknown>> | undefined;
+  readonly parameters: MigrationParameters;
+  readonly capabilities: MigrationCapabilities;
+  setParameters(changes: Partial<MigrationParameters>): void;
+  setCapabilities(changes: Partial<MigrationCapabilities>): void;
+}

@@ -1,0 +1,128 @@
+/**
+ * The QMP wire format: the greeting, replies, errors and events, one JSON object a line
+ * (QEMU, docs/interop/qmp-spec).
+ */
+import type { SerializedError } from '../../base/errors.js';
+import { FerryError } from '../../base/errors.js';
+
+/** Error classes of QMP; almost everything is a GenericError. */
+export type QmpErrorClass = 'GenericError' | 'CommandNotFound' | 'DeviceNotFound' | 'DeviceNotActive';
+
+/** What a command answers instead of a result. Made for the client: it crosses the wire, nothing else does. */
+export class QmpError extends Error {
+  readonly class: QmpErrorClass;
+
+  constructor(desc: string, errorClass: QmpErrorClass = 'GenericError', cause?: unknown) {
+    super(desc, cause === undefined ? undefined : { cause });
+    this.name = 'QmpError';
+    this.class = errorClass;
+  }
+}
+
+export interface QmpVersion {
+  readonly qemu: { readonly major: number; readonly minor: number; readonly micro: number };
+  readonly package: string;
+}
+
+/** A time of day as QMP writes it. */
+export interface QmpTimestamp {
+  readonly seconds: number;
+  readonly microseconds: number;
+}
+
+/** Why the guest is not running any more (QEMU's ShutdownCause). */
+export type ShutdownCause = 'host-qmp-quit' | 'host-signal' | 'guest-shutdown' | 'guest-panic';
+
+/** QEMU's MigrationStatus, as far as it can occur here. */
+export const MIGRATION_STATUSES = [
+  'none',
+  'setup',
+  'active',
+  'device',
+  'completed',
+  'failed',
+  'cancelling',
+  'cancelled',
+] as const;
+export type MigrationStatus = (typeof MIGRATION_STATUSES)[number];
+
+/** Every event and its data. */
+export interface QmpEvents {
+  /** The guest stopped. */
+  STOP: Record<string, never>;
+  /** The guest runs, again or for the first time. */
+  RESUME: Record<string, never>;
+  /** The machine is being switched off; `guest` tells who asked for it. */
+  SHUTDOWN: { readonly guest: boolean; readonly reason: ShutdownCause };
+  /** The guest crashed or reported a panic; it stays stopped. */
+  GUEST_PANICKED: { readonly action: 'pause'; readonly info: { readonly type: 'ferry'; readonly desc: string } };
+  /** The migration, outgoing or incoming, reached another state (capability `events`). */
+  MIGRATION: { readonly status: MigrationStatus };
+  /** Pre-copy round `pass` begins, counted from 1 (capability `events`). */
+  MIGRATION_PASS: { readonly pass: number };
+  /** Whole lines that the guest wrote to its console; `dropped` counts those left out of a flood. */
+  X_FERRY_CONSOLE: { readonly lines: readonly string[]; readonly dropped: number };
+  /** A VMM that waits for a guest listens at this address (of use with port 0). */
+  X_FERRY_INCOMING: { readonly address: string };
+}
+
+export const QMP_EVENT_NAMES: readonly (keyof QmpEvents)[] = [
+  'STOP',
+  'RESUME',
+  'SHUTDOWN',
+  'GUEST_PANICKED',
+  'MIGRATION',
+  'MIGRATION_PASS',
+  'X_FERRY_CONSOLE',
+  'X_FERRY_INCOMING',
+];
+
+/** The first line a client gets. No out-of-band execution is offered. */
+export function encodeGreeting(version: QmpVersion): string {
+  return line(JSON.stringify({ QMP: { version, capabilities: [] } }));
+}
+
+/** `idText` is JSON already: it is echoed as it was written. */
+export function encodeReturn(value: unknown, idText: string | undefined): string {
+  return line(withId(`{"return": ${JSON.stringify(value ?? {})}`, idText));
+}
+
+/**
+ * An error reply. A FerryError keeps, beside QMP's class and text, its code, facts and advice in `data`, so that a
+ * program can act on it; generic clients ignore the member.
+ */
+export function encodeError(error: QmpError | FerryError, idText: string | undefined): string {
+  let body: { class: QmpErrorClass; desc: string; data?: SerializedError };
+  if (error instanceof FerryError) {
+    body = { class: 'GenericError', desc: `${error.message}; ${error.advice}`, data: error.toJSON() };
+  } else if (error.cause instanceof FerryError) {
+    body = { class: error.class, desc: error.message, data: error.cause.toJSON() };
+  } else {
+    body = { class: error.class, desc: error.message };
+  }
+  return line(withId(`{"error": ${JSON.stringify(body)}`, idText));
+}
+
+export function encodeEvent<K extends keyof QmpEvents>(
+  name: K,
+  data: QmpEvents[K],
+  timestamp: QmpTimestamp,
+): string {
+  const event =
+    Object.keys(data).length === 0 ? { timestamp, event: name } : { timestamp, event: name, data };
+  return line(JSON.stringify(event));
+}
+
+/** `milliseconds` since the epoch, with fractions, as QMP writes it. */
+export function timestampOf(milliseconds: number): QmpTimestamp {
+  const seconds = Math.floor(milliseconds / 1000);
+  return { seconds, microseconds: Math.floor((milliseconds - seconds * 1000) * 1000) };
+}
+
+function withId(head: string, idText: string | undefined): string {
+  return idText === undefined ? `${head}}` : `${head}, "id": ${idText}}`;
+}
+
+function line(json: string): string {
+  return `${json}\r\n`;
+}
