@@ -111,7 +111,8 @@ export function struct<const M extends Members>(members: M): Shape<StructOf<M>> 
     optional: false,
     words: `{${words.join(', ')}}`,
     check(value, path) {
-      if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrongType(path, 'object');
+      if (typeof value !== 'object' || value === null || Array.isArray(value))
+        throw wrongType(path, 'object');
       const given = value as Readonly<Record<string, unknown>>;
       const full = (name: string): string => (path === '' ? name : `${path}.${name}`);
       const checked: Record<string, unknown> = {};

@@ -3,7 +3,7 @@
  * Names, arguments and results are QEMU's where QEMU has the command; ours carry the prefix `x-ferry-`.
  */
 import type { RunState } from '../process/run-state.js';
-import { parseSocketAddress, type SocketAddress } from '../socket-address.js';
+import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { boolean, integer, list, oneOf, optional, type Shape, string, struct } from './arguments.js';
 import type { VmControl } from './control.js';
 import { capabilityChanges, listCapabilities, parameterChanges } from './parameters.js';
@@ -71,7 +71,9 @@ function migrationTarget(args: {
   readonly channels?: (typeof migrationChannels)['check'] extends (...a: never[]) => infer T ? T : never;
 }): SocketAddress {
   if (args.uri !== undefined && args.channels !== undefined) {
-    throw new QmpError("'uri' and 'channels' arguments are mutually exclusive; exactly one of the two should be present");
+    throw new QmpError(
+      "'uri' and 'channels' arguments are mutually exclusive; exactly one of the two should be present",
+    );
   }
   if (args.uri !== undefined) return parseSocketAddress(args.uri);
   const addr = args.channels?.[0]?.addr;

@@ -1,8 +1,9 @@
 /**
  * What the monitor needs of the VM. The controller implements it; tests put something simple in its place.
  */
-import type { SocketAddress } from '../socket-address.js';
+
 import type { RunState } from '../process/run-state.js';
+import type { SocketAddress } from '../sockets/address.js';
 import type { MigrationCapabilities, MigrationParameters } from './parameters.js';
 import type { MigrationStatus } from './protocol.js';
 

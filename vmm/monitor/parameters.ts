@@ -49,7 +49,9 @@ export const INITIAL_PARAMETERS: MigrationParameters = Object.fromEntries(
 
 /** Arguments of `migrate-set-parameters`: any of them. */
 export const parameterChanges = struct(
-  Object.fromEntries(PARAMETER_NAMES.map((name) => [name, optional(PARAMETER_TABLE[name].shape as Shape<unknown>)])),
+  Object.fromEntries(
+    PARAMETER_NAMES.map((name) => [name, optional(PARAMETER_TABLE[name].shape as Shape<unknown>)]),
+  ),
 ) as unknown as Shape<Partial<MigrationParameters>>;
 
 /** Capabilities that can be switched here. */

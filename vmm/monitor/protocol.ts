@@ -55,7 +55,10 @@ export interface QmpEvents {
   /** The machine is being switched off; `guest` tells who asked for it. */
   SHUTDOWN: { readonly guest: boolean; readonly reason: ShutdownCause };
   /** The guest crashed or reported a panic; it stays stopped. */
-  GUEST_PANICKED: { readonly action: 'pause'; readonly info: { readonly type: 'ferry'; readonly desc: string } };
+  GUEST_PANICKED: {
+    readonly action: 'pause';
+    readonly info: { readonly type: 'ferry'; readonly desc: string };
+  };
   /** The migration, outgoing or incoming, reached another state (capability `events`). */
   MIGRATION: { readonly status: MigrationStatus };
   /** Pre-copy round `pass` begins, counted from 1 (capability `events`). */

@@ -1,7 +1,7 @@
 /**
  * Where to listen or connect, as users write it: `tcp:HOST:PORT`, `unix:PATH`. IPv6 hosts stand in brackets.
  */
-import { vmmErrors } from './errors.js';
+import { vmmErrors } from '../errors.js';
 
 export type SocketAddress =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
@@ -22,7 +22,8 @@ export function parseSocketAddress(text: string): SocketAddress {
   const colon = text.indexOf(':');
   const scheme = colon < 0 ? text : text.slice(0, colon);
   const rest = text.slice(colon + 1);
-  if (colon < 0 || (scheme !== 'tcp' && scheme !== 'unix')) throw bad("it begins with neither 'tcp:' nor 'unix:'");
+  if (colon < 0 || (scheme !== 'tcp' && scheme !== 'unix'))
+    throw bad("it begins with neither 'tcp:' nor 'unix:'");
   if (scheme === 'unix') {
     if (rest === '') throw bad('the path is missing');
     if (rest.includes('\0')) throw bad('the path contains a NUL');

@@ -1,0 +1,85 @@
+/**
+ * Sockets of the monitor: listens at a UNIX or TCP address and ties each connection to a session.
+ */
+import { createServer, type Server, type Socket } from 'node:net';
+import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
+import { type Listening, listen, unlinkSocket } from '../sockets/listening.js';
+import type { Monitor } from './monitor.js';
+
+/** Bytes that may wait for a client to read them; beyond that it is dropped, not waited for. */
+const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
+const CLIENTS_MAX = 64;
+
+export class MonitorListener {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  readonly #listening: Listening;
+  /** Resolves when the first client has connected. */
+  readonly firstClient: Promise<void>;
+
+  private constructor(
+    server: Server,
+    listening: Listening,
+    firstClient: Promise<void>,
+    sockets: Set<Socket>,
+  ) {
+    this.#server = server;
+    this.#listening = listening;
+    this.firstClient = firstClient;
+    this.#sockets = sockets;
+  }
+
+  /** Throws a FerryError `vmm/listen-failed` if the address can't be had. */
+  static async open(monitor: Monitor, address: SocketAddress): Promise<MonitorListener> {
+    const sockets = new Set<Socket>();
+    let firstConnected = (): void => {};
+    const firstClient = new Promise<void>((resolve) => {
+      firstConnected = resolve;
+    });
+    const server = createServer((socket) => {
+      firstConnected();
+      serve(monitor, socket, sockets);
+    });
+    server.maxConnections = CLIENTS_MAX;
+    const listening = await listen(server, address);
+    return new MonitorListener(server, listening, firstClient, sockets);
+  }
+
+  /** Where it really listens, `tcp:HOST:PORT` or `unix:PATH`. */
+  get address(): string {
+    return formatSocketAddress(this.#listening.address);
+  }
+
+  /** Stops listening, lets replies under way drain for at most `graceMs`, and removes the socket's file. */
+  async close(graceMs: number): Promise<void> {
+    unlinkSocket(this.#listening.address);
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const socket of this.#sockets) socket.end(() => socket.destroy());
+    const timer = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy();
+    }, graceMs);
+    await closed;
+    clearTimeout(timer);
+  }
+}
+
+function serve(monitor: Monitor, socket: Socket, sockets: Set<Socket>): void {
+  sockets.add(socket);
+  socket.setNoDelay(true);
+  const session = monitor.attach({
+    send(line) {
+      if (!socket.writable) return;
+      socket.write(line);
+      if (socket.writableLength > UNREAD_BYTES_MAX) socket.destroy();
+    },
+    pause: () => socket.pause(),
+    resume: () => socket.resume(),
+  });
+  socket.on('data', (chunk) => session.push(chunk));
+  // A connection that breaks ends in 'close', which is all that matters here.
+  socket.on('error', () => socket.destroy());
+  socket.on('close', () => {
+    sockets.delete(socket);
+    session.close();
+  });
+}

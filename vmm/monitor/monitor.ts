@@ -1,0 +1,186 @@
+/**
+ * The monitor without its sockets: any number of clients, each negotiating for itself; commands of all clients one
+ * after the other, as QEMU runs them; events to every client that has negotiated.
+ */
+import { FerryError } from '../../base/errors.js';
+import { list, oneOf, optional, struct } from './arguments.js';
+import { COMMANDS, type CommandContext, runCommand } from './commands.js';
+import { JsonStream } from './json-stream.js';
+import {
+  encodeError,
+  encodeEvent,
+  encodeGreeting,
+  encodeReturn,
+  QmpError,
+  type QmpEvents,
+  timestampOf,
+} from './protocol.js';
+
+/** A client's end of the line, as the socket driver provides it. */
+export interface ClientPort {
+  /** Queues one line. The driver drops a client that doesn't read what is queued for it. */
+  send(line: string): void;
+  /** Stops and continues reading from the client. */
+  pause(): void;
+  resume(): void;
+}
+
+/** Commands of one client that may wait before it is no longer read from. */
+const WAITING_MAX = 8;
+
+const negotiation = struct({ enable: optional(list(oneOf('oob'))) });
+
+const NOT_NEGOTIATED = "Expecting capabilities negotiation with 'qmp_capabilities'";
+const ALREADY_NEGOTIATED = 'Capabilities negotiation is already complete, command ignored';
+
+interface Request {
+  readonly execute: string;
+  readonly args: unknown;
+}
+
+/** Judges the outer form of a message. */
+function parseRequest(value: unknown): Request {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new QmpError('QMP input must be a JSON object');
+  }
+  const message = value as { readonly execute?: unknown; readonly arguments?: unknown };
+  for (const key of Object.keys(message)) {
+    if (key === 'execute') {
+      if (typeof message.execute !== 'string')
+        throw new QmpError("QMP input member 'execute' must be a string");
+    } else if (key === 'arguments') {
+      const args = message.arguments;
+      if (typeof args !== 'object' || args === null || Array.isArray(args)) {
+        throw new QmpError("QMP input member 'arguments' must be an object");
+      }
+    } else if (key !== 'id') {
+      throw new QmpError(`QMP input member '${key.slice(0, 64)}' is unexpected`);
+    }
+  }
+  if (!Object.hasOwn(message, 'execute')) throw new QmpError("QMP input lacks member 'execute'");
+  return {
+    execute: message.execute as string,
+    args: Object.hasOwn(message, 'arguments') ? message.arguments : {},
+  };
+}
+
+export class MonitorSession {
+  readonly #monitor: Monitor;
+  readonly #port: ClientPort;
+  readonly #stream: JsonStream;
+  #negotiated = false;
+  #waiting = 0;
+  #closed = false;
+
+  /** Made by `Monitor.attach`. */
+  constructor(monitor: Monitor, port: ClientPort) {
+    this.#monitor = monitor;
+    this.#port = port;
+    this.#stream = new JsonStream({
+      value: (value, idText) => this.#enqueue(() => this.#answer(value, idText)),
+      // A mistake waits its turn as well, so that replies come in the order of what they answer.
+      error: (text) => this.#enqueue(async () => encodeError(new QmpError(text), undefined)),
+    });
+  }
+
+  get negotiated(): boolean {
+    return this.#negotiated;
+  }
+
+  /** Bytes from the client. */
+  push(chunk: Uint8Array): void {
+    if (!this.#closed) this.#stream.push(chunk);
+  }
+
+  send(line: string): void {
+    if (!this.#closed) this.#port.send(line);
+  }
+
+  /** The client is gone: what it still asked for is not run. */
+  close(): void {
+    this.#closed = true;
+    this.#monitor.detach(this);
+  }
+
+  #enqueue(work: () => Promise<string>): void {
+    this.#waiting++;
+    if (this.#waiting === WAITING_MAX) this.#port.pause();
+    this.#monitor.inTurn(async () => {
+      if (!this.#closed) this.send(await work());
+      if (this.#waiting === WAITING_MAX) this.#port.resume();
+      this.#waiting--;
+    });
+  }
+
+  async #answer(value: unknown, idText: string | undefined): Promise<string> {
+    try {
+      return encodeReturn(await this.#run(parseRequest(value)), idText);
+    } catch (error) {
+      if (error instanceof QmpError || error instanceof FerryError) return encodeError(error, idText);
+      throw error;
+    }
+  }
+
+  async #run({ execute, args }: Request): Promise<unknown> {
+    if (execute === 'qmp_capabilities') {
+      if (this.#negotiated) throw new QmpError(ALREADY_NEGOTIATED, 'CommandNotFound');
+      const { enable } = negotiation.check(args, '');
+      if (enable !== undefined && enable.length > 0) {
+        throw new QmpError(`Capability ${[...new Set(enable)].join(', ')} not available`);
+      }
+      this.#negotiated = true;
+      return {};
+    }
+    if (!this.#negotiated) throw new QmpError(NOT_NEGOTIATED, 'CommandNotFound');
+    const found = COMMANDS.find(({ name }) => name === execute);
+    if (found === undefined) {
+      throw new QmpError(`The command ${execute.slice(0, 64)} has not been found`, 'CommandNotFound');
+    }
+    return runCommand(this.#monitor.context, found, args);
+  }
+}
+
+export class Monitor {
+  readonly context: CommandContext;
+  readonly #wallClockMs: () => number;
+  readonly #defect: (error: unknown) => void;
+  readonly #sessions = new Set<MonitorSession>();
+  #turn: Promise<void> = Promise.resolve();
+
+  /**
+   * `wallClockMs`: milliseconds since the epoch, for the events' timestamps. `defect` is told what a command threw
+   * that is no error for a client.
+   */
+  constructor(context: CommandContext, wallClockMs: () => number, defect: (error: unknown) => void) {
+    this.context = context;
+    this.#wallClockMs = wallClockMs;
+    this.#defect = defect;
+  }
+
+  /** Greets a new client. */
+  attach(port: ClientPort): MonitorSession {
+    const session = new MonitorSession(this, port);
+    this.#sessions.add(session);
+    session.send(encodeGreeting(this.context.version));
+    return session;
+  }
+
+  detach(session: MonitorSession): void {
+    this.#sessions.delete(session);
+  }
+
+  /** Sends an event to all clients that have negotiated. */
+  emit<K extends keyof QmpEvents>(name: K, data: QmpEvents[K]): void {
+    let line: string | undefined;
+    for (const session of this.#sessions) {
+      if (!session.negotiated) continue;
+      line ??= encodeEvent(name, data, timestampOf(this.#wallClockMs()));
+      session.send(line);
+    }
+  }
+
+  /** Runs `work` after all work given before. */
+  inTurn(work: () => Promise<void>): void {
+    this.#turn = this.#turn.then(work).catch(this.#defect);
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * Listening at a UNIX or TCP address, with errors in words, and with care for what a crashed process leaves behind.
+ */
+import { lstatSync, unlinkSync } from 'node:fs';
+import { type AddressInfo, connect, type Server } from 'node:net';
+import { vmmErrors } from '../errors.js';
+import { formatSocketAddress, type SocketAddress } from './address.js';
+
+export interface Listening {
+  /** The address in force: with the real port, if port 0 was asked for. */
+  readonly address: SocketAddress;
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'the address is in use',
+  EADDRNOTAVAIL: 'the address is not one of this machine',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  ENOENT: 'the directory does not exist',
+  ENOTDIR: 'a part of the path is no directory',
+  ENOTFOUND: 'the host is unknown',
+  EAI_AGAIN: 'the host could not be resolved',
+  EROFS: 'the file system is read-only',
+};
+
+/** An operating system error in words. */
+export function reasonOf(error: unknown): string {
+  const code = (error as { code?: unknown } | null)?.code;
+  if (typeof code === 'string') return REASONS[code] ?? code;
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * Makes `server` listen. A UNIX socket's file is readable by its owner alone; one that nobody listens at any more
+ * is replaced, any other file is left alone. Throws a FerryError `vmm/listen-failed`.
+ */
+export async function listen(server: Server, address: SocketAddress): Promise<Listening> {
+  const failed = (reason: string, cause?: unknown): Error =>
+    vmmErrors.error('listen-failed', { address: formatSocketAddress(address), reason }, cause);
+  if (address.kind === 'unix') {
+    const found = await inspectSocketFile(address.path);
+    if (found === 'live') throw failed('the address is in use');
+    if (found === 'other') throw failed('a file that is no socket has this name');
+    if (found === 'stale') unlinkSocket(address);
+  }
+  await new Promise<void>((resolve, reject) => {
+    const refuse = (error: Error): void => reject(failed(reasonOf(error), error));
+    server.once('error', refuse);
+    const listening = (): void => {
+      server.off('error', refuse);
+      // An accept that fails later (no descriptors left) concerns the client that came, not those that are served.
+      server.on('error', () => {});
+      resolve();
+    };
+    if (address.kind === 'tcp') {
+      server.listen({ host: address.host, port: address.port }, listening);
+    } else {
+      // The file is made while `listen` runs; a mask set for just that long leaves no moment in which others may open it.
+      const mask = process.umask(0o177);
+      try {
+        server.listen({ path: address.path }, listening);
+      } finally {
+        process.umask(mask);
+      }
+    }
+  });
+  if (address.kind === 'unix') return { address };
+  return { address: { ...address, port: (server.address() as AddressInfo).port } };
+}
+
+/** Removes a UNIX socket's file; nothing happens if it is gone already. */
+export function unlinkSocket(address: SocketAddress): void {
+  if (address.kind !== 'unix') return;
+  try {
+    unlinkSync(address.path);
+  } catch {
+    // Somebody else removed it, or may not be asked to: either way it is not ours any more.
+  }
+}
+
+async function inspectSocketFile(path: string): Promise<'none' | 'live' | 'stale' | 'other'> {
+  try {
+    if (!lstatSync(path).isSocket()) return 'other';
+  } catch {
+    return 'none';
+  }
+  return new Promise((resolve) => {
+    const probe = connect({ path });
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve('live');
+    });
+    probe.once('error', (error: NodeJS.ErrnoException) => {
+      resolve(error.code === 'ECONNREFUSED' ? 'stale' : error.code === 'ENOENT' ? 'none' : 'live');
+    });
+  });
+}
