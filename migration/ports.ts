@@ -42,9 +42,10 @@ export interface MachineState {
 }
 
 export interface HarvestReport {
-  /** Pages newly set in the target bitmap by CPU stores, and by host writes (device DMA, console). */
+  /** Pages newly set in the target bitmap, by who wrote them: CPU stores only, host writes (DMA, console) only, both. */
   readonly cpuPages: number;
   readonly devicePages: number;
+  readonly bothPages: number;
   /** How long each vCPU was away from the guest for this harvest, summed. */
   readonly cost: Duration;
 }
@@ -95,13 +96,16 @@ export interface ControlLink {
   close(): void;
 }
 
-/** Where the destination's page workers connect to; travels in a control message. */
+/**
+ * Where the destination's page workers connect to; travels in a control message. A socket can't be handed from one
+ * thread to another, so each page worker of the source listens for itself: one port a channel.
+ */
 export interface DataEndpoint {
   readonly host: string;
-  readonly port: number;
+  /** The port of each channel, in channel order. */
+  readonly ports: readonly number[];
   /** Random secret of this migration, 32 hex digits: the first thing a data channel must present. */
   readonly token: string;
-  readonly channels: number;
 }
 
 export interface DataPlaneOptions {
@@ -133,7 +137,9 @@ export interface SourceDataPlane {
   /**
    * Sends every page whose bit is set in `pages`, clearing the bits as it claims them, then an end-of-round frame on
    * every channel; resolves when all of it was handed to the sockets. Rejects (FerryError) when a channel breaks.
-   * After `stop()` it resolves early with the bits of unsent pages still set.
+   * After `stop()` it resolves early, end-of-round frames sent, with the bits of unsent pages still set.
+   * Rounds count 1, 2, 3, ...; one at a time. The receivers hold back a round's frames until every channel has
+   * delivered the round before, so that an older copy of a page never lands on a newer one.
    */
   sendRound(round: number, pages: AtomicBitmap): Promise<TransferCount>;
   /** Bytes per second over all channels together; undefined lifts the limit. Takes effect within a batch. */
@@ -142,7 +148,10 @@ export interface SourceDataPlane {
   progress(): TransferCount;
   /** Makes a running `sendRound` return after the batches in hand. */
   stop(): void;
-  /** Two words (low, high) a page: the hash of each page as last sent; zero words for never sent. */
+  /**
+   * Two words (low, high) a page: the hash of each page as last sent; zero words for never sent. There from `open`
+   * on, if integrity was asked for; empty otherwise.
+   */
   readonly hashes: Uint32Array;
   close(): Promise<void>;
 }
