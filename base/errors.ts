@@ -46,14 +46,23 @@ export class FerryError extends Error {
     };
   }
 
-  /** The inverse of `toJSON`, for an error that arrived from another thread or process. */
-  static from(serialized: SerializedError): FerryError {
+  /**
+   * The inverse of `toJSON`, for an error that arrived from another thread or process. A peer may have written
+   * anything: what is missing becomes empty, facts that are no plain values are left out, and the exit status is one
+   * that a process can end with and that never reads as success.
+   */
+  static from(serialized: Partial<SerializedError>): FerryError {
+    const status = Number(serialized.exitStatus);
+    const facts: Record<string, string | number | boolean | null> = {};
+    for (const [name, value] of Object.entries(serialized.facts ?? {})) {
+      if (value === null || ['string', 'number', 'boolean'].includes(typeof value)) facts[name] = value;
+    }
     return new FerryError(
-      String(serialized.code),
-      Number(serialized.exitStatus),
-      String(serialized.message),
-      String(serialized.advice),
-      serialized.facts,
+      String(serialized.code ?? 'unknown'),
+      Number.isInteger(status) && status > 0 && status < 256 ? status : 1,
+      String(serialized.message ?? ''),
+      String(serialized.advice ?? ''),
+      facts,
     );
   }
 }
@@ -102,7 +111,7 @@ export function catalogue<T extends Record<string, ErrorEntry<never>>>(
   };
 }
 
-/** True for a FerryError with this code, also for one that crossed a thread. */
+/** True for a FerryError with this code, also for one that crossed a thread and came back by `FerryError.from`. */
 export function isFerryError(error: unknown, code?: string): error is FerryError {
   return error instanceof FerryError && (code === undefined || error.code === code);
 }

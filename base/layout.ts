@@ -119,7 +119,7 @@ export const bytes = (width: number, at?: number): Field<Uint8Array> => ({
   zero: new Uint8Array(0),
 });
 
-/** Fixed-width ASCII text, padded with NUL. */
+/** Fixed-width ASCII text, padded with NUL. Writing refuses other characters; reading drops their upper bit. */
 export const ascii = (width: number, at?: number): Field<string> => ({
   width,
   at,
@@ -134,7 +134,11 @@ export const ascii = (width: number, at?: number): Field<string> => ({
   },
   set: (v, o, x) => {
     if (x.length > width) throw new InvariantError(`text of ${x.length} bytes does not fit ${width}`);
-    for (let i = 0; i < width; i++) v.setUint8(o + i, i < x.length ? x.charCodeAt(i) & 0x7f : 0);
+    for (let i = 0; i < width; i++) {
+      const code = i < x.length ? x.charCodeAt(i) : 0;
+      if (i < x.length && (code === 0 || code > 0x7f)) throw new InvariantError(`text "${x}" is not ASCII`);
+      v.setUint8(o + i, code);
+    }
   },
   zero: '',
 });
