@@ -17,7 +17,7 @@ export interface Field<V> {
   readonly zero: V;
 }
 
-type Fields = Record<string, Field<never>>;
+type Fields = Record<string, Field<number> | Field<Uint8Array> | Field<string>>;
 type ValueOf<F> = F extends Field<infer V> ? V : never;
 export type RecordOf<T extends Fields> = { [K in keyof T]: ValueOf<T[K]> };
 
@@ -144,11 +144,11 @@ export const ascii = (width: number, at?: number): Field<string> => ({
 });
 
 /** Declares a structure. `size` may exceed the fields (reserved tail); fields may not overlap. */
-export function layout<T extends Record<string, Field<number> | Field<Uint8Array> | Field<string>>>(
+export function layout<T extends Fields>(
   name: string,
   fields: T,
   options: { size?: number } = {},
-): Layout<T & Fields> {
+): Layout<T> {
   const offset: Record<string, number> = {};
   const width: Record<string, number> = {};
   let next = 0;
@@ -182,5 +182,5 @@ export function layout<T extends Record<string, Field<number> | Field<Uint8Array
       write(new DataView(buffer.buffer), 0, values);
       return buffer;
     },
-  } as unknown as Layout<T & Fields>;
+  } as unknown as Layout<T>;
 }

@@ -1,0 +1,96 @@
+/** The errors of a migration: what the peer, the link or a parameter did wrong. */
+import { catalogue, entry } from '../base/errors.js';
+
+const unchanged = 'The guest goes on running at the source with nothing lost.';
+
+export const migrationErrors = catalogue('migration', {
+  'not-a-stream': entry<{ found: string }>({
+    exitStatus: 50,
+    text: ({ found }) => `the peer does not speak the migration protocol: ${found}`,
+    advice: () =>
+      'Check that the address is that of a `ferry vmm --incoming`, and that nothing stands between.',
+  }),
+  'peer-version': entry<{ ours: number; theirs: number }>({
+    exitStatus: 51,
+    text: ({ ours, theirs }) => `the peer speaks protocol version ${theirs}, this side version ${ours}`,
+    advice: () => 'Run the same version of vf-ferry at both ends.',
+  }),
+  'malformed-message': entry<{ message: string; field: string; problem: string }>({
+    exitStatus: 52,
+    text: ({ message, field, problem }) => `message \`${message}\` from the peer: ${field}: ${problem}`,
+    advice: () => `The peer or the link is faulty; this is never retried. ${unchanged}`,
+  }),
+  'unexpected-message': entry<{ message: string; phase: string; expected: string }>({
+    exitStatus: 53,
+    text: ({ message, phase, expected }) =>
+      `message \`${message}\` from the peer is not valid in phase ${phase} (expected ${expected})`,
+    advice: () => 'The peer does not follow the protocol; run the same version of vf-ferry at both ends.',
+  }),
+  incompatible: entry<{ differences: string; count: number }>({
+    exitStatus: 54,
+    text: ({ differences }) => `the destination can't take over this machine: ${differences}`,
+    advice: () => 'Start the destination with the same memory size, vCPUs and devices as the source.',
+  }),
+  'peer-closed': entry<{ phase: string }>({
+    exitStatus: 55,
+    text: ({ phase }) => `the peer closed the control link in phase ${phase}`,
+    advice: () => 'See the log of the peer for its reason, and start the migration again.',
+  }),
+  'peer-silent': entry<{ phase: string; waitedMs: number; expected: string }>({
+    exitStatus: 56,
+    text: ({ phase, waitedMs, expected }) =>
+      `no ${expected} from the peer for ${waitedMs} ms in phase ${phase}`,
+    advice: () =>
+      'Check that the peer runs and the network between; `peer-timeout` and `answer-timeout` set the wait.',
+  }),
+  'peer-failed': entry<{ peerCode: string; peerText: string; peerAdvice: string }>({
+    exitStatus: 57,
+    text: ({ peerCode, peerText }) => `the peer gave up: ${peerText} (${peerCode})`,
+    advice: ({ peerAdvice }) => peerAdvice,
+  }),
+  cancelled: entry<{ phase: string }>({
+    exitStatus: 58,
+    text: ({ phase }) => `the migration was cancelled in phase ${phase}`,
+    advice: () => unchanged,
+  }),
+  'integrity-mismatch': entry<{ pages: string; count: number }>({
+    exitStatus: 59,
+    text: ({ pages, count }) => `${count} pages arrived other than they were sent, first: ${pages}`,
+    advice: () => `Bytes changed on the way between the two hosts; check memory and network. ${unchanged}`,
+  }),
+  'verification-failed': entry<{ differences: string; count: number }>({
+    exitStatus: 60,
+    text: ({ differences, count }) =>
+      `the machine at the destination differs in ${count} places: ${differences}`,
+    advice: () => `Nothing was committed; please report this with the recorded stream. ${unchanged}`,
+  }),
+  'commit-unacknowledged': entry<{ reason: string }>({
+    exitStatus: 61,
+    text: ({ reason }) =>
+      `the destination was told to run the guest, but did not confirm it (${reason}): where the guest runs is unknown`,
+    advice: () =>
+      'Ask the destination. If it runs the guest, quit this side. Only if it says that it discarded the guest, resume here.',
+  }),
+  parameter: entry<{ parameter: string; value: string; problem: string }>({
+    exitStatus: 62,
+    text: ({ parameter, value, problem }) => `migration parameter ${parameter} = ${value}: ${problem}`,
+    advice: () => '`ferry migrate --help` lists the parameters with their ranges.',
+  }),
+  'message-too-large': entry<{ message: string; bytes: number; bytesMax: number }>({
+    exitStatus: 63,
+    text: ({ message, bytes, bytesMax }) =>
+      `message \`${message}\` would take ${bytes} bytes, at most ${bytesMax}`,
+    advice: () => `This machine's state is too large for the protocol. ${unchanged}`,
+  }),
+  'round-incomplete': entry<{ round: number; field: string; sent: number; received: number }>({
+    exitStatus: 64,
+    text: ({ round, field, sent, received }) =>
+      `round ${round}: the source sent ${sent} ${field}, the destination received ${received}`,
+    advice: () => `A data channel lost or invented frames. ${unchanged}`,
+  }),
+  'bad-recording': entry<{ at: number; problem: string }>({
+    exitStatus: 65,
+    text: ({ at, problem }) => `recorded control stream, byte ${at}: ${problem}`,
+    advice: () => 'Give the file `control.bin` of a recorded migration.',
+  }),
+});

@@ -1,0 +1,214 @@
+/**
+ * The control messages: a closed union, each declared once as a schema from which type, validation and the names in
+ * error messages derive. On the wire a message is a frame (`frame.ts`) whose payload is MessagePack.
+ *
+ *     source                                destination
+ *       │ hello ─────────────────────────────▶ │  accepts or refuses the machine
+ *       │ ◀──────────────────────────── welcome │
+ *       │ data ──────────────────────────────▶ │  connects the data channels
+ *       │ round-end 1 ───────────────────────▶ │  ... 2, 3, until the rest fits the downtime limit
+ *       │ ◀───────────────────── round-received │
+ *       │ state ─────────────────────────────▶ │  guest paused; last pages, integrity root, machine state
+ *       │ ◀─────────────────────────── prepared │  a promise: only the source or a lost link can break it
+ *       │ verify ────────────────────────────▶ │  verifying runs only
+ *       │ ◀────────── page-hashes ..., read-back │
+ *       │ commit ────────────────────────────▶ │  the guest belongs to the destination
+ *       │ ◀──────────────────────────── running │
+ *       │ released ──────────────────────────▶ │
+ *
+ * `ping`, `pong` and `error` may come at any time, from either side.
+ */
+import { Packr, Unpackr } from 'msgpackr';
+import * as v from 'valibot';
+import { UNWIND_BYTES } from '../base/abi/reserved-range.js';
+import { MIB, PAGE_BYTES } from '../base/units.js';
+import { decodeFrame, encodeFrame, type FrameKind, malformed } from './frame.js';
+import { judgeShape } from './message-shape.js';
+
+/** Pages whose hashes travel in one `page-hashes` message. */
+export const HASHES_PER_MESSAGE = 16 * 1024;
+/** Bytes of the integrity root: SHA-256 or another digest of that size. */
+export const ROOT_BYTES = 32;
+
+const VCPUS_MAX = 64;
+const DEVICES_MAX = 256;
+const CHANNELS_MAX = 64;
+const REGISTERS_BYTES_MAX = 64 * 1024;
+const DEVICE_STATE_BYTES_MAX = 8 * MIB;
+const PIR_BYTES = 32;
+
+const count = (max = Number.MAX_SAFE_INTEGER) =>
+  v.pipe(
+    v.number(),
+    v.safeInteger('must be an integer'),
+    v.minValue(0, 'must not be negative'),
+    v.maxValue(max),
+  );
+const name = v.pipe(v.string(), v.minLength(1, 'must not be empty'), v.maxLength(128));
+const hex = (digits: number) =>
+  v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${digits}}$`), `must be ${digits} hex digits`));
+/** Bytes from the peer; the decoder's platform-specific subclass is left behind. */
+const bytes = (min: number, max: number) =>
+  v.pipe(
+    v.instance(Uint8Array, 'must be bytes'),
+    v.check((value) => value.length >= min && value.length <= max, `must have ${min} to ${max} bytes`),
+    v.transform((value) => new Uint8Array(value.buffer, value.byteOffset, value.length)),
+  );
+const duration = v.pipe(v.number(), v.finite('must be finite'), v.minValue(0, 'must not be negative'));
+
+const description = v.pipe(
+  v.strictObject({
+    ramBytes: v.pipe(
+      count(),
+      v.check((value) => value > 0 && value % PAGE_BYTES === 0, 'must be whole pages'),
+    ),
+    vcpus: v.pipe(count(VCPUS_MAX), v.minValue(1)),
+    migratedPages: v.pipe(count(), v.minValue(1)),
+    imageGpa: count(),
+    imageBytes: count(),
+    imageHash: v.pipe(v.string(), v.regex(/^[0-9a-f]{0,128}$/, 'must be hex digits')),
+    devices: v.pipe(v.array(v.strictObject({ name, version: count(0xffff) })), v.maxLength(DEVICES_MAX)),
+  }),
+  v.forward(
+    v.check((d) => d.migratedPages * PAGE_BYTES <= d.ramBytes, 'more pages than RAM has'),
+    ['migratedPages'],
+  ),
+  v.forward(
+    v.check((d) => d.imageGpa + d.imageBytes <= d.ramBytes, 'the image does not lie in RAM'),
+    ['imageGpa'],
+  ),
+);
+
+const machineState = v.strictObject({
+  vcpus: v.pipe(
+    v.array(
+      v.strictObject({
+        index: count(VCPUS_MAX - 1),
+        run: v.picklist(['off', 'running', 'halted', 'crashed']),
+        registers: v.pipe(
+          bytes(0, REGISTERS_BYTES_MAX),
+          v.check((value) => value.length % 8 === 0, 'must be 8 bytes a register'),
+        ),
+        unwind: bytes(0, UNWIND_BYTES),
+        pir: bytes(PIR_BYTES, PIR_BYTES),
+        timerDeadlineNs: v.pipe(v.number(), v.finite('must be finite'), v.minValue(-1)),
+      }),
+    ),
+    v.minLength(1),
+    v.maxLength(VCPUS_MAX),
+    v.check((vcpus) => vcpus.every((vcpu, at) => vcpu.index === at), 'must be in order, none missing'),
+  ),
+  devices: v.pipe(
+    v.array(v.strictObject({ name, version: count(0xffff), state: bytes(0, DEVICE_STATE_BYTES_MAX) })),
+    v.maxLength(DEVICES_MAX),
+  ),
+  clockNs: v.pipe(v.number(), v.finite('must be finite'), v.minValue(0)),
+});
+
+const round = v.pipe(count(0xffff_ffff), v.minValue(1));
+const transfer = { pages: count(), zeroPages: count(), bytes: count() };
+
+const schemas = {
+  hello: v.strictObject({
+    kind: v.literal('hello'),
+    migrationId: hex(32),
+    description,
+    verify: v.picklist(['off', 'root', 'full']),
+    channels: v.pipe(count(CHANNELS_MAX), v.minValue(1)),
+    hashSeed: count(0xffff_ffff),
+  }),
+  welcome: v.strictObject({ kind: v.literal('welcome') }),
+  data: v.strictObject({
+    kind: v.literal('data'),
+    endpoint: v.strictObject({
+      host: name,
+      port: count(0xffff),
+      token: hex(32),
+      channels: v.pipe(count(CHANNELS_MAX), v.minValue(1)),
+    }),
+  }),
+  'round-end': v.strictObject({ kind: v.literal('round-end'), round, ...transfer }),
+  'round-received': v.strictObject({ kind: v.literal('round-received'), round }),
+  /** Everything of the blackout but the pages; `root` is empty when nothing is hashed. */
+  state: v.strictObject({
+    kind: v.literal('state'),
+    round,
+    ...transfer,
+    root: v.pipe(
+      bytes(0, ROOT_BYTES),
+      v.check(
+        (value) => value.length === 0 || value.length === ROOT_BYTES,
+        `must have 0 or ${ROOT_BYTES} bytes`,
+      ),
+    ),
+    machine: machineState,
+  }),
+  /** Durations in ns on the destination's clock. */
+  prepared: v.strictObject({
+    kind: v.literal('prepared'),
+    /** Whether the pages arrived as they were sent; if not, `page-hashes` for all pages follow. */
+    intact: v.boolean(),
+    lastPagesNs: duration,
+    integrityNs: duration,
+    loadNs: duration,
+  }),
+  verify: v.strictObject({ kind: v.literal('verify') }),
+  'page-hashes': v.strictObject({
+    kind: v.literal('page-hashes'),
+    firstPage: count(),
+    /** Two little-endian 32-bit words a page. */
+    hashes: v.pipe(
+      bytes(8, HASHES_PER_MESSAGE * 8),
+      v.check((value) => value.length % 8 === 0, 'must be 8 bytes a page'),
+    ),
+  }),
+  'read-back': v.strictObject({ kind: v.literal('read-back'), machine: machineState }),
+  commit: v.strictObject({ kind: v.literal('commit'), migrationId: hex(32) }),
+  running: v.strictObject({ kind: v.literal('running'), startNs: duration }),
+  released: v.strictObject({ kind: v.literal('released') }),
+  ping: v.strictObject({ kind: v.literal('ping'), serial: count(0xffff_ffff) }),
+  pong: v.strictObject({ kind: v.literal('pong'), serial: count(0xffff_ffff) }),
+  /** Why the sender gave up, in its own words. */
+  error: v.strictObject({
+    kind: v.literal('error'),
+    code: name,
+    text: v.pipe(v.string(), v.maxLength(4096)),
+    advice: v.pipe(v.string(), v.maxLength(4096)),
+    facts: v.record(name, v.union([v.string(), v.number(), v.boolean(), v.null()])),
+  }),
+} satisfies { readonly [K in FrameKind]: v.GenericSchema<unknown, { readonly kind: K }> };
+
+export type MessageOf<K extends FrameKind> = v.InferOutput<(typeof schemas)[K]>;
+export type ControlMessage = { [K in FrameKind]: MessageOf<K> }[FrameKind];
+
+const packr = new Packr({ useRecords: false, moreTypes: false });
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'bigint' });
+
+/** The message as one whole frame; throws `migration/message-too-large`. */
+export function encodeMessage(message: ControlMessage): Uint8Array {
+  const { kind, ...body } = message;
+  return encodeFrame(kind, packr.pack(body));
+}
+
+/**
+ * The message in one whole frame, judged to the last field. Throws `migration/not-a-stream`, `migration/peer-version`
+ * or `migration/malformed-message`, which names message and field.
+ */
+export function decodeMessage(frame: Uint8Array): ControlMessage {
+  const { kind, payload } = decodeFrame(frame);
+  const problem = judgeShape(payload);
+  if (problem !== undefined) throw malformed(kind, 'payload', problem);
+  let body: unknown;
+  try {
+    body = unpackr.unpack(payload);
+  } catch (error) {
+    throw malformed(kind, 'payload', `not MessagePack: ${String(error)}`);
+  }
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw malformed(kind, 'payload', 'not a map of fields');
+  }
+  const result = v.safeParse(schemas[kind] as v.GenericSchema<unknown, ControlMessage>, { ...body, kind });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  throw malformed(kind, v.getDotPath(issue) ?? 'payload', issue.message);
+}
