@@ -191,7 +191,7 @@ export class JsonStream {
       this.#fail('JSON parse error, invalid string', byte);
       return;
     }
-    this.#keyIsId = this.#open.length === 1 && key === 'id';
+    if (this.#open.length === 1) this.#keyIsId = key === 'id';
     this.#expect = 'colon';
   }
 

@@ -1,0 +1,323 @@
+import { describe, expect, it } from 'vitest';
+import { vmmErrors } from '../../vmm/errors.js';
+import { COMMANDS } from '../../vmm/monitor/commands.js';
+import type { MigrationInfo, VmControl } from '../../vmm/monitor/control.js';
+import { Monitor, type MonitorSession } from '../../vmm/monitor/monitor.js';
+import { INITIAL_CAPABILITIES, INITIAL_PARAMETERS } from '../../vmm/monitor/parameters.js';
+import { RUN_STATES, type RunState } from '../../vmm/process/run-state.js';
+
+interface Calls extends VmControl {
+  readonly calls: unknown[][];
+  runState: RunState;
+  info: MigrationInfo;
+}
+
+function fakeVm(): Calls {
+  const calls: unknown[][] = [];
+  const vm: Calls = {
+    calls,
+    info: {},
+    name: 'guest',
+    runState: 'running',
+    cpus: () => [{ index: 0, threadId: 42 }],
+    memory: () => ({
+      ramBytes: 1,
+      migratedPages: 2,
+      pageBytes: 4096,
+      residentBytes: 3,
+      residentBytesMax: 4,
+    }),
+    consoleTail: (lines) => [`last ${lines}`],
+    stop: async () => void calls.push(['stop']),
+    cont: async () => void calls.push(['cont']),
+    quit: () => void calls.push(['quit']),
+    migrate: (target) => void calls.push(['migrate', target]),
+    migrateIncoming: async (target) => void calls.push(['migrateIncoming', target]),
+    migrateCancel: () => void calls.push(['migrateCancel']),
+    migration: () => vm.info,
+    migrationRecord: () => undefined,
+    parameters: INITIAL_PARAMETERS,
+    capabilities: INITIAL_CAPABILITIES,
+    setParameters: (changes) => void calls.push(['setParameters', changes]),
+    setCapabilities: (changes) => void calls.push(['setCapabilities', changes]),
+  };
+  return vm;
+}
+
+interface Client {
+  readonly session: MonitorSession;
+  readonly lines: Record<string, unknown>[];
+  readonly flow: string[];
+  /** Sends a message and returns the reply to it. */
+  ask(message: unknown): Promise<Record<string, unknown>>;
+}
+
+function setUp() {
+  const vm = fakeVm();
+  const defects: unknown[] = [];
+  const monitor = new Monitor(
+    { vm, version: { qemu: { major: 0, minor: 1, micro: 0 }, package: 'test' } },
+    () => 1_500_000_000_123.25,
+    (error) => defects.push(error),
+  );
+  const connect = (): Client => {
+    const lines: Record<string, unknown>[] = [];
+    const flow: string[] = [];
+    let arrived = (): void => {};
+    const session = monitor.attach({
+      send(line) {
+        expect(line).toMatch(/^[^\r\n]*\r\n$/);
+        lines.push(JSON.parse(line) as Record<string, unknown>);
+        arrived();
+      },
+      pause: () => flow.push('pause'),
+      resume: () => flow.push('resume'),
+    });
+    return {
+      session,
+      lines,
+      flow,
+      async ask(message) {
+        const text = typeof message === 'string' ? message : JSON.stringify(message);
+        const before = lines.length;
+        session.push(new TextEncoder().encode(`${text}\n`));
+        for (;;) {
+          const reply = lines.slice(before).find((l) => 'return' in l || 'error' in l);
+          if (reply !== undefined) return reply;
+          await new Promise<void>((resolve) => {
+            arrived = resolve;
+          });
+        }
+      },
+    };
+  };
+  const negotiated = async (): Promise<Client> => {
+    const client = connect();
+    expect(await client.ask({ execute: 'qmp_capabilities' })).toEqual({ return: {} });
+    return client;
+  };
+  return { vm, monitor, defects, connect, negotiated };
+}
+
+describe('monitor', () => {
+  it('greets, and refuses everything but negotiation until it took place, and negotiation after that', async () => {
+    const client = setUp().connect();
+    expect(client.lines).toEqual([
+      { QMP: { version: { qemu: { major: 0, minor: 1, micro: 0 }, package: 'test' }, capabilities: [] } },
+    ]);
+    expect(await client.ask({ execute: 'query-status', id: 1 })).toEqual({
+      error: {
+        class: 'CommandNotFound',
+        desc: "Expecting capabilities negotiation with 'qmp_capabilities'",
+      },
+      id: 1,
+    });
+    expect(await client.ask({ execute: 'qmp_capabilities', arguments: { enable: ['oob'] } })).toEqual({
+      error: { class: 'GenericError', desc: 'Capability oob not available' },
+    });
+    expect(await client.ask({ execute: 'qmp_capabilities', arguments: { enable: [] } })).toEqual({
+      return: {},
+    });
+    expect(await client.ask({ execute: 'qmp_capabilities' })).toMatchObject({
+      error: { class: 'CommandNotFound' },
+    });
+    expect(await client.ask({ execute: 'query-status' })).toEqual({
+      return: { status: 'running', running: true },
+    });
+  });
+
+  it('echoes any id exactly, and none where none was given', async () => {
+    const { negotiated } = setUp();
+    const client = await negotiated();
+    for (const id of [0, null, false, 'x', [1, { a: null }], { b: 1.5 }]) {
+      expect(await client.ask({ execute: 'query-name', id })).toEqual({ return: { name: 'guest' }, id });
+      expect(await client.ask({ execute: 'nothing', id })).toMatchObject({ id });
+    }
+    expect(await client.ask({ execute: 'query-name' })).not.toHaveProperty('id');
+  });
+
+  it.each([
+    ['[]', 'QMP input must be a JSON object'],
+    ['{}', "QMP input lacks member 'execute'"],
+    ['{"execute": 1}', "QMP input member 'execute' must be a string"],
+    ['{"execute": "stop", "arguments": []}', "QMP input member 'arguments' must be an object"],
+    ['{"execute": "stop", "what": 1}', "QMP input member 'what' is unexpected"],
+    ['{"execute": "stop", "__proto__": 1}', "QMP input member '__proto__' is unexpected"],
+    ['{"exec-oob": "stop"}', "QMP input member 'exec-oob' is unexpected"],
+    ['{"execute": "stop", "arguments": {"now": true}}', "Parameter 'now' is unexpected"],
+    ['{"execute": "migrate"}', "Parameter 'uri' is missing"],
+    ['{"execute": "migrate", "arguments": {"uri": 7}}', "Invalid parameter type for 'uri', expected: string"],
+    [
+      '{"execute": "migrate", "arguments": {"uri": "exec:cat"}}',
+      "'exec:cat' is no socket address: it begins with neither 'tcp:' nor 'unix:'; Write it as tcp:HOST:PORT or unix:PATH.",
+    ],
+    [
+      '{"execute": "migrate-set-parameters", "arguments": {"multifd-channels": 17}}',
+      "Parameter 'multifd-channels' expects a number of channels between 1 and 16",
+    ],
+    [
+      '{"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": "1G"}}',
+      "Invalid parameter type for 'max-bandwidth', expected: integer",
+    ],
+    [
+      '{"execute": "migrate-set-capabilities", "arguments": {"capabilities": [{"capability": "xbzrle", "state": true}]}}',
+      "Capability 'xbzrle' is not provided here; provided: events, auto-converge, multifd",
+    ],
+    [
+      '{"execute": "migrate-set-capabilities", "arguments": {"capabilities": [{"capability": "events"}]}}',
+      "Parameter 'capabilities[0].state' is missing",
+    ],
+    [
+      '{"execute": "migrate-set-capabilities", "arguments": {"capabilities": [{"capability": "no", "state": false}]}}',
+      "Parameter 'capabilities[0].capability' does not accept value 'no'",
+    ],
+    ['{"execute"}', /^JSON parse error/],
+  ])('answers %s with one error that says what is wrong', async (message, desc) => {
+    const { negotiated, vm } = setUp();
+    const client = await negotiated();
+    const before = client.lines.length;
+    const reply = await client.ask(message);
+    expect(reply).toEqual({
+      error: expect.objectContaining({
+        class: 'GenericError',
+        desc: typeof desc === 'string' ? desc : expect.stringMatching(desc),
+      }),
+    });
+    expect(client.lines).toHaveLength(before + 1);
+    expect(vm.calls).toEqual([]);
+    expect(await client.ask({ execute: 'query-status' })).toHaveProperty('return');
+  });
+
+  it('takes where to migrate to as a uri or as a channel, but not as both', async () => {
+    const { negotiated, vm } = setUp();
+    const client = await negotiated();
+    const channels = [
+      { 'channel-type': 'main', addr: { transport: 'socket', type: 'inet', host: '::1', port: '99' } },
+    ];
+    await client.ask({ execute: 'migrate', arguments: { uri: 'unix:/run/x' } });
+    expect(await client.ask({ execute: 'migrate', arguments: { uri: 'tcp:h:1', channels } })).toHaveProperty(
+      'error',
+    );
+    expect(vm.calls).toEqual([['migrate', { kind: 'unix', path: '/run/x' }]]);
+    const v6 = channels.map((c) => ({ ...c, addr: { ...c.addr, host: '[::1]' } }));
+    await client.ask({ execute: 'migrate', arguments: { channels: v6 } });
+    expect(vm.calls.at(-1)).toEqual(['migrate', { kind: 'tcp', host: '::1', port: 99 }]);
+  });
+
+  it('permits each command in exactly the run states that its table entry does not refuse', async () => {
+    const valid: Record<string, string[]> = {
+      stop: ['prelaunch', 'running', 'paused', 'inmigrate'],
+      cont: ['prelaunch', 'running', 'paused', 'inmigrate'],
+      migrate: ['prelaunch', 'running', 'paused'],
+      'migrate-incoming': ['inmigrate', 'postmigrate'],
+    };
+    const args: Record<string, unknown> = {
+      migrate: { uri: 'tcp:h:1' },
+      'migrate-incoming': { uri: 'tcp:h:1' },
+      'migrate-set-capabilities': { capabilities: [] },
+    };
+    const { negotiated, vm } = setUp();
+    const client = await negotiated();
+    for (const { name } of COMMANDS) {
+      for (const state of RUN_STATES) {
+        vm.runState = state;
+        const reply = await client.ask({ execute: name, arguments: args[name] ?? {} });
+        const permitted = (valid[name] ?? RUN_STATES).includes(state);
+        expect([name, state, 'return' in reply]).toEqual([name, state, permitted]);
+        if (!permitted) {
+          expect(reply).toMatchObject({
+            error: { class: 'GenericError', desc: expect.stringContaining(`in '${state}' state: `) },
+          });
+        }
+      }
+    }
+  });
+
+  it('sends events with their time to the clients that have negotiated, and to no other', async () => {
+    const { monitor, negotiated, connect } = setUp();
+    const [first, second, silent] = [await negotiated(), await negotiated(), connect()];
+    monitor.emit('STOP', {});
+    monitor.emit('MIGRATION', { status: 'active' });
+    const timestamp = { seconds: 1_500_000_000, microseconds: 123_250 };
+    for (const client of [first, second]) {
+      expect(client.lines.slice(-2)).toEqual([
+        { timestamp, event: 'STOP' },
+        { timestamp, event: 'MIGRATION', data: { status: 'active' } },
+      ]);
+    }
+    expect(silent.lines).toHaveLength(1);
+    first.session.close();
+    monitor.emit('RESUME', {});
+    expect(first.lines.at(-1)).not.toHaveProperty('event', 'RESUME');
+    expect(second.lines.at(-1)).toHaveProperty('event', 'RESUME');
+  });
+
+  it('runs the commands of all clients one at a time, and answers each in order', async () => {
+    const { negotiated, vm } = setUp();
+    let running = 0;
+    let most = 0;
+    vm.stop = async () => {
+      most = Math.max(most, ++running);
+      await new Promise((resolve) => setImmediate(resolve));
+      running--;
+    };
+    const [first, second] = [await negotiated(), await negotiated()];
+    const text = (ids: number[]): Uint8Array =>
+      new TextEncoder().encode(ids.map((id) => JSON.stringify({ execute: 'stop', id })).join(''));
+    first.session.push(text([1, 2, 3]));
+    second.session.push(text([4, 5]));
+    first.session.push(new TextEncoder().encode('oops\n'));
+    second.session.push(text([6]));
+    while (second.lines.length < 2 + 3) await new Promise((resolve) => setImmediate(resolve));
+    expect(most).toBe(1);
+    expect(first.lines.slice(2).map((l) => l.id ?? 'oops')).toEqual([1, 2, 3, 'oops']);
+    expect(second.lines.slice(2).map((l) => l.id)).toEqual([4, 5, 6]);
+  });
+
+  it('stops reading from a client that asks faster than it is answered, and reads on afterwards', async () => {
+    const { negotiated } = setUp();
+    const client = await negotiated();
+    client.session.push(new TextEncoder().encode('{"execute":"query-name"}\n'.repeat(50)));
+    expect(client.flow).toEqual(['pause']);
+    await client.ask({ execute: 'query-name' });
+    while (client.lines.length < 2 + 51) await new Promise((resolve) => setImmediate(resolve));
+    expect(client.flow).toEqual(['pause', 'resume']);
+  });
+
+  it('does not run what a client that left still asked for', async () => {
+    const { negotiated, vm } = setUp();
+    const [gone, there] = [await negotiated(), await negotiated()];
+    gone.session.push(new TextEncoder().encode('{"execute":"quit"}'));
+    gone.session.close();
+    await there.ask({ execute: 'query-status' });
+    expect(vm.calls).toEqual([]);
+  });
+
+  it("carries a typed error's code and facts beside its words", async () => {
+    const { negotiated, vm, defects } = setUp();
+    vm.migrateIncoming = async () => {
+      throw vmmErrors.error('listen-failed', { address: 'tcp:h:1', reason: 'x' });
+    };
+    vm.runState = 'inmigrate';
+    const client = await negotiated();
+    expect(await client.ask({ execute: 'migrate-incoming', arguments: { uri: 'tcp:h:1' } })).toMatchObject({
+      error: {
+        class: 'GenericError',
+        desc: expect.stringContaining("can't listen at tcp:h:1: x"),
+        data: { code: 'vmm/listen-failed', facts: { reason: 'x' } },
+      },
+    });
+    expect(defects).toEqual([]);
+  });
+
+  it('reports a defect of ours as one, and goes on with the next command', async () => {
+    const { negotiated, vm, defects } = setUp();
+    vm.stop = async () => {
+      throw new TypeError('broken');
+    };
+    const client = await negotiated();
+    client.session.push(new TextEncoder().encode('{"execute":"stop"}'));
+    expect(await client.ask({ execute: 'query-name', id: 9 })).toMatchObject({ id: 9 });
+    expect(defects).toEqual([expect.any(TypeError)]);
+  });
+});
