@@ -12,6 +12,12 @@ import { bytes, layout, u16, u32 } from '../layout.js';
 export const IMAGE_MAGIC = 0x4d495246; // "FRIM"
 export const IMAGE_VERSION = 1;
 export const IMAGE_BYTES_MAX = 64 * 1024 * 1024;
+export const IMAGE_SECTIONS_MAX = 1024;
+export const IMAGE_META_BYTES_MAX = 4 * 1024 * 1024;
+/** Sections start at multiples of this, the first one right behind the section table. */
+export const IMAGE_SECTION_ALIGN = 8;
+/** The guest's own data starts here; what lies below belongs to the platform (boot information, command line). */
+export const GUEST_DATA_BASE = 0x10000;
 
 export const imageHeader = layout(
   'image_header',
@@ -23,7 +29,7 @@ export const imageHeader = layout(
     totalBytes: u32(),
     /** Smallest RAM that holds image, data and reserved range, in bytes. */
     ramBytesMin: u32(),
-    /** SHA-256 of all bytes after the header. */
+    /** SHA-256 of all bytes of the image after the header. */
     contentHash: bytes(32),
   },
   { size: 64 },
@@ -66,6 +72,6 @@ export interface ImageMeta {
   readonly dataEnd: number;
   /** Whether `secondary_start` is exported, so that more than one vCPU makes sense. */
   readonly smp: boolean;
-  /** wasm function names by index, for crash reports; may be empty. */
+  /** wasm function names by index, the same in every variant, for crash reports; may be empty. */
   readonly functionNames: readonly string[];
 }
