@@ -6,11 +6,12 @@ import { BitField } from './bits.js';
 import { invariant } from './errors.js';
 
 /**
- * What a bit does, in the terms of the PCIe base specification: `ro` hardware writes, software reads; `rw` both;
+ * What a bit does, in the terms of the PCIe base specification: `const` keeps its reset value for good (`HwInit`; saved
+ * registers in which it differs are refused); `ro` hardware writes, software reads; `rw` both;
  * `wo` reads as zero and is not stored, the write hook sees it; `w1c` writing one clears; `rc` reading clears;
  * `rcw1c` either clears. A trailing `s` (`ros`, `rws`, `w1cs`): sticky, survives a function-level reset.
  */
-export type Access = 'ro' | 'ros' | 'rw' | 'rws' | 'wo' | 'w1c' | 'w1cs' | 'rc' | 'rcw1c';
+export type Access = 'const' | 'ro' | 'ros' | 'rw' | 'rws' | 'wo' | 'w1c' | 'w1cs' | 'rc' | 'rcw1c';
 
 export type FieldSpec = readonly [lsb: number, width: number, access?: Access];
 
@@ -235,7 +236,7 @@ function declare(
 }
 
 function setKind(masks: RegisterMasks, word: number, bit: number, kind: Access | undefined): void {
-  if (kind !== undefined && kind !== 'wo') masks.reserved[word]! &= ~bit;
+  if (kind !== undefined && kind !== 'wo' && kind !== 'const') masks.reserved[word]! &= ~bit;
   if (kind === 'rw' || kind === 'rws') masks.write[word]! |= bit;
   if (kind === 'w1c' || kind === 'w1cs' || kind === 'rcw1c') masks.w1c[word]! |= bit;
   if (kind === 'rc' || kind === 'rcw1c') masks.rc[word]! |= bit;
