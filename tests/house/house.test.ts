@@ -1,0 +1,159 @@
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { catalogue, entry } from '../../base/errors.js';
+import {
+  type AnyCatalogue,
+  bannedWords,
+  errorCatalogues,
+  importDirection,
+  LINES_MAX,
+  longFiles,
+  machinePaths,
+  nodeImports,
+  realWorldCalls,
+  unreachableFiles,
+} from './rules.js';
+import { importsOf, readTree, type Tree, withoutComments } from './tree.js';
+
+const tree = readTree(fileURLToPath(new URL('../..', import.meta.url)));
+const small = (files: Record<string, string>): Tree => new Map(Object.entries(files));
+
+describe('the scanner', () => {
+  it('finds imports of every form, and none in comments or plain strings', () => {
+    const found = importsOf(`
+      import './a.js'; import b from "./b.js"; import type { C } from './c.js';
+      import {
+        d, // from './no.js'
+      } from './d.js';
+      export * from './e.js'; export { f } from './f.js';
+      const g = await import('./g.js'), h = new URL('./h.js', import.meta.url);
+      /* import './no.js' */ // import './no.js'
+      const url = 'http://x'; import './i.js';
+      const text = "it's from './no.js'", quote = /['"]/; import './j.js';
+    `);
+    expect(found.sort()).toEqual(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j'].map((n) => `./${n}.js`));
+  });
+
+  it('keeps strings that look like comments', () => {
+    expect(withoutComments("a('//b') // c")).toBe("a('//b') ");
+  });
+
+  it('reads this tree', () => {
+    expect(tree.has('base/errors.ts')).toBe(true);
+    expect(tree.has('tests/house/house.test.ts')).toBe(true);
+  });
+});
+
+describe('imports', () => {
+  it('go only from upper folders to lower ones, never between siblings', () => {
+    expect(importDirection(tree)).toEqual([]);
+    const control = small({
+      'base/a.ts': "import '../vmm/b.js';",
+      'vmm/b.ts': "import '../base/a.js'; import '../iommu/c.js';",
+      'iommu/c.ts': "import '../devices/d.js';",
+      'devices/d.ts': "import './e.js';",
+      'devices/e.ts': '',
+    });
+    expect(importDirection(control)).toEqual([
+      'base/a.ts imports vmm/b.ts',
+      'iommu/c.ts imports devices/d.ts',
+    ]);
+  });
+
+  it('of node:* stand only in drivers, the lab, tests and the toolchain', () => {
+    expect(nodeImports(tree)).toEqual([]);
+    const control = small({
+      'migration/a.ts': "import fs from 'node:fs';",
+      'vmm/machine/b.ts': "import { Worker } from 'node:worker_threads';",
+      'vmm/vcpu/worker.ts': "import { Worker } from 'node:worker_threads';",
+      'lab/c.ts': "import fs from 'node:fs';",
+    });
+    expect(nodeImports(control)).toEqual([
+      'migration/a.ts imports node:fs',
+      'vmm/machine/b.ts imports node:worker_threads',
+    ]);
+  });
+
+  it('reach every source file from the command, the library, a worker entry or a test', () => {
+    expect(unreachableFiles(tree)).toEqual([]);
+    const control = small({
+      'lab/ferry.ts': "import '../vmm/a.js';",
+      'vmm/a.ts': "new Worker(new URL('./worker.js', import.meta.url));",
+      'vmm/worker.ts': "export { b } from './b.js';",
+      'vmm/b.ts': '',
+      'vmm/dead.ts': "import './deader.js';",
+      'vmm/deader.ts': '',
+      'scripts/build.mjs': "import '../dist/vmm/used-by-build.js';",
+      'vmm/used-by-build.ts': '',
+    });
+    expect(unreachableFiles(control)).toEqual(['vmm/dead.ts', 'vmm/deader.ts']);
+  });
+});
+
+describe('cores', () => {
+  it('take time, randomness and output as arguments', () => {
+    expect(realWorldCalls(tree)).toEqual([]);
+    const control = small({
+      'iommu/a.ts': 'const t = Date.now(); // Math.random()\nsetTimeout(f, 1);',
+      'vmm/b.ts': 'Date.now()',
+    });
+    expect(realWorldCalls(control)).toEqual(['iommu/a.ts uses Date.now', 'iommu/a.ts uses setTimeout']);
+  });
+});
+
+describe('errors', () => {
+  it('end a command with a status of their own, from their folder’s range', async () => {
+    const found: { path: string; catalogue: AnyCatalogue }[] = [];
+    for (const path of tree.keys()) {
+      if (!/(^|\/)[\w-]*errors\.ts$/.test(path) || path === 'base/errors.ts' || path.startsWith('tests/'))
+        continue;
+      const module: Record<string, unknown> = await import(new URL(`../../${path}`, import.meta.url).href);
+      for (const value of Object.values(module)) {
+        if (typeof value === 'object' && value !== null && 'entries' in value && 'folder' in value) {
+          found.push({ path, catalogue: value as AnyCatalogue });
+        }
+      }
+    }
+    expect(errorCatalogues(found)).toEqual([]);
+  });
+
+  it('are found out when they share a status, repeat a code or leave their range', () => {
+    const one = (exitStatus: number) => entry({ exitStatus, text: () => '', advice: () => '' });
+    const control = [
+      { path: 'vmm/errors.ts', catalogue: catalogue('vmm', { a: one(30), b: one(31) }) },
+      { path: 'vmm/more/errors.ts', catalogue: catalogue('vmm', { a: one(32), c: one(31) }) },
+      { path: 'migration/errors.ts', catalogue: catalogue('migration', { d: one(49) }) },
+    ] as unknown as { path: string; catalogue: AnyCatalogue }[];
+    expect(errorCatalogues(control)).toEqual([
+      'vmm/a is declared twice',
+      'vmm/c ends with status 31, as vmm/b does',
+      'migration/d ends with status 49, outside 50 to 69',
+    ]);
+  });
+});
+
+describe('files', () => {
+  it(`have at most ${LINES_MAX} lines`, () => {
+    expect(longFiles(tree)).toEqual([]);
+    expect(
+      longFiles(small({ 'base/a.ts': 'x\n'.repeat(LINES_MAX + 1), 'docs/b.md': 'x\n'.repeat(999) })),
+    ).toEqual([`base/a.ts has ${LINES_MAX + 1} lines`]);
+  });
+
+  it('leave nothing for later and silence no compiler', () => {
+    expect(bannedWords(tree)).toEqual([]);
+    const control = small({
+      'base/a.ts': ['// TO', 'DO\nx as an', 'y; // @ts-ig', 'nore\nx as anything'].join(''),
+    });
+    expect(bannedWords(control)).toHaveLength(3);
+  });
+
+  it('name no path of one machine', () => {
+    expect(machinePaths(tree)).toEqual([]);
+    const control = small({
+      'docs/a.md': 'see /home/me/x\nhttps://x.org/home/y and ./work/z',
+      'b.ts': "'/tmp/socket'",
+    });
+    expect(machinePaths(control)).toEqual(['docs/a.md:1 /home/me', 'b.ts:1 /tmp/socket']);
+  });
+});

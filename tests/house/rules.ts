@@ -1,0 +1,191 @@
+/** House rules: each takes a tree and returns what breaks it, one line a finding. */
+import type { Catalogue, ErrorEntry } from '../../base/errors.js';
+import { importsOf, isHostSource, resolveImport, type Tree, withoutComments } from './tree.js';
+
+const folderOf = (path: string): string => path.split('/')[0]!;
+
+/** Top-level folders that each folder may import besides itself. Siblings meet only through `base`. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  devices: ['base'],
+  iommu: ['base'],
+  migration: ['base'],
+  'guest-fixtures': ['base'],
+  vmm: ['base', 'devices', 'iommu', 'migration', 'guest-fixtures'],
+  lab: ['base', 'devices', 'iommu', 'migration', 'guest-fixtures', 'vmm'],
+  tests: ['base', 'devices', 'iommu', 'migration', 'guest-fixtures', 'vmm', 'lab'],
+};
+
+export function importDirection(tree: Tree): string[] {
+  const findings: string[] = [];
+  for (const [path, text] of tree) {
+    const allowed = MAY_IMPORT[folderOf(path)];
+    if (allowed === undefined || !isHostSource(path)) continue;
+    for (const specifier of importsOf(text)) {
+      const target = resolveImport(tree, path, specifier);
+      if (target === undefined) continue;
+      const folder = folderOf(target);
+      if (folder !== folderOf(path) && !allowed.includes(folder) && target.includes('/')) {
+        findings.push(`${path} imports ${target}`);
+      }
+    }
+  }
+  return findings;
+}
+
+/** Where the real world may be touched: threads, sockets, processes, the command, tests and the toolchain. */
+const DRIVERS = [
+  /^lab\//,
+  /^tests\//,
+  /^scripts\//,
+  /^guest-fixtures\/toolchain\//,
+  /^vmm\/(process|sockets|threads|kernels|monitor\/listener\.ts)/,
+  /^vmm\/.*(worker|thread|socket|process)[\w-]*\.ts$/,
+  /^vitest\.config\.ts$/,
+];
+
+export const isDriver = (path: string): boolean => DRIVERS.some((pattern) => pattern.test(path));
+
+export function nodeImports(tree: Tree): string[] {
+  const findings: string[] = [];
+  for (const [path, text] of tree) {
+    if (!isHostSource(path) || isDriver(path)) continue;
+    for (const specifier of importsOf(text)) {
+      if (specifier.startsWith('node:')) findings.push(`${path} imports ${specifier}`);
+    }
+  }
+  return findings;
+}
+
+/** Calls that reach around the ports a core is given. */
+const REAL_WORLD =
+  /\b(Math\.random|Date\.now|new Date|performance\.now|setTimeout|setInterval|setImmediate|console\.\w+|process\.\w+)\b/g;
+const CORES = /^(base|devices|iommu|migration)\//;
+
+export function realWorldCalls(tree: Tree): string[] {
+  const findings: string[] = [];
+  for (const [path, text] of tree) {
+    if (!CORES.test(path) || !isHostSource(path)) continue;
+    for (const match of withoutComments(text).matchAll(REAL_WORLD)) findings.push(`${path} uses ${match[1]}`);
+  }
+  return findings;
+}
+
+/** Where reading starts: the command, the library, every test, the build's scripts and configuration. */
+const ENTRIES = [
+  /^lab\/(ferry|index)\.ts$/,
+  /^tests\/.*\.test\.ts$/,
+  /^scripts\/.*\.mjs$/,
+  /^vitest\.config\.ts$/,
+];
+
+export function unreachableFiles(tree: Tree): string[] {
+  const reached = new Set<string>();
+  const queue = [...tree.keys()].filter((path) => ENTRIES.some((entry) => entry.test(path)));
+  for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
+    if (reached.has(path)) continue;
+    reached.add(path);
+    for (const specifier of importsOf(tree.get(path)!)) {
+      const target = resolveImport(tree, path, specifier);
+      if (target !== undefined) queue.push(target);
+    }
+  }
+  return [...tree.keys()]
+    .filter((path) => isHostSource(path) && !path.endsWith('.d.ts') && !reached.has(path))
+    .sort();
+}
+
+export const LINES_MAX = 500;
+
+export function longFiles(tree: Tree): string[] {
+  const findings: string[] = [];
+  for (const [path, text] of tree) {
+    const lines = text.split('\n').length - 1;
+    if (/\.(m?ts|mjs|wat)$/.test(path) && !path.includes('/generated/') && lines > LINES_MAX) {
+      findings.push(`${path} has ${lines} lines`);
+    }
+  }
+  return findings;
+}
+
+/** Written in two pieces so that this file does not break its own rule. */
+const word = (...parts: string[]): string => parts.join('');
+const LATER = new RegExp(
+  [word('\\bTO', 'DO\\b'), word('\\bFIX', 'ME\\b'), word('\\bXX', 'X\\b')].join('|'),
+  'g',
+);
+const SILENCED = new RegExp(
+  [
+    word('\\bas an', 'y\\b'),
+    word('@ts-ig', 'nore'),
+    word('@ts-no', 'check'),
+    word('@ts-expect', '-error'),
+  ].join('|'),
+  'g',
+);
+
+/** In guests the compiler's silencer stands before AssemblyScript decorators, which an editor takes for errors. */
+export function bannedWords(tree: Tree): string[] {
+  const source = (path: string): boolean => /\.(m?ts|mjs|js|wat)$/.test(path);
+  return [...matches(tree, LATER, source), ...matches(tree, SILENCED, isHostSource)];
+}
+
+const MACHINE_PATH = new RegExp(
+  `(?<![\\w.$}])/(?:${['work', 'farm', 'tmp', 'home', 'root', 'Users', 'mnt'].join('|')})/[\\w.-]+`,
+  'g',
+);
+
+/** Paths of one machine have no business in a file that others clone. */
+export function machinePaths(tree: Tree): string[] {
+  return matches(
+    tree,
+    MACHINE_PATH,
+    (path) => path !== 'package-lock.json' && !path.startsWith('tests/house/'),
+  );
+}
+
+function matches(tree: Tree, pattern: RegExp, applies: (path: string) => boolean): string[] {
+  const findings: string[] = [];
+  for (const [path, text] of tree) {
+    if (!applies(path)) continue;
+    text.split('\n').forEach((line, i) => {
+      for (const match of line.matchAll(pattern)) findings.push(`${path}:${i + 1} ${match[0]}`);
+    });
+  }
+  return findings;
+}
+
+export type AnyCatalogue = Catalogue<Readonly<Record<string, ErrorEntry<never>>>>;
+
+/** Exit statuses that a folder's errors may use; the image format is base's, for the toolchain that writes it. */
+const STATUS_RANGES: Readonly<Record<string, readonly [number, number]>> = {
+  base: [2, 29],
+  'guest-fixtures': [20, 29],
+  vmm: [30, 49],
+  migration: [50, 69],
+  lab: [70, 79],
+  devices: [80, 84],
+  iommu: [85, 89],
+};
+
+/** Every error ends a command with a status of its own, within its folder's range; no code is declared twice. */
+export function errorCatalogues(catalogues: readonly { path: string; catalogue: AnyCatalogue }[]): string[] {
+  const findings: string[] = [];
+  const statuses = new Map<number, string>();
+  const codes = new Set<string>();
+  for (const { path, catalogue } of catalogues) {
+    const range = STATUS_RANGES[folderOf(path)];
+    for (const [name, { exitStatus }] of Object.entries(catalogue.entries)) {
+      const code = `${catalogue.folder}/${name}`;
+      const other = statuses.get(exitStatus);
+      if (other !== undefined) findings.push(`${code} ends with status ${exitStatus}, as ${other} does`);
+      if (codes.has(code)) findings.push(`${code} is declared twice`);
+      if (range !== undefined && !(exitStatus >= range[0] && exitStatus <= range[1])) {
+        findings.push(`${code} ends with status ${exitStatus}, outside ${range[0]} to ${range[1]}`);
+      }
+      statuses.set(exitStatus, code);
+      codes.add(code);
+    }
+  }
+  return findings;
+}
