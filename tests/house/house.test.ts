@@ -127,7 +127,7 @@ describe('errors', () => {
     expect(errorCatalogues(control)).toEqual([
       'vmm/a is declared twice',
       'vmm/c ends with status 31, as vmm/b does',
-      'migration/d ends with status 49, outside 50 to 69',
+      'migration/d ends with status 49, which belongs to another folder',
     ]);
   });
 });
