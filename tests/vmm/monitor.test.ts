@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { MigrationParameters } from '../../migration/parameters.js';
 import { vmmErrors } from '../../vmm/errors.js';
 import { COMMANDS } from '../../vmm/monitor/commands.js';
 import type { MigrationInfo, VmControl } from '../../vmm/monitor/control.js';
 import { Monitor, type MonitorSession } from '../../vmm/monitor/monitor.js';
-import { INITIAL_CAPABILITIES, INITIAL_PARAMETERS } from '../../vmm/monitor/parameters.js';
 import { RUN_STATES, type RunState } from '../../vmm/process/run-state.js';
 
 interface Calls extends VmControl {
@@ -36,10 +36,8 @@ function fakeVm(): Calls {
     migrateCancel: () => void calls.push(['migrateCancel']),
     migration: () => vm.info,
     migrationRecord: () => undefined,
-    parameters: INITIAL_PARAMETERS,
-    capabilities: INITIAL_CAPABILITIES,
-    setParameters: (changes) => void calls.push(['setParameters', changes]),
-    setCapabilities: (changes) => void calls.push(['setCapabilities', changes]),
+    parameters: new MigrationParameters(),
+    migrationEvents: false,
   };
   return vm;
 }
@@ -152,8 +150,8 @@ describe('monitor', () => {
       "'exec:cat' is no socket address: it begins with neither 'tcp:' nor 'unix:'; Write it as tcp:HOST:PORT or unix:PATH.",
     ],
     [
-      '{"execute": "migrate-set-parameters", "arguments": {"multifd-channels": 17}}',
-      "Parameter 'multifd-channels' expects a number of channels between 1 and 16",
+      '{"execute": "migrate-set-parameters", "arguments": {"multifd-channels": 65}}',
+      "Parameter 'multifd-channels' expects channels between 1 and 64",
     ],
     [
       '{"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": "1G"}}',
@@ -161,7 +159,7 @@ describe('monitor', () => {
     ],
     [
       '{"execute": "migrate-set-capabilities", "arguments": {"capabilities": [{"capability": "xbzrle", "state": true}]}}',
-      "Capability 'xbzrle' is not provided here; provided: events, auto-converge, multifd",
+      "Capability 'xbzrle' is not provided here; provided are events, auto-converge, multifd",
     ],
     [
       '{"execute": "migrate-set-capabilities", "arguments": {"capabilities": [{"capability": "events"}]}}',
@@ -202,6 +200,38 @@ describe('monitor', () => {
     const v6 = channels.map((c) => ({ ...c, addr: { ...c.addr, host: '[::1]' } }));
     await client.ask({ execute: 'migrate', arguments: { channels: v6 } });
     expect(vm.calls.at(-1)).toEqual(['migrate', { kind: 'tcp', host: '::1', port: 99 }]);
+  });
+
+  it('sets all of the parameters or capabilities asked for, or none, and shows what is in force', async () => {
+    const { negotiated, vm } = setUp();
+    const client = await negotiated();
+    const ask = (execute: string, args = {}): Promise<Record<string, unknown>> =>
+      client.ask({ execute, arguments: args });
+    expect(await ask('migrate-set-parameters', { 'max-bandwidth': 1000, 'downtime-limit': 20 })).toEqual({
+      return: {},
+    });
+    expect(await ask('migrate-set-parameters', { 'max-bandwidth': 5, verify: 'maybe' })).toHaveProperty(
+      'error',
+    );
+    expect(await ask('query-migrate-parameters')).toMatchObject({
+      return: { 'max-bandwidth': 1000, 'downtime-limit': 20, 'multifd-channels': 2, verify: 'root' },
+    });
+    const set = (...capabilities: [string, boolean][]): Promise<Record<string, unknown>> =>
+      ask('migrate-set-capabilities', {
+        capabilities: capabilities.map(([capability, state]) => ({ capability, state })),
+      });
+    expect(await set(['events', true], ['auto-converge', false], ['xbzrle', false])).toEqual({ return: {} });
+    expect(await set(['auto-converge', true], ['multifd', false])).toHaveProperty('error');
+    expect([vm.migrationEvents, vm.parameters.values.autoConverge]).toEqual([true, false]);
+    const { return: listed } = await ask('query-migrate-capabilities');
+    expect(listed).toEqual(
+      expect.arrayContaining([
+        { capability: 'events', state: true },
+        { capability: 'auto-converge', state: false },
+        { capability: 'multifd', state: true },
+        { capability: 'postcopy-ram', state: false },
+      ]),
+    );
   });
 
   it('permits each command in exactly the run states that its table entry does not refuse', async () => {

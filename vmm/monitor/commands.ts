@@ -6,7 +6,13 @@ import type { RunState } from '../process/run-state.js';
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { boolean, integer, list, oneOf, optional, type Shape, string, struct } from './arguments.js';
 import type { VmControl } from './control.js';
-import { capabilityChanges, listCapabilities, parameterChanges } from './parameters.js';
+import {
+  capabilitiesOf,
+  capabilityChanges,
+  listCapabilities,
+  listParameters,
+  parameterChanges,
+} from './parameters.js';
 import { QMP_EVENT_NAMES, QmpError, type QmpVersion } from './protocol.js';
 
 export interface CommandContext {
@@ -214,13 +220,13 @@ export const COMMANDS: readonly Command[] = [
     name: 'migrate-set-parameters',
     summary: 'Sets limits of a migration, also of one under way.',
     arguments: parameterChanges,
-    run: ({ vm }, changes) => vm.setParameters(changes),
+    run: ({ vm }, changes) => vm.parameters.set(changes),
   }),
   command({
     name: 'query-migrate-parameters',
     summary: 'The limits in force.',
     arguments: NOTHING,
-    run: ({ vm }) => vm.parameters,
+    run: ({ vm }) => listParameters(vm.parameters.values),
   }),
   command({
     name: 'migrate-set-capabilities',
@@ -228,13 +234,17 @@ export const COMMANDS: readonly Command[] = [
     arguments: struct({
       capabilities: list(struct({ capability: string(64), state: boolean() })),
     }),
-    run: ({ vm }, { capabilities }) => vm.setCapabilities(capabilityChanges(capabilities)),
+    run: ({ vm }, { capabilities }) => {
+      const { events, autoConverge } = capabilityChanges(capabilities);
+      if (autoConverge !== undefined) vm.parameters.set({ autoConverge });
+      if (events !== undefined) vm.migrationEvents = events;
+    },
   }),
   command({
     name: 'query-migrate-capabilities',
     summary: 'All abilities and whether they are on.',
     arguments: NOTHING,
-    run: ({ vm }) => listCapabilities(vm.capabilities),
+    run: ({ vm }) => listCapabilities(capabilitiesOf(vm.migrationEvents, vm.parameters)),
   }),
   command({
     name: 'x-ferry-query-record',

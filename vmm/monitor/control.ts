@@ -2,9 +2,9 @@
  * What the monitor needs of the VM. The controller implements it; tests put something simple in its place.
  */
 
+import type { MigrationParameters } from '../../migration/parameters.js';
 import type { RunState } from '../process/run-state.js';
 import type { SocketAddress } from '../sockets/address.js';
-import type { MigrationCapabilities, MigrationParameters } from './parameters.js';
 import type { MigrationStatus } from './protocol.js';
 
 export interface CpuInfo {
@@ -56,7 +56,13 @@ export interface MigrationInfo {
   readonly 'error-desc'?: string;
   readonly 'blocked-reasons'?: readonly string[];
   readonly ram?: MigrationRamInfo;
+  /** Where this VMM listens for a guest, with the real port. */
+  readonly 'socket-address'?: readonly QmpSocketAddress[];
 }
+
+export type QmpSocketAddress =
+  | { readonly type: 'inet'; readonly host: string; readonly port: string }
+  | { readonly type: 'unix'; readonly path: string };
 
 /**
  * Commands come one at a time: the monitor starts the next, of any client, when the promise of the one before has
@@ -77,14 +83,14 @@ export interface VmControl {
 
   /** Starts a migration and returns; progress comes by `migration()` and events. */
   migrate(target: SocketAddress): void;
-  /** Listens for an incoming migration; resolves when it does, with the address (the real port, if 0 was asked). */
+  /** Listens for an incoming migration; resolves when it does. `migration()` then tells the real port. */
   migrateIncoming(address: SocketAddress): Promise<void>;
   migrateCancel(): void;
   migration(): MigrationInfo;
   /** Everything that was recorded of the last migration; undefined before the first. */
   migrationRecord(): Readonly<Record<string, unknown>> | undefined;
+  /** The limits of this VM's migrations; may be changed at any time. */
   readonly parameters: MigrationParameters;
-  readonly capabilities: MigrationCapabilities;
-  setParameters(changes: Partial<MigrationParameters>): void;
-  setCapabilities(changes: Partial<MigrationCapabilities>): void;
+  /** Whether MIGRATION and MIGRATION_PASS events are sent. */
+  migrationEvents: boolean;
 }

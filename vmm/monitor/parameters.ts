@@ -1,74 +1,72 @@
 /**
- * Migration parameters and capabilities: one table each, from which the defaults, the argument schemas and the
- * answers of the query commands derive. Names, units and ranges are QEMU's (qapi/migration.json) where QEMU has the
- * thing.
+ * Migration parameters and capabilities as QMP shows them. The parameters' names, units, ranges and defaults are
+ * declared in `migration/parameters.ts`; here they become argument schemas and answers. What QEMU treats as a
+ * capability (auto-converge) is one here as well, wherever its value is kept.
  */
-import { boolean, integer, optional, type Shape, struct } from './arguments.js';
+import {
+  type MigrationParameters,
+  type Parameter,
+  type ParameterValues,
+  parameterTable,
+} from '../../migration/parameters.js';
+import { boolean, integer, oneOf, optional, type Shape, struct } from './arguments.js';
 import { QmpError } from './protocol.js';
 
-/** Limits, as users and QMP clients set them. */
-export interface MigrationParameters {
-  /** Bytes per second over all channels; 0: no limit. */
-  readonly 'max-bandwidth': number;
-  /** Longest blackout aimed at, in milliseconds. */
-  readonly 'downtime-limit': number;
-  /** Data channels, if the capability `multifd` is on. */
-  readonly 'multifd-channels': number;
-  /** Auto-converge: percent of its time that a vCPU is first kept from running. */
-  readonly 'cpu-throttle-initial': number;
-  /** Auto-converge: percent added each time it wasn't enough. */
-  readonly 'cpu-throttle-increment': number;
-  readonly 'max-cpu-throttle': number;
-  /** Pre-copy rounds after which the guest is stopped in any case. */
-  readonly 'x-ferry-round-limit': number;
-  /** Compare all of RAM, registers and device records after the stop. */
-  readonly 'x-ferry-verify': boolean;
+type Name = keyof ParameterValues;
+
+/** Those that QMP has as parameters. */
+const NAMES = (Object.keys(parameterTable) as Name[]).filter((name) => name !== 'autoConverge');
+
+function shapeOf(parameter: Parameter): Shape<number | boolean | string> {
+  switch (parameter.type) {
+    case 'number':
+      return integer(parameter.min, parameter.max, parameter.unit);
+    case 'boolean':
+      return boolean();
+    case 'choice':
+      return oneOf(...parameter.choices);
+  }
 }
 
-const PARAMETER_TABLE: {
-  readonly [K in keyof MigrationParameters]: {
-    readonly shape: Shape<MigrationParameters[K]>;
-    readonly initial: MigrationParameters[K];
-  };
-} = {
-  'max-bandwidth': { shape: integer(0, 2 ** 50, 'bytes per second'), initial: 0 },
-  'downtime-limit': { shape: integer(0, 2_000_000, 'milliseconds'), initial: 300 },
-  'multifd-channels': { shape: integer(1, 16, 'a number of channels'), initial: 2 },
-  'cpu-throttle-initial': { shape: integer(1, 99, 'percent'), initial: 20 },
-  'cpu-throttle-increment': { shape: integer(1, 99, 'percent'), initial: 10 },
-  'max-cpu-throttle': { shape: integer(1, 99, 'percent'), initial: 99 },
-  'x-ferry-round-limit': { shape: integer(1, 1000, 'a number of rounds'), initial: 30 },
-  'x-ferry-verify': { shape: boolean(), initial: false },
+const checkChanges = struct(
+  Object.fromEntries(
+    NAMES.map((name) => [parameterTable[name].qmpName, optional(shapeOf(parameterTable[name]))]),
+  ),
+);
+
+/** Arguments of `migrate-set-parameters`: any of them, by QMP's names; checked, by the names of the table. */
+export const parameterChanges: Shape<Partial<ParameterValues>> = {
+  optional: false,
+  words: checkChanges.words,
+  check(value, path) {
+    const given = checkChanges.check(value, path);
+    return Object.fromEntries(
+      NAMES.filter((name) => Object.hasOwn(given, parameterTable[name].qmpName)).map((name) => [
+        name,
+        given[parameterTable[name].qmpName],
+      ]),
+    );
+  },
 };
 
-export const PARAMETER_NAMES = Object.keys(PARAMETER_TABLE) as (keyof MigrationParameters)[];
+/** The answer of `query-migrate-parameters`. */
+export function listParameters(values: Readonly<ParameterValues>): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(NAMES.map((name) => [parameterTable[name].qmpName, values[name]]));
+}
 
-export const INITIAL_PARAMETERS: MigrationParameters = Object.fromEntries(
-  PARAMETER_NAMES.map((name) => [name, PARAMETER_TABLE[name].initial]),
-) as unknown as MigrationParameters;
-
-/** Arguments of `migrate-set-parameters`: any of them. */
-export const parameterChanges = struct(
-  Object.fromEntries(
-    PARAMETER_NAMES.map((name) => [name, optional(PARAMETER_TABLE[name].shape as Shape<unknown>)]),
-  ),
-) as unknown as Shape<Partial<MigrationParameters>>;
-
-/** Capabilities that can be switched here. */
+/** Capabilities that this VMM has. */
 export interface MigrationCapabilities {
   /** Send MIGRATION and MIGRATION_PASS events. */
   readonly events: boolean;
   /** Throttle a guest that dirties memory faster than it can be sent. */
   readonly 'auto-converge': boolean;
-  /** Use `multifd-channels` data channels; else one. */
-  readonly multifd: boolean;
+  /** Several data channels: always, `multifd-channels` says how many. */
+  readonly multifd: true;
 }
 
-export const INITIAL_CAPABILITIES: MigrationCapabilities = {
-  events: false,
-  'auto-converge': false,
-  multifd: true,
-};
+export function capabilitiesOf(events: boolean, parameters: MigrationParameters): MigrationCapabilities {
+  return { events, 'auto-converge': parameters.values.autoConverge, multifd: true };
+}
 
 /** QEMU's capabilities that this VMM doesn't have: they can be switched off, not on. */
 const ABSENT_CAPABILITIES: readonly string[] = [
@@ -93,21 +91,25 @@ const ABSENT_CAPABILITIES: readonly string[] = [
   'mapped-ram',
 ];
 
-/** Judges a list of capability settings as a whole; nothing is changed unless all of it is right. */
+/** Judges a list of capability settings as a whole; what it returns can all be done. */
 export function capabilityChanges(
   settings: readonly { readonly capability: string; readonly state: boolean }[],
-): Partial<MigrationCapabilities> {
-  const changes: Record<string, boolean> = {};
+): { readonly events?: boolean; readonly autoConverge?: boolean } {
+  const changes: { events?: boolean; autoConverge?: boolean } = {};
   settings.forEach(({ capability, state }, index) => {
-    if (Object.hasOwn(INITIAL_CAPABILITIES, capability)) {
-      changes[capability] = state;
+    if (capability === 'events') {
+      changes.events = state;
+    } else if (capability === 'auto-converge') {
+      changes.autoConverge = state;
+    } else if (capability === 'multifd') {
+      if (!state)
+        throw new QmpError("Capability 'multifd' is always on here; set 'multifd-channels' to 1 instead");
     } else if (!ABSENT_CAPABILITIES.includes(capability)) {
-      throw new QmpError(
-        `Parameter 'capabilities[${index}].capability' does not accept value '${capability.slice(0, 64)}'`,
-      );
+      const path = `capabilities[${index}].capability`;
+      throw new QmpError(`Parameter '${path}' does not accept value '${capability.slice(0, 64)}'`);
     } else if (state) {
       throw new QmpError(
-        `Capability '${capability}' is not provided here; provided: ${Object.keys(INITIAL_CAPABILITIES).join(', ')}`,
+        `Capability '${capability}' is not provided here; provided are events, auto-converge, multifd`,
       );
     }
   });

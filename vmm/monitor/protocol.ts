@@ -38,6 +38,7 @@ export const MIGRATION_STATUSES = [
   'none',
   'setup',
   'active',
+  'pre-switchover',
   'device',
   'completed',
   'failed',
@@ -65,8 +66,6 @@ export interface QmpEvents {
   MIGRATION_PASS: { readonly pass: number };
   /** Whole lines that the guest wrote to its console; `dropped` counts those left out of a flood. */
   X_FERRY_CONSOLE: { readonly lines: readonly string[]; readonly dropped: number };
-  /** A VMM that waits for a guest listens at this address (of use with port 0). */
-  X_FERRY_INCOMING: { readonly address: string };
 }
 
 export const QMP_EVENT_NAMES: readonly (keyof QmpEvents)[] = [
@@ -77,7 +76,6 @@ export const QMP_EVENT_NAMES: readonly (keyof QmpEvents)[] = [
   'MIGRATION',
   'MIGRATION_PASS',
   'X_FERRY_CONSOLE',
-  'X_FERRY_INCOMING',
 ];
 
 /** The first line a client gets. No out-of-band execution is offered. */

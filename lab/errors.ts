@@ -1,0 +1,47 @@
+/**
+ * What can go wrong in what people run. Exit status 2 is wrong use of a command; 70 is kept for defects of ours;
+ * the others are 71 to 79, each used once.
+ */
+import { catalogue, entry } from '../base/errors.js';
+
+/** Exit status of a command that met a defect of ours (sysexits' EX_SOFTWARE). */
+export const DEFECT_EXIT_STATUS = 70;
+
+export const labErrors = catalogue('lab', {
+  usage: entry<{ why: string; command: string }>({
+    exitStatus: 2,
+    text: ({ why }) => why,
+    advice: ({ command }) => `See '${command} --help'.`,
+  }),
+  'vmm-died': entry<{ pid: number; how: string; lastWords: string }>({
+    exitStatus: 71,
+    text: ({ pid, how, lastWords }) =>
+      `the VMM process ${pid} ended (${how})${lastWords === '' ? '' : `; it said: ${lastWords}`}`,
+    advice: () => 'What it said tells the cause; start it by hand with `ferry vmm` to see more.',
+  }),
+  'vmm-silent': entry<{ pid: number; waitedMs: number }>({
+    exitStatus: 72,
+    text: ({ pid, waitedMs }) => `the VMM process ${pid} did not open its monitor within ${waitedMs} ms`,
+    advice: () => 'The machine may be overloaded or out of memory; try again, or allow more time.',
+  }),
+  'monitor-lost': entry<{ address: string; why: string }>({
+    exitStatus: 73,
+    text: ({ address, why }) => `the connection to the monitor at ${address} is gone: ${why}`,
+    advice: () => 'See whether the process behind it still runs, and connect again.',
+  }),
+  'monitor-no-qmp': entry<{ address: string; why: string }>({
+    exitStatus: 74,
+    text: ({ address, why }) => `what answers at ${address} does not speak QMP: ${why}`,
+    advice: () => "Give the address of a monitor (`--monitor` of `ferry vmm`, or QEMU's `-qmp`).",
+  }),
+  'monitor-refused': entry<{ command: string; class: string; desc: string }>({
+    exitStatus: 75,
+    text: ({ command, desc }) => `the monitor refused '${command}': ${desc}`,
+    advice: () => 'Its words name the reason; `query-status` tells the run state.',
+  }),
+  timeout: entry<{ what: string; waitedMs: number }>({
+    exitStatus: 76,
+    text: ({ what, waitedMs }) => `${what} did not happen within ${waitedMs} ms`,
+    advice: () => 'Allow more time, or see in the record or the console what it waits for.',
+  }),
+});
