@@ -1,8 +1,9 @@
 /**
  * Listening at a UNIX or TCP address, with errors in words, and with care for what a crashed process leaves behind.
  */
-import { lstatSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { type AddressInfo, connect, type Server } from 'node:net';
+import { dirname } from 'node:path';
 import { vmmErrors } from '../errors.js';
 import { formatSocketAddress, type SocketAddress } from './address.js';
 
@@ -20,6 +21,12 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of the path is no directory',
   ENOTFOUND: 'the host is unknown',
   EAI_AGAIN: 'the host could not be resolved',
+  ECONNREFUSED: 'nobody listens there',
+  ECONNRESET: 'the other side reset the connection',
+  EPIPE: 'the other side closed the connection',
+  ETIMEDOUT: 'no answer',
+  EHOSTUNREACH: 'the host can not be reached',
+  ENETUNREACH: 'the network can not be reached',
   EROFS: 'the file system is read-only',
 };
 
@@ -42,6 +49,8 @@ export async function listen(server: Server, address: SocketAddress): Promise<Li
     if (found === 'live') throw failed('the address is in use');
     if (found === 'other') throw failed('a file that is no socket has this name');
     if (found === 'stale') unlinkSocket(address);
+    // The system's own answer would be "permission denied".
+    if (!existsSync(dirname(address.path))) throw failed(REASONS.ENOENT);
   }
   await new Promise<void>((resolve, reject) => {
     const refuse = (error: Error): void => reject(failed(reasonOf(error), error));
