@@ -58,4 +58,19 @@ export const vmmErrors = catalogue('vmm', {
     text: ({ address, reason }) => `can't listen at ${address}: ${reason}`,
     advice: () => 'Choose an address that is free and permitted, or end the process that uses it.',
   }),
+  options: entry<{ why: string }>({
+    exitStatus: 46,
+    text: ({ why }) => `a VMM can't be started with these options: ${why}`,
+    advice: () => 'See `ferry vmm --help` for what goes together.',
+  }),
+  'image-unreadable': entry<{ path: string; reason: string }>({
+    exitStatus: 47,
+    text: ({ path, reason }) => `can't read the guest image ${path}: ${reason}`,
+    advice: () => 'Give the path of an image that `ferry guest build` wrote.',
+  }),
+  'console-unwritable': entry<{ path: string; reason: string }>({
+    exitStatus: 48,
+    text: ({ path, reason }) => `can't write the console to ${path}: ${reason}`,
+    advice: () => 'Give a path that can be written, or another `--console`.',
+  }),
 });

@@ -1,0 +1,136 @@
+/**
+ * What a VMM process is started with. `ferry vmm` makes it from its command line, `spawnVmm` from its caller's
+ * options; it crosses to a spawned process as JSON, and is judged again there.
+ */
+import { vmmErrors } from '../errors.js';
+import { type MonitorAddress, parseMonitorAddress } from '../monitor/monitor-address.js';
+import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
+
+export interface VmmOptions {
+  /** Path of the guest's image; absent if the guest comes by migration. */
+  readonly guest?: string;
+  /** Guest RAM in bytes. With `incoming`, absent means: as much as the guest has. */
+  readonly memoryBytes?: number;
+  /** vCPUs. With `incoming`, absent means: as many as the guest has. */
+  readonly vcpus?: number;
+  /** Kernel command line. */
+  readonly append?: string;
+  /** Addresses of monitors, as `--monitor` takes them. */
+  readonly monitors?: readonly string[];
+  /** Where to wait for a guest, or `defer`: a monitor will say where with `migrate-incoming`. */
+  readonly incoming?: string;
+  /** Name for people. */
+  readonly name?: string;
+  /** Seed of the guest's own random numbers; 0 if absent. */
+  readonly seed?: number;
+  /** Where console output goes besides the monitors: `stdio`, `none` (if absent), or `file:PATH`. */
+  readonly console?: string;
+  /** Load the guest but don't start it; of a guest that comes: leave it stopped. */
+  readonly paused?: boolean;
+  /** Errors as JSON on standard error. */
+  readonly json?: boolean;
+}
+
+/** The same, judged, with everything parsed. */
+export interface VmmSettings {
+  readonly guest: string | undefined;
+  readonly memoryBytes: number | undefined;
+  readonly vcpus: number | undefined;
+  readonly append: string;
+  readonly monitors: readonly MonitorAddress[];
+  readonly incoming: SocketAddress | 'defer' | undefined;
+  readonly name: string | undefined;
+  readonly seed: number;
+  readonly console: { readonly kind: 'stdio' | 'none' } | { readonly kind: 'file'; readonly path: string };
+  readonly paused: boolean;
+  readonly json: boolean;
+}
+
+export const DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024;
+
+const KINDS = {
+  guest: 'string',
+  memoryBytes: 'number',
+  vcpus: 'number',
+  append: 'string',
+  monitors: 'strings',
+  incoming: 'string',
+  name: 'string',
+  seed: 'number',
+  console: 'string',
+  paused: 'boolean',
+  json: 'boolean',
+} as const satisfies Record<keyof VmmOptions, string>;
+
+/** What contradicts what, or is missing, in a sentence; undefined if nothing does. */
+export function conflictOf(options: VmmOptions): string | undefined {
+  if (options.guest === undefined && options.incoming === undefined) {
+    return 'nothing to run: give --guest IMAGE, or --incoming ADDRESS to wait for a guest';
+  }
+  if (options.guest !== undefined && options.incoming !== undefined) {
+    return '--guest and --incoming contradict each other: a guest that comes brings its image along';
+  }
+  if (options.incoming !== undefined && options.append !== undefined) {
+    return '--append and --incoming contradict each other: a guest that comes has been started already';
+  }
+  if (options.incoming !== undefined && options.seed !== undefined) {
+    return '--seed and --incoming contradict each other: a guest that comes has its seed already';
+  }
+  if (options.incoming === 'defer' && (options.monitors ?? []).length === 0) {
+    return '--incoming defer needs a --monitor, over which to say where to listen';
+  }
+  return undefined;
+}
+
+/**
+ * Judges options from anywhere. Throws `vmm/options` for a contradiction or what is no option, `vmm/bad-address` for
+ * an address. `hasOwnMonitor`: the caller drives a monitor that is not among the addresses.
+ */
+export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
+  const refuse = (why: string): Error => vmmErrors.error('options', { why });
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+    throw refuse('they are no object');
+  }
+  for (const [name, value] of Object.entries(given)) {
+    if (!Object.hasOwn(KINDS, name)) throw refuse(`there is no option '${name.slice(0, 40)}'`);
+    const kind = KINDS[name as keyof VmmOptions];
+    const right =
+      kind === 'strings'
+        ? Array.isArray(value) && value.every((item) => typeof item === 'string')
+        : value === undefined || typeof value === kind;
+    if (!right) throw refuse(`'${name}' must be ${kind === 'strings' ? 'a list of strings' : `a ${kind}`}`);
+  }
+  const options = given as VmmOptions;
+  const conflict = conflictOf(
+    hasOwnMonitor ? { ...options, monitors: ['unix:own', ...(options.monitors ?? [])] } : options,
+  );
+  if (conflict !== undefined) throw refuse(conflict);
+  const seed = options.seed ?? 0;
+  if (!Number.isInteger(seed) || seed < 0 || seed > 0xffff_ffff) {
+    throw refuse(`seed ${seed} is no whole number from 0 to 4294967295`);
+  }
+  return {
+    guest: options.guest,
+    memoryBytes: options.memoryBytes ?? (options.incoming === undefined ? DEFAULT_MEMORY_BYTES : undefined),
+    vcpus: options.vcpus ?? (options.incoming === undefined ? 1 : undefined),
+    append: options.append ?? '',
+    monitors: (options.monitors ?? []).map(parseMonitorAddress),
+    incoming:
+      options.incoming === undefined || options.incoming === 'defer'
+        ? options.incoming
+        : parseSocketAddress(options.incoming),
+    name: options.name,
+    seed,
+    console: consoleOf(options.console ?? 'none'),
+    paused: options.paused ?? false,
+    json: options.json ?? false,
+  };
+}
+
+function consoleOf(text: string): VmmSettings['console'] {
+  if (text === 'stdio' || text === 'none') return { kind: text };
+  const path = text.startsWith('file:') ? text.slice(5) : '';
+  if (path === '')
+    throw vmmErrors.error('options', { why: `'${text}' is no console: stdio, none or file:PATH` });
+  return { kind: 'file', path };
+}

@@ -1,0 +1,49 @@
+/**
+ * The last words of a process: an error as people, or as a program with `--json`, shall see it, and the exit status.
+ */
+import { FerryError } from '../../base/errors.js';
+
+/** Exit status of a process that met a defect of ours (sysexits' EX_SOFTWARE). */
+export const DEFECT_EXIT_STATUS = 70;
+
+export interface Report {
+  /** For standard error, line feed included. */
+  readonly text: string;
+  readonly exitStatus: number;
+}
+
+/**
+ * What to print for `error`, and the status to exit with. A FerryError gives its words and advice; anything else is a
+ * defect of ours, reported as one, with the place it happened at.
+ */
+export function reportOf(error: unknown, json: boolean): Report {
+  if (error instanceof FerryError) {
+    const text = json
+      ? JSON.stringify({ error: error.toJSON() })
+      : `ferry: ${error.message}\n  ${error.advice}`;
+    return { text: `${text}\n`, exitStatus: error.exitStatus };
+  }
+  const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  const place = error instanceof Error ? placeOf(error) : '';
+  const advice = 'This is a defect of vf-ferry, not of yours; please report it with what led to it.';
+  const text = json
+    ? JSON.stringify({
+        error: {
+          code: 'defect',
+          message: what,
+          advice,
+          exitStatus: DEFECT_EXIT_STATUS,
+          facts: { place },
+        },
+      })
+    : `ferry: defect: ${what}${place === '' ? '' : ` (${place})`}\n  ${advice}`;
+  return { text: `${text}\n`, exitStatus: DEFECT_EXIT_STATUS };
+}
+
+/** The innermost place of ours in the error's stack, `dist/vmm/process/vmm.js:12:3`. */
+function placeOf(error: Error): string {
+  const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
+  const ours = frames.find((line) => !line.includes('node:') && !line.includes('base/errors.')) ?? frames[0];
+  const match = /((?:[^\s()/]+\/){0,3}[^\s()/]+:\d+:\d+)\)?$/.exec(ours ?? '');
+  return match?.[1] ?? '';
+}
