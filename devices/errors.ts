@@ -1,0 +1,27 @@
+/** What can be wrong with the world around devices: configuration and records that arrive from a peer. */
+import { catalogue, entry } from '../base/errors.js';
+
+export const deviceErrors = catalogue('devices', {
+  recordRefused: entry<{ device: string; difference: string }>({
+    exitStatus: 80,
+    text: ({ device, difference }) => `the saved state of ${device} does not fit this machine: ${difference}`,
+    advice: () =>
+      'start the destination with the same devices and options as the source; if they are the same, the record was damaged on its way',
+  }),
+  recordVersion: entry<{ device: string; version: number; supported: number }>({
+    exitStatus: 81,
+    text: ({ device, version, supported }) =>
+      `the saved state of ${device} has version ${version}; this release reads version ${supported}`,
+    advice: () => 'run the same release of vf-ferry on both sides',
+  }),
+  addressTaken: entry<{ device: string; address: string }>({
+    exitStatus: 82,
+    text: ({ device, address }) => `${device} can't be placed at ${address}: another device is there`,
+    advice: () => 'choose a free bus, device and function number',
+  }),
+  noSuchFunction: entry<{ device: string; fn: number; count: number }>({
+    exitStatus: 83,
+    text: ({ device, fn, count }) => `${device} has no virtual function ${fn}: ${count} are enabled`,
+    advice: () => 'enable more virtual functions, or name one that exists',
+  }),
+});

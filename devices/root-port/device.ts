@@ -1,0 +1,244 @@
+/** A root port: a type 1 bridge on bus 0 with a hot-plug slot, root error reporting and the hypervisor channel. */
+import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
+import type { DmaPort, MsiPort, RequesterId } from '../../base/dma.js';
+import { AerReporter } from '../pci/aer.js';
+import { type ErrorSeverity, PciFunction, type Upstream } from '../pci/function.js';
+import { Msi } from '../pci/msi.js';
+import { INDICATOR_OFF, INDICATOR_ON } from '../pci/pcie-capability.js';
+import { WINDOW_SHIFT } from '../pci/registers.js';
+import { SectionedState } from '../pci/state.js';
+import type { Endpoint, Fabric, MemoryWindow, RootPortLike } from '../pci/topology.js';
+import { type RootPortLayout, rootPortLayout, type SlotOptions } from './registers.js';
+import { forwardsErrors, recordError } from './root-errors.js';
+import { Slot, type SlotState } from './slot.js';
+import { ROOT_PORT_VERSION, rootPortSections } from './state.js';
+
+/** What the hypervisor hears from a root port. */
+export interface RootPortObserver {
+  /** Software wrote Slot Control. Off with the indicator off means that the device may be taken out. */
+  slotControl?(state: SlotState): void;
+  /** The guest handed over words on the hypervisor channel. */
+  guestMessage?(sequence: number, answer: number, args: readonly number[]): void;
+}
+
+/** True if software has let go of the device: slot power and power indicator off. */
+export const mayEject = (state: SlotState): boolean =>
+  !state.powered && state.powerIndicator === INDICATOR_OFF;
+
+export class RootPort implements RootPortLike, SaveableDevice {
+  readonly name: string;
+  readonly version = ROOT_PORT_VERSION;
+  readonly fn: PciFunction;
+  readonly aer: AerReporter;
+  private readonly layout: RootPortLayout;
+  private readonly msi: Msi;
+  private readonly slot: Slot;
+  private readonly observer: RootPortObserver;
+  private readonly state: SectionedState;
+  private fabric: Fabric | undefined;
+  private readonly below: Upstream;
+
+  constructor(name: string, slotOptions: SlotOptions, observer: RootPortObserver = {}) {
+    this.name = name;
+    this.observer = observer;
+    const layout = rootPortLayout(slotOptions);
+    this.layout = layout;
+    this.slot = new Slot(() => ({
+      layout,
+      config: this.fn.config,
+      interrupt: () => this.msi.trigger(),
+      linkChanged: (up) => this.linkChanged(up),
+      controlWritten: (state) => this.observer.slotControl?.(state),
+    }));
+    const windowChanged = { write: () => this.fabric?.decodeChanged() };
+    const release = { write: () => this.msi.release() };
+    this.fn = new PciFunction(layout, {
+      name,
+      bars: [],
+      readBar: () => 0xffff_ffff,
+      writeBar: () => {},
+      reset: () => this.slot.refresh(),
+      masterChanged: () => this.msi.release(),
+      hooks: {
+        ...this.slot.hooks,
+        PRIMARY_BUS: windowChanged,
+        SECONDARY_BUS: windowChanged,
+        SUBORDINATE_BUS: windowChanged,
+        MEMORY_BASE: windowChanged,
+        MEMORY_LIMIT: windowChanged,
+        PREFETCHABLE_BASE: windowChanged,
+        PREFETCHABLE_LIMIT: windowChanged,
+        PREFETCHABLE_BASE_UPPER: windowChanged,
+        PREFETCHABLE_LIMIT_UPPER: windowChanged,
+        'msi.CONTROL': release,
+        'msi.MASK': release,
+        'channel.GUEST_SEQUENCE': { write: (sequence) => this.guestWrote(sequence) },
+      },
+    });
+    this.msi = new Msi({
+      config: this.fn.config,
+      capability: layout.cap.msi,
+      message: (address, data) => this.fn.message(address, data),
+    });
+    this.aer = new AerReporter({ fn: this.fn, aer: layout.cap.aer, pcie: layout.cap.pcie });
+    this.below = this.upstreamBelow();
+    this.state = new SectionedState(
+      name,
+      ROOT_PORT_VERSION,
+      rootPortSections(
+        this.fn.config,
+        layout,
+        () => this.slot.endpoint !== undefined,
+        () => this.refresh(),
+      ),
+    );
+  }
+
+  /** The device behind the port while its link is up. */
+  get endpoint(): Endpoint | undefined {
+    return this.slot.isLinkUp ? this.slot.endpoint : undefined;
+  }
+
+  /** The device in the slot, powered or not. */
+  get occupant(): Endpoint | undefined {
+    return this.slot.endpoint;
+  }
+
+  get slotState(): SlotState {
+    return this.slot.state;
+  }
+
+  get secondaryBus(): number {
+    return this.fn.config.get(this.layout.header.SECONDARY_BUS);
+  }
+
+  get subordinateBus(): number {
+    return this.fn.config.get(this.layout.header.SUBORDINATE_BUS);
+  }
+
+  get ariForwarding(): boolean {
+    const { DEVICE_CONTROL_2 } = this.layout.cap.pcie;
+    return this.fn.config.getField(DEVICE_CONTROL_2, DEVICE_CONTROL_2.fields.ARI_FORWARDING) === 1;
+  }
+
+  /** Source Validation, both redirects and Upstream Forwarding are on: nothing below reaches anything but the root. */
+  get isolates(): boolean {
+    const { CAPABILITIES, CONTROL } = this.layout.cap.acs;
+    return this.fn.config.get(CONTROL) === this.fn.config.get(CAPABILITIES);
+  }
+
+  connect(fabric: Fabric): void {
+    this.fabric = fabric;
+  }
+
+  windows(): readonly MemoryWindow[] {
+    if (!this.fn.decoding) return [];
+    const { config } = this.fn;
+    const header = this.layout.header;
+    const address = (base: number, upper: number): number =>
+      upper * 2 ** 32 + (base >>> 4) * 2 ** WINDOW_SHIFT;
+    const found: MemoryWindow[] = [];
+    const add = (base: number, limit: number): void => {
+      const end = limit + 2 ** WINDOW_SHIFT;
+      if (base < end) found.push({ base, bytes: end - base });
+    };
+    add(address(config.get(header.MEMORY_BASE), 0), address(config.get(header.MEMORY_LIMIT), 0));
+    add(
+      address(config.get(header.PREFETCHABLE_BASE), config.get(header.PREFETCHABLE_BASE_UPPER)),
+      address(config.get(header.PREFETCHABLE_LIMIT), config.get(header.PREFETCHABLE_LIMIT_UPPER)),
+    );
+    return found;
+  }
+
+  masterAbort(): void {
+    const { SECONDARY_STATUS } = this.layout.header;
+    this.fn.config.setField(SECONDARY_STATUS, SECONDARY_STATUS.fields.RECEIVED_MASTER_ABORT, 1);
+  }
+
+  /** Hypervisor: a device that is in the slot when the machine starts. */
+  populate(device: Endpoint): void {
+    this.slot.populate(device, INDICATOR_ON);
+  }
+
+  /** Hypervisor: hot-adds a device. */
+  plug(device: Endpoint, announce: 'button' | 'link'): void {
+    this.slot.insert(device, announce);
+  }
+
+  /** Hypervisor: asks software to let go of the device, as a user would. */
+  requestUnplug(): void {
+    this.slot.pressAttentionButton();
+  }
+
+  /** Hypervisor: takes the device out, asked for or not. */
+  eject(): Endpoint | undefined {
+    return this.slot.remove();
+  }
+
+  /** Hypervisor: puts a request on the channel and interrupts the guest if it wants that. */
+  sendToGuest(sequence: number, request: number, args: readonly number[] = []): void {
+    const { config } = this.fn;
+    const { HOST_SEQUENCE, HOST_REQUEST, HOST_ARGUMENT, STATUS, CONTROL } = this.layout.cap.channel;
+    config.set(HOST_REQUEST, request >>> 0);
+    for (let i = 0; i < HOST_ARGUMENT.count; i++) config.set(HOST_ARGUMENT, (args[i] ?? 0) >>> 0, i);
+    config.set(HOST_SEQUENCE, sequence >>> 0);
+    config.setField(STATUS, STATUS.fields.REQUEST, 1);
+    if (config.getField(CONTROL, CONTROL.fields.INTERRUPT) === 1) this.msi.trigger();
+  }
+
+  save(): DeviceRecord {
+    return this.state.save();
+  }
+
+  restore(record: DeviceRecord): void {
+    this.state.restore(record);
+  }
+
+  describe(record: DeviceRecord): readonly (readonly [string, string])[] {
+    return this.state.describe(record);
+  }
+
+  /** After configuration space changed without hooks. */
+  private refresh(): void {
+    this.slot.refresh();
+    this.fn.refresh();
+  }
+
+  private linkChanged(up: boolean): void {
+    this.slot.endpoint?.attach(up ? this.below : undefined);
+    this.fabric?.decodeChanged();
+  }
+
+  private guestWrote(sequence: number): void {
+    const { config } = this.fn;
+    const { GUEST_ANSWER, GUEST_ARGUMENT } = this.layout.cap.channel;
+    const args = Array.from({ length: GUEST_ARGUMENT.count }, (_, i) => config.get(GUEST_ARGUMENT, i));
+    this.observer.guestMessage?.(sequence, config.get(GUEST_ANSWER), args);
+  }
+
+  private errorMessage(severity: ErrorSeverity, source: RequesterId): void {
+    if (!forwardsErrors(this.fn.config, this.layout, severity)) return;
+    if (recordError(this.fn.config, this.layout, severity, source)) this.msi.trigger();
+  }
+
+  /** The way up, as functions below see it. */
+  private upstreamBelow(): Upstream {
+    const port = this;
+    return {
+      get open() {
+        return port.slot.isLinkUp && port.fn.mastering;
+      },
+      get bus() {
+        return port.secondaryBus;
+      },
+      get dma(): DmaPort {
+        return port.fn.upstream.dma;
+      },
+      get msi(): MsiPort {
+        return port.fn.upstream.msi;
+      },
+      decodeChanged: () => port.fabric?.decodeChanged(),
+      errorMessage: (severity, source) => port.errorMessage(severity, source),
+    };
+  }
+}

@@ -1,0 +1,36 @@
+/** What of a root port is saved: its configuration space. Link, decode and interrupt condition follow from it. */
+import type { RegisterFile } from '../../base/registers.js';
+import { registerSection, type StateSection } from '../pci/state.js';
+import type { RootPortLayout } from './registers.js';
+
+export const ROOT_PORT_VERSION = 1;
+
+/** The configuration space, refused when it says that the slot is occupied and here it isn't, or the other way. */
+export function rootPortSections(
+  config: RegisterFile,
+  layout: RootPortLayout,
+  occupied: () => boolean,
+  restored: () => void,
+): readonly StateSection[] {
+  const registers = registerSection('config', config);
+  const { SLOT_STATUS } = layout.cap.pcie;
+  return [
+    {
+      ...registers,
+      restore(bytes) {
+        const before = config.save();
+        const difference = registers.restore(bytes);
+        if (difference !== undefined) return difference;
+        const present = config.getField(SLOT_STATUS, SLOT_STATUS.fields.PRESENCE) === 1;
+        if (present !== occupied()) {
+          registers.restore(before);
+          return present
+            ? 'the slot holds a device there and none here'
+            : 'the slot is empty there and not here';
+        }
+        restored();
+        return undefined;
+      },
+    },
+  ];
+}
