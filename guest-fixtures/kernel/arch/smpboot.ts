@@ -1,0 +1,10 @@
+// Entry of the vCPUs that the boot CPU starts.
+import { set_cpu_online } from '../kernel/smp';
+import { cpu_startup_entry } from '../kernel/sched';
+import { local_irq_enable } from './irqflags';
+
+export function secondary_start(cpu: u32): void {
+  set_cpu_online(cpu);
+  local_irq_enable();
+  cpu_startup_entry();
+}

@@ -1,0 +1,122 @@
+// The kernel command line: words `name`, `name=value`, separated by blanks. The last of several equal names counts.
+import { boot_params } from '../arch/setup';
+import { bytes_equal, str_at, str_length } from '../lib/string';
+import { panic } from './panic';
+import { pr_warn } from './printk';
+
+// @ts-ignore: decorator
+@inline function at(index: u32): u32 { return load<u8>(boot_params().command_line + index); }
+
+/** End of the word that starts at `start`. */
+function word_end(start: u32): u32 {
+  let end = start;
+  while (at(end) > 0x20) end++;
+  return end;
+}
+
+/** Start of the first word at or behind `from`; the NUL's place if there is none. */
+function word_start(from: u32): u32 {
+  let start = from;
+  while (at(start) != 0 && at(start) <= 0x20) start++;
+  return start;
+}
+
+/** Length of the name of the word from `start` to `end`. */
+function name_length(start: u32, end: u32): u32 {
+  let length: u32 = 0;
+  while (start + length < end && at(start + length) != 0x3d) length++;
+  return length;
+}
+
+/** Start of the last word named `name`, or -1. */
+function find(name: string): i32 {
+  let found = -1;
+  for (let start = word_start(0); at(start) != 0; ) {
+    const end = word_end(start);
+    if (bytes_equal(boot_params().command_line + start, name_length(start, end), changetype<usize>(name))) {
+      found = <i32>start;
+    }
+    start = word_start(end);
+  }
+  return found;
+}
+
+/** Start of the value of the word named `name` (its end is word_end), or -1 if the word or its value is missing. */
+function find_value(name: string): i32 {
+  const start = find(name);
+  if (start < 0) return -1;
+  const value = <u32>start + str_length(changetype<usize>(name)) + 1;
+  return at(value - 1) == 0x3d ? <i32>value : -1;
+}
+
+/** Whether the word `name` is there. */
+export function param_flag(name: string): bool {
+  return find(name) >= 0;
+}
+
+/** Whether `name=value` is there. */
+export function param_is(name: string, value: string): bool {
+  const start = find_value(name);
+  if (start < 0) return false;
+  const length = word_end(<u32>start) - <u32>start;
+  return bytes_equal(boot_params().command_line + <u32>start, length, changetype<usize>(value));
+}
+
+/** Shift of a size suffix, as memparse: K, M, G in either case; 0xff for anything else. */
+function suffix_shift(char: u32): u32 {
+  const lower = char | 0x20;
+  if (lower == 0x6b) return 10;
+  if (lower == 0x6d) return 20;
+  return lower == 0x67 ? 30 : 0xff;
+}
+
+/** The number in `name=number`, with an optional suffix K, M or G; `fallback` if absent. Panics if it is no number. */
+export function param_u64(name: string, fallback: u64): u64 {
+  const start = find_value(name);
+  if (start < 0) return fallback;
+  let value: u64 = 0;
+  let position = <u32>start;
+  const end = word_end(position);
+  for (; position < end && at(position) >= 0x30 && at(position) <= 0x39; position++) {
+    value = value * 10 + (at(position) - 0x30);
+  }
+  const digits = position - <u32>start;
+  if (position < end) {
+    const shift = suffix_shift(at(position));
+    if (shift != 0xff) value <<= shift;
+    position += <u32>(shift != 0xff);
+  }
+  if (digits == 0 || digits > 18 || position != end) panic('Malformed kernel parameter: %s', changetype<usize>(name));
+  return value;
+}
+
+const KNOWN = changetype<usize>(
+  ' dirty_rate ledger_working_set loglevel pattern quiet seed status_ms sweep_ms tick_us transactions working_set workload ',
+);
+
+/** Whether the `length` bytes at `name` are one of the KNOWN names. */
+function is_known(name: usize, length: u32): bool {
+  const total = str_length(KNOWN);
+  for (let i: u32 = 0; i + length + 1 < total; i++) {
+    if (str_at(KNOWN, i) != 0x20 || str_at(KNOWN, i + length + 1) != 0x20) continue;
+    let same: u32 = 0;
+    while (same < length && str_at(KNOWN, i + 1 + same) == <u32>load<u8>(name + same)) same++;
+    if (same == length) return true;
+  }
+  return false;
+}
+
+/** Says which words of the command line nobody reads. */
+export function warn_unknown_params(): void {
+  for (let start = word_start(0); at(start) != 0; ) {
+    const end = word_end(start);
+    const word = boot_params().command_line + start;
+    if (!is_known(word, name_length(start, end))) {
+      const after = at(end);
+      store<u8>(boot_params().command_line + end, 0);
+      pr_warn('Unknown kernel command line parameter "%S" is ignored', word);
+      store<u8>(boot_params().command_line + end, <u8>after);
+    }
+    start = word_start(end);
+  }
+}
