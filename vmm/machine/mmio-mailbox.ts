@@ -1,0 +1,169 @@
+/**
+ * Both ends of the way from a vCPU thread to the device thread; the words are explained in `vcpu/control-block.ts`. The
+ * device thread sleeps on one bell for all vCPUs: a word in the devices' own shared buffer, which ringing increments.
+ */
+import { invariant } from '../../base/errors.js';
+import type { AccessWidth } from '../../base/mmio.js';
+import {
+  controlBlock,
+  MMIO_ACCESS,
+  MMIO_ADDRESS,
+  MMIO_DONE,
+  MMIO_IDLE,
+  MMIO_REQUESTED,
+  MMIO_STATE,
+  MMIO_VALUE,
+  MMIO_WRITE,
+  POSTED_ENTRIES,
+  POSTED_ENTRY_WORDS,
+  POSTED_HEAD,
+  POSTED_RING,
+  POSTED_TAIL,
+} from '../vcpu/control-block.js';
+import type { MmioBus } from './mmio-bus.js';
+
+/** Words of the devices' shared buffer. */
+const BELL = 0;
+const POSTED_COUNT = 1;
+const POSTED_RANGES = 2;
+const POSTED_RANGES_MAX = 16;
+
+export const DEVICE_BUFFER_BYTES = 4 * (POSTED_RANGES + 2 * POSTED_RANGES_MAX);
+invariant((POSTED_ENTRIES & (POSTED_ENTRIES - 1)) === 0, 'ring indices wrap by mask');
+
+/** The device thread answers within microseconds when it is awake; so the vCPU looks a few times before it sleeps. */
+const SPINS = 200;
+
+/** The vCPU's end. */
+export class MmioRequester {
+  readonly #block: Int32Array;
+  readonly #device: Int32Array;
+  readonly #ranges: Uint32Array;
+
+  constructor(block: Int32Array, deviceBuffer: SharedArrayBuffer) {
+    this.#block = block;
+    this.#device = new Int32Array(deviceBuffer);
+    this.#ranges = new Uint32Array(deviceBuffer, POSTED_RANGES * 4);
+  }
+
+  read(address: number, width: AccessWidth): number {
+    return this.#request(address, width, 0);
+  }
+
+  write(address: number, width: AccessWidth, value: number): void {
+    if (this.#isPosted(address) && this.#post(address, width, value)) return;
+    this.#request(address, width | MMIO_WRITE, value);
+  }
+
+  #request(address: number, access: number, value: number): number {
+    const block = this.#block;
+    block[MMIO_ADDRESS] = address;
+    block[MMIO_ACCESS] = access;
+    block[MMIO_VALUE] = value;
+    Atomics.store(block, MMIO_STATE, MMIO_REQUESTED);
+    ringDevices(this.#device);
+    for (let i = 0; i < SPINS; i++) {
+      if (Atomics.load(block, MMIO_STATE) === MMIO_DONE) break;
+    }
+    while (Atomics.load(block, MMIO_STATE) !== MMIO_DONE) Atomics.wait(block, MMIO_STATE, MMIO_REQUESTED);
+    const answer = block[MMIO_VALUE]! >>> 0;
+    Atomics.store(block, MMIO_STATE, MMIO_IDLE);
+    return answer;
+  }
+
+  /** False when the ring is full: the access then waits its turn like any other. */
+  #post(address: number, width: number, value: number): boolean {
+    const block = this.#block;
+    const head = block[POSTED_HEAD]!;
+    if (((head - Atomics.load(block, POSTED_TAIL)) | 0) >= POSTED_ENTRIES) return false;
+    const at = POSTED_RING + (head & (POSTED_ENTRIES - 1)) * POSTED_ENTRY_WORDS;
+    block[at] = address;
+    block[at + 1] = width;
+    block[at + 2] = value;
+    Atomics.store(block, POSTED_HEAD, (head + 1) | 0);
+    ringDevices(this.#device);
+    return true;
+  }
+
+  #isPosted(address: number): boolean {
+    const count = Atomics.load(this.#device, POSTED_COUNT);
+    for (let i = 0; i < count; i++) {
+      if (address >= this.#ranges[2 * i]! && address <= this.#ranges[2 * i + 1]!) return true;
+    }
+    return false;
+  }
+}
+
+function ringDevices(device: Int32Array): void {
+  Atomics.add(device, BELL, 1);
+  Atomics.notify(device, BELL);
+}
+
+/** The device thread's end. */
+export class MmioResponder {
+  readonly #blocks: readonly Int32Array[];
+  readonly #device: Int32Array;
+  readonly #bus: MmioBus;
+
+  constructor(control: SharedArrayBuffer, vcpus: number, deviceBuffer: SharedArrayBuffer, bus: MmioBus) {
+    this.#blocks = Array.from({ length: vcpus }, (_, i) => controlBlock(control, i));
+    this.#device = new Int32Array(deviceBuffer);
+    this.#bus = bus;
+    const ranges = bus.regions.filter((region) => region.posted === true);
+    invariant(ranges.length <= POSTED_RANGES_MAX, 'too many posted regions');
+    const words = new Uint32Array(deviceBuffer, POSTED_RANGES * 4);
+    ranges.forEach(({ base, bytes }, i) => {
+      words[2 * i] = base;
+      words[2 * i + 1] = base + bytes - 1;
+    });
+    Atomics.store(this.#device, POSTED_COUNT, ranges.length);
+  }
+
+  /** Serves everything that waits; returns how much it was. */
+  serve(): number {
+    let served = 0;
+    for (const block of this.#blocks) {
+      served += this.#servePosted(block);
+      if (Atomics.load(block, MMIO_STATE) !== MMIO_REQUESTED) continue;
+      // The request may have come after the ring was emptied, and writes posted before it must arrive first.
+      served += this.#servePosted(block) + 1;
+      const address = block[MMIO_ADDRESS]! >>> 0;
+      const access = block[MMIO_ACCESS]!;
+      const width = (access & ~MMIO_WRITE) as AccessWidth;
+      if ((access & MMIO_WRITE) === 0) block[MMIO_VALUE] = this.#bus.read(address, width);
+      else this.#bus.write(address, width, block[MMIO_VALUE]! >>> 0);
+      Atomics.store(block, MMIO_STATE, MMIO_DONE);
+      Atomics.notify(block, MMIO_STATE);
+    }
+    return served;
+  }
+
+  /** What the bell shows now: read it before looking for work, and wait for it to change after. */
+  bell(): number {
+    return Atomics.load(this.#device, BELL);
+  }
+
+  /** Resolves when the bell shows something other than `seen`. */
+  async rung(seen: number): Promise<void> {
+    const wait = Atomics.waitAsync(this.#device, BELL, seen);
+    if (wait.async) await wait.value;
+  }
+
+  /** Wakes a device thread that waits in `rung`, from any thread. */
+  ring(): void {
+    ringDevices(this.#device);
+  }
+
+  #servePosted(block: Int32Array): number {
+    const head = Atomics.load(block, POSTED_HEAD);
+    let tail = block[POSTED_TAIL]!;
+    const count = (head - tail) | 0;
+    for (; tail !== head; tail = (tail + 1) | 0) {
+      const at = POSTED_RING + (tail & (POSTED_ENTRIES - 1)) * POSTED_ENTRY_WORDS;
+      const width = block[at + 1]! as AccessWidth;
+      this.#bus.write(block[at]! >>> 0, width, block[at + 2]! >>> 0);
+      Atomics.store(block, POSTED_TAIL, (tail + 1) | 0);
+    }
+    return count;
+  }
+}

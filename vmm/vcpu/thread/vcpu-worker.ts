@@ -1,0 +1,52 @@
+/** Entry of a vCPU's thread: puts its parts together and runs. */
+import { readlinkSync } from 'node:fs';
+import { workerData } from 'node:worker_threads';
+import { reservedRange } from '../../../base/abi/reserved-range.js';
+import { hostTime } from '../../machine/host-time.js';
+import { MmioRequester } from '../../machine/mmio-mailbox.js';
+import { GuestRam } from '../../ram/guest-ram.js';
+import { THREAD_ID } from '../control-block.js';
+import { VcpuCore } from '../core.js';
+import { DirtyPublisher } from '../dirty-publisher.js';
+import { VcpuSignals } from '../signals.js';
+import { VirtualClock } from '../virtual-clock.js';
+import { Alarm } from './alarms.js';
+import { VcpuLoop } from './loop.js';
+import type { VcpuThreadData } from './messages.js';
+
+const data = workerData as VcpuThreadData;
+const { index, control } = data;
+const ram = new GuestRam(data.ram);
+const range = reservedRange(ram.u8.length, data.vcpus);
+const peers = range.vcpus.map((area, i) => new VcpuSignals(control, i, ram.i32, area.control));
+const signals = peers[index]!;
+const hostNow = hostTime(data.epoch);
+
+signals.block[THREAD_ID] = osThreadId();
+
+const loop = new VcpuLoop({
+  port: data.port,
+  signals,
+  peers,
+  ram,
+  clock: new VirtualClock(hostNow, data.clock),
+  hostNow,
+  mmio: new MmioRequester(signals.block, data.devices),
+  publisher: new DirtyPublisher(
+    new WebAssembly.Instance(data.kernel, { env: { memory: ram.memory } }),
+    range,
+    index,
+  ),
+  alarm: new Alarm(signals.block, data.alarms),
+  presentMap: range.presentMap,
+});
+loop.run(new VcpuCore(index, ram, range, signals, loop));
+
+/** The kernel's id of this thread, by which its CPU time can be read; 0 where there is no /proc. */
+function osThreadId(): number {
+  try {
+    return Number(readlinkSync('/proc/thread-self').split('/').pop());
+  } catch {
+    return 0;
+  }
+}
