@@ -1,0 +1,123 @@
+/** The destination's half of the data plane: page workers that connect to the source and read into guest RAM. */
+import { invariant } from '../../base/errors.js';
+import { NOTHING_MOVED } from '../../migration/pages/counts.js';
+import { RoundBarrier } from '../../migration/pages/round-barrier.js';
+import { WorkBoard } from '../../migration/pages/work-board.js';
+import type {
+  DataEndpoint,
+  DataPlaneOptions,
+  DestinationDataPlane,
+  TransferCount,
+} from '../../migration/ports.js';
+import { Crew } from './crew.js';
+import { transferErrors } from './errors.js';
+import { memoryPages } from './kernels.js';
+import type { DestinationCommand, DestinationReport, DestinationTask } from './messages.js';
+import { Outcomes } from './outcome.js';
+
+export interface SocketDestinationSetup {
+  /** Guest RAM: shared memory. */
+  readonly memory: WebAssembly.Memory;
+  /** How long connecting, and the source's answer to the hello, may take. */
+  readonly connectTimeoutMs?: number;
+}
+
+/** See `DestinationDataPlane`. One plane serves one migration: `connect` once, `close` at the end. */
+export class SocketDestinationDataPlane implements DestinationDataPlane {
+  readonly #setup: SocketDestinationSetup;
+  readonly #outcomes = new Outcomes();
+  #crew: Crew<DestinationTask, DestinationCommand, DestinationReport> | undefined;
+  #board: WorkBoard | undefined;
+  #barrier: RoundBarrier | undefined;
+  #hashes = new Uint32Array(new SharedArrayBuffer(0));
+  readonly #awaited = new Map<number, (count: TransferCount) => void>();
+  #connected = 0;
+  #onConnected: (() => void) | undefined;
+  #closed = false;
+
+  constructor(setup: SocketDestinationSetup) {
+    this.#setup = setup;
+  }
+
+  get hashes(): Uint32Array {
+    return this.#hashes;
+  }
+
+  /** Rejects with `transfer/connect-failed`, `transfer/worker-lost`, or what is wrong with the source's hello. */
+  connect(endpoint: DataEndpoint, options: DataPlaneOptions): Promise<void> {
+    invariant(this.#crew === undefined && !this.#closed, 'a data plane is connected once');
+    const { memory, connectTimeoutMs = 5000 } = this.#setup;
+    const { host, ports, token } = endpoint;
+    const { channels, migratedPages, hashSeed } = options;
+    invariant(migratedPages <= memoryPages(memory), 'more pages than RAM has');
+    invariant(ports.length === channels, 'as many ports as channels');
+    const board = new WorkBoard(channels);
+    this.#board = board;
+    this.#barrier = new RoundBarrier(channels);
+    this.#hashes = new Uint32Array(new SharedArrayBuffer(options.integrity ? migratedPages * 8 : 0));
+    return this.#outcomes.wait('connect', (resolve) => {
+      this.#onConnected = () => resolve(undefined);
+      this.#crew = new Crew({
+        side: 'destination',
+        module: new URL('./destination-worker.js', import.meta.url),
+        tasks: ports.map((port, channel) => ({
+          channel,
+          channels,
+          host,
+          port,
+          token,
+          memory,
+          migratedPages,
+          hashSeed,
+          hashes: this.#hashes.buffer,
+          board: board.buffer,
+          connectTimeoutMs,
+        })),
+        onReport: (_channel, report) => this.#take(report),
+        onFailure: (error) => this.#outcomes.fail(() => error),
+      });
+    });
+  }
+
+  /** A round that has arrived whole stays received, whatever becomes of the channels afterwards. */
+  received(round: number): Promise<TransferCount> {
+    invariant(this.#barrier !== undefined, 'the data plane is not connected');
+    const count = this.#barrier.received(round);
+    if (count !== undefined) return Promise.resolve(count);
+    return this.#outcomes.wait(`round ${round}`, (resolve) => this.#awaited.set(round, resolve));
+  }
+
+  progress(): TransferCount {
+    return this.#board?.progress() ?? NOTHING_MOVED;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#outcomes.fail((operation) => transferErrors.error('closed', { side: 'destination', operation }));
+    await this.#crew?.close({ type: 'close' });
+  }
+
+  #take(report: DestinationReport): void {
+    switch (report.type) {
+      case 'connected':
+        if (++this.#connected === this.#board?.channels) this.#onConnected?.();
+        break;
+      case 'received':
+        this.#deliver(report.round, report.count);
+        break;
+      case 'ended':
+        this.#outcomes.fail((operation) => transferErrors.error('closed', { side: 'source', operation }));
+        break;
+      case 'failed':
+        invariant(false, "failures are the crew's to report");
+    }
+  }
+
+  #deliver(round: number, count: TransferCount): void {
+    const barrier = this.#barrier!;
+    if (!barrier.deliver(round, count)) return;
+    this.#crew?.send({ type: 'proceed', round });
+    this.#awaited.get(round)?.(barrier.received(round)!);
+    this.#awaited.delete(round);
+  }
+}

@@ -1,0 +1,36 @@
+/** The SIMD page kernels on guest RAM, behind the interface that the page cores use. */
+import { PAGE_BYTES } from '../../base/units.js';
+import type { PageKernels } from '../../migration/pages/page-kernels.js';
+import { kernelOn } from '../kernels/load.js';
+
+interface ZeroScan {
+  zero_mask(firstPage: number, candidates: number): number;
+}
+
+interface PageHash {
+  page_hash(page: number, seed: number): number;
+  hash_high(): number;
+}
+
+/** Kernels over `memory`, for pages that lie in it whole; nothing is allocated per page. */
+export function simdKernels(memory: WebAssembly.Memory): PageKernels {
+  const scan = kernelOn<ZeroScan>('zero-scan', memory);
+  const hasher = kernelOn<PageHash>('page-hash', memory);
+  return {
+    zeroMask: (firstPage, candidates) => scan.zero_mask(firstPage, candidates),
+    hash(page, seed, table) {
+      table[2 * page] = hasher.page_hash(page, seed);
+      table[2 * page + 1] = hasher.hash_high();
+    },
+  };
+}
+
+/** Bytes of `memory` as a Buffer, whose `subarray` gives Buffers again: what sockets take without a conversion. */
+export function memoryBuffer(memory: WebAssembly.Memory): Buffer {
+  return Buffer.from(memory.buffer);
+}
+
+/** Pages of `memory`. */
+export function memoryPages(memory: WebAssembly.Memory): number {
+  return Math.floor(memory.buffer.byteLength / PAGE_BYTES);
+}
