@@ -1,4 +1,7 @@
-/** The errors of a migration: what the peer, the link or a parameter did wrong. */
+/**
+ * The errors of a migration: what the peer, the link or a parameter did wrong. Exit statuses 50 to 65 of the folder's
+ * range; the data channels have the rest.
+ */
 import { catalogue, entry } from '../base/errors.js';
 
 const unchanged = 'The guest goes on running at the source with nothing lost.';
@@ -26,11 +29,6 @@ export const migrationErrors = catalogue('migration', {
       `message \`${message}\` from the peer is not valid in phase ${phase} (expected ${expected})`,
     advice: () => 'The peer does not follow the protocol; run the same version of vf-ferry at both ends.',
   }),
-  incompatible: entry<{ differences: string; count: number }>({
-    exitStatus: 54,
-    text: ({ differences }) => `the destination can't take over this machine: ${differences}`,
-    advice: () => 'Start the destination with the same memory size, vCPUs and devices as the source.',
-  }),
   'peer-closed': entry<{ phase: string }>({
     exitStatus: 55,
     text: ({ phase }) => `the peer closed the control link in phase ${phase}`,
@@ -43,10 +41,11 @@ export const migrationErrors = catalogue('migration', {
     advice: () =>
       'Check that the peer runs and the network between; `peer-timeout` and `answer-timeout` set the wait.',
   }),
-  'peer-failed': entry<{ peerCode: string; peerText: string; peerAdvice: string }>({
-    exitStatus: 57,
-    text: ({ peerCode, peerText }) => `the peer gave up: ${peerText} (${peerCode})`,
-    advice: ({ peerAdvice }) => peerAdvice,
+  'take-back-failed': entry<{ reason: string; because: string }>({
+    exitStatus: 54,
+    text: ({ reason, because }) =>
+      `the migration failed (${because}), and the guest could not be resumed at the source: ${reason}`,
+    advice: () => 'The guest is still here, paused; `cont` tries again to resume it.',
   }),
   cancelled: entry<{ phase: string }>({
     exitStatus: 58,

@@ -47,6 +47,7 @@ export const frameKinds = {
   ping: { number: 14, bytesMax: 64 },
   pong: { number: 15, bytesMax: 64 },
   error: { number: 16, bytesMax: 64 * KIB },
+  damaged: { number: 17, bytesMax: 1 * KIB },
 } as const;
 
 export type FrameKind = keyof typeof frameKinds;

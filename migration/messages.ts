@@ -16,7 +16,7 @@
  *       │ ◀──────────────────────────── running │
  *       │ released ──────────────────────────▶ │
  *
- * `ping`, `pong` and `error` may come at any time, from either side.
+ * `damaged` and `page-hashes` take the place of `prepared` when the integrity roots differ. `ping`, `pong` and `error` may come at any time, from either side.
  */
 import { Packr, Unpackr } from 'msgpackr';
 import * as v from 'valibot';
@@ -32,7 +32,7 @@ export const ROOT_BYTES = 32;
 
 const VCPUS_MAX = 64;
 const DEVICES_MAX = 256;
-const CHANNELS_MAX = 64;
+const CHANNELS_MAX = 16;
 const REGISTERS_BYTES_MAX = 64 * 1024;
 const DEVICE_STATE_BYTES_MAX = 8 * MIB;
 const PIR_BYTES = 32;
@@ -52,7 +52,7 @@ const bytes = (min: number, max: number) =>
   v.pipe(
     v.instance(Uint8Array, 'must be bytes'),
     v.check((value) => value.length >= min && value.length <= max, `must have ${min} to ${max} bytes`),
-    v.transform((value) => new Uint8Array(value.buffer, value.byteOffset, value.length)),
+    v.transform((value): Uint8Array => new Uint8Array(value.buffer, value.byteOffset, value.length)),
   );
 const duration = v.pipe(v.number(), v.finite('must be finite'), v.minValue(0, 'must not be negative'));
 
@@ -122,9 +122,8 @@ const schemas = {
     kind: v.literal('data'),
     endpoint: v.strictObject({
       host: name,
-      port: count(0xffff),
+      ports: v.pipe(v.array(v.pipe(count(0xffff), v.minValue(1))), v.minLength(1), v.maxLength(CHANNELS_MAX)),
       token: hex(32),
-      channels: v.pipe(count(CHANNELS_MAX), v.minValue(1)),
     }),
   }),
   'round-end': v.strictObject({ kind: v.literal('round-end'), round, ...transfer }),
@@ -146,12 +145,12 @@ const schemas = {
   /** Durations in ns on the destination's clock. */
   prepared: v.strictObject({
     kind: v.literal('prepared'),
-    /** Whether the pages arrived as they were sent; if not, `page-hashes` for all pages follow. */
-    intact: v.boolean(),
     lastPagesNs: duration,
     integrityNs: duration,
     loadNs: duration,
   }),
+  /** The integrity roots differ: `page-hashes` of all pages as received follow, for the source to name them. */
+  damaged: v.strictObject({ kind: v.literal('damaged') }),
   verify: v.strictObject({ kind: v.literal('verify') }),
   'page-hashes': v.strictObject({
     kind: v.literal('page-hashes'),
@@ -172,13 +171,21 @@ const schemas = {
   error: v.strictObject({
     kind: v.literal('error'),
     code: name,
+    /** Status that a command ends with because of it. */
+    exitStatus: v.pipe(count(255), v.minValue(1)),
     text: v.pipe(v.string(), v.maxLength(4096)),
     advice: v.pipe(v.string(), v.maxLength(4096)),
     facts: v.record(name, v.union([v.string(), v.number(), v.boolean(), v.null()])),
   }),
-} satisfies { readonly [K in FrameKind]: v.GenericSchema<unknown, { readonly kind: K }> };
+} satisfies { readonly [K in FrameKind]: v.GenericSchema<unknown, { kind: K }> };
 
-export type MessageOf<K extends FrameKind> = v.InferOutput<(typeof schemas)[K]>;
+type Frozen<T> = T extends Uint8Array
+  ? T
+  : T extends readonly unknown[] | Record<string, unknown>
+    ? { readonly [K in keyof T]: Frozen<T[K]> }
+    : T;
+
+export type MessageOf<K extends FrameKind> = Frozen<v.InferOutput<(typeof schemas)[K]>>;
 export type ControlMessage = { [K in FrameKind]: MessageOf<K> }[FrameKind];
 
 const packr = new Packr({ useRecords: false, moreTypes: false });

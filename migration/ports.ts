@@ -120,6 +120,7 @@ export interface DataPlaneOptions {
 
 /** What went over the data channels, this round or so far. Bytes are wire bytes, headers included. */
 export interface TransferCount {
+  /** Pages whose bytes travelled; `zeroPages` come on top. */
   readonly pages: number;
   readonly zeroPages: number;
   readonly bytes: number;
@@ -153,6 +154,7 @@ export interface SourceDataPlane {
    * on, if integrity was asked for; empty otherwise.
    */
   readonly hashes: Uint32Array;
+  /** Ends all channels; a running `sendRound` or `connected` rejects. Valid in any state, also before `open` and twice. */
   close(): Promise<void>;
 }
 
@@ -164,6 +166,7 @@ export interface DestinationDataPlane {
   progress(): TransferCount;
   /** As on the source: the hash of each page as last received. */
   readonly hashes: Uint32Array;
+  /** Ends all channels; a waiting `connect` or `received` rejects. Valid in any state, also before `connect` and twice. */
   close(): Promise<void>;
 }
 

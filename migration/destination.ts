@@ -1,0 +1,290 @@
+/**
+ * The life of a migration's destination, from top to bottom: judge the machine, receive RAM, load the state, promise,
+ * and wait for the source's word.
+ *
+ * One rule holds everywhere: without `commit` nothing ever runs here, and everything is discarded; with it the guest
+ * runs here, whatever becomes of the source. Between *prepared* and *commit* the promise stands: a cancel on this side
+ * is a wish that is passed to the source, because the source may have committed already.
+ */
+import type { AbortSignalLike, Scheduler } from '../base/clock.js';
+import { type FerryError, isFerryError, type SerializedError } from '../base/errors.js';
+import { type Duration, elapsed, type Instant, nanoseconds } from '../base/units.js';
+import { Conversation, type FrameRecorder } from './conversation.js';
+import { migrationErrors } from './errors.js';
+import { malformed } from './frame.js';
+import { type Digest, hashMessages, integrityRoot, sameBytes } from './integrity.js';
+import type { MessageOf } from './messages.js';
+import type { MigrationParameters } from './parameters.js';
+import { errorMessage } from './peer-error.js';
+import type {
+  ControlLink,
+  DestinationDataPlane,
+  DestinationMachine,
+  PageHasher,
+  TransferCount,
+} from './ports.js';
+import type { DestinationParts, DestinationRecord } from './record.js';
+import {
+  type DestinationEvent,
+  type DestinationState,
+  destinationOwnsGuest,
+  destinationTable,
+  Lifecycle,
+} from './states.js';
+
+export interface DestinationObserver {
+  started?(snapshot: () => DestinationRecord): void;
+  stateChanged?(from: DestinationState, to: DestinationState, event: DestinationEvent): void;
+  roundFinished?(round: number, received: TransferCount): void;
+}
+
+export interface DestinationOptions {
+  readonly machine: DestinationMachine;
+  readonly control: ControlLink;
+  readonly data: DestinationDataPlane;
+  readonly scheduler: Scheduler;
+  readonly parameters: MigrationParameters;
+  readonly digest: Digest;
+  /** Hashes this machine's RAM; used only by verifying runs, after `accept`. */
+  readonly hasher: PageHasher;
+  readonly observer?: DestinationObserver;
+  /** Aborting refuses the guest; after *prepared* it asks the source to take it back, after *commit* it does nothing. */
+  readonly signal?: AbortSignalLike;
+  readonly record?: FrameRecorder;
+}
+
+type Hello = MessageOf<'hello'>;
+type State = MessageOf<'state'>;
+
+interface Destination extends DestinationOptions {
+  readonly life: Lifecycle<DestinationState, DestinationEvent>;
+  readonly talk: Conversation;
+  /** What a cancel of the local user does at present. */
+  onCancel: (error: FerryError) => void;
+  readonly deafen: () => void;
+  hello: Hello | undefined;
+  connected: boolean;
+  rounds: number;
+  error: SerializedError | undefined;
+  afterwards: SerializedError | undefined;
+  parts: DestinationParts;
+}
+
+/**
+ * Takes over a guest that arrives over `control` and `data`, both of which it closes. Resolves with the record of what
+ * happened; if `status` is `completed` the guest runs here, otherwise the machine was discarded. Rejects only for a
+ * defect of ours, after that.
+ */
+export async function migrateDestination(options: DestinationOptions): Promise<DestinationRecord> {
+  const { destination, snapshot } = open(options);
+  try {
+    const hello = await negotiate(destination);
+    const state = await receiveRam(destination);
+    await load(destination, hello, state);
+    await awaitCommit(destination, hello);
+    await run(destination);
+  } catch (error) {
+    await end(destination, error);
+  }
+  return snapshot();
+}
+
+function open(options: DestinationOptions): { destination: Destination; snapshot: () => DestinationRecord } {
+  const { scheduler, parameters, signal, observer, data } = options;
+  const life = new Lifecycle(destinationTable, 'none', (from, to, event) =>
+    observer?.stateChanged?.(from, to, event),
+  );
+  const talk = new Conversation({
+    link: options.control,
+    scheduler,
+    parameters,
+    phase: () => life.state,
+    record: options.record,
+  });
+  const startedAt = scheduler.now();
+  const onAbort = (): void => destination.onCancel(migrationErrors.error('cancelled', { phase: life.state }));
+  const zero = nanoseconds(0);
+  const destination: Destination = {
+    ...options,
+    life,
+    talk,
+    onCancel: (error) => talk.fail(error),
+    deafen: () => signal?.removeEventListener('abort', onAbort),
+    hello: undefined,
+    connected: false,
+    rounds: 0,
+    error: undefined,
+    afterwards: undefined,
+    parts: { lastPagesNs: zero, integrityNs: zero, loadNs: zero, startNs: zero },
+  };
+  const snapshot = (): DestinationRecord => ({
+    role: 'destination',
+    migrationId: destination.hello?.migrationId ?? '',
+    status: life.state,
+    error: destination.error,
+    afterwards: destination.afterwards,
+    rounds: destination.rounds,
+    received: destination.connected ? data.progress() : { pages: 0, zeroPages: 0, bytes: 0 },
+    totalNs: elapsed(startedAt, scheduler.now()),
+    parts: destination.parts,
+  });
+  observer?.started?.(snapshot);
+  life.to('start');
+  if (signal?.aborted) onAbort();
+  else signal?.addEventListener('abort', onAbort, { once: true });
+  return { destination, snapshot };
+}
+
+/** Announces what happened, if the talk still stands. */
+function advance({ talk, life }: Destination, event: DestinationEvent): void {
+  talk.check();
+  life.to(event);
+}
+
+/** Accepts or refuses the machine, then connects the data channels. */
+async function negotiate(destination: Destination): Promise<Hello> {
+  const { machine, talk, data, parameters } = destination;
+  const answer = parameters.duration('answerTimeoutMs');
+  const hello = await talk.expect(['hello'], answer);
+  destination.hello = hello;
+  await machine.accept(hello.description);
+  await talk.send({ kind: 'welcome' });
+  const { endpoint } = await talk.expect(['data'], answer);
+  const { channels, hashSeed, verify } = hello;
+  if (endpoint.ports.length !== channels) {
+    throw malformed('data', 'endpoint.ports', `${endpoint.ports.length}, but ${channels} channels`);
+  }
+  const { migratedPages } = hello.description;
+  await talk.during(
+    data.connect(endpoint, { channels, integrity: verify !== 'off', hashSeed, migratedPages }),
+  );
+  destination.connected = true;
+  advance(destination, 'ready');
+  return hello;
+}
+
+/** Receives round after round; resolves when the last page has arrived, with the message that announced the last. */
+async function receiveRam(destination: Destination): Promise<State> {
+  const { machine, talk, data, observer } = destination;
+  let preparing: Promise<void> | undefined;
+  for (;;) {
+    const round = destination.rounds + 1;
+    const arriving = data.received(round);
+    // A channel that breaks while the source has nothing to say would otherwise be noticed only at the round's end.
+    talk.watch(arriving);
+    const message = await talk.expect(['round-end', 'state']);
+    if (message.round !== round) throw malformed(message.kind, 'round', `${message.round}, not ${round}`);
+    if (message.kind === 'state') advance(destination, 'state');
+    const waitingFrom = destination.scheduler.now();
+    const received = await talk.during(arriving);
+    compareCounts(message, received);
+    destination.rounds = round;
+    observer?.roundFinished?.(round, received);
+    if (message.kind === 'state') {
+      note(destination, 'lastPagesNs', waitingFrom);
+      await preparing;
+      return message;
+    }
+    await talk.send({ kind: 'round-received', round });
+    // All of RAM is here, if not its last version: enough to compile the guest's code while it runs over there.
+    if (preparing === undefined) {
+      preparing = machine.prepareCode();
+      talk.watch(preparing);
+    }
+  }
+}
+
+function compareCounts(announced: MessageOf<'round-end' | 'state'>, received: TransferCount): void {
+  for (const field of ['pages', 'zeroPages'] as const) {
+    if (announced[field] === received[field]) continue;
+    throw migrationErrors.error('round-incomplete', {
+      round: announced.round,
+      field: field === 'pages' ? 'pages' : 'zero pages',
+      sent: announced[field],
+      received: received[field],
+    });
+  }
+}
+
+/** Checks that RAM arrived as it was sent, loads the machine, and promises to run it. */
+async function load(destination: Destination, hello: Hello, state: State): Promise<void> {
+  const { machine, talk, data, digest, scheduler } = destination;
+  const { migratedPages } = hello.description;
+  if ((hello.verify === 'off') !== (state.root.length === 0)) {
+    throw malformed('state', 'root', `${state.root.length} bytes in a migration with verify=${hello.verify}`);
+  }
+  const checkingFrom = scheduler.now();
+  if (hello.verify !== 'off' && !sameBytes(integrityRoot(digest, data.hashes, migratedPages), state.root)) {
+    await talk.send({ kind: 'damaged' });
+    for (const part of hashMessages(data.hashes, migratedPages)) await talk.send(part);
+    // The source names the pages and gives up; its error is ours as well.
+    await talk.expect([], destination.parameters.duration('answerTimeoutMs'));
+  }
+  note(destination, 'integrityNs', checkingFrom);
+  const loadingFrom = scheduler.now();
+  await machine.load(state.machine);
+  note(destination, 'loadNs', loadingFrom);
+  talk.check();
+  destination.onCancel = (error) => talk.post(errorMessage(error));
+  destination.life.to('loaded');
+  const { lastPagesNs, integrityNs, loadNs } = destination.parts;
+  talk.post({ kind: 'prepared', lastPagesNs, integrityNs, loadNs });
+}
+
+/** Waits for the source's word, and shows it what was loaded if it asks. */
+async function awaitCommit(destination: Destination, hello: Hello): Promise<void> {
+  const { machine, talk, hasher, life } = destination;
+  const { migratedPages } = hello.description;
+  for (;;) {
+    const message = await talk.expect(['verify', 'commit']);
+    if (message.kind === 'commit') {
+      if (message.migrationId !== hello.migrationId)
+        throw malformed('commit', 'migrationId', 'of another migration');
+      break;
+    }
+    const hashes = await talk.during(hasher.hashAll(0, migratedPages, hello.hashSeed));
+    for (const part of hashMessages(hashes, migratedPages)) await talk.send(part);
+    await talk.send({ kind: 'read-back', machine: await machine.save() });
+  }
+  destination.deafen();
+  talk.tolerateErrors();
+  life.to('commit');
+}
+
+/** The guest is ours. Nothing that the source or the link does from here on stops it. */
+async function run(destination: Destination): Promise<void> {
+  const { machine, talk, data, scheduler, life } = destination;
+  const startingFrom = scheduler.now();
+  await machine.run();
+  note(destination, 'startNs', startingFrom);
+  talk.post({ kind: 'running', startNs: destination.parts.startNs });
+  life.to('running');
+  await talk.expect(['released'], destination.parameters.duration('answerTimeoutMs'));
+  talk.close();
+  await closeData(data);
+}
+
+/** Without commit: everything is discarded. With it: the guest runs, and what went wrong is only noted. */
+async function end(destination: Destination, error: unknown): Promise<void> {
+  const { machine, talk, data, life } = destination;
+  destination.deafen();
+  const reported = await talk.explain(error);
+  const serialized = isFerryError(reported) ? reported.toJSON() : undefined;
+  if (life.state === 'completed') destination.afterwards = serialized;
+  else destination.error = serialized;
+  await talk.giveUp(reported);
+  await closeData(data);
+  if (!destinationOwnsGuest(life.state)) await machine.discard();
+  if (life.state !== 'completed') life.to('fail');
+  if (!isFerryError(reported)) throw reported;
+}
+
+function note(destination: Destination, part: keyof DestinationParts, since: Instant): void {
+  const duration: Duration = elapsed(since, destination.scheduler.now());
+  destination.parts = { ...destination.parts, [part]: duration };
+}
+
+/** The channels are of no use any more, in whatever state they are. */
+async function closeData(data: DestinationDataPlane): Promise<void> {
+  await data.close().catch(() => undefined);
+}

@@ -1,0 +1,216 @@
+/**
+ * What a user can set about a migration, with QEMU's names, units and defaults where QEMU has the thing. Declared once
+ * as a table: monitor, command line and docs derive from it. All may be changed while a migration runs unless the
+ * table says that they are fixed at its start.
+ */
+import type { Cancel } from '../base/clock.js';
+import { type Duration, milliseconds } from '../base/units.js';
+import { migrationErrors } from './errors.js';
+
+export type VerifyMode = 'off' | 'root' | 'full';
+
+export interface ParameterValues {
+  /** Bytes per second over all channels before the switchover; 0 = no limit. */
+  maxBandwidth: number;
+  downtimeLimitMs: number;
+  multifdChannels: number;
+  maxRounds: number;
+  autoConverge: boolean;
+  /** Percent of the bytes sent in a round that may be dirtied again before the guest counts as too fast. */
+  throttleTriggerThreshold: number;
+  cpuThrottleInitial: number;
+  cpuThrottleIncrement: number;
+  maxCpuThrottle: number;
+  verify: VerifyMode;
+  keepaliveIntervalMs: number;
+  peerTimeoutMs: number;
+  answerTimeoutMs: number;
+}
+
+type ParameterName = keyof ParameterValues;
+
+interface NumberParameter {
+  readonly type: 'number';
+  readonly qmpName: string;
+  readonly default: number;
+  readonly min: number;
+  readonly max: number;
+  readonly unit: string;
+  readonly fixed?: true;
+  readonly text: string;
+}
+interface BooleanParameter {
+  readonly type: 'boolean';
+  readonly qmpName: string;
+  readonly default: boolean;
+  readonly fixed?: true;
+  readonly text: string;
+}
+interface ChoiceParameter {
+  readonly type: 'choice';
+  readonly qmpName: string;
+  readonly default: VerifyMode;
+  readonly choices: readonly VerifyMode[];
+  readonly fixed?: true;
+  readonly text: string;
+}
+export type Parameter = NumberParameter | BooleanParameter | ChoiceParameter;
+
+const number = (
+  qmpName: string,
+  unit: string,
+  value: number,
+  range: readonly [min: number, max: number],
+  text: string,
+): NumberParameter => ({ type: 'number', qmpName, unit, default: value, min: range[0], max: range[1], text });
+
+export const parameterTable: { readonly [P in ParameterName]: Parameter } = {
+  maxBandwidth: number(
+    'max-bandwidth',
+    'bytes/s',
+    0,
+    [0, Number.MAX_SAFE_INTEGER],
+    'limit before the switchover; 0 = none',
+  ),
+  downtimeLimitMs: number('downtime-limit', 'ms', 300, [0, 2_000_000], 'blackout to aim for'),
+  multifdChannels: { ...number('multifd-channels', 'channels', 2, [1, 16], 'data channels'), fixed: true },
+  maxRounds: number(
+    'max-rounds',
+    'rounds',
+    30,
+    [1, 10_000],
+    'pre-copy rounds before the switchover is forced',
+  ),
+  autoConverge: {
+    type: 'boolean',
+    qmpName: 'auto-converge',
+    default: true,
+    text: 'slow the vCPUs down when the guest dirties memory faster than it is sent',
+  },
+  throttleTriggerThreshold: number(
+    'throttle-trigger-threshold',
+    '%',
+    50,
+    [1, 100],
+    'share of a round that may be dirtied again before throttling',
+  ),
+  cpuThrottleInitial: number('cpu-throttle-initial', '%', 20, [1, 99], 'first throttle'),
+  cpuThrottleIncrement: number('cpu-throttle-increment', '%', 10, [1, 99], 'each further step'),
+  maxCpuThrottle: number('max-cpu-throttle', '%', 99, [1, 99], 'most that vCPUs are throttled'),
+  verify: {
+    type: 'choice',
+    qmpName: 'verify',
+    default: 'root',
+    choices: ['off', 'root', 'full'],
+    fixed: true,
+    text: 'root: hashes of all pages as sent and received; full: also all of RAM, registers and devices after the stop',
+  },
+  keepaliveIntervalMs: number(
+    'keepalive-interval',
+    'ms',
+    1_000,
+    [10, 600_000],
+    'a silent link is probed this often',
+  ),
+  peerTimeoutMs: number('peer-timeout', 'ms', 10_000, [50, 3_600_000], 'a peer silent for so long is lost'),
+  answerTimeoutMs: number(
+    'answer-timeout',
+    'ms',
+    30_000,
+    [50, 3_600_000],
+    'longest wait for an answer of a living peer',
+  ),
+};
+
+/** The parameter that QMP calls `qmpName`, or undefined. */
+export function parameterByQmpName(qmpName: string): ParameterName | undefined {
+  return names.find((name) => parameterTable[name].qmpName === qmpName);
+}
+
+const names = Object.keys(parameterTable) as ParameterName[];
+
+export const defaultParameters: Readonly<ParameterValues> = Object.freeze(
+  Object.fromEntries(names.map((name) => [name, parameterTable[name].default])),
+) as unknown as ParameterValues;
+
+/** The parameters of one VM's migrations. Whoever holds it may change it at any time; flows see the change. */
+export class MigrationParameters {
+  #values: Readonly<ParameterValues>;
+  readonly #listeners = new Set<() => void>();
+  #started = false;
+
+  constructor(changes: Partial<ParameterValues> = {}) {
+    this.#values = judge(defaultParameters, changes);
+  }
+
+  get values(): Readonly<ParameterValues> {
+    return this.#values;
+  }
+
+  duration(name: 'downtimeLimitMs' | 'keepaliveIntervalMs' | 'peerTimeoutMs' | 'answerTimeoutMs'): Duration {
+    return milliseconds(this.#values[name]);
+  }
+
+  /** Takes over all of `changes` or, throwing `migration/parameter` with the name and the reason, none. */
+  set(changes: Partial<ParameterValues>): void {
+    if (this.#started) {
+      for (const name of Object.keys(changes) as ParameterName[]) {
+        if (parameterTable[name]?.fixed) throw refused(name, changes[name], 'fixed while a migration runs');
+      }
+    }
+    this.#values = judge(this.#values, changes);
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** Calls `listener` after each change until cancelled. */
+  onChange(listener: () => void): Cancel {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** A migration begins: parameters that the table calls fixed can't be changed until the returned function is called. */
+  begin(): Cancel {
+    this.#started = true;
+    return () => {
+      this.#started = false;
+    };
+  }
+}
+
+function judge(
+  before: Readonly<ParameterValues>,
+  changes: Partial<ParameterValues>,
+): Readonly<ParameterValues> {
+  for (const [key, value] of Object.entries(changes)) {
+    const parameter = parameterTable[key as ParameterName] as Parameter | undefined;
+    if (parameter === undefined) throw refused(key, value, 'no such parameter');
+    const problem = problemOf(parameter, value);
+    if (problem !== undefined) throw refused(key, value, problem);
+  }
+  return Object.freeze({ ...before, ...changes });
+}
+
+function problemOf(parameter: Parameter, value: unknown): string | undefined {
+  switch (parameter.type) {
+    case 'number':
+      if (!Number.isInteger(value)) return 'must be a whole number';
+      return (value as number) < parameter.min || (value as number) > parameter.max
+        ? `must be ${parameter.min} to ${parameter.max} ${parameter.unit}`
+        : undefined;
+    case 'boolean':
+      return typeof value === 'boolean' ? undefined : 'must be true or false';
+    case 'choice':
+      return parameter.choices.includes(value as VerifyMode)
+        ? undefined
+        : `must be one of ${parameter.choices.join(', ')}`;
+  }
+}
+
+function refused(name: string, value: unknown, problem: string): Error {
+  const known = parameterTable[name as ParameterName] as Parameter | undefined;
+  return migrationErrors.error('parameter', {
+    parameter: known?.qmpName ?? name,
+    value: String(value),
+    problem,
+  });
+}

@@ -1,0 +1,123 @@
+/**
+ * What a migration records, as plain data: the table on the terminal, `query-migrate` and `--json` derive from it.
+ * Times are on the clock of the side that wrote the record; page numbers count 4 KiB pages.
+ */
+import type { SerializedError } from '../base/errors.js';
+import type { Duration } from '../base/units.js';
+import type { VerifyMode } from './parameters.js';
+import type { TransferCount } from './ports.js';
+import type { DestinationState, SourceState } from './states.js';
+
+/** Pages by who wrote them: vCPUs only, host and devices only, both. */
+export interface DirtiedPages {
+  readonly cpu: number;
+  readonly device: number;
+  readonly both: number;
+}
+
+/** One round: pages sent, then the log harvested. The last round is sent while the guest stands still. */
+export interface RoundRecord {
+  readonly round: number;
+  readonly last: boolean;
+  /** All pages that went out. */
+  readonly pages: number;
+  /** Of these, pages of which only the fact travelled that they are zero. */
+  readonly zeroPages: number;
+  /** Of these, pages that had been sent before. */
+  readonly resentPages: number;
+  /** Wire bytes, headers included. */
+  readonly bytes: number;
+  readonly durationNs: Duration;
+  readonly bytesPerSecond: number;
+  /** Written since the harvest before, as this round's harvest found; none for the last round. */
+  readonly dirtied: DirtiedPages;
+  readonly harvestNs: Duration;
+  /** How long the vCPUs were kept from the guest for this harvest, summed. */
+  readonly harvestCostNs: Duration;
+  readonly throttlePercent: number;
+}
+
+/**
+ * The blackout of the VM on the source's clock, from asking the vCPUs to stop until the destination said *running*.
+ * The parts add up to the total. Full verification stands between `load` and `start`, and is counted in neither.
+ */
+export interface BlackoutRecord {
+  readonly totalNs: Duration;
+  readonly pauseNs: Duration;
+  /** Last harvest and last pages, until the channels had taken them. */
+  readonly lastPagesNs: Duration;
+  /** State saved, integrity root computed, both handed to the control link. */
+  readonly stateNs: Duration;
+  /** Until *prepared* came: the rest of the pages arriving, root check and load at the destination. */
+  readonly loadNs: Duration;
+  /** From *commit* to *running*. */
+  readonly startNs: Duration;
+}
+
+/** The destination's own parts, on its clock; they lie within the source's `load` and `start`. */
+export interface DestinationParts {
+  readonly lastPagesNs: Duration;
+  readonly integrityNs: Duration;
+  readonly loadNs: Duration;
+  readonly startNs: Duration;
+}
+
+export interface VerificationRecord {
+  readonly mode: 'root' | 'full';
+  /** Time of the full verification between *prepared* and *commit*; 0 for `root`. */
+  readonly durationNs: Duration;
+  readonly pages: number;
+  /** The integrity root, hex. */
+  readonly root: string;
+}
+
+export type RoundsEnd = 'fits-downtime-limit' | 'nothing-left' | 'max-rounds';
+
+export interface MigrationRecord {
+  readonly role: 'source';
+  readonly migrationId: string;
+  readonly status: SourceState;
+  /** Why it failed, was cancelled, or how the outcome came to be unknown. */
+  readonly error: SerializedError | undefined;
+  readonly verify: VerifyMode;
+  readonly tracking: string;
+  readonly ramBytes: number;
+  readonly migratedPages: number;
+  readonly channels: number;
+  /** From the call to the first round. */
+  readonly setupNs: Duration;
+  /** From the call to now, or to the end. */
+  readonly totalNs: Duration;
+  readonly rounds: readonly RoundRecord[];
+  readonly roundsEnd: RoundsEnd | undefined;
+  /** Live over all channels, counted as in a round. */
+  readonly transferred: Pick<RoundRecord, 'pages' | 'zeroPages' | 'resentPages' | 'bytes'>;
+  readonly dirtied: DirtiedPages;
+  /** Pages that still have to be sent, as of the last harvest. */
+  readonly remainingPages: number;
+  readonly dirtyPagesPerSecond: number;
+  /** Measured rate of the link over the last rounds; 0 before the first. */
+  readonly bytesPerSecond: number;
+  readonly throttlePercent: number;
+  readonly harvests: { readonly count: number; readonly totalNs: Duration; readonly costNs: Duration };
+  readonly expectedDowntimeNs: Duration | undefined;
+  readonly blackout: BlackoutRecord | undefined;
+  /** How long a guest stood still that was then resumed at the source. */
+  readonly interruptionNs: Duration | undefined;
+  readonly destination: DestinationParts | undefined;
+  readonly verification: VerificationRecord | undefined;
+}
+
+export interface DestinationRecord {
+  readonly role: 'destination';
+  /** Empty until the source has introduced itself. */
+  readonly migrationId: string;
+  readonly status: DestinationState;
+  readonly error: SerializedError | undefined;
+  /** What went wrong after the guest ran: the migration is complete all the same. */
+  readonly afterwards: SerializedError | undefined;
+  readonly rounds: number;
+  readonly received: TransferCount;
+  readonly totalNs: Duration;
+  readonly parts: DestinationParts;
+}

@@ -1,0 +1,377 @@
+/**
+ * The life of a migration's source, from top to bottom: agree with the destination, send RAM while the guest runs,
+ * stop the guest, send the rest, let the destination prove what it has, and give the guest away.
+ *
+ * One rule holds everywhere: until `commit` is sent the guest is ours, and whatever goes wrong ends with the guest
+ * running here; from the moment before it is sent the guest is not ours any more, and nothing makes it run here.
+ */
+import { AtomicBitmap } from '../base/bitmap.js';
+import type { AbortSignalLike, Cancel, Scheduler } from '../base/clock.js';
+import { type FerryError, isFerryError } from '../base/errors.js';
+import { FaultPlan } from '../base/fault.js';
+import { type Duration, elapsed, nanoseconds } from '../base/units.js';
+import { compareStates, type RegisterNames } from './compare-states.js';
+import { Conversation, type FrameRecorder } from './conversation.js';
+import { migrationErrors } from './errors.js';
+import { AutoConverge, expectedDowntime } from './estimate.js';
+import { malformed } from './frame.js';
+import { type Digest, HashComparison, integrityRoot } from './integrity.js';
+import type { MigrationParameters } from './parameters.js';
+import type {
+  ControlLink,
+  HarvestReport,
+  MachineState,
+  PageHasher,
+  SourceDataPlane,
+  SourceMachine,
+  TransferCount,
+} from './ports.js';
+import type { MigrationRecord, RoundRecord, RoundsEnd } from './record.js';
+import { Lifecycle, type SourceEvent, type SourceState, sourceOwnsGuest, sourceTable } from './states.js';
+import { SourceStatistics } from './statistics.js';
+import { cpuLog } from './tracking/cpu-log.js';
+import type { DirtyTracking } from './tracking/tracking.js';
+
+/** Told what happens as it happens; for events of a monitor, progress displays and traces. */
+export interface SourceObserver {
+  /** At the start: `snapshot` gives the record as of any later moment. */
+  started?(snapshot: () => MigrationRecord): void;
+  stateChanged?(from: SourceState, to: SourceState, event: SourceEvent): void;
+  roundStarted?(round: number, pages: number): void;
+  roundFinished?(round: RoundRecord): void;
+  throttleChanged?(percent: number): void;
+}
+
+export interface SourceOptions {
+  readonly machine: SourceMachine;
+  readonly control: ControlLink;
+  readonly data: SourceDataPlane;
+  readonly scheduler: Scheduler;
+  readonly parameters: MigrationParameters;
+  readonly digest: Digest;
+  readonly hasher: PageHasher;
+  /** 32 random hex digits, new for each migration. */
+  readonly migrationId: string;
+  readonly tracking?: DirtyTracking;
+  readonly registerNames?: RegisterNames;
+  readonly observer?: SourceObserver;
+  /** Aborting cancels the migration, at any time before commit; later it changes nothing. */
+  readonly signal?: AbortSignalLike;
+  readonly record?: FrameRecorder;
+  readonly faults?: FaultPlan;
+}
+
+/** What the steps share. `asked` is set before the machine is asked, so that a failure in between is undone as well. */
+interface Source extends SourceOptions {
+  readonly tracking: DirtyTracking;
+  readonly observer: SourceObserver;
+  readonly faults: FaultPlan;
+  readonly life: Lifecycle<SourceState, SourceEvent>;
+  readonly talk: Conversation;
+  readonly stats: SourceStatistics;
+  /** Pages that were written, or never sent, since they were last sent. A bit leaves only by being sent. */
+  readonly pending: AtomicBitmap;
+  readonly hashSeed: number;
+  readonly deafen: Cancel;
+  readonly asked: { tracking: boolean; pause: boolean };
+  lastRound: number;
+}
+
+interface Harvest {
+  readonly report: HarvestReport;
+  readonly duration: Duration;
+  readonly pages: number;
+}
+
+/** Differences that an error spells out. */
+const DIFFERENCES_SHOWN_MAX = 12;
+
+/**
+ * Migrates the guest of `machine` over `control` and `data`, both of which it closes. Resolves with the record of what
+ * happened, whether the migration completed, failed, was cancelled or ended unknown (`status`, `error`); rejects only
+ * for a defect of ours, after the guest was taken back.
+ */
+export async function migrateSource(options: SourceOptions): Promise<MigrationRecord> {
+  const source = open(options);
+  try {
+    await negotiate(source);
+    await preCopy(source);
+    const saved = await switchOver(source);
+    await verify(source, saved);
+    await commit(source);
+  } catch (error) {
+    if (sourceOwnsGuest(source.life.state)) await takeBack(source, error);
+    else await leaveUnknown(source, error);
+  }
+  return source.stats.snapshot();
+}
+
+function open(options: SourceOptions): Source {
+  const { machine, parameters, scheduler, data, signal, observer = {}, tracking = cpuLog(machine) } = options;
+  const { description } = machine;
+  const life = new Lifecycle(sourceTable, 'none', (from, to, event) =>
+    observer.stateChanged?.(from, to, event),
+  );
+  const talk = new Conversation({
+    link: options.control,
+    scheduler,
+    parameters,
+    phase: () => life.state,
+    record: options.record,
+  });
+  const stats = new SourceStatistics(
+    {
+      migrationId: options.migrationId,
+      verify: parameters.values.verify,
+      tracking: tracking.name,
+      ramBytes: description.ramBytes,
+      migratedPages: description.migratedPages,
+      channels: parameters.values.multifdChannels,
+    },
+    scheduler,
+    data,
+    () => life.state,
+  );
+  const onAbort = (): void => {
+    const cancelled = migrationErrors.error('cancelled', { phase: life.state });
+    life.to('cancel');
+    talk.fail(cancelled);
+  };
+  observer.started?.(() => stats.snapshot());
+  life.to('start');
+  if (signal?.aborted) onAbort();
+  else signal?.addEventListener('abort', onAbort, { once: true });
+  return {
+    ...options,
+    tracking,
+    observer,
+    faults: options.faults ?? new FaultPlan([]),
+    life,
+    talk,
+    stats,
+    pending: new AtomicBitmap(description.migratedPages),
+    hashSeed: Number.parseInt(options.migrationId.slice(0, 8), 16),
+    deafen: () => signal?.removeEventListener('abort', onAbort),
+    asked: { tracking: false, pause: false },
+    lastRound: 0,
+  };
+}
+
+/** Announces what happened, if the talk still stands: the last look before going on. */
+function advance({ talk, life }: Source, event: SourceEvent): void {
+  talk.check();
+  life.to(event);
+}
+
+/** The peers agree on the machine, the data channels stand, the dirty log is on. */
+async function negotiate(source: Source): Promise<void> {
+  const { machine, data, talk, parameters, migrationId, hashSeed } = source;
+  const { multifdChannels: channels, verify } = parameters.values;
+  const { description } = machine;
+  await talk.send({ kind: 'hello', migrationId, description, verify, channels, hashSeed });
+  await talk.expect(['welcome'], parameters.duration('answerTimeoutMs'));
+  const { migratedPages } = description;
+  const endpoint = await talk.during(
+    data.open({ channels, integrity: verify !== 'off', hashSeed, migratedPages }),
+  );
+  source.stats.opened();
+  await talk.send({ kind: 'data', endpoint });
+  await talk.during(data.connected());
+  source.asked.tracking = true;
+  await source.tracking.start();
+  source.stats.setupDone();
+  advance(source, 'ready');
+}
+
+/** Sends all pages once, then those written meanwhile, until what is left can be sent within the downtime limit. */
+async function preCopy(source: Source): Promise<void> {
+  const { pending, data, parameters, stats, talk, observer, scheduler } = source;
+  const limitBandwidth = (): void => data.limitBandwidth(parameters.values.maxBandwidth || undefined);
+  const forget = parameters.onChange(limitBandwidth);
+  const converge = new AutoConverge();
+  try {
+    limitBandwidth();
+    pending.fill();
+    while (stats.roundsEnd === undefined) {
+      const round = ++source.lastRound;
+      const startedAt = scheduler.now();
+      talk.ping();
+      const sent = await sendPages(source, round, pending);
+      await talk.send({ kind: 'round-end', round, ...sent });
+      const received = await talk.expect(['round-received'], parameters.duration('answerTimeoutMs'));
+      if (received.round !== round)
+        throw malformed('round-received', 'round', `${received.round}, not ${round}`);
+      const duration = elapsed(startedAt, scheduler.now());
+      const harvest = await harvestPages(source);
+      observer.roundFinished?.(stats.round(round, sent, duration, harvest));
+      stats.roundsEnd = judgeRounds(source, round, harvest.duration);
+      const percent = converge.judge(parameters.values, sent.bytes, harvest.pages);
+      if (stats.roundsEnd === undefined && percent !== undefined) throttle(source, percent);
+    }
+  } finally {
+    forget();
+  }
+  advance(source, 'converged');
+}
+
+/** Whether, and why, pre-copy ends with this round. */
+function judgeRounds(
+  { stats, talk, parameters }: Source,
+  round: number,
+  harvest: Duration,
+): RoundsEnd | undefined {
+  const fixed = nanoseconds(harvest + 2 * (talk.roundTrip ?? 0));
+  stats.expectedDowntimeNs = expectedDowntime(stats.remainingPages, stats.bytesPerSecond, fixed);
+  if (stats.remainingPages === 0) return 'nothing-left';
+  if (stats.expectedDowntimeNs <= parameters.duration('downtimeLimitMs')) return 'fits-downtime-limit';
+  return round >= parameters.values.maxRounds ? 'max-rounds' : undefined;
+}
+
+/** Stops the guest and sends what is left of it. Resolves when the destination has loaded all of it. */
+async function switchOver(source: Source): Promise<MachineState> {
+  const { machine, data, talk, parameters, stats, pending, faults } = source;
+  const { verify } = parameters.values;
+  // The limit is for the time in which the guest runs.
+  data.limitBandwidth(undefined);
+  stats.moment('pausing');
+  source.asked.pause = true;
+  await machine.pause();
+  stats.moment('paused');
+  advance(source, 'paused');
+  await harvestPages(source);
+  const round = ++source.lastRound;
+  const skipped = faults.strikes('migration/last-pass-skipped') !== undefined;
+  const sent = await sendPages(source, round, skipped ? new AtomicBitmap(pending.length) : pending);
+  stats.moment('pagesSent');
+  stats.remainingPages = pending.count();
+  source.observer.roundFinished?.(stats.lastRound(round, sent));
+  const saved = await machine.save();
+  const root =
+    verify === 'off' ? new Uint8Array(0) : integrityRoot(source.digest, data.hashes, pending.length);
+  await talk.send({ kind: 'state', round, ...sent, root, machine: saved });
+  stats.moment('stateSent');
+  const answer = await talk.expect(['prepared', 'damaged'], parameters.duration('answerTimeoutMs'));
+  if (answer.kind === 'damaged') throw await nameDamagedPages(source);
+  stats.moment('prepared');
+  stats.prepared(answer, root);
+  return saved;
+}
+
+/** The pages arrived other than they were sent; the destination sends the hashes of all, so that they can be named. */
+async function nameDamagedPages({ talk, data, pending, parameters }: Source): Promise<FerryError> {
+  const comparison = new HashComparison(data.hashes, pending.length);
+  while (!comparison.complete) {
+    comparison.add(await talk.expect(['page-hashes'], parameters.duration('answerTimeoutMs')));
+  }
+  if (comparison.count === 0) return malformed('damaged', 'page-hashes', 'all agree with what was sent');
+  return migrationErrors.error('integrity-mismatch', { pages: comparison.inWords, count: comparison.count });
+}
+
+/** A verifying run: all of RAM as it is now, and the machine as loaded, compared before anything is given away. */
+async function verify(source: Source, saved: MachineState): Promise<void> {
+  const { talk, hasher, pending, parameters, stats } = source;
+  if (parameters.values.verify === 'full') {
+    const answer = parameters.duration('answerTimeoutMs');
+    await talk.send({ kind: 'verify' });
+    const mine = await talk.during(hasher.hashAll(0, pending.length, source.hashSeed));
+    const comparison = new HashComparison(mine, pending.length);
+    while (!comparison.complete) comparison.add(await talk.expect(['page-hashes'], answer));
+    const loaded = await talk.expect(['read-back'], answer);
+    const differences = compareStates(saved, loaded.machine, source.registerNames);
+    const count = comparison.count + differences.length;
+    if (comparison.count > 0) differences.unshift(`pages ${comparison.inWords}`);
+    if (count > 0) {
+      const shown = differences.slice(0, DIFFERENCES_SHOWN_MAX).join('; ');
+      throw migrationErrors.error('verification-failed', { differences: shown, count });
+    }
+  }
+  stats.moment('verified');
+}
+
+/** Gives the guest away. From the moment the state says so until the destination answers, nobody here decides. */
+async function commit(source: Source): Promise<void> {
+  const { talk, machine, data, stats, parameters, migrationId, faults } = source;
+  talk.check();
+  source.deafen();
+  talk.tolerateErrors();
+  source.life.to('commit');
+  talk.post({ kind: 'commit', migrationId });
+  if (faults.strikes('migration/commit-twice') !== undefined) talk.post({ kind: 'commit', migrationId });
+  const running = await talk.expect(['running'], parameters.duration('answerTimeoutMs'));
+  stats.moment('running');
+  stats.started(running);
+  machine.relinquish();
+  stats.ended();
+  source.life.to('running');
+  talk.post({ kind: 'released' });
+  talk.close();
+  await closeData(data);
+}
+
+/** Before commit: the guest runs here again, tracking is off, the destination knows why, and nothing is left open. */
+async function takeBack(source: Source, error: unknown): Promise<void> {
+  const { machine, data, talk, stats, tracking, life, asked } = source;
+  let reported: unknown;
+  source.deafen();
+  data.stop();
+  try {
+    if (stats.throttlePercent > 0) throttle(source, 0);
+    if (asked.pause) {
+      await machine.resume();
+      stats.resumed();
+    }
+    if (asked.tracking) await tracking.stop();
+    reported = await talk.explain(error);
+  } catch (cause) {
+    const facts = { reason: messageOf(cause), because: messageOf(error) };
+    reported = migrationErrors.error('take-back-failed', facts, cause);
+  }
+  await talk.giveUp(reported);
+  await closeData(data);
+  stats.ended(reported);
+  life.to(life.state === 'cancelling' && isFerryError(reported, 'migration/cancelled') ? 'undone' : 'fail');
+  if (!isFerryError(reported)) throw reported;
+}
+
+/** After commit: whether the destination runs the guest can't be known from here, so it stays as it is. */
+async function leaveUnknown(source: Source, error: unknown): Promise<void> {
+  const { data, talk, stats, life } = source;
+  talk.close();
+  await closeData(data);
+  if (life.state === 'committed') {
+    const reason = messageOf(talk.peerError ?? error);
+    stats.ended(migrationErrors.error('commit-unacknowledged', { reason }, error));
+    life.to('lost');
+  }
+  if (!isFerryError(error)) throw error;
+}
+
+async function sendPages(source: Source, round: number, pages: AtomicBitmap): Promise<TransferCount> {
+  source.observer.roundStarted?.(round, pages.count());
+  const sent = await source.talk.during(source.data.sendRound(round, pages));
+  return { pages: sent.pages, zeroPages: sent.zeroPages, bytes: sent.bytes };
+}
+
+/** Takes the log into `pending`: before this resolves, no page it names is read for sending. */
+async function harvestPages({ tracking, pending, scheduler, stats }: Source): Promise<Harvest> {
+  const startedAt = scheduler.now();
+  const report = await tracking.harvest(pending);
+  const duration = elapsed(startedAt, scheduler.now());
+  stats.harvested(report, duration, pending.count());
+  return { report, duration, pages: report.cpuPages + report.devicePages + report.bothPages };
+}
+
+function throttle({ machine, stats, observer }: Source, percent: number): void {
+  machine.throttle(percent);
+  stats.throttlePercent = percent;
+  observer.throttleChanged?.(percent);
+}
+
+/** The channels are of no use any more, in whatever state they are. */
+async function closeData(data: SourceDataPlane): Promise<void> {
+  await data.close().catch(() => undefined);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
