@@ -109,7 +109,7 @@ function lowerFunction(
     if (DECLARATIONS.has(token)) {
       if (token === 'param' && depth > 2) throw refuse('a block with parameters', refusal(token));
       declaration = depth;
-      results = 0;
+      results = token === 'result' ? 0 : Number.NEGATIVE_INFINITY;
       return;
     }
     if (loopDepth !== 0) {
@@ -161,7 +161,7 @@ function lowerFunction(
       callsOthers ||= !leaves.has(token);
     } else if (declaration === depth && !token.startsWith('$')) {
       if (!VALUE_TYPES.has(token)) throw refuse(`a value of type ${token}`, refusal('ref'));
-      results++;
+      if (++results > 1) throw refuse('several results', 'a saved call stack has room for one');
     }
   });
   pieces.push(text.slice(copied, form.end));

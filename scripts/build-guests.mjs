@@ -1,0 +1,81 @@
+// Builds the fixture guests into dist/guests, after tsc. An image is built again only when something that it is made
+// from changed; then one line is printed for it.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const fixtures = join(root, 'guest-fixtures');
+const toolchain = join(root, 'dist/guest-fixtures/toolchain');
+const output = join(root, 'dist/guests');
+
+/** All files below `folder` with one of these extensions, sorted. */
+function filesBelow(folder, ...extensions) {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true })
+    .map((file) => join(folder, file))
+    .filter((file) => extensions.some((extension) => file.endsWith(extension)))
+    .sort();
+}
+
+function hashOf(files) {
+  const hash = createHash('sha256');
+  for (const file of files) {
+    const content = readFileSync(file);
+    hash.update(`${relative(root, file)}\0${content.length}\0`).update(content);
+  }
+  return hash.digest('hex');
+}
+
+const tools = [
+  ...filesBelow(toolchain, '.js'),
+  ...filesBelow(join(root, 'dist/base'), '.js'),
+  join(root, 'node_modules/binaryen/package.json'),
+];
+const compiler = join(root, 'node_modules/assemblyscript/package.json');
+
+const { writeAbi } = await import(join(toolchain, 'abi-constants.js'));
+const abi = join(fixtures, 'kernel/generated/abi.ts');
+if (writeAbi(abi)) console.log(`wrote ${relative(root, abi)}`);
+
+const guests = filesBelow(join(fixtures, 'tiny'), '.wat').map((file) => ({
+  name: basename(file, '.wat'),
+  inputs: [file, ...tools],
+  compile: async () => readFileSync(file, 'utf8'),
+}));
+const kernel = join(fixtures, 'kernel');
+if (existsSync(join(kernel, 'main.ts'))) {
+  guests.push({
+    name: 'kernel',
+    inputs: [...filesBelow(kernel, '.ts'), ...tools, compiler],
+    async compile() {
+      const { compileAssemblyScript } = await import(join(toolchain, 'assemblyscript.js'));
+      return await compileAssemblyScript(kernel, 'main.ts');
+    },
+  });
+}
+
+const stamps = join(output, 'inputs.json');
+const built = existsSync(stamps) ? JSON.parse(readFileSync(stamps, 'utf8')) : {};
+mkdirSync(output, { recursive: true });
+for (const { name, inputs, compile } of guests) {
+  const image = join(output, `${name}.img`);
+  const stamp = hashOf(inputs);
+  if (built[name] === stamp && existsSync(image)) continue;
+  const started = performance.now();
+  try {
+    const { buildImage } = await import(join(toolchain, 'build.js'));
+    writeFileSync(image, await buildImage(await compile(), { name }));
+  } catch (error) {
+    if (error.name !== 'FerryError') throw error;
+    console.error(`${name}: ${error.message}\n${error.advice}`);
+    process.exit(error.exitStatus);
+  }
+  built[name] = stamp;
+  writeFileSync(stamps, `${JSON.stringify(built, null, 2)}\n`);
+  const kib = (statSync(image).size / 1024).toFixed(0);
+  console.log(
+    `built ${relative(root, image)} (${kib} KiB, ${((performance.now() - started) / 1000).toFixed(1)} s)`,
+  );
+}

@@ -1,0 +1,202 @@
+/**
+ * The least that can run the guest kernel as the compiler leaves it, without toolchain and VMM: RAM, a virtual clock
+ * that moves when the guest looks at it or halts, one vCPU in this very thread. Interrupts arrive when the guest halts or
+ * reads the clock. Whatever a test does to the machine it does from `at`, at a given virtual time.
+ */
+import {
+  BOOT_PARAMS_GPA,
+  bootParams,
+  COMMAND_LINE_GPA,
+  MEMORY_RESERVED,
+  MEMORY_USABLE,
+  memoryMapEntry,
+} from '../../base/abi/boot-params.js';
+import { CONSOLE_BASE, LAPIC_BASE, POWER_BASE, TIMER_VECTOR } from '../../base/abi/platform.js';
+import { MIB, PAGE_BYTES } from '../../base/units.js';
+
+/** Virtual time that one look at the clock takes. */
+const CLOCK_READ_NS = 100;
+export const MS = 1e6;
+export const SECOND = 1e9;
+
+export interface PlainMachineOptions {
+  readonly commandLine?: string;
+  readonly ramBytes?: number;
+  readonly seed?: number;
+}
+
+/** Thrown through the guest's frames to end a run; nothing can be resumed after it. */
+class EndOfRun extends Error {}
+
+export type End = 'time' | 'power-off' | 'panic';
+
+export class PlainMachine {
+  readonly memory: WebAssembly.Memory;
+  readonly u8: Uint8Array;
+  readonly view: DataView;
+  readonly lines: string[] = [];
+  halts = 0;
+  interrupts = 0;
+  now = 0;
+  #text = '';
+  #consoleAddress = 0;
+  #deadline = -1;
+  #irqEnabled = false;
+  #limit = 0;
+  #end: End = 'time';
+  readonly #events: { at: number; run: () => void }[] = [];
+  readonly #entry: (page: number) => void;
+  readonly #irqEntry: (vector: number) => void;
+
+  constructor(module: WebAssembly.Module, options: PlainMachineOptions = {}) {
+    const ramBytes = options.ramBytes ?? 64 * MIB;
+    const pages = ramBytes / 65536;
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: 57344, shared: true });
+    this.u8 = new Uint8Array(this.memory.buffer);
+    this.view = new DataView(this.memory.buffer);
+    const { exports } = new WebAssembly.Instance(module, {
+      env: { memory: this.memory },
+      ferry: {
+        mmio_read: () => 0,
+        mmio_write: (address: number, width: number, value: number) =>
+          this.#mmioWrite(address >>> 0, width, value >>> 0),
+        clock_ns: () => this.#clock(),
+        timer_program: (deadline: number) => {
+          this.#deadline = deadline;
+        },
+        halt: () => this.#halt(),
+        irq_save: () => {
+          const former = this.#irqEnabled;
+          this.#irqEnabled = false;
+          return former ? 1 : 0;
+        },
+        irq_restore: (flags: number) => {
+          this.#irqEnabled = flags !== 0;
+        },
+        cpu_id: () => 0,
+      },
+    });
+    this.#entry = exports.start_kernel as (page: number) => void;
+    this.#irqEntry = exports.irq_entry as (vector: number) => void;
+    this.#writeBootParams(ramBytes, options);
+  }
+
+  #writeBootParams(ramBytes: number, { commandLine = '', seed = 1 }: PlainMachineOptions): void {
+    const bytes = new TextEncoder().encode(commandLine);
+    this.u8.set(bytes, COMMAND_LINE_GPA);
+    const reserved = 64 * 1024;
+    const map = [
+      { start: 0, bytes: 64 * 1024, type: MEMORY_RESERVED },
+      { start: 64 * 1024, bytes: ramBytes - 64 * 1024 - reserved, type: MEMORY_USABLE },
+      { start: ramBytes - reserved, bytes: reserved, type: MEMORY_RESERVED },
+    ];
+    bootParams.write(this.view, BOOT_PARAMS_GPA, {
+      magic: 0x59525246,
+      version: 1,
+      vcpus: 1,
+      memoryMapEntries: map.length,
+      ramPages: ramBytes / PAGE_BYTES,
+      commandLineGpa: COMMAND_LINE_GPA,
+      commandLineBytes: bytes.length,
+      dataEnd: this.#dataEnd(),
+      seed,
+      wallClockNs: 1.7e18,
+      consoleBase: CONSOLE_BASE,
+      powerBase: POWER_BASE,
+      lapicBase: LAPIC_BASE,
+      hypervisor: 'FerryVMM',
+    });
+    map.forEach((entry, index) => {
+      memoryMapEntry.write(
+        this.view,
+        BOOT_PARAMS_GPA + bootParams.offset.memoryMap + index * memoryMapEntry.size,
+        entry,
+      );
+    });
+  }
+
+  /** The compiler writes all static data, zeros included; its end is a multiple of 64 KiB away at most. */
+  #dataEnd(): number {
+    let end = 1 * MIB;
+    while (end > 65536 && this.u8[end - 1] === 0) end--;
+    return end + 4096;
+  }
+
+  /** Runs `run` when the clock reaches `time`, at the guest's next look at it. */
+  at(time: number, run: () => void): this {
+    this.#events.push({ at: time, run });
+    this.#events.sort((left, right) => left.at - right.at);
+    return this;
+  }
+
+  /** Boots the guest and lets it run until the virtual time `until`, or until it ends by itself. */
+  run(until: number): End {
+    this.#limit = until;
+    try {
+      this.#entry(BOOT_PARAMS_GPA);
+    } catch (thrown) {
+      if (!(thrown instanceof EndOfRun)) throw thrown;
+    }
+    return this.#end;
+  }
+
+  #due(): void {
+    while (this.#events.length > 0 && this.#events[0]!.at <= this.now) this.#events.shift()!.run();
+    if (this.now >= this.#limit) throw new EndOfRun();
+  }
+
+  #clock(): number {
+    this.now += CLOCK_READ_NS;
+    this.#due();
+    this.#deliver();
+    return this.now;
+  }
+
+  #deliver(): boolean {
+    if (!this.#irqEnabled || this.#deadline < 0 || this.#deadline > this.now) return false;
+    this.#deadline = -1;
+    this.interrupts++;
+    this.#irqEnabled = false;
+    this.#irqEntry(TIMER_VECTOR);
+    this.#irqEnabled = true;
+    return true;
+  }
+
+  #halt(): void {
+    this.halts++;
+    while (!this.#deliver()) {
+      const next = Math.min(
+        this.#irqEnabled && this.#deadline >= 0 ? this.#deadline : Number.POSITIVE_INFINITY,
+        this.#events[0]?.at ?? Number.POSITIVE_INFINITY,
+        this.#limit,
+      );
+      this.now = Math.max(this.now, next);
+      this.#due();
+    }
+  }
+
+  #mmioWrite(address: number, width: number, value: number): void {
+    if (width !== 4) throw new Error(`write of ${width} bytes to 0x${address.toString(16)}`);
+    if (address === CONSOLE_BASE + 4) this.#consoleAddress = value;
+    else if (address === CONSOLE_BASE + 8) this.#print(this.#consoleAddress, value);
+    else if (address === POWER_BASE) {
+      this.#end = value === 3 ? 'panic' : 'power-off';
+      throw new EndOfRun();
+    } else throw new Error(`write to 0x${address.toString(16)}`);
+  }
+
+  #print(address: number, length: number): void {
+    if (length > 4096) throw new Error(`console write of ${length} bytes`);
+    this.#text += new TextDecoder().decode(this.u8.slice(address, address + length));
+    const lines = this.#text.split('\n');
+    this.#text = lines.pop()!;
+    this.lines.push(...lines);
+  }
+
+  /** Console lines without their timestamps that match `pattern`. */
+  printed(pattern: RegExp): string[] {
+    return this.lines
+      .map((line) => line.replace(/^\[ *\d+\.\d{6}\] /, ''))
+      .filter((line) => pattern.test(line));
+  }
+}
