@@ -6,6 +6,8 @@ import { RegisterFile } from '../../base/registers.js';
 import { deviceErrors } from '../errors.js';
 import { POWER_OFF, POWER_PANIC, POWER_RESET, powerRegisters } from './registers.js';
 
+export const POWER_VERSION = 1;
+
 export type PowerRequest = 'off' | 'reset' | 'panic';
 
 const REQUESTS: ReadonlyMap<number, PowerRequest> = new Map([
@@ -16,7 +18,7 @@ const REQUESTS: ReadonlyMap<number, PowerRequest> = new Map([
 
 export class PowerDevice implements SaveableDevice {
   readonly name = 'power';
-  readonly version = 1;
+  readonly version = POWER_VERSION;
   readonly regions: readonly MmioRegion[];
 
   constructor(request: (what: PowerRequest) => void) {

@@ -2,8 +2,9 @@
  * The MMIO bus: regions placed at addresses, without overlap. Devices see offsets; what nobody claims, or what reaches
  * over a region's end, reads as all ones and drops writes, as a master abort does.
  */
-import { type AccessWidth, allOnes, type MmioRegion } from '../../base/mmio.js';
+
 import { InvariantError } from '../../base/errors.js';
+import { type AccessWidth, allOnes, type MmioRegion } from '../../base/mmio.js';
 
 export class MmioBus {
   /** Ascending, disjoint. */

@@ -1,0 +1,67 @@
+/**
+ * The devices of the platform, composed from a list. A driver (the device thread, or the deterministic machine) supplies
+ * the ports; nothing here knows which.
+ */
+import type { Clock } from '../../base/clock.js';
+import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
+import type { GuestMemory } from '../../base/guest-memory.js';
+import type { MmioRegion } from '../../base/mmio.js';
+import { ConsoleDevice, type ConsoleLine } from '../../devices/console/device.js';
+import { CONSOLE_VERSION } from '../../devices/console/state.js';
+import { POWER_VERSION, PowerDevice, type PowerRequest } from '../../devices/power/device.js';
+import { vmmErrors } from '../errors.js';
+import { MmioBus } from './mmio-bus.js';
+
+export interface DevicePorts {
+  readonly memory: GuestMemory;
+  /** The machine's virtual clock. */
+  readonly clock: Clock;
+  /** Posts `vector` to vCPU `target`. */
+  interrupt(target: number, vector: number): void;
+  print(line: ConsoleLine): void;
+  power(request: PowerRequest): void;
+}
+
+export interface MachineDevice extends SaveableDevice {
+  readonly regions: readonly MmioRegion[];
+}
+
+/** One device of a machine. Name and record version are known before it exists, for the machine's description. */
+export interface DeviceModel {
+  readonly name: string;
+  readonly version: number;
+  create(ports: DevicePorts): MachineDevice;
+}
+
+/** In the order in which records travel. */
+export const PLATFORM_DEVICES: readonly DeviceModel[] = [
+  { name: 'console', version: CONSOLE_VERSION, create: (ports) => new ConsoleDevice(ports) },
+  { name: 'power', version: POWER_VERSION, create: (ports) => new PowerDevice((what) => ports.power(what)) },
+];
+
+export class DeviceSet {
+  readonly bus: MmioBus;
+  readonly #devices: readonly MachineDevice[];
+
+  constructor(models: readonly DeviceModel[], ports: DevicePorts) {
+    this.#devices = models.map((model) => model.create(ports));
+    this.bus = new MmioBus(this.#devices.flatMap((device) => device.regions));
+  }
+
+  save(): DeviceRecord[] {
+    return this.#devices.map((device) => device.save());
+  }
+
+  /** Throws a FerryError that names the device; those before it have then taken over their records. */
+  restore(records: readonly DeviceRecord[]): void {
+    const names = this.#devices.map((device) => device.name);
+    const given = records.map((record) => record.name);
+    if (names.join() !== given.join()) {
+      const problem = `records of ${given.join(', ') || 'none'} where ${names.join(', ')} belong`;
+      throw vmmErrors.error('state-refused', { record: 'the devices', problem });
+    }
+    this.#devices.forEach((device, i) => {
+      device.restore(records[i]!);
+    });
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * The code of the guest that a machine runs: an image, its host-side copy, and its variants, each compiled once and on
+ * demand. A guest may overwrite its image in RAM; what runs is what was compiled.
+ */
+import type { CodeVariant } from '../../base/abi/image.js';
+import { type ParsedImage, parseImage, type Sha256 } from '../../base/abi/image-parse.js';
+import { vmmErrors } from '../errors.js';
+import { checkCode, type VcpuCode } from '../vcpu/code.js';
+
+const hex = (bytes: Uint8Array): string => Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('');
+
+export class GuestCode {
+  readonly image: ParsedImage;
+  /** Hex, as a machine's description has it. */
+  readonly hash: string;
+  readonly #compile: (code: Uint8Array) => Promise<WebAssembly.Module>;
+  readonly #variants = new Map<CodeVariant, Promise<VcpuCode>>();
+
+  constructor(image: ParsedImage, compile: (code: Uint8Array) => Promise<WebAssembly.Module>) {
+    this.image = image;
+    this.hash = hex(image.contentHash);
+    this.#compile = compile;
+  }
+
+  /** From bytes that nobody else changes; throws what `parseImage` throws. */
+  static parse(
+    bytes: Uint8Array,
+    sha256: Sha256,
+    compile: (code: Uint8Array) => Promise<WebAssembly.Module>,
+  ): GuestCode {
+    return new GuestCode(parseImage(bytes, sha256), compile);
+  }
+
+  /** Rejects with `vmm/image-refused` for code that this engine does not accept or that no vCPU can run. */
+  variant(variant: CodeVariant): Promise<VcpuCode> {
+    let code = this.#variants.get(variant);
+    if (code === undefined) {
+      code = this.#make(variant);
+      this.#variants.set(variant, code);
+    }
+    return code;
+  }
+
+  async #make(variant: CodeVariant): Promise<VcpuCode> {
+    const { meta, code } = this.image;
+    let module: WebAssembly.Module;
+    try {
+      module = await this.#compile(code[variant]);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      const why = `its ${variant} code does not compile: ${reason}`;
+      throw vmmErrors.error('image-refused', { name: meta.name, why }, cause);
+    }
+    const made = { variant, module, registers: meta.registers };
+    checkCode(meta.name, made, meta.smp);
+    return made;
+  }
+}

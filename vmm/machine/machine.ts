@@ -1,0 +1,441 @@
+/**
+ * A machine: RAM, vCPUs, devices and clock as one thing that boots, pauses, is saved, loaded and migrated. It is the
+ * source and the destination of `migration/ports.ts`. It runs on drivers and can't tell threads from simulation.
+ */
+import type { CodeVariant } from '../../base/abi/image.js';
+import type { AtomicBitmap } from '../../base/bitmap.js';
+import type { Cancel } from '../../base/clock.js';
+import { FerryError, invariant } from '../../base/errors.js';
+import type { PowerRequest } from '../../devices/power/device.js';
+import type {
+  DestinationMachine,
+  HarvestReport,
+  MachineDescription,
+  MachineState,
+  SourceMachine,
+} from '../../migration/ports.js';
+import { vmmErrors } from '../errors.js';
+import type { VcpuState } from '../vcpu/control-block.js';
+import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
+import { PLATFORM_DEVICES } from './devices.js';
+import type { DriverEvents, MachineDrivers, VcpuCounters } from './drivers.js';
+import { type MachineEvent, MachineEvents, type MachineRunState } from './events.js';
+import { GuestCode } from './guest-code.js';
+import { Harvester } from './harvest.js';
+import { loadImage } from './loader.js';
+import { decodePlatform, encodePlatform, PLATFORM_RECORDS } from './platform-records.js';
+
+export interface MachineOptions {
+  /** RAM_BYTES_MIN to RAM_BYTES_MAX in steps of RAM_BYTES_STEP. */
+  readonly ramBytes: number;
+  /** 1 to VCPUS_MAX. */
+  readonly vcpus: number;
+  /** Seed for the guest's own random numbers, a 32-bit number; default 1. */
+  readonly seed?: number;
+  /** Share (0 to 1) of each stop that the guest's clock makes up for when it goes on; default 0: it sees none of it. */
+  readonly clockCatchUp?: number;
+  /** How long a guest may take to its next safepoint before it is stopped by force; default 5000 ms. */
+  readonly safepointDeadlineMs?: number;
+}
+
+export interface VcpuQuery {
+  readonly index: number;
+  readonly state: VcpuState;
+  /** The host kernel's thread id, 0 if it has none of its own or the host does not tell. */
+  readonly threadId: number;
+  /** CPU time of its thread in ns; undefined where the host does not tell. */
+  readonly cpuTimeNs: number | undefined;
+  readonly counters: VcpuCounters;
+}
+
+export interface MachineQuery {
+  readonly state: MachineRunState;
+  /** The guest's own name; undefined without a guest. */
+  readonly guest: string | undefined;
+  /** The virtual clock. */
+  readonly clockNs: number;
+  readonly variant: CodeVariant | undefined;
+  readonly vcpus: readonly VcpuQuery[];
+}
+
+/** The guest on this machine. */
+interface Guest {
+  readonly code: GuestCode;
+  readonly imageGpa: number;
+  readonly imageBytes: number;
+}
+
+export class Machine implements SourceMachine, DestinationMachine {
+  readonly #options: MachineOptions;
+  readonly #drivers: MachineDrivers;
+  readonly #harvester: Harvester;
+  readonly #events = new MachineEvents();
+  #state: MachineRunState = 'empty';
+  #guest: Guest | undefined;
+  #incoming: MachineDescription | undefined;
+  #variant: CodeVariant | undefined;
+  #stoppedAtWallNs = 0;
+  /** Operations that change whether vCPUs run happen one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** For the factories; `makeDrivers` gets where drivers report what happens by itself. */
+  constructor(options: MachineOptions, makeDrivers: (events: DriverEvents) => MachineDrivers) {
+    this.#options = options;
+    this.#drivers = makeDrivers(this.#driverEvents());
+    this.#harvester = new Harvester(this.#drivers.vcpus, this.#drivers.ram.deviceLog);
+  }
+
+  on(listener: (event: MachineEvent) => void): Cancel {
+    return this.#events.on(listener);
+  }
+
+  get state(): MachineRunState {
+    return this.#state;
+  }
+
+  get ram(): Uint8Array {
+    return this.#drivers.ram.u8;
+  }
+
+  /** The linear memory behind `ram`, for kernels of other threads. */
+  get memory(): WebAssembly.Memory {
+    return this.#drivers.ram.memory;
+  }
+
+  get description(): MachineDescription {
+    const { ram, range } = this.#drivers;
+    const guest = this.#guest;
+    const { imageGpa, imageBytes, imageHash } =
+      guest === undefined
+        ? (this.#incoming ?? { imageGpa: 0, imageBytes: 0, imageHash: '' })
+        : { ...guest, imageHash: guest.code.hash };
+    return {
+      ramBytes: ram.u8.length,
+      vcpus: range.vcpus.length,
+      migratedPages: range.firstPage,
+      imageGpa,
+      imageBytes,
+      imageHash,
+      devices: [...PLATFORM_RECORDS, ...PLATFORM_DEVICES.map(({ name, version }) => ({ name, version }))],
+    };
+  }
+
+  query(): MachineQuery {
+    const { vcpus, clock } = this.#drivers;
+    return {
+      state: this.#state,
+      guest: this.#guest?.code.image.meta.name,
+      clockNs: clock.now(),
+      variant: this.#variant,
+      vcpus: vcpus.map(({ index, state, threadId, counters }) => ({
+        index,
+        state,
+        threadId,
+        cpuTimeNs: threadId === 0 ? undefined : this.#drivers.threadCpuNs(threadId),
+        counters,
+      })),
+    };
+  }
+
+  /**
+   * Loads `image` and starts vCPU 0, or leaves it paused at its entry. Rejects with an error of the image, or
+   * `vmm/machine-option` for the command line; the machine is then as before.
+   */
+  boot(image: Uint8Array, commandLine = '', { paused = false } = {}): Promise<void> {
+    return this.#exclusively(async () => {
+      this.#require('boot', 'empty');
+      const { ram, range, vcpus, clock, wallNow } = this.#drivers;
+      const code = GuestCode.parse(image.slice(), this.#drivers.sha256, this.#drivers.compile);
+      const run = await code.variant('run');
+      const imageGpa = loadImage(ram, range, image, code.image, {
+        commandLine,
+        seed: this.#options.seed ?? 1,
+        wallClockNs: wallNow(),
+      });
+      this.#guest = { code, imageGpa, imageBytes: code.image.totalBytes };
+      this.#variant = 'run';
+      this.#stoppedAtWallNs = wallNow();
+      if (!paused) clock.start();
+      const starts = vcpus.map(async (vcpu) => {
+        if (paused) await vcpu.pause();
+        await vcpu.setCode(run);
+        if (vcpu.index === 0) await vcpu.start();
+      });
+      this.#enter(paused ? 'paused' : 'running');
+      await Promise.all(starts);
+      // In the background, so that it is there when a migration starts; whoever needs it hears of a failure.
+      void code.variant('log').catch(() => undefined);
+    });
+  }
+
+  // Source.
+
+  async startDirtyLog(): Promise<void> {
+    this.#require('log dirty pages', 'running', 'paused');
+    this.#harvester.clear();
+    await this.#swapTo('log');
+  }
+
+  async stopDirtyLog(): Promise<void> {
+    if (this.#variant === 'log') await this.#swapTo('run');
+  }
+
+  harvest(into: AtomicBitmap): Promise<HarvestReport> {
+    return this.#harvester.harvest(into);
+  }
+
+  throttle(percent: number): void {
+    invariant(Number.isInteger(percent) && percent >= 0 && percent <= 99, `throttled by ${percent} %`);
+    for (const vcpu of this.#drivers.vcpus) vcpu.throttle(percent);
+  }
+
+  pause(): Promise<void> {
+    return this.#exclusively(async () => {
+      this.#require('pause', 'running', 'paused');
+      if (this.#state === 'paused') return;
+      await this.#stopVcpus();
+      this.#require('pause', 'running');
+      this.#enter('paused');
+    });
+  }
+
+  resume(): Promise<void> {
+    return this.#exclusively(async () => {
+      this.#require('resume', 'paused', 'running');
+      if (this.#state === 'running') return;
+      await this.#startVcpus();
+    });
+  }
+
+  async save(): Promise<MachineState> {
+    this.#require('be saved', 'paused', 'loaded');
+    const { vcpus, devices, clock } = this.#drivers;
+    const [saved, records] = await Promise.all([
+      Promise.all(vcpus.map((vcpu) => vcpu.save())),
+      devices.save(),
+    ]);
+    const platform = encodePlatform({
+      stoppedAtWallNs: this.#stoppedAtWallNs,
+      vcpus: saved.map(({ extra }) => extra),
+    });
+    return {
+      vcpus: saved.map(({ record }) => record),
+      devices: [...platform, ...records],
+      clockNs: clock.now(),
+    };
+  }
+
+  relinquish(): void {
+    this.#require('be handed over', 'paused');
+    this.#enter('released');
+  }
+
+  // Destination.
+
+  async accept(description: MachineDescription): Promise<void> {
+    await this.#exclusively(async () => {
+      this.#require('accept a guest', 'empty');
+      this.#compare(description);
+      this.#incoming = description;
+      this.#enter('incoming');
+      // They stay so until `run`; and once they answer, their threads are up.
+      await Promise.all(this.#drivers.vcpus.map((vcpu) => vcpu.pause()));
+    });
+  }
+
+  async prepareCode(): Promise<void> {
+    if (this.#state !== 'incoming' || this.#guest !== undefined) return;
+    try {
+      this.#guest = await this.#takeCode(this.#incoming!);
+    } catch (error) {
+      // The image has not arrived whole, most likely; `load` looks again and tells.
+      if (!(error instanceof FerryError)) throw error;
+    }
+  }
+
+  async load(state: MachineState): Promise<void> {
+    await this.#exclusively(async () => {
+      this.#require('load a guest', 'incoming');
+      const incoming = this.#incoming!;
+      const { vcpus, devices, clock } = this.#drivers;
+      const image = this.#imageInRam(incoming);
+      if (this.#guest === undefined || !this.#sameContent(image, this.#guest.code)) {
+        this.#guest = undefined;
+        this.#guest = await this.#takeCode(incoming);
+      }
+      if (!(state.clockNs >= 0 && state.clockNs < Infinity)) {
+        const problem = `the clock shows ${state.clockNs}`;
+        throw vmmErrors.error('state-refused', { record: 'the machine', problem });
+      }
+      if (state.vcpus.length !== vcpus.length) {
+        const problem = `${state.vcpus.length} vCPUs instead of ${vcpus.length}`;
+        throw vmmErrors.error('state-refused', { record: 'the machine', problem });
+      }
+      const platform = decodePlatform(state.devices, vcpus.length);
+      this.#stoppedAtWallNs = platform.stoppedAtWallNs;
+      clock.set(state.clockNs);
+      await Promise.all([
+        devices.restore(state.devices.slice(PLATFORM_RECORDS.length)),
+        ...vcpus.map((vcpu, i) => vcpu.load(state.vcpus[i]!, platform.vcpus[i]!)),
+      ]);
+      this.#harvester.clear();
+      this.#enter('loaded');
+    });
+  }
+
+  run(): Promise<void> {
+    return this.#exclusively(async () => {
+      this.#require('run', 'loaded');
+      this.#incoming = undefined;
+      await this.#startVcpus();
+    });
+  }
+
+  discard(): Promise<void> {
+    return this.destroy();
+  }
+
+  /** Ends all threads; the machine is of no use afterwards. Idempotent. */
+  async destroy(): Promise<void> {
+    if (this.#state !== 'destroyed') this.#enter('destroyed');
+    await this.#drivers.destroy();
+  }
+
+  #driverEvents(): DriverEvents {
+    return {
+      console: ({ lines, dropped }) => {
+        if (dropped > 0) this.#events.emit({ kind: 'console-dropped', lines: dropped });
+        for (const line of lines) this.#events.emit({ kind: 'console', line });
+      },
+      power: (request) => this.#power(request),
+      crashed: (crash) => this.#crashed(this.#explain(crash)),
+      unresponsive: (error) => this.#crashed(error),
+      returned: (vcpu) => this.#events.emit({ kind: 'vcpu-off', vcpu }),
+      fault: (vcpu, page) => this.#events.emit({ kind: 'fault', vcpu, page }),
+      failed: (error) => {
+        if (this.#state === 'destroyed') return;
+        this.#enter('failed');
+        this.#events.emit({ kind: 'failed', error });
+      },
+    };
+  }
+
+  #power(request: PowerRequest): void {
+    if (this.#state !== 'running') return;
+    if (request === 'panic') {
+      this.#endGuest('crashed');
+      this.#events.emit({ kind: 'panic' });
+      return;
+    }
+    this.#endGuest('off');
+    this.#events.emit({ kind: request === 'off' ? 'power-off' : 'reset' });
+  }
+
+  #crashed(error: FerryError): void {
+    if (this.#state === 'destroyed') return;
+    if (this.#state !== 'crashed') this.#endGuest('crashed');
+    this.#events.emit({ kind: 'crash', error });
+  }
+
+  /** The guest is over; what still runs of it is stopped in the background. */
+  #endGuest(state: 'off' | 'crashed'): void {
+    this.#enter(state);
+    void this.#exclusively(() => this.#stopVcpus()).catch(() => undefined);
+  }
+
+  #explain(crash: GuestCrash): FerryError {
+    const image = this.#guest?.code.image;
+    const code = this.#variant === undefined ? undefined : image?.code[this.#variant];
+    const { reason, where } = explainCrash(crash, code, image?.meta.functionNames ?? []);
+    return vmmErrors.error('guest-crashed', { vcpu: crash.vcpu, reason, where });
+  }
+
+  async #stopVcpus(): Promise<void> {
+    const { vcpus, clock, wallNow } = this.#drivers;
+    await Promise.all(vcpus.map((vcpu) => vcpu.pause()));
+    clock.stop();
+    this.#stoppedAtWallNs = wallNow();
+  }
+
+  async #startVcpus(): Promise<void> {
+    const { vcpus, clock, wallNow } = this.#drivers;
+    const stood = Math.max(0, wallNow() - this.#stoppedAtWallNs);
+    clock.start(clock.now() + Math.floor(stood * (this.#options.clockCatchUp ?? 0)));
+    this.#enter('running');
+    await Promise.all(vcpus.map((vcpu) => vcpu.resume()));
+  }
+
+  async #swapTo(variant: CodeVariant): Promise<void> {
+    invariant(this.#guest !== undefined, 'a machine that runs has a guest');
+    const code = await this.#guest.code.variant(variant);
+    await Promise.all(this.#drivers.vcpus.map((vcpu) => vcpu.setCode(code)));
+    this.#variant = variant;
+  }
+
+  /** Names every difference between what arrives and what this machine is. */
+  #compare(theirs: MachineDescription): void {
+    const ours = this.description;
+    const differences: string[] = [];
+    const compare = (what: string, expected: string | number, found: string | number): void => {
+      if (expected !== found) differences.push(`${what}: the source has ${found}, this machine ${expected}`);
+    };
+    compare('RAM bytes', ours.ramBytes, theirs.ramBytes);
+    compare('vCPUs', ours.vcpus, theirs.vcpus);
+    compare('migrated pages', ours.migratedPages, theirs.migratedPages);
+    const named = ({ devices }: MachineDescription): string =>
+      devices.map(({ name, version }) => `${name} v${version}`).join(', ');
+    compare('devices', named(ours), named(theirs));
+    const imageEnd = theirs.imageGpa + theirs.imageBytes;
+    if (!(theirs.imageGpa >= 0 && theirs.imageBytes > 0 && imageEnd <= this.#drivers.range.base)) {
+      differences.push(`the guest image at ${theirs.imageGpa} to ${imageEnd} does not lie in migrated RAM`);
+    }
+    if (differences.length === 0) return;
+    const facts = { differences: differences.join('; '), count: differences.length };
+    throw vmmErrors.error('machine-incompatible', facts);
+  }
+
+  /** A copy, because RAM may change under a reader. */
+  #imageInRam({ imageGpa, imageBytes }: MachineDescription): Uint8Array {
+    return new Uint8Array(this.ram.subarray(imageGpa, imageGpa + imageBytes));
+  }
+
+  #sameContent(image: Uint8Array, code: GuestCode): boolean {
+    try {
+      return GuestCode.parse(image, this.#drivers.sha256, this.#drivers.compile).hash === code.hash;
+    } catch (error) {
+      if (error instanceof FerryError) return false;
+      throw error;
+    }
+  }
+
+  /** Compiles the image in RAM and hands it to the vCPUs. */
+  async #takeCode(incoming: MachineDescription): Promise<Guest> {
+    const { sha256, compile, vcpus } = this.#drivers;
+    const code = GuestCode.parse(this.#imageInRam(incoming), sha256, compile);
+    if (code.hash !== incoming.imageHash) {
+      const why = `it has content hash ${code.hash}, the source announced ${incoming.imageHash}`;
+      throw vmmErrors.error('image-refused', { name: code.image.meta.name, why });
+    }
+    const run = await code.variant('run');
+    await Promise.all(vcpus.map((vcpu) => vcpu.setCode(run)));
+    this.#variant = 'run';
+    return { code, imageGpa: incoming.imageGpa, imageBytes: incoming.imageBytes };
+  }
+
+  #require(operation: string, ...states: MachineRunState[]): void {
+    if (states.includes(this.#state)) return;
+    throw vmmErrors.error('machine-state', { operation, state: this.#state });
+  }
+
+  #enter(state: MachineRunState): void {
+    const previous = this.#state;
+    this.#state = state;
+    if (state !== previous) this.#events.emit({ kind: 'state', state, previous });
+  }
+
+  #exclusively<T>(operation: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(operation);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+}

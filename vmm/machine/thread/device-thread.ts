@@ -1,0 +1,54 @@
+/** The device thread, from the machine's side. */
+import { MessageChannel, Worker } from 'node:worker_threads';
+import type { DeviceRecord } from '../../../base/device-record.js';
+import type { DeviceHost, DriverEvents } from '../drivers.js';
+import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
+import { Requests } from './requests.js';
+
+export class DeviceThread implements DeviceHost {
+  readonly #worker: Worker;
+  readonly #port: MessageChannel['port1'];
+  readonly #requests = new Requests();
+
+  constructor(data: Omit<DeviceThreadData, 'port'>, events: DriverEvents) {
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    const workerData: DeviceThreadData = { ...data, port: port2 };
+    this.#worker = new Worker(new URL('./device-worker.js', import.meta.url), {
+      name: 'devices',
+      workerData,
+      transferList: [port2],
+    });
+    this.#worker.on('error', (error) => {
+      this.#requests.close(error);
+      events.failed(error);
+    });
+    port1.on('message', (message: FromDevices) => {
+      if (message.kind === 'reply') this.#requests.resolve(message.id, message.records);
+      else if (message.kind === 'refusal') this.#requests.reject(message.id, message.error);
+      else if (message.kind === 'power') events.power(message.request);
+      else {
+        events.console(message.batch);
+        this.#send({ kind: 'console-taken' });
+      }
+    });
+  }
+
+  save(): Promise<readonly DeviceRecord[]> {
+    return this.#requests.request((id) => this.#send({ kind: 'save', id }));
+  }
+
+  async restore(records: readonly DeviceRecord[]): Promise<void> {
+    await this.#requests.request((id) => this.#send({ kind: 'restore', id, records }));
+  }
+
+  async destroy(): Promise<void> {
+    this.#requests.close(new Error('the device thread was ended'));
+    this.#port.close();
+    await this.#worker.terminate();
+  }
+
+  #send(message: ToDevices): void {
+    this.#port.postMessage(message);
+  }
+}
