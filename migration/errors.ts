@@ -34,6 +34,11 @@ export const migrationErrors = catalogue('migration', {
     text: ({ phase }) => `the peer closed the control link in phase ${phase}`,
     advice: () => 'See the log of the peer for its reason, and start the migration again.',
   }),
+  'link-broken': entry<{ peer: string; reason: string }>({
+    exitStatus: 57,
+    text: ({ peer, reason }) => `the control link with ${peer} broke: ${reason}`,
+    advice: () => 'Check the network and the log of the peer, and start the migration again.',
+  }),
   'peer-silent': entry<{ phase: string; waitedMs: number; expected: string }>({
     exitStatus: 56,
     text: ({ phase, waitedMs, expected }) =>

@@ -153,9 +153,11 @@ export class FrameSplitter {
   #frame: Uint8Array | undefined;
   #filled = 0;
 
-  /** The frames that `chunk` completes, each in memory of its own. Throws as `decodeHeader` does. */
-  push(chunk: Uint8Array): Uint8Array[] {
-    const frames: Uint8Array[] = [];
+  /**
+   * Hands each frame that `chunk` completes to `take`, in memory of its own. Throws as `decodeHeader` does, after all
+   * frames before the offending one were handed over.
+   */
+  push(chunk: Uint8Array, take: (frame: Uint8Array) => void): void {
     let at = 0;
     while (at < chunk.length) {
       const target = this.#frame ?? this.#header;
@@ -170,12 +172,12 @@ export class FrameSplitter {
         this.#frame.set(this.#header);
       }
       if (this.#frame !== undefined && this.#filled === this.#frame.length) {
-        frames.push(this.#frame);
+        const frame = this.#frame;
         this.#frame = undefined;
         this.#filled = 0;
+        take(frame);
       }
     }
-    return frames;
   }
 
   /** True between two frames: where a stream may end in good order. */

@@ -8,7 +8,7 @@
 import { AtomicBitmap } from '../base/bitmap.js';
 import type { AbortSignalLike, Cancel, Scheduler } from '../base/clock.js';
 import { type FerryError, isFerryError } from '../base/errors.js';
-import { FaultPlan } from '../base/fault.js';
+import { type FaultPlan, NO_FAULTS } from '../base/fault.js';
 import { type Duration, elapsed, nanoseconds } from '../base/units.js';
 import { compareStates, type RegisterNames } from './compare-states.js';
 import { Conversation, type FrameRecorder } from './conversation.js';
@@ -145,7 +145,7 @@ function open(options: SourceOptions): Source {
     ...options,
     tracking,
     observer,
-    faults: options.faults ?? new FaultPlan([]),
+    faults: options.faults ?? NO_FAULTS,
     life,
     talk,
     stats,
@@ -203,7 +203,8 @@ async function preCopy(source: Source): Promise<void> {
         throw malformed('round-received', 'round', `${received.round}, not ${round}`);
       const duration = elapsed(startedAt, scheduler.now());
       const harvest = await harvestPages(source);
-      observer.roundFinished?.(stats.round(round, sent, duration, harvest));
+      const record = stats.round(round, sent, duration, harvest);
+      observer.roundFinished?.(record);
       stats.roundsEnd = judgeRounds(source, round, harvest.duration);
       const percent = converge.judge(parameters.values, sent.bytes, harvest.pages);
       if (stats.roundsEnd === undefined && percent !== undefined) throttle(source, percent);
@@ -244,7 +245,8 @@ async function switchOver(source: Source): Promise<MachineState> {
   const sent = await sendPages(source, round, skipped ? new AtomicBitmap(pending.length) : pending);
   stats.moment('pagesSent');
   stats.remainingPages = pending.count();
-  source.observer.roundFinished?.(stats.lastRound(round, sent));
+  const record = stats.lastRound(round, sent);
+  source.observer.roundFinished?.(record);
   const saved = await machine.save();
   const root =
     verify === 'off' ? new Uint8Array(0) : integrityRoot(source.digest, data.hashes, pending.length);

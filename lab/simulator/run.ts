@@ -1,0 +1,136 @@
+/**
+ * One migration in the deterministic simulator: the same flows as between two processes, on one thread, in virtual
+ * time, with everything that is not decided by them drawn from one seed.
+ *
+ * It does not check what only real threads and sockets can get wrong: memory ordering, partial reads and writes,
+ * backpressure of an operating system, the cost of anything.
+ */
+import { createHash } from 'node:crypto';
+import type { AbortSignalLike } from '../../base/clock.js';
+import { invariant } from '../../base/errors.js';
+import type { FaultPlan } from '../../base/fault.js';
+import { type SeededRandom, seededRandom } from '../../base/random.js';
+import { type Duration, microseconds, nanoseconds } from '../../base/units.js';
+import { migrateDestination } from '../../migration/destination.js';
+import type { Digest } from '../../migration/integrity.js';
+import { MigrationParameters } from '../../migration/parameters.js';
+import type {
+  DestinationDataPlane,
+  DestinationMachine,
+  PageHasher,
+  SourceDataPlane,
+  SourceMachine,
+} from '../../migration/ports.js';
+import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import { migrateSource, type SourceObserver } from '../../migration/source.js';
+import { type LinkRule, simulatedLink } from './link.js';
+import { Trace } from './trace.js';
+import { VirtualTime } from './virtual-time.js';
+
+/** What a simulation runs in; handed to whoever builds the two machines. */
+export interface SimulatedWorld {
+  readonly scheduler: VirtualTime;
+  readonly trace: Trace;
+  /** Of this world; fork it by name for each use. */
+  readonly random: SeededRandom;
+}
+
+export interface SimulatedSide<Machine, Data> {
+  readonly machine: Machine;
+  readonly data: Data;
+  readonly hasher: PageHasher;
+  readonly parameters?: MigrationParameters;
+  readonly signal?: AbortSignalLike;
+}
+
+export interface SimulatedSetup {
+  readonly source: SimulatedSide<SourceMachine, SourceDataPlane>;
+  readonly destination: SimulatedSide<DestinationMachine, DestinationDataPlane>;
+  /** One way; 50 microseconds unless given. */
+  readonly latency?: Duration;
+  readonly rules?: readonly LinkRule[];
+  readonly faults?: FaultPlan;
+  readonly observer?: SourceObserver;
+  /** Runs when both flows have ended: time for the survivor to go on, and for whatever is still under way. */
+  readonly afterwards?: () => Promise<void>;
+}
+
+export interface SimulationResult {
+  readonly source: MigrationRecord;
+  readonly destination: DestinationRecord;
+  readonly trace: Trace;
+  /** Over everything that happened and when. */
+  readonly hash: string;
+}
+
+/** SHA-256, for the integrity root. */
+export const sha256: Digest = (bytes) => createHash('sha256').update(bytes).digest();
+
+/**
+ * Runs one migration between the machines that `build` makes. Same seed and same `build`: same result, same hash.
+ * Throws an InvariantError if a rule never fired, since a run without its fault proves nothing, or if nothing can run
+ * any more while a flow still waits.
+ */
+export async function runSimulatedMigration(
+  seed: number,
+  build: (world: SimulatedWorld) => SimulatedSetup,
+): Promise<SimulationResult> {
+  const random = seededRandom(seed);
+  const trace = new Trace();
+  const scheduler = new VirtualTime(random.fork('ties'), trace);
+  const setup = build({ scheduler, trace, random });
+  const rules = setup.rules ?? [];
+  const fired = new Set<LinkRule>();
+  const jitter = random.fork('jitter');
+  const link = simulatedLink({
+    scheduler,
+    trace,
+    latency: setup.latency ?? microseconds(50),
+    jitter: () => nanoseconds(jitter.below(20_000)),
+    rules,
+    fired: (rule) => fired.add(rule),
+  });
+  const note = (who: string) => (from: string, to: string, event: string) =>
+    trace.note(scheduler.now(), `${who}: ${from} -> ${to} (${event})`);
+  const noteSource = note('source');
+  const common = { scheduler, digest: sha256 };
+
+  const flows = Promise.all([
+    migrateSource({
+      ...common,
+      ...setup.source,
+      control: link.source,
+      parameters: setup.source.parameters ?? new MigrationParameters(),
+      migrationId: hexDigits(random.fork('id')),
+      ...(setup.faults === undefined ? {} : { faults: setup.faults }),
+      observer: {
+        ...setup.observer,
+        stateChanged: (from, to, event) => {
+          noteSource(from, to, event);
+          setup.observer?.stateChanged?.(from, to, event);
+        },
+      },
+    }),
+    migrateDestination({
+      ...common,
+      ...setup.destination,
+      control: link.destination,
+      parameters: setup.destination.parameters ?? new MigrationParameters(),
+      observer: { stateChanged: note('destination') },
+    }),
+  ]);
+  const [source, destination] = await scheduler.run(flows);
+  if (setup.afterwards !== undefined) await scheduler.run(setup.afterwards());
+  const idle = rules.filter((rule) => !fired.has(rule));
+  invariant(idle.length === 0, `rules that never fired: ${idle.map((rule) => rule.name).join(', ')}`);
+  const unfired = setup.faults?.unfired() ?? [];
+  invariant(unfired.length === 0, `faults that never fired: ${unfired.map((rule) => rule.site).join(', ')}`);
+  trace.note(scheduler.now(), JSON.stringify([source, destination]));
+  return { source, destination, trace, hash: trace.hash() };
+}
+
+function hexDigits(random: SeededRandom): string {
+  let digits = '';
+  while (digits.length < 32) digits += random.u32().toString(16).padStart(8, '0');
+  return digits;
+}

@@ -1,0 +1,273 @@
+/**
+ * A small honest machine for tests of the flows: RAM, a guest that really writes pages through a dirty log as virtual
+ * time goes by, registers that are its whole state. What its RAM must be after any number of steps can be computed from
+ * nothing but that number, so a survivor is judged against the truth, not against the other side.
+ */
+import { AtomicBitmap } from '../../base/bitmap.js';
+import type { Cancel, Scheduler } from '../../base/clock.js';
+import { catalogue, entry, invariant } from '../../base/errors.js';
+import { microseconds, PAGE_BYTES } from '../../base/units.js';
+import type {
+  DestinationMachine,
+  HarvestReport,
+  MachineDescription,
+  MachineState,
+  SourceMachine,
+} from '../../migration/ports.js';
+
+const testErrors = catalogue('test', {
+  refused: entry<{ why: string }>({
+    exitStatus: 99,
+    text: ({ why }) => `refused by the test machine: ${why}`,
+    advice: () => 'none',
+  }),
+});
+export const refused = (why: string): Error => testErrors.error('refused', { why });
+
+export interface GuestShape {
+  readonly pages: number;
+  /** The guest writes within the first so many pages; the rest stays zero. */
+  readonly workingSet: number;
+  /** Steps (one word written each) per slice of 100 microseconds at full speed. */
+  readonly stepsPerSlice: number;
+}
+
+export const smallGuest: GuestShape = { pages: 512, workingSet: 300, stepsPerSlice: 20 };
+
+const SLICE = microseconds(100);
+const RUN_MAX_STEPS = 50_000_000;
+
+export class TestMachine implements SourceMachine, DestinationMachine {
+  readonly shape: GuestShape;
+  readonly ram: Uint8Array;
+  readonly log: AtomicBitmap;
+  readonly #scheduler: Scheduler;
+  readonly #words: Int32Array;
+  #steps = 0;
+  #x = 0x12345678;
+  #running = false;
+  #logging = false;
+  #throttle = 0;
+  #credit = 0;
+  #nextSlice: Cancel = () => undefined;
+  #gone = false;
+  /** What became of it, for checks. */
+  readonly calls: string[] = [];
+  /** Set to make a call fail. */
+  failing: Partial<Record<'accept' | 'prepareCode' | 'load' | 'run' | 'resume' | 'pause' | 'harvest', Error>> = {};
+  /** What `description` says instead. */
+  describedAs: Partial<MachineDescription> = {};
+  /** Changes the state between load and read-back, as a defective device would. */
+  distort: (state: MachineState) => MachineState = (state) => state;
+  #loaded: MachineState | undefined;
+
+  constructor(scheduler: Scheduler, shape: GuestShape = smallGuest) {
+    this.#scheduler = scheduler;
+    this.shape = shape;
+    this.ram = new Uint8Array(new SharedArrayBuffer(shape.pages * PAGE_BYTES));
+    this.#words = new Int32Array(this.ram.buffer);
+    this.log = new AtomicBitmap(shape.pages);
+  }
+
+  get description(): MachineDescription {
+    return {
+      ramBytes: this.ram.length,
+      vcpus: 1,
+      migratedPages: this.shape.pages,
+      imageGpa: 0,
+      imageBytes: 0,
+      imageHash: '',
+      devices: [{ name: 'console', version: 1 }],
+      ...this.describedAs,
+    };
+  }
+
+  get steps(): number {
+    return this.#steps;
+  }
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  get throttled(): number {
+    return this.#throttle;
+  }
+
+  /** Runs the guest for the first time. */
+  start(): void {
+    this.#go();
+  }
+
+  #go(): void {
+    invariant(!this.#running && !this.#gone, 'this machine must not run');
+    this.#running = true;
+    this.#scheduleSlice();
+  }
+
+  #halt(): void {
+    this.#running = false;
+    this.#nextSlice();
+  }
+
+  #scheduleSlice(): void {
+    this.#nextSlice = this.#scheduler.after(SLICE, () => {
+      this.#credit += (this.shape.stepsPerSlice * (100 - this.#throttle)) / 100;
+      for (; this.#credit >= 1; this.#credit--) this.#step();
+      this.#scheduleSlice();
+    });
+  }
+
+  #step(): void {
+    invariant(this.#steps < RUN_MAX_STEPS, 'the test guest runs on without end');
+    const word = nextWord(this);
+    if (this.#logging) this.log.set(word >>> 10);
+    this.#words[word] = this.#steps;
+  }
+
+  /** Advances the generator; the registers are all the state there is. */
+  advance(): number {
+    this.#steps++;
+    let x = this.#x;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.#x = x;
+    return x >>> 0;
+  }
+
+  /** What RAM is after `steps` steps, computed from the beginning. */
+  static truth(shape: GuestShape, steps: number): Uint8Array {
+    const never = { after: () => () => undefined } as unknown as Scheduler;
+    const machine = new TestMachine(never, shape);
+    while (machine.steps < steps) machine.#step();
+    return machine.ram;
+  }
+
+  // The source's part
+
+  async startDirtyLog(): Promise<void> {
+    await this.#scheduler.sleep(microseconds(200));
+    this.#logging = true;
+    this.calls.push('startDirtyLog');
+  }
+
+  async stopDirtyLog(): Promise<void> {
+    this.#logging = false;
+    this.log.clear();
+    this.calls.push('stopDirtyLog');
+  }
+
+  async harvest(into: AtomicBitmap): Promise<HarvestReport> {
+    await this.#scheduler.sleep(microseconds(30));
+    this.#fail('harvest');
+    invariant(this.#logging, 'harvest without a log');
+    return { cpuPages: this.log.drainInto(into), devicePages: 0, bothPages: 0, cost: microseconds(30) };
+  }
+
+  throttle(percent: number): void {
+    this.#throttle = percent;
+  }
+
+  async pause(): Promise<void> {
+    this.calls.push('pause');
+    await this.#scheduler.sleep(microseconds(20));
+    this.#fail('pause');
+    this.#halt();
+  }
+
+  async resume(): Promise<void> {
+    this.calls.push('resume');
+    this.#fail('resume');
+    if (!this.#running) this.#go();
+  }
+
+  relinquish(): void {
+    invariant(!this.#running && !this.#gone, 'relinquished while running, or twice');
+    this.#gone = true;
+    this.calls.push('relinquish');
+  }
+
+  // Both
+
+  async save(): Promise<MachineState> {
+    invariant(!this.#running, 'saved while running');
+    if (this.#loaded !== undefined) return this.distort(this.#loaded);
+    const registers = new Uint8Array(16);
+    new DataView(registers.buffer).setFloat64(0, this.#steps, true);
+    new DataView(registers.buffer).setInt32(8, this.#x, true);
+    return {
+      vcpus: [
+        {
+          index: 0,
+          run: 'running',
+          registers,
+          unwind: Uint8Array.of(1, 2, 3),
+          pir: new Uint8Array(32),
+          timerDeadlineNs: -1,
+        },
+      ],
+      devices: [{ name: 'console', version: 1, state: Uint8Array.of(this.#steps & 0xff, 7) }],
+      clockNs: this.#steps * 5000,
+    };
+  }
+
+  // The destination's part
+
+  async accept(description: MachineDescription): Promise<void> {
+    await this.#scheduler.yield();
+    this.#fail('accept');
+    for (const field of ['ramBytes', 'vcpus', 'migratedPages'] as const) {
+      if (description[field] === this.description[field]) continue;
+      throw refused(`${field} ${description[field]}, not ${this.description[field]}`);
+    }
+    this.calls.push('accept');
+  }
+
+  async prepareCode(): Promise<void> {
+    this.calls.push('prepareCode');
+    await this.#scheduler.sleep(microseconds(500));
+    this.#fail('prepareCode');
+  }
+
+  async load(state: MachineState): Promise<void> {
+    await this.#scheduler.sleep(microseconds(100));
+    this.#fail('load');
+    const { registers } = state.vcpus[0]!;
+    const view = new DataView(registers.buffer, registers.byteOffset, registers.length);
+    this.#steps = view.getFloat64(0, true);
+    this.#x = view.getInt32(8, true);
+    this.#loaded = state;
+    this.calls.push('load');
+  }
+
+  async run(): Promise<void> {
+    this.calls.push('run');
+    await this.#scheduler.sleep(microseconds(10));
+    this.#fail('run');
+    invariant(this.#loaded !== undefined, 'run without a state');
+    this.#loaded = undefined;
+    this.#go();
+  }
+
+  async discard(): Promise<void> {
+    invariant(!this.#running, 'discarded while running');
+    this.#gone = true;
+    this.calls.push('discard');
+  }
+
+  /** Ends the test's guest, so that virtual time can run out. */
+  stopForGood(): void {
+    this.#halt();
+  }
+
+  #fail(call: keyof TestMachine['failing']): void {
+    const error = this.failing[call];
+    if (error !== undefined) throw error;
+  }
+}
+
+/** The word that the next step writes. */
+function nextWord(machine: TestMachine): number {
+  return machine.advance() % (machine.shape.workingSet * (PAGE_BYTES / 4));
+}
