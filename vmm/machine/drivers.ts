@@ -12,19 +12,11 @@ import type { PowerRequest } from '../../devices/power/device.js';
 import type { VcpuRecord } from '../../migration/ports.js';
 import type { GuestRam } from '../ram/guest-ram.js';
 import type { VcpuCode } from '../vcpu/code.js';
-import type { VcpuState } from '../vcpu/control-block.js';
+import type { VcpuCounters, VcpuState } from '../vcpu/control-block.js';
 import type { VcpuExtra } from '../vcpu/core.js';
 import type { GuestCrash } from '../vcpu/crash.js';
 import type { VirtualClock } from '../vcpu/virtual-clock.js';
 import type { ConsoleBatch } from './console-outbox.js';
-
-export interface VcpuCounters {
-  /** Times the guest left to the VMM, interrupts delivered, MMIO accesses, halts; each modulo 2^32. */
-  readonly exits: number;
-  readonly interrupts: number;
-  readonly mmioAccesses: number;
-  readonly halts: number;
-}
 
 /**
  * One vCPU from outside. Each call has exactly one answer; it rejects with `vmm/guest-unresponsive` if the guest can't

@@ -15,10 +15,10 @@ import type {
   SourceMachine,
 } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
-import type { VcpuState } from '../vcpu/control-block.js';
+import type { VcpuCounters, VcpuState } from '../vcpu/control-block.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
 import { PLATFORM_DEVICES } from './devices.js';
-import type { DriverEvents, MachineDrivers, VcpuCounters } from './drivers.js';
+import type { DriverEvents, MachineDrivers } from './drivers.js';
 import { type MachineEvent, MachineEvents, type MachineRunState } from './events.js';
 import { GuestCode } from './guest-code.js';
 import { Harvester } from './harvest.js';

@@ -88,6 +88,24 @@ export function alarmOf(block: Int32Array<SharedArrayBuffer>): Float64Array<Shar
   return new Float64Array(block.buffer, block.byteOffset + ALARM * 4, 1);
 }
 
+/** What the vCPU counts, each modulo 2^32. */
+export interface VcpuCounters {
+  /** Times the guest left to the VMM at safepoints and halts. */
+  readonly exits: number;
+  readonly interrupts: number;
+  readonly mmioAccesses: number;
+  readonly halts: number;
+}
+
+export function countersOf(block: Int32Array): VcpuCounters {
+  return {
+    exits: block[EXITS]! >>> 0,
+    interrupts: block[INTERRUPTS]! >>> 0,
+    mmioAccesses: block[MMIO_ACCESSES]! >>> 0,
+    halts: block[HALTS]! >>> 0,
+  };
+}
+
 export function stateOf(block: Int32Array): VcpuState {
   return VCPU_STATES[Atomics.load(block, STATE)]!;
 }

@@ -30,7 +30,7 @@ const DESTINATION_BROADCAST = 0xff;
 export interface IpiPort {
   /** Posts `vector` to vCPU `target`; both are in range. */
   post(target: number, vector: number): void;
-  start(target: number): void;
+  startVcpu(target: number): void;
 }
 
 export class Lapic {
@@ -77,7 +77,7 @@ export class Lapic {
               : destination === target || destination === DESTINATION_BROADCAST;
       if (!addressed) continue;
       if (mode === ICR_MODE_FIXED) this.#ipi.post(target, low & ICR_VECTOR);
-      else if (mode === ICR_MODE_STARTUP && !self) this.#ipi.start(target);
+      else if (mode === ICR_MODE_STARTUP && !self) this.#ipi.startVcpu(target);
     }
   }
 }

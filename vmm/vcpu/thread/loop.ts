@@ -123,7 +123,7 @@ export class VcpuLoop implements VcpuPorts {
     this.#parts.peers[target]!.post(vector);
   }
 
-  start(target: number): void {
+  startVcpu(target: number): void {
     this.#parts.peers[target]!.requestStart();
   }
 

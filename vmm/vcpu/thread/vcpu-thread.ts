@@ -3,19 +3,17 @@ import { MessageChannel, Worker } from 'node:worker_threads';
 import type { AtomicBitmap } from '../../../base/bitmap.js';
 import type { VcpuRecord } from '../../../migration/ports.js';
 import { vmmErrors } from '../../errors.js';
-import type { DriverEvents, VcpuCounters, VcpuHandle } from '../../machine/drivers.js';
+import type { DriverEvents, VcpuHandle } from '../../machine/drivers.js';
 import { Requests } from '../../machine/thread/requests.js';
 import type { VcpuCode } from '../code.js';
 import {
-  EXITS,
-  HALTS,
-  INTERRUPTS,
-  MMIO_ACCESSES,
+  countersOf,
   STATE,
   stateOf,
   THREAD_ID,
   THROTTLE,
   VCPU_STATES,
+  type VcpuCounters,
   type VcpuState,
 } from '../control-block.js';
 import type { VcpuExtra } from '../core.js';
@@ -73,13 +71,7 @@ export class VcpuThread implements VcpuHandle {
   }
 
   get counters(): VcpuCounters {
-    const { block } = this.#signals;
-    return {
-      exits: block[EXITS]! >>> 0,
-      interrupts: block[INTERRUPTS]! >>> 0,
-      mmioAccesses: block[MMIO_ACCESSES]! >>> 0,
-      halts: block[HALTS]! >>> 0,
-    };
+    return countersOf(this.#signals.block);
   }
 
   setCode(code: VcpuCode): Promise<void> {

@@ -1,0 +1,88 @@
+/**
+ * Makes a machine of one thread, with virtual time and seeded choices: the same seed, image and calls give the same run,
+ * to the byte. Everything but its drivers is the machine of `machine/create.ts`.
+ */
+import { createHash } from 'node:crypto';
+import { reservedRange } from '../../base/abi/reserved-range.js';
+import type { Scheduler } from '../../base/clock.js';
+import type { DeviceRecord } from '../../base/device-record.js';
+import type { SeededRandom } from '../../base/random.js';
+import { kernelModule } from '../kernels/load.js';
+import { DeviceSet, PLATFORM_DEVICES } from '../machine/devices.js';
+import type { DeviceHost, DriverEvents, MachineDrivers } from '../machine/drivers.js';
+import { Machine, type MachineOptions } from '../machine/machine.js';
+import { allocateRam, checkMachineSize, GuestRam } from '../ram/guest-ram.js';
+import { allocateControl } from '../vcpu/control-block.js';
+import { DirtyPublisher } from '../vcpu/dirty-publisher.js';
+import { VcpuSignals } from '../vcpu/signals.js';
+import { VirtualClock } from '../vcpu/virtual-clock.js';
+import { Runner } from './runner.js';
+import { DeterministicVcpu } from './vcpu.js';
+
+export interface DeterministicWorld {
+  readonly scheduler: Scheduler;
+  /** Drawn from for every choice of the machine. */
+  readonly random: SeededRandom;
+  /** The wall clock, ns since 1970, at the scheduler's start; default 0. */
+  readonly wallClockNs?: number;
+}
+
+/** Throws `vmm/machine-option` and `vmm/ram-unavailable` as the machine of threads does. */
+export function createDeterministicMachine(options: MachineOptions, world: DeterministicWorld): Machine {
+  checkMachineSize(options.ramBytes, options.vcpus);
+  const memory = allocateRam(options.ramBytes);
+  return new Machine(options, (events) => makeDrivers(options, memory, world, events));
+}
+
+function makeDrivers(
+  options: MachineOptions,
+  memory: WebAssembly.Memory,
+  world: DeterministicWorld,
+  events: DriverEvents,
+): MachineDrivers {
+  const range = reservedRange(options.ramBytes, options.vcpus);
+  const ram = GuestRam.create(memory, range.firstPage);
+  const control = allocateControl(options.vcpus);
+  const runner = new Runner(world.scheduler, world.random);
+  const hostNow = (): number => runner.now();
+  const clock = new VirtualClock(hostNow);
+  const signals = range.vcpus.map((area, i) => new VcpuSignals(control, i, ram.i32, area.control));
+
+  const devices = new DeviceSet(PLATFORM_DEVICES, {
+    memory: ram,
+    clock,
+    interrupt: (target, vector) => {
+      signals[target]?.post(vector);
+      runner.wake();
+    },
+    print: (line) => runner.defer(() => events.console({ lines: [line], dropped: 0 })),
+    power: (request) => runner.defer(() => events.power(request)),
+  });
+  const deviceHost: DeviceHost = {
+    save: async () => devices.save(),
+    restore: async (records: readonly DeviceRecord[]) => devices.restore(records),
+  };
+
+  const kernel = kernelModule('dirty-map');
+  const vcpus = range.vcpus.map((_, index) => {
+    const instance = new WebAssembly.Instance(kernel, { env: { memory } });
+    const publisher = new DirtyPublisher(instance, range, index);
+    const { bus } = devices;
+    return new DeterministicVcpu({ index, ram, range, signals, clock, bus, publisher, runner, events });
+  });
+  for (const vcpu of vcpus) runner.add(vcpu);
+
+  return {
+    ram,
+    range,
+    clock,
+    vcpus,
+    devices: deviceHost,
+    sha256: (bytes) => createHash('sha256').update(bytes).digest(),
+    hostNow,
+    wallNow: () => (world.wallClockNs ?? 0) + world.scheduler.now(),
+    compile: async (code) => new WebAssembly.Module(new Uint8Array(code)),
+    threadCpuNs: () => undefined,
+    destroy: async () => runner.end(),
+  };
+}
