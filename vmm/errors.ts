@@ -68,9 +68,9 @@ export const vmmErrors = catalogue('vmm', {
     text: ({ path, reason }) => `can't read the guest image ${path}: ${reason}`,
     advice: () => 'Give the path of an image that `ferry guest build` wrote.',
   }),
-  'console-unwritable': entry<{ path: string; reason: string }>({
+  'guest-panic': entry<Record<string, never>>({
     exitStatus: 48,
-    text: ({ path, reason }) => `can't write the console to ${path}: ${reason}`,
-    advice: () => 'Give a path that can be written, or another `--console`.',
+    text: () => 'the guest reported a panic',
+    advice: () => 'The fault is in the guest; its console tells what it found.',
   }),
 });

@@ -43,6 +43,7 @@ function idleVm(): VmControl {
     },
     migrateIncoming: async () => {},
     migrateCancel: () => {},
+    reclaim: async () => {},
     migration: () => ({}),
     migrationRecord: () => undefined,
     parameters: new MigrationParameters(),

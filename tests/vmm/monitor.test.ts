@@ -34,6 +34,7 @@ function fakeVm(): Calls {
     migrate: (target) => void calls.push(['migrate', target]),
     migrateIncoming: async (target) => void calls.push(['migrateIncoming', target]),
     migrateCancel: () => void calls.push(['migrateCancel']),
+    reclaim: async () => void calls.push(['reclaim']),
     migration: () => vm.info,
     migrationRecord: () => undefined,
     parameters: new MigrationParameters(),
@@ -150,8 +151,8 @@ describe('monitor', () => {
       "'exec:cat' is no socket address: it begins with neither 'tcp:' nor 'unix:'; Write it as tcp:HOST:PORT or unix:PATH.",
     ],
     [
-      '{"execute": "migrate-set-parameters", "arguments": {"multifd-channels": 65}}',
-      "Parameter 'multifd-channels' expects channels between 1 and 64",
+      '{"execute": "migrate-set-parameters", "arguments": {"multifd-channels": 1000}}',
+      "Parameter 'multifd-channels' expects channels between 1 and ${parameterTable.multifdChannels.max}`,
     ],
     [
       '{"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": "1G"}}',
@@ -238,7 +239,8 @@ describe('monitor', () => {
     const valid: Record<string, string[]> = {
       stop: ['prelaunch', 'running', 'paused', 'inmigrate'],
       cont: ['prelaunch', 'running', 'paused', 'inmigrate'],
-      migrate: ['prelaunch', 'running', 'paused'],
+      migrate: ['running', 'paused'],
+      'x-ferry-reclaim': ['postmigrate'],
       'migrate-incoming': ['inmigrate', 'postmigrate'],
     };
     const args: Record<string, unknown> = {

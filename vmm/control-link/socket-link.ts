@@ -49,6 +49,11 @@ export class SocketControlLink implements ControlLink {
     socket.on('close', () => this.#break('the connection was closed'));
   }
 
+  /** This host's address on the link, under which the peer can reach it; undefined for a UNIX socket. */
+  get localHost(): string | undefined {
+    return this.#socket.localAddress;
+  }
+
   /** Resolves when the operating system has taken the message. Rejects with `migration/link-broken`. */
   send(message: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {

@@ -180,6 +180,7 @@ export const COMMANDS: readonly Command[] = [
       detach: optional(boolean()),
     }),
     refused: {
+      prelaunch: 'the guest has not been started; `cont` starts it',
       inmigrate: AWAITED,
       'finish-migrate': SWITCHING,
       postmigrate: MOVED,
@@ -209,6 +210,23 @@ export const COMMANDS: readonly Command[] = [
     summary: 'Cancels the migration under way; the guest goes on here. Without one, does nothing.',
     arguments: NOTHING,
     run: ({ vm }) => vm.migrateCancel(),
+  }),
+  command({
+    name: 'x-ferry-reclaim',
+    summary:
+      'Takes back a guest whose commit was never acknowledged. Only after making sure that the other side does not run it!',
+    arguments: NOTHING,
+    refused: {
+      prelaunch: 'the guest is here',
+      running: 'the guest is here',
+      paused: 'the guest is here',
+      inmigrate: AWAITED,
+      'finish-migrate': SWITCHING,
+      'guest-panicked': PANICKED,
+      shutdown: OFF,
+      'internal-error': BROKEN,
+    },
+    run: ({ vm }) => vm.reclaim(),
   }),
   command({
     name: 'query-migrate',

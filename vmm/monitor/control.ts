@@ -86,6 +86,8 @@ export interface VmControl {
   /** Listens for an incoming migration; resolves when it does. `migration()` then tells the real port. */
   migrateIncoming(address: SocketAddress): Promise<void>;
   migrateCancel(): void;
+  /** Runs a guest again whose commit was never acknowledged. */
+  reclaim(): Promise<void>;
   migration(): MigrationInfo;
   /** Everything that was recorded of the last migration; undefined before the first. */
   migrationRecord(): Readonly<Record<string, unknown>> | undefined;

@@ -4,7 +4,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { type Listening, listen, unlinkSocket } from '../sockets/listening.js';
-import type { Monitor } from './monitor.js';
+import type { ClientPort, Monitor } from './monitor.js';
 
 /** Bytes that may wait for a client to read them; beyond that it is dropped, not waited for. */
 const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
@@ -38,7 +38,10 @@ export class MonitorListener {
     });
     const server = createServer((socket) => {
       firstConnected();
-      serve(monitor, socket, sockets);
+      sockets.add(socket);
+      socket.setNoDelay(true);
+      socket.on('close', () => sockets.delete(socket));
+      serveClient(monitor, socket);
     });
     server.maxConnections = CLIENTS_MAX;
     const listening = await listen(server, address);
@@ -63,10 +66,9 @@ export class MonitorListener {
   }
 }
 
-function serve(monitor: Monitor, socket: Socket, sockets: Set<Socket>): void {
-  sockets.add(socket);
-  socket.setNoDelay(true);
-  const session = monitor.attach({
+/** Serves one connected client until it leaves; `onNegotiated` as for `Monitor.attach`. */
+export function serveClient(monitor: Monitor, socket: Socket, onNegotiated?: () => void): void {
+  const port: ClientPort = {
     send(line) {
       if (!socket.writable) return;
       socket.write(line);
@@ -74,12 +76,10 @@ function serve(monitor: Monitor, socket: Socket, sockets: Set<Socket>): void {
     },
     pause: () => socket.pause(),
     resume: () => socket.resume(),
-  });
+  };
+  const session = monitor.attach(port, onNegotiated);
   socket.on('data', (chunk) => session.push(chunk));
   // A connection that breaks ends in 'close', which is all that matters here.
   socket.on('error', () => socket.destroy());
-  socket.on('close', () => {
-    sockets.delete(socket);
-    session.close();
-  });
+  socket.on('close', () => session.close());
 }

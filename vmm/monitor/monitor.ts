@@ -67,15 +67,17 @@ function parseRequest(value: unknown): Request {
 export class MonitorSession {
   readonly #monitor: Monitor;
   readonly #port: ClientPort;
+  readonly #onNegotiated: () => void;
   readonly #stream: JsonStream;
   #negotiated = false;
   #waiting = 0;
   #closed = false;
 
   /** Made by `Monitor.attach`. */
-  constructor(monitor: Monitor, port: ClientPort) {
+  constructor(monitor: Monitor, port: ClientPort, onNegotiated: () => void) {
     this.#monitor = monitor;
     this.#port = port;
+    this.#onNegotiated = onNegotiated;
     this.#stream = new JsonStream({
       value: (value, idText) => this.#enqueue(() => this.#answer(value, idText)),
       // A mistake waits its turn as well, so that replies come in the order of what they answer.
@@ -129,6 +131,7 @@ export class MonitorSession {
         throw new QmpError(`Capability ${[...new Set(enable)].join(', ')} not available`);
       }
       this.#negotiated = true;
+      this.#onNegotiated();
       return {};
     }
     if (!this.#negotiated) throw new QmpError(NOT_NEGOTIATED, 'CommandNotFound');
@@ -157,9 +160,9 @@ export class Monitor {
     this.#defect = defect;
   }
 
-  /** Greets a new client. */
-  attach(port: ClientPort): MonitorSession {
-    const session = new MonitorSession(this, port);
+  /** Greets a new client; `onNegotiated` is called when it has negotiated, and gets events from then on. */
+  attach(port: ClientPort, onNegotiated: () => void = () => {}): MonitorSession {
+    const session = new MonitorSession(this, port, onNegotiated);
     this.#sessions.add(session);
     session.send(encodeGreeting(this.context.version));
     return session;

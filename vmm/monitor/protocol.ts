@@ -31,7 +31,7 @@ export interface QmpTimestamp {
 }
 
 /** Why the guest is not running any more (QEMU's ShutdownCause). */
-export type ShutdownCause = 'host-qmp-quit' | 'host-signal' | 'guest-shutdown' | 'guest-panic';
+export type ShutdownCause = 'host-qmp-quit' | 'host-signal' | 'guest-shutdown' | 'guest-reset';
 
 /** QEMU's MigrationStatus, as far as it can occur here. */
 export const MIGRATION_STATUSES = [

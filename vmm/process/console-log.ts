@@ -1,73 +1,39 @@
 /**
- * The guest's console on its way to people: cuts the guest's bytes into lines, keeps the last of them, and hands them
- * on in batches. A guest may write what and as fast as it likes; what is kept and handed on is bounded.
+ * The guest's console on its way to people: keeps the last lines, and hands them on in batches. A guest may write as
+ * fast as it likes; what is kept and handed on is bounded.
  */
 
-export interface ConsoleLogSink {
-  /** Whole lines since the last call, and how many were left out. */
-  lines(lines: readonly string[], dropped: number): void;
-}
-
 export const CONSOLE_LINES_KEPT = 1000;
-const LINE_CHARACTERS_MAX = 1024;
-/** Lines handed on in one window of time. */
+/** Lines handed on in one window of time; more than anybody reads, few enough for every monitor client to keep up. */
 const WINDOW_LINES_MAX = 500;
 const WINDOW_MS = 100;
 
 export class ConsoleLog {
-  readonly #sink: ConsoleLogSink;
+  readonly #handOn: (lines: readonly string[], dropped: number) => void;
   readonly #nowMs: () => number;
-  /** Runs its argument soon, once the current burst of bytes is through. */
   readonly #soon: (flush: () => void) => void;
-  readonly #decoder = new TextDecoder('utf-8');
   readonly #kept: string[] = [];
-  #partial = '';
   #batch: string[] = [];
   #dropped = 0;
   #scheduled = false;
-  #windowStartMs = 0;
+  #windowStartMs = Number.NEGATIVE_INFINITY;
   #windowLines = 0;
 
-  constructor(sink: ConsoleLogSink, nowMs: () => number, soon: (flush: () => void) => void) {
-    this.#sink = sink;
+  /**
+   * `handOn` gets the lines since its last call, and how many were left out; `soon` runs its argument once the
+   * current burst is through.
+   */
+  constructor(
+    handOn: (lines: readonly string[], dropped: number) => void,
+    nowMs: () => number,
+    soon: (flush: () => void) => void,
+  ) {
+    this.#handOn = handOn;
     this.#nowMs = nowMs;
     this.#soon = soon;
   }
 
-  /** Bytes as the guest wrote them. */
-  push(bytes: Uint8Array): void {
-    const text = this.#partial + this.#decoder.decode(bytes, { stream: true });
-    let start = 0;
-    for (;;) {
-      const end = text.indexOf('\n', start);
-      if (end < 0) break;
-      this.#line(text.slice(start, end));
-      start = end + 1;
-    }
-    this.#partial = text.slice(start);
-    while (this.#partial.length >= LINE_CHARACTERS_MAX) {
-      this.#line(this.#partial.slice(0, LINE_CHARACTERS_MAX));
-      this.#partial = this.#partial.slice(LINE_CHARACTERS_MAX);
-    }
-  }
-
-  /** The last whole lines, oldest first. */
-  tail(lines: number): readonly string[] {
-    return this.#kept.slice(-lines);
-  }
-
-  /** Hands on what waits, at once. */
-  flush(): void {
-    this.#scheduled = false;
-    if (this.#batch.length === 0 && this.#dropped === 0) return;
-    const [lines, dropped] = [this.#batch, this.#dropped];
-    this.#batch = [];
-    this.#dropped = 0;
-    this.#sink.lines(lines, dropped);
-  }
-
-  #line(raw: string): void {
-    const line = (raw.endsWith('\r') ? raw.slice(0, -1) : raw).slice(0, LINE_CHARACTERS_MAX);
+  push(line: string): void {
     this.#kept.push(line);
     if (this.#kept.length > 2 * CONSOLE_LINES_KEPT) this.#kept.splice(0, CONSOLE_LINES_KEPT);
     const now = this.#nowMs();
@@ -77,6 +43,31 @@ export class ConsoleLog {
     }
     if (++this.#windowLines > WINDOW_LINES_MAX) this.#dropped++;
     else this.#batch.push(line);
+    this.#schedule();
+  }
+
+  /** Lines that were lost before they came here. */
+  lost(lines: number): void {
+    this.#dropped += lines;
+    this.#schedule();
+  }
+
+  /** The last `lines` lines, oldest first. */
+  tail(lines: number): readonly string[] {
+    return this.#kept.slice(-Math.min(lines, CONSOLE_LINES_KEPT));
+  }
+
+  /** Hands on what waits, at once. */
+  flush(): void {
+    this.#scheduled = false;
+    if (this.#batch.length === 0 && this.#dropped === 0) return;
+    const [lines, dropped] = [this.#batch, this.#dropped];
+    this.#batch = [];
+    this.#dropped = 0;
+    this.#handOn(lines, dropped);
+  }
+
+  #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
     this.#soon(() => this.flush());

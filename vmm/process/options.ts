@@ -27,6 +27,8 @@ export interface VmmOptions {
   readonly console?: string;
   /** Load the guest but don't start it; of a guest that comes: leave it stopped. */
   readonly paused?: boolean;
+  /** Folder that gets a copy of every byte of the stream when the guest is moved away, for `ferry inspect`. */
+  readonly recordTo?: string;
   /** Errors as JSON on standard error. */
   readonly json?: boolean;
 }
@@ -43,6 +45,7 @@ export interface VmmSettings {
   readonly seed: number;
   readonly console: { readonly kind: 'stdio' | 'none' } | { readonly kind: 'file'; readonly path: string };
   readonly paused: boolean;
+  readonly recordTo: string | undefined;
   readonly json: boolean;
 }
 
@@ -59,6 +62,7 @@ const KINDS = {
   seed: 'number',
   console: 'string',
   paused: 'boolean',
+  recordTo: 'string',
   json: 'boolean',
 } as const satisfies Record<keyof VmmOptions, string>;
 
@@ -123,6 +127,7 @@ export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
     seed,
     console: consoleOf(options.console ?? 'none'),
     paused: options.paused ?? false,
+    recordTo: options.recordTo,
     json: options.json ?? false,
   };
 }

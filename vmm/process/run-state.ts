@@ -31,20 +31,13 @@ export type RunState = (typeof RUN_STATES)[number];
 
 /** Each state and the states that may follow it. A guest that came here stopped stays `paused`. */
 export const RUN_STATE_MOVES: Readonly<Record<RunState, readonly RunState[]>> = {
-  prelaunch: ['running', 'finish-migrate', 'internal-error'],
+  prelaunch: ['running', 'internal-error'],
   running: ['paused', 'finish-migrate', 'guest-panicked', 'shutdown', 'internal-error'],
   paused: ['running', 'finish-migrate', 'guest-panicked', 'shutdown', 'internal-error'],
   inmigrate: ['running', 'paused', 'guest-panicked', 'shutdown', 'internal-error'],
-  'finish-migrate': [
-    'running',
-    'paused',
-    'prelaunch',
-    'postmigrate',
-    'guest-panicked',
-    'shutdown',
-    'internal-error',
-  ],
-  postmigrate: ['inmigrate', 'internal-error'],
+  'finish-migrate': ['running', 'paused', 'postmigrate', 'guest-panicked', 'shutdown', 'internal-error'],
+  // Back to running only where nobody acknowledged the commit, and a person made sure (`x-ferry-reclaim`).
+  postmigrate: ['inmigrate', 'running', 'internal-error'],
   'guest-panicked': ['internal-error'],
   shutdown: ['internal-error'],
   'internal-error': [],

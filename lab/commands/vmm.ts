@@ -1,0 +1,118 @@
+/**
+ * `ferry vmm`: one VMM, in this very process, driven over its monitor.
+ */
+import type { Command } from 'commander';
+import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
+import { parseMonitorAddress } from '../../vmm/monitor/monitor-address.js';
+import { conflictOf, type VmmOptions } from '../../vmm/process/options.js';
+import { parseSocketAddress } from '../../vmm/sockets/address.js';
+import { labErrors } from '../errors.js';
+import { optionValue, optionValues } from '../options/option-value.js';
+import { BadValue, formatSize, parseSize, parseWhole } from '../options/quantities.js';
+
+const NAME = 'ferry vmm';
+
+interface Flags {
+  readonly guest?: string;
+  readonly memory?: number;
+  readonly vcpus?: number;
+  readonly append?: string;
+  readonly monitor?: readonly string[];
+  readonly incoming?: string;
+  readonly name?: string;
+  readonly seed?: number;
+  readonly console: string;
+  readonly paused?: boolean;
+  readonly json?: boolean;
+}
+
+const EXAMPLES = `
+Examples:
+  A guest here, and a place for it to go to, in two terminals:
+    ferry vmm --guest dist/guests/ledger.img --monitor unix:/tmp/a.sock
+    ferry vmm --incoming tcp:127.0.0.1:4444 --monitor unix:/tmp/b.sock
+
+  In a third, with any QMP client (socat, nc -U), move it:
+    socat - UNIX-CONNECT:/tmp/a.sock
+    {"execute": "qmp_capabilities"}
+    {"execute": "migrate", "arguments": {"uri": "tcp:127.0.0.1:4444"}}
+    {"execute": "query-migrate"}
+
+  And back again: at /tmp/a.sock
+    {"execute": "migrate-incoming", "arguments": {"uri": "tcp:127.0.0.1:4445"}}
+  then at /tmp/b.sock
+    {"execute": "migrate", "arguments": {"uri": "tcp:127.0.0.1:4445"}}
+
+Exit status:
+  0    after \`quit\`
+  2    wrong use of the command
+  130  ended by SIGINT (143: SIGTERM), in good order
+  else the error's own, printed with its words: 30-49 this VMM, 50-69 an incoming migration that failed
+  70   a defect of vf-ferry`;
+
+export function define(command: Command): void {
+  const size = { min: RAM_BYTES_MIN, max: RAM_BYTES_MAX, step: RAM_BYTES_STEP };
+  command
+    .option('--guest <image>', 'boot this image (made by `ferry guest build`)')
+    .option(
+      '--incoming <address>',
+      'wait for a guest at tcp:HOST:PORT or unix:PATH; `defer`: a monitor says where',
+      optionValue(NAME, '--incoming', (text) => {
+        if (text !== 'defer') parseSocketAddress(text);
+        return text;
+      }),
+    )
+    .option(
+      '--memory <size>',
+      `guest RAM, ${formatSize(size.min)} to ${formatSize(size.max)} (default: 256MiB, or what the guest brings)`,
+      optionValue(NAME, '--memory', (text) => parseSize(text, size)),
+    )
+    .option(
+      '--vcpus <n>',
+      `number of vCPUs, 1 to ${VCPUS_MAX} (default: 1, or what the guest brings)`,
+      optionValue(NAME, '--vcpus', (text) => parseWhole(text, { min: 1, max: VCPUS_MAX })),
+    )
+    .option('--append <text>', "the guest's kernel command line")
+    .option(
+      '--monitor <address>',
+      'serve a QMP monitor at unix:PATH or tcp:HOST:PORT; `,wait=on` starts the guest at the first client; repeatable',
+      optionValues(NAME, '--monitor', (text) => {
+        parseMonitorAddress(text);
+        return text;
+      }),
+    )
+    .option(
+      '--console <where>',
+      'guest console: stdio, none, file:PATH',
+      optionValue(NAME, '--console', parseConsole),
+      'stdio',
+    )
+    .option('-S, --paused', "don't start the guest; `cont` on a monitor does")
+    .option('--name <name>', 'name of the guest, for people')
+    .option(
+      '--seed <n>',
+      "seed of the guest's random numbers",
+      optionValue(NAME, '--seed', (text) => parseWhole(text, { max: 0xffff_ffff })),
+    )
+    .allowExcessArguments(false)
+    .addHelpText('after', EXAMPLES)
+    .action(async () => {
+      const { memory, monitor, ...flags } = command.optsWithGlobals<Flags>();
+      const options: VmmOptions = {
+        ...flags,
+        ...(memory === undefined ? {} : { memoryBytes: memory }),
+        ...(monitor === undefined ? {} : { monitors: monitor }),
+      };
+      const conflict = conflictOf(options);
+      if (conflict !== undefined) throw labErrors.error('usage', { why: conflict, command: NAME });
+      const { runVmm } = await import('../../vmm/process/vmm.js');
+      process.exitCode = await runVmm(options, { notices: options.json !== true });
+    });
+}
+
+function parseConsole(text: string): string {
+  if (text !== 'stdio' && text !== 'none' && !/^file:./.test(text)) {
+    throw new BadValue(`'${text.slice(0, 40)}' is no console; write stdio, none or file:PATH`);
+  }
+  return text;
+}

@@ -1,0 +1,83 @@
+#!/usr/bin/env node
+/**
+ * The `ferry` command. Each subcommand lives in its own file and is loaded only when it is asked for, so that help
+ * and the VMM itself start quickly.
+ */
+import { realpathSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Command, CommanderError } from 'commander';
+import { reportOf } from '../vmm/process/report.js';
+import { VERSION } from '../vmm/version.js';
+import { labErrors } from './errors.js';
+
+/** What a file in `commands/` exports. */
+export interface CommandModule {
+  /**
+   * Adds options, help with examples, and the action. An action that ends in an error throws it; one that ends well
+   * with a status other than 0 sets `process.exitCode`.
+   */
+  define(command: Command): void;
+}
+
+interface Subcommand {
+  readonly name: string;
+  readonly summary: string;
+  readonly load: () => Promise<CommandModule>;
+}
+
+const SUBCOMMANDS: readonly Subcommand[] = [
+  {
+    name: 'vmm',
+    summary: 'run one VMM: a guest, or a place for a guest to come to',
+    load: () => import('./commands/vmm.js'),
+  },
+];
+
+async function build(args: readonly string[]): Promise<Command> {
+  const program = new Command('ferry')
+    .description('A VMM that moves a running guest to another process, byte for byte.')
+    .version(VERSION, '-V, --version', 'print the version')
+    .option('--json', 'results and errors as JSON, for programs')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'show help for a command')
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} })
+    .addHelpText('after', "\nEach command explains itself: 'ferry vmm --help'.");
+  const wanted = args.filter((arg) => !arg.startsWith('-'));
+  for (const { name, summary, load } of SUBCOMMANDS) {
+    const command = program.command(name).description(summary);
+    if (wanted[0] === name || (wanted[0] === 'help' && wanted[1] === name)) (await load()).define(command);
+  }
+  return program;
+}
+
+/** Runs the command line `args` (without node and script); resolves with the exit status. */
+export async function main(args: readonly string[]): Promise<number> {
+  const json = args.includes('--json');
+  try {
+    const program = await build(args);
+    if (args.length === 0) program.help({ error: false });
+    await program.parseAsync([...args], { from: 'user' });
+    return Number(process.exitCode ?? 0);
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const { text, exitStatus } = reportOf(
+      error instanceof CommanderError ? usageOf(error, args) : error,
+      json,
+    );
+    process.stderr.write(text);
+    return exitStatus;
+  }
+}
+
+/** What the option parser found wrong, as an error of ours. */
+function usageOf(error: CommanderError, args: readonly string[]): Error {
+  const why = error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+  const name = SUBCOMMANDS.find((command) => args.includes(command.name))?.name;
+  return labErrors.error('usage', { why, command: name === undefined ? 'ferry' : `ferry ${name}` });
+}
+
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  process.exitCode = await main(process.argv.slice(2));
+}

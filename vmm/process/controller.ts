@@ -1,0 +1,304 @@
+/**
+ * The VM of this process: its machine and its migrations in either direction, as the monitor commands them.
+ *
+ *     boot ──▶ prelaunch ──▶ running ◀──▶ paused
+ *                               │ migrate: the machine is lent to the flow, which stops, resumes or gives it away
+ *                               ▼
+ *     wait ──▶ inmigrate     finish-migrate ──▶ postmigrate ──▶ inmigrate (`migrate-incoming`) ──▶ running ...
+ */
+import { FerryError, invariant } from '../../base/errors.js';
+import { PAGE_BYTES } from '../../base/units.js';
+import { MigrationParameters } from '../../migration/parameters.js';
+import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import { type DestinationState, qmpStatus, type SourceState } from '../../migration/states.js';
+import type { CpuInfo, MemoryInfo, MigrationInfo, VmControl } from '../monitor/control.js';
+import { type MigrationStatus, QmpError, type QmpEvents } from '../monitor/protocol.js';
+import type { SocketAddress } from '../sockets/address.js';
+import type { ConsoleLog } from './console-log.js';
+import { GuestRun } from './guest-run.js';
+import { lendToDestination, lendToSource } from './lent-machine.js';
+import { migrationInfo } from './migration-info.js';
+import type { GuestEvents, GuestMachine, IncomingListener, Links, Machines } from './ports.js';
+import type { RunState } from './run-state.js';
+
+export interface ControllerOptions {
+  readonly name: string | undefined;
+  /** Leave the guest stopped, whether it is booted or comes. */
+  readonly paused: boolean;
+  readonly machines: Machines;
+  readonly links: Links;
+  readonly console: ConsoleLog;
+  readonly emit: <K extends keyof QmpEvents>(name: K, data: QmpEvents[K]) => void;
+  /** `quit` was asked for. */
+  readonly onQuit: () => void;
+  /** The run state changed; `why` if the guest stands still for good. */
+  readonly onState: (state: RunState, why: Error | undefined) => void;
+  /** An incoming migration failed; waiting goes on if this returns true. */
+  readonly onIncomingFailed: (error: FerryError) => boolean;
+  /** Something threw that must not. */
+  readonly onDefect: (error: unknown) => void;
+}
+
+/** A migration under way. `done` resolves when nothing of it is left, and never rejects. */
+interface Outgoing {
+  readonly cancel: AbortController;
+  done: Promise<void>;
+}
+
+interface Incoming extends Outgoing {
+  readonly listener: IncomingListener;
+}
+
+const STILL = ['prelaunch', 'paused', 'running'] as const;
+
+export class Controller implements VmControl {
+  readonly name: string | undefined;
+  readonly parameters = new MigrationParameters();
+  migrationEvents = false;
+
+  readonly #options: ControllerOptions;
+  readonly #guest: GuestRun;
+  #machine: GuestMachine | undefined;
+  #outgoing: Outgoing | undefined;
+  #incoming: Incoming | undefined;
+  /** The last migration's record, as of now while it is under way. */
+  #record: (() => MigrationRecord | DestinationRecord) | undefined;
+  /** A migration was asked for and has no record yet. */
+  #starting = false;
+  /** Whether a guest that comes is to run. */
+  #runOnArrival: boolean;
+
+  constructor(options: ControllerOptions, initial: 'prelaunch' | 'inmigrate') {
+    this.#options = options;
+    this.name = options.name;
+    this.#runOnArrival = !options.paused;
+    this.#guest = new GuestRun(initial, options);
+  }
+
+  get runState(): RunState {
+    return this.#guest.state;
+  }
+
+  /** Makes the machine and loads the guest, which does not run yet. Throws FerryErrors. */
+  async boot(): Promise<void> {
+    this.#machine = await this.#options.machines.boot(this.#guestEvents());
+  }
+
+  async cont(): Promise<void> {
+    if (this.runState === 'inmigrate') {
+      this.#runOnArrival = true;
+      return;
+    }
+    await this.#guest.change('continue', STILL, async (state) => {
+      if (state === 'running') return;
+      await this.#theMachine().resume();
+      this.#guest.resumed(state);
+    });
+  }
+
+  async stop(): Promise<void> {
+    if (this.runState === 'inmigrate') {
+      this.#runOnArrival = false;
+      return;
+    }
+    await this.#guest.change('stop', STILL, async (state) => {
+      if (state !== 'running') return;
+      await this.#theMachine().pause();
+      this.#guest.stopped('running', 'paused');
+    });
+  }
+
+  quit(): void {
+    this.#options.onQuit();
+  }
+
+  cpus(): readonly CpuInfo[] {
+    return this.#machine?.cpus() ?? [];
+  }
+
+  memory(): MemoryInfo {
+    const { rss } = process.memoryUsage();
+    return {
+      ramBytes: this.#machine?.description.ramBytes ?? 0,
+      migratedPages: this.#machine?.description.migratedPages ?? 0,
+      pageBytes: PAGE_BYTES,
+      residentBytes: rss,
+      residentBytesMax: Math.max(rss, process.resourceUsage().maxRSS * 1024),
+    };
+  }
+
+  consoleTail(lines: number): readonly string[] {
+    return this.#options.console.tail(lines);
+  }
+
+  /** Where this VMM waits for a guest, if it does. */
+  get listeningAt(): SocketAddress | undefined {
+    return this.#incoming?.listener.address;
+  }
+
+  migration(): MigrationInfo {
+    // Never the state of an earlier migration, which a client could take for this one's.
+    if (this.#starting) return { status: 'setup' };
+    return migrationInfo(this.#record?.(), this.listeningAt);
+  }
+
+  migrationRecord(): Readonly<Record<string, unknown>> | undefined {
+    if (this.#starting) return undefined;
+    return this.#record?.() as Readonly<Record<string, unknown>> | undefined;
+  }
+
+  // The guest leaves.
+
+  migrate(target: SocketAddress): void {
+    if (this.#outgoing !== undefined) throw new QmpError("There's a migration process in progress");
+    const { links, onDefect } = this.#options;
+    const machine = this.#theMachine();
+    const outgoing: Outgoing = { cancel: new AbortController(), done: Promise.resolve() };
+    this.#outgoing = outgoing;
+    this.#starting = true;
+    outgoing.done = links
+      .migrate(target, {
+        machine: lendToSource(machine, this.#guest),
+        memory: machine.memory,
+        parameters: this.parameters,
+        signal: outgoing.cancel.signal,
+        observer: {
+          started: (snapshot) => {
+            this.#starting = false;
+            this.#record = snapshot;
+          },
+          stateChanged: (from, to) => this.#migrationMoved(from, to),
+          roundStarted: (round) => {
+            if (this.migrationEvents) this.#options.emit('MIGRATION_PASS', { pass: round });
+          },
+        },
+      })
+      .then((record) => {
+        this.#record = () => record;
+        // The commit was never acknowledged: the guest may run over there, so it does not run here.
+        if (record.status === 'unacknowledged') this.#guest.move('postmigrate');
+      })
+      .catch(onDefect)
+      .finally(() => {
+        this.#starting = false;
+        this.#outgoing = undefined;
+      });
+  }
+
+  migrateCancel(): void {
+    this.#outgoing?.cancel.abort();
+  }
+
+  async reclaim(): Promise<void> {
+    if (this.#record?.().status !== 'unacknowledged') {
+      throw new QmpError('No commit is unacknowledged: where the guest runs is known');
+    }
+    await this.#guest.change('resume', ['postmigrate'], async (state) => {
+      await this.#theMachine().resume();
+      this.#record = undefined;
+      this.#guest.resumed(state);
+    });
+  }
+
+  // The guest comes.
+
+  /** Waits for a guest at `address`; a machine whose guest has left is given up for it. Throws FerryErrors. */
+  async migrateIncoming(address: SocketAddress): Promise<void> {
+    if (this.runState === 'inmigrate' && this.#incoming !== undefined) {
+      throw new QmpError('The incoming migration has already been started');
+    }
+    // A guest that has just left or come may have left a link behind that is still being closed.
+    await this.#outgoing?.done;
+    await this.#incoming?.done;
+    if (this.runState === 'postmigrate' && this.#record?.().status === 'unacknowledged') {
+      throw new QmpError(
+        'The guest may be here still: its commit was never acknowledged; see x-ferry-reclaim',
+      );
+    }
+    const listener = await this.#options.links.listen(address);
+    const incoming: Incoming = { listener, cancel: new AbortController(), done: Promise.resolve() };
+    this.#incoming = incoming;
+    if (this.runState === 'postmigrate') {
+      const old = this.#machine;
+      this.#machine = undefined;
+      this.#runOnArrival = !this.#options.paused;
+      this.#guest.move('inmigrate');
+      await old?.destroy();
+    }
+    incoming.done = this.#receive(incoming)
+      .catch(this.#options.onDefect)
+      .finally(() => {
+        listener.close();
+        this.#incoming = undefined;
+      });
+  }
+
+  /** Takes in guests until one has come, or one failed to and no other is waited for. */
+  async #receive({ listener, cancel }: Incoming): Promise<void> {
+    for (;;) {
+      const machine = this.#options.machines.await(this.#guestEvents());
+      const record = await listener.next({
+        machine: lendToDestination(machine, this.#guest, (arrived) => {
+          this.#machine = arrived;
+          return this.#runOnArrival;
+        }),
+        memory: () => machine.guest().memory,
+        parameters: this.parameters,
+        signal: cancel.signal,
+        observer: {
+          started: (snapshot) => {
+            this.#record = snapshot;
+          },
+          stateChanged: (from, to) => this.#migrationMoved(from, to),
+        },
+      });
+      if (record === undefined) return;
+      this.#record = () => record;
+      if (this.runState !== 'inmigrate' || record.error === undefined) return;
+      if (!this.#options.onIncomingFailed(FerryError.from(record.error))) return;
+    }
+  }
+
+  /** Cancels the migrations under way, if they still can be, and ends the machine. Never rejects. */
+  async destroy(): Promise<void> {
+    this.#guest.close();
+    this.#outgoing?.cancel.abort();
+    this.#incoming?.cancel.abort();
+    this.#incoming?.listener.close();
+    await this.#outgoing?.done;
+    await this.#incoming?.done;
+    await this.#machine?.destroy().catch(this.#options.onDefect);
+    this.#machine = undefined;
+  }
+
+  #theMachine(): GuestMachine {
+    invariant(this.#machine !== undefined, `no machine in state ${this.runState}`);
+    return this.#machine;
+  }
+
+  #guestEvents(): GuestEvents {
+    const { console, emit } = this.#options;
+    return {
+      console: (line) => console.push(line),
+      consoleDropped: (lines) => console.lost(lines),
+      panicked: (error) => {
+        console.flush();
+        if (!this.#guest.ended('guest-panicked', error)) return;
+        emit('GUEST_PANICKED', { action: 'pause', info: { type: 'ferry', desc: error.message } });
+      },
+      poweredOff: (reason) => {
+        console.flush();
+        if (this.#guest.ended('shutdown', undefined)) emit('SHUTDOWN', { guest: true, reason });
+      },
+      broken: (error) => {
+        console.flush();
+        this.#guest.ended('internal-error', error);
+      },
+    };
+  }
+
+  #migrationMoved(from: SourceState | DestinationState, to: SourceState | DestinationState): void {
+    if (!this.migrationEvents || qmpStatus(from) === qmpStatus(to)) return;
+    this.#options.emit('MIGRATION', { status: qmpStatus(to) as MigrationStatus });
+  }
+}

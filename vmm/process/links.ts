@@ -1,0 +1,204 @@
+/**
+ * Links over sockets for the controller: control link and data planes of either side, put together with the flows.
+ * What only a migration needs is loaded when one is near, so that a VMM starts quickly.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { FerryError } from '../../base/errors.js';
+import { isFerryError } from '../../base/errors.js';
+import type { ControlLink, DestinationDataPlane, TransferCount } from '../../migration/ports.js';
+import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import type { SocketAddress } from '../sockets/address.js';
+import { listen, unlinkSocket } from '../sockets/listening.js';
+import type { ControlRecording } from './control-recording.js';
+import type { IncomingListener, IncomingOptions, Links, OutgoingOptions } from './ports.js';
+import { realTime } from './real-time.js';
+
+const sha256 = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest();
+
+/** Connections that may wait while the end of a failed migration is cleared away. */
+const WAITING_MAX = 4;
+
+export class SocketLinks implements Links {
+  readonly #recordTo: string | undefined;
+
+  /** `recordTo`: folder that gets a copy of every byte of an outgoing stream. */
+  constructor(recordTo: string | undefined) {
+    this.#recordTo = recordTo;
+  }
+
+  async migrate(target: SocketAddress, options: OutgoingOptions): Promise<MigrationRecord> {
+    const [{ migrateSource }, { connectControlLink }, { SocketSourceDataPlane }, { WorkerPageHasher }] =
+      await Promise.all([
+        import('../../migration/source.js'),
+        import('../control-link/socket-link.js'),
+        import('../transfer/source-plane.js'),
+        import('../transfer/page-hasher.js'),
+      ]);
+    const { memory, ...known } = options;
+    let control: ControlLink;
+    let host = '127.0.0.1';
+    let recording: ControlRecording | undefined;
+    try {
+      if (this.#recordTo !== undefined) {
+        const { ControlRecording } = await import('./control-recording.js');
+        recording = new ControlRecording(this.#recordTo);
+      }
+      const link = await connectControlLink(target);
+      control = link;
+      host = link.localHost ?? host;
+    } catch (error) {
+      if (!isFerryError(error)) throw error;
+      // The flow tells of it like of any other link that breaks.
+      control = brokenLink(error);
+    }
+    try {
+      return await migrateSource({
+        ...known,
+        control,
+        data: new SocketSourceDataPlane({
+          memory,
+          host,
+          ...(this.#recordTo === undefined ? {} : { recordTo: this.#recordTo }),
+        }),
+        scheduler: realTime,
+        digest: sha256,
+        hasher: new WorkerPageHasher(memory),
+        migrationId: randomBytes(16).toString('hex'),
+        ...(recording === undefined ? {} : { record: recording.add }),
+      });
+    } finally {
+      recording?.close();
+    }
+  }
+
+  async listen(address: SocketAddress): Promise<IncomingListener> {
+    const server = createServer();
+    const listening = await listen(server, address);
+    return new SocketIncomingListener(server, listening.address);
+  }
+}
+
+function brokenLink(error: FerryError): ControlLink {
+  return { send: () => Promise.reject(error), receive: () => Promise.reject(error), close: () => {} };
+}
+
+class SocketIncomingListener implements IncomingListener {
+  readonly address: SocketAddress;
+  readonly #server: Server;
+  readonly #waiting: Socket[] = [];
+  #current: Socket | undefined;
+  #take: ((socket: Socket | undefined) => void) | undefined;
+  #closed = false;
+
+  constructor(server: Server, address: SocketAddress) {
+    this.#server = server;
+    this.address = address;
+    server.on('connection', (socket) => this.#connected(socket));
+  }
+
+  async next(options: IncomingOptions): Promise<DestinationRecord | undefined> {
+    const flow = loadDestination();
+    // Whoever waits for the module hears of a failure, below.
+    flow.catch(() => undefined);
+    const socket = await this.#nextSocket();
+    if (socket === undefined) return undefined;
+    const { memory, ...known } = options;
+    const { migrateDestination, SocketControlLink, SocketDestinationDataPlane, WorkerPageHasher } =
+      await flow;
+    return migrateDestination({
+      ...known,
+      control: new SocketControlLink(socket, socket.remoteAddress ?? 'the source'),
+      data: new LateDestinationPlane(() => new SocketDestinationDataPlane({ memory: memory() })),
+      scheduler: realTime,
+      digest: sha256,
+      hasher: { hashAll: (...range) => new WorkerPageHasher(memory()).hashAll(...range) },
+    });
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    unlinkSocket(this.address);
+    this.#server.close();
+    for (const socket of this.#waiting.splice(0)) socket.destroy();
+    this.#take?.(undefined);
+    this.#take = undefined;
+  }
+
+  #connected(socket: Socket): void {
+    socket.pause();
+    const take = this.#take;
+    this.#take = undefined;
+    if (take !== undefined) {
+      take(socket);
+      return;
+    }
+    const busy = this.#current !== undefined && !this.#current.destroyed;
+    if (this.#closed || busy || this.#waiting.length >= WAITING_MAX) {
+      socket.destroy();
+      return;
+    }
+    socket.on('error', () => socket.destroy());
+    this.#waiting.push(socket);
+  }
+
+  async #nextSocket(): Promise<Socket | undefined> {
+    if (this.#closed) return undefined;
+    const waiting = this.#waiting.shift();
+    this.#current =
+      waiting ??
+      (await new Promise<Socket | undefined>((resolve) => {
+        this.#take = resolve;
+      }));
+    return this.#current;
+  }
+}
+
+async function loadDestination() {
+  const [
+    { migrateDestination },
+    { SocketControlLink },
+    { SocketDestinationDataPlane },
+    { WorkerPageHasher },
+  ] = await Promise.all([
+    import('../../migration/destination.js'),
+    import('../control-link/socket-link.js'),
+    import('../transfer/destination-plane.js'),
+    import('../transfer/page-hasher.js'),
+  ]);
+  return { migrateDestination, SocketControlLink, SocketDestinationDataPlane, WorkerPageHasher };
+}
+
+const NOTHING: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
+
+/** A data plane made when it is to connect: RAM exists only once a guest was accepted. */
+class LateDestinationPlane implements DestinationDataPlane {
+  readonly #make: () => DestinationDataPlane;
+  #plane: DestinationDataPlane | undefined;
+
+  constructor(make: () => DestinationDataPlane) {
+    this.#make = make;
+  }
+
+  get hashes(): Uint32Array {
+    return this.#plane?.hashes ?? new Uint32Array(0);
+  }
+
+  connect(...args: Parameters<DestinationDataPlane['connect']>): Promise<void> {
+    this.#plane = this.#make();
+    return this.#plane.connect(...args);
+  }
+
+  received(round: number): Promise<TransferCount> {
+    return this.#plane?.received(round) ?? Promise.resolve(NOTHING);
+  }
+
+  progress(): TransferCount {
+    return this.#plane?.progress() ?? NOTHING;
+  }
+
+  async close(): Promise<void> {
+    await this.#plane?.close();
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * What the controller needs of the machine and of the links, so that it can be tested without threads and sockets.
+ * `drivers.ts` provides the real ones.
+ */
+import type { FerryError } from '../../base/errors.js';
+import type { DestinationOptions } from '../../migration/destination.js';
+import type { DestinationMachine, SourceMachine } from '../../migration/ports.js';
+import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import type { SourceOptions } from '../../migration/source.js';
+import type { CpuInfo } from '../monitor/control.js';
+import type { SocketAddress } from '../sockets/address.js';
+
+/** What a machine tells of its guest. */
+export interface GuestEvents {
+  /** A whole line that the guest wrote to its console. */
+  console(line: string): void;
+  /** Lines that the guest wrote faster than they could be taken. */
+  consoleDropped(lines: number): void;
+  /** The guest crashed, hung, or reported a panic: it stands still for good. */
+  panicked(error: FerryError): void;
+  /** The guest switched its machine off, or asked for a reset. */
+  poweredOff(reason: 'guest-shutdown' | 'guest-reset'): void;
+  /** The machine can't go on: a thread of it failed. */
+  broken(error: Error): void;
+}
+
+/** A machine with its guest in it; what was booted is paused before its first instruction. */
+export interface GuestMachine extends SourceMachine {
+  /** The linear memory behind `ram`, for other threads. */
+  readonly memory: WebAssembly.Memory;
+  cpus(): readonly CpuInfo[];
+  /** Ends all threads of the machine. Harmless when called twice. */
+  destroy(): Promise<void>;
+}
+
+/** A machine for a guest to come to. */
+export interface AwaitingMachine extends DestinationMachine {
+  /** The machine, valid after `accept`; its guest is in it after `load`. */
+  guest(): GuestMachine;
+}
+
+export interface Machines {
+  /** Makes a machine and loads the guest's image. Throws FerryErrors for what can't be read, used or allocated. */
+  boot(events: GuestEvents): Promise<GuestMachine>;
+  /** Prepares for a guest; takes no memory before `accept`. */
+  await(events: GuestEvents): AwaitingMachine;
+}
+
+/** The flows' options as far as the controller knows them; the links fill in the rest. */
+export interface OutgoingOptions
+  extends Pick<SourceOptions, 'machine' | 'parameters' | 'observer' | 'signal'> {
+  readonly memory: WebAssembly.Memory;
+}
+export interface IncomingOptions
+  extends Pick<DestinationOptions, 'machine' | 'parameters' | 'observer' | 'signal'> {
+  /** Valid after the machine accepted the guest. */
+  readonly memory: () => WebAssembly.Memory;
+}
+
+/** Waits for sources at an address. */
+export interface IncomingListener {
+  /** The real address. */
+  readonly address: SocketAddress;
+  /**
+   * Takes the next source that connects and lives through its migration; others that come meanwhile are turned away.
+   * Resolves with the record, also of a failure, or with undefined if `close` came first. Rejects for a defect of ours
+   * only.
+   */
+  next(options: IncomingOptions): Promise<DestinationRecord | undefined>;
+  /** Stops listening. */
+  close(): void;
+}
+
+export interface Links {
+  /** Moves the guest to who listens at `target`. Resolves with the record, also of a failure. */
+  migrate(target: SocketAddress, options: OutgoingOptions): Promise<MigrationRecord>;
+  /** Throws a FerryError if the address can't be had. */
+  listen(address: SocketAddress): Promise<IncomingListener>;
+}

@@ -1,0 +1,32 @@
+/** The scheduler of real processes: the monotonic clock and the timers of this thread. */
+import type { Scheduler } from '../../base/clock.js';
+import { type Duration, instant, toMilliseconds } from '../../base/units.js';
+
+export const realTime: Scheduler = {
+  now: () => instant(Math.round(performance.now() * 1e6)),
+
+  after(duration: Duration, callback: () => void) {
+    const timer = setTimeout(callback, toMilliseconds(duration));
+    return () => clearTimeout(timer);
+  },
+
+  sleep(duration, signal) {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) {
+        reject(signal.reason);
+        return;
+      }
+      const onAbort = (): void => {
+        clearTimeout(timer);
+        reject(signal?.reason);
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      }, toMilliseconds(duration));
+      signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  },
+
+  yield: () => new Promise((resolve) => setImmediate(resolve)),
+};

@@ -1,0 +1,223 @@
+/**
+ * A VMM as a process: puts machine, links, monitors and console together, and ends in good order.
+ */
+import { Socket } from 'node:net';
+import type { FerryError } from '../../base/errors.js';
+import { MonitorListener, serveClient } from '../monitor/listener.js';
+import { Monitor } from '../monitor/monitor.js';
+import { formatSocketAddress } from '../sockets/address.js';
+import { VERSION } from '../version.js';
+import { ConsoleLog } from './console-log.js';
+import { ConsoleOutput } from './console-output.js';
+import { Controller } from './controller.js';
+import { SocketLinks } from './links.js';
+import { ThreadMachines } from './machines.js';
+import { settle, type VmmSettings } from './options.js';
+import { reportOf } from './report.js';
+import type { RunState } from './run-state.js';
+
+export interface VmmManner {
+  /** Tell people on standard error what happens. */
+  readonly notices: boolean;
+  /**
+   * File descriptor of a socket whose other end is a monitor client that this process belongs to: the guest starts
+   * when that client has negotiated, and the process ends when it is gone.
+   */
+  readonly ownerFd?: number;
+}
+
+/** How the process ends: with a status, or with an error that brings its own. */
+type End =
+  | { readonly exitStatus: number; readonly reason: 'host-qmp-quit' | 'host-signal' }
+  | { readonly error: unknown };
+
+/** Exit status of a process that a signal ended, as shells count. */
+const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+
+/** Longest time for threads and peers to end in good order. */
+const GRACE_MS = 1500;
+
+function versionTriple(): { major: number; minor: number; micro: number } {
+  const [major, minor, micro] = VERSION.split('.').map(Number);
+  return { major, minor, micro };
+}
+
+const NOTICES: Readonly<Record<RunState, string>> = {
+  prelaunch: 'the guest is loaded',
+  running: 'the guest runs',
+  paused: 'the guest is stopped',
+  inmigrate: 'waiting for a guest',
+  'finish-migrate': 'the guest is stopped to be moved',
+  postmigrate: 'the guest has moved; `quit` ends this VMM, `migrate-incoming` lets a guest come back',
+  'guest-panicked': 'the guest crashed',
+  shutdown: 'the guest switched its machine off',
+  'internal-error': 'the machine failed',
+};
+
+/**
+ * Runs a VMM until it is ended, and resolves with the exit status; errors have been printed by then. Takes over the
+ * process's signals and its handlers for defects.
+ */
+export async function runVmm(options: unknown, manner: VmmManner): Promise<number> {
+  let finish = (_end: End): void => {};
+  const ended = new Promise<End>((resolve) => {
+    finish = resolve;
+  });
+  const fail = (error: unknown): void => finish({ error });
+  process.on('uncaughtException', fail);
+  process.on('unhandledRejection', fail);
+  for (const [signal, exitStatus] of Object.entries(SIGNALS)) {
+    process.once(signal, () => finish({ exitStatus, reason: 'host-signal' }));
+  }
+  // Promises alone keep no process alive.
+  const alive = setInterval(() => {}, 2 ** 30);
+
+  let json = (options as { json?: unknown } | null)?.json === true;
+  let vmm: Vmm | undefined;
+  try {
+    const settings = settle(options, manner.ownerFd !== undefined);
+    json = settings.json;
+    vmm = new Vmm(settings, manner, finish);
+    // Not awaited before `ended`: a signal ends a VMM that is still starting, too.
+    vmm.start().catch(fail);
+  } catch (error) {
+    fail(error);
+  }
+
+  const end = await ended;
+  await vmm?.close(end);
+  clearInterval(alive);
+  let exitStatus: number;
+  if ('error' in end) {
+    const report = reportOf(end.error, json);
+    process.stderr.write(report.text);
+    exitStatus = report.exitStatus;
+  } else {
+    exitStatus = end.exitStatus;
+  }
+  // Should a thread refuse to end, the process ends all the same.
+  setTimeout(() => process.exit(exitStatus), 500).unref();
+  return exitStatus;
+}
+
+class Vmm {
+  readonly #settings: VmmSettings;
+  readonly #manner: VmmManner;
+  readonly #finish: (end: End) => void;
+  readonly #controller: Controller;
+  readonly #monitor: Monitor;
+  readonly #console: ConsoleLog;
+  readonly #output: ConsoleOutput;
+  readonly #listeners: MonitorListener[] = [];
+  #owner: Socket | undefined;
+
+  constructor(settings: VmmSettings, manner: VmmManner, finish: (end: End) => void) {
+    this.#settings = settings;
+    this.#manner = manner;
+    this.#finish = finish;
+    this.#output = new ConsoleOutput(settings.console);
+    this.#console = new ConsoleLog(
+      (lines, dropped) => {
+        this.#output.write(lines, dropped);
+        this.#monitor.emit('X_FERRY_CONSOLE', { lines, dropped });
+      },
+      () => performance.now(),
+      (flush) => setImmediate(flush),
+    );
+    this.#controller = new Controller(
+      {
+        name: settings.name,
+        paused: settings.paused,
+        machines: new ThreadMachines(settings),
+        links: new SocketLinks(settings.recordTo),
+        console: this.#console,
+        emit: (name, data) => this.#monitor.emit(name, data),
+        onQuit: () => finish({ exitStatus: 0, reason: 'host-qmp-quit' }),
+        onState: (state, why) => this.#stateChanged(state, why),
+        onIncomingFailed: (error) => this.#incomingFailed(error),
+        onDefect: (error) => finish({ error }),
+      },
+      settings.incoming === undefined ? 'prelaunch' : 'inmigrate',
+    );
+    this.#monitor = new Monitor(
+      { vm: this.#controller, version: { qemu: versionTriple(), package: `vf-ferry ${VERSION}` } },
+      () => performance.timeOrigin + performance.now(),
+      (error) => finish({ error }),
+    );
+  }
+
+  /** Opens the monitors, loads the guest or waits for one, and lets it run. Throws FerryErrors. */
+  async start(): Promise<void> {
+    const { incoming, monitors, paused } = this.#settings;
+    // Clients may connect and ask at once; they are answered when there is a machine to ask about.
+    let ready = (): void => {};
+    this.#monitor.inTurn(
+      () =>
+        new Promise((resolve) => {
+          ready = resolve;
+        }),
+    );
+    const clients = [this.#serveOwner()];
+    for (const { address, wait } of monitors) {
+      const listener = await MonitorListener.open(this.#monitor, address);
+      this.#listeners.push(listener);
+      this.#notice(`monitor at ${listener.address}`);
+      if (wait) clients.push(listener.firstClient);
+    }
+    if (incoming === undefined) {
+      await this.#controller.boot();
+    } else if (incoming !== 'defer') {
+      await this.#controller.migrateIncoming(incoming);
+      const at = this.#controller.listeningAt;
+      this.#notice(`waiting for a guest at ${at === undefined ? 'an address' : formatSocketAddress(at)}`);
+    }
+    ready();
+    await Promise.all(clients);
+    if (incoming === undefined && !paused) await this.#controller.cont();
+  }
+
+  /** Ends everything in good order, or after the grace time. */
+  async close(end: End): Promise<void> {
+    if (!('error' in end)) this.#monitor.emit('SHUTDOWN', { guest: false, reason: end.reason });
+    const grace = new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref());
+    await Promise.race([this.#controller.destroy(), grace]);
+    this.#console.flush();
+    this.#output.close();
+    await Promise.all(this.#listeners.map((listener) => listener.close(200)));
+    const owner = this.#owner;
+    if (owner !== undefined && !owner.destroyed) {
+      await Promise.race([new Promise<void>((resolve) => owner.end(() => resolve())), grace]);
+      owner.destroy();
+    }
+  }
+
+  /** Resolves when the owner has negotiated; at once if there is none. */
+  #serveOwner(): Promise<void> {
+    const { ownerFd } = this.#manner;
+    if (ownerFd === undefined) return Promise.resolve();
+    const socket = new Socket({ fd: ownerFd, readable: true, writable: true });
+    this.#owner = socket;
+    socket.on('close', () => this.#finish({ exitStatus: 0, reason: 'host-qmp-quit' }));
+    return new Promise((resolve) => serveClient(this.#monitor, socket, resolve));
+  }
+
+  #stateChanged(state: RunState, why: Error | undefined): void {
+    this.#notice(why === undefined ? NOTICES[state] : why.message);
+    const answerable = this.#listeners.length > 0 || this.#owner !== undefined;
+    if (answerable) return;
+    // Nobody could look at what is left, or end it.
+    if (why !== undefined) this.#finish({ error: why });
+    else if (state === 'shutdown') this.#finish({ exitStatus: 0, reason: 'host-qmp-quit' });
+  }
+
+  #incomingFailed(error: FerryError): boolean {
+    const goesOn = this.#settings.incoming === undefined || this.#settings.incoming === 'defer';
+    if (goesOn) this.#notice(`${error.message}; still waiting for a guest`);
+    else this.#finish({ error });
+    return goesOn;
+  }
+
+  #notice(text: string): void {
+    if (this.#manner.notices) process.stderr.write(`ferry: ${text}\n`);
+  }
+}
