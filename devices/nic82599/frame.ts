@@ -57,6 +57,11 @@ export class FrameBuffer implements FrameView {
     return (this.bytes[at]! << 8) | this.bytes[at + 1]!;
   }
 
+  u32LittleEndian(at: number): number {
+    const { bytes } = this;
+    return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+  }
+
   setU16(at: number, value: number): void {
     this.bytes[at] = value >>> 8;
     this.bytes[at + 1] = value;

@@ -1,0 +1,313 @@
+/**
+ * A transmit queue: takes packets out of a ring, offloads them, hands frames to the switch and reports completion.
+ * 82599 datasheet, 7.2
+ *
+ * A packet is taken only when all its descriptors are there, so that between two steps the ring's head is the whole
+ * progress, beside the contexts loaded so far and the segments already sent of the packet at the head.
+ */
+import { iovaOf } from '../../base/dma.js';
+import { storeChecksum, sumBytes } from './checksum.js';
+import {
+  DESCRIPTOR_DWORDS,
+  TX_TYPE_CONTEXT,
+  TX_TYPE_DATA,
+  txContext,
+  txData,
+  txLegacy,
+} from './descriptors.js';
+import { FRAME_BYTES_MAX, FrameBuffer, PROTOCOL_TCP } from './frame.js';
+import {
+  insertIpChecksum,
+  insertL4Checksum,
+  OffloadContext,
+  Segmenter,
+  type SegmentFlags,
+} from './offload.js';
+import type { QueueOwner } from './receive.js';
+import { DESCRIPTOR_BYTES, vfRegisters as reg } from './registers.js';
+
+/** Descriptors of one packet at most; a longer chain is not a packet. 82599 datasheet, 7.2.1.1 */
+export const PACKET_DESCRIPTORS_MAX = 40;
+/** PAYLEN has 18 bits; headers come on top. */
+const LARGE_PACKET_BYTES = 2 ** 18 + 512;
+/** The shortest packet that the hardware takes. */
+const PACKET_BYTES_MIN = 17;
+export const CONTEXT_SLOTS = 2;
+
+/** What is shared by all transmit queues of a NIC: only one runs at a time. */
+export class TransmitEngine {
+  readonly descriptors = new Uint8Array(PACKET_DESCRIPTORS_MAX * DESCRIPTOR_BYTES);
+  readonly dwords = new Uint32Array(this.descriptors.buffer);
+  readonly frame = new FrameBuffer();
+  readonly context = new OffloadContext();
+  readonly segmenter = new Segmenter(LARGE_PACKET_BYTES);
+  readonly headPointer = new Uint8Array(4);
+}
+
+export interface TransmitOwner extends QueueOwner {
+  readonly engine: TransmitEngine;
+  /** The switch and the physical function let this pool send. */
+  readonly maySend: boolean;
+  readonly segmentFlags: SegmentFlags;
+  /** Hands over the frame in the engine's buffer; `tag` is the VLAN tag to insert, or -1. */
+  emit(tag: number): void;
+}
+
+export class TransmitQueue {
+  /** Context descriptors as last loaded, four dwords a slot: state that no register shows. */
+  readonly contexts = new Uint32Array(CONTEXT_SLOTS * DESCRIPTOR_DWORDS);
+  /** Segments already sent of the packet at the head. */
+  segmentsSent = 0;
+  private readonly owner: TransmitOwner;
+  private readonly index: number;
+  private readonly at: number;
+
+  constructor(owner: TransmitOwner, index: number) {
+    this.owner = owner;
+    this.index = index;
+    this.at = (index * reg.TDBAL.stride) / 4;
+  }
+
+  /**
+   * Works until the ring is empty or `budget` descriptors and frames are spent. Returns what is left of it: more than
+   * zero means that there is nothing to do until the next doorbell.
+   */
+  run(budget: number): number {
+    const { words } = this.owner;
+    let left = budget;
+    let reported = false;
+    while (left > 0) {
+      const fetched = this.fetch();
+      if (fetched === 0) break;
+      const head = words[reg.TDH.word + this.at]!;
+      let i = 0;
+      while (i < fetched && left > 0) {
+        if (this.isContext(i)) {
+          this.segmentsSent = 0;
+          this.loadContext(i);
+          reported = this.complete(head, i, i) || reported;
+          i++;
+          left--;
+          continue;
+        }
+        const last = this.packetEnd(i, fetched);
+        if (last < 0) break;
+        left -= last - i + 1;
+        left = this.send(i, last, left);
+        if (this.segmentsSent > 0) break;
+        reported = this.complete(head, i, last) || reported;
+        i = last + 1;
+      }
+      // Nothing was taken: the packet at the head is not complete yet, or only partly sent.
+      if (i === 0) break;
+    }
+    if (reported) this.owner.transmitCause(this.index);
+    return left;
+  }
+
+  /** True if a doorbell for this queue means work. */
+  get hasWork(): boolean {
+    return this.ready && this.owned() > 0;
+  }
+
+  private get ready(): boolean {
+    const { words, fn, maySend } = this.owner;
+    return maySend && fn.mastering && reg.TXDCTL.fields.ENABLE.get(words[reg.TXDCTL.word + this.at]!) === 1;
+  }
+
+  /** Descriptors from head to tail; 0 for indices beyond the ring. */
+  private owned(): number {
+    const { words } = this.owner;
+    const count = this.count;
+    const head = words[reg.TDH.word + this.at]!;
+    const tail = words[reg.TDT.word + this.at]!;
+    if (head >= count || tail >= count) return 0;
+    return tail >= head ? tail - head : tail - head + count;
+  }
+
+  private get count(): number {
+    return this.owner.words[reg.TDLEN.word + this.at]! / DESCRIPTOR_BYTES;
+  }
+
+  private slotAddress(slot: number) {
+    const { words } = this.owner;
+    const base = words[reg.TDBAL.word + this.at]! + slot * DESCRIPTOR_BYTES;
+    const carry = base >= 2 ** 32 ? 1 : 0;
+    return iovaOf(base >>> 0, words[reg.TDBAH.word + this.at]! + carry);
+  }
+
+  /** Reads descriptors from the head on into the engine, up to one packet's worth. Returns how many. */
+  private fetch(): number {
+    if (!this.ready) return 0;
+    const { fn, engine, words } = this.owner;
+    const { count } = this;
+    const head = words[reg.TDH.word + this.at]!;
+    const wanted = Math.min(this.owned(), PACKET_DESCRIPTORS_MAX);
+    if (wanted === 0) return 0;
+    const first = Math.min(wanted, count - head);
+    if (!fn.dmaRead(this.slotAddress(head), engine.descriptors, 0, first * DESCRIPTOR_BYTES)) return 0;
+    if (first === wanted) return wanted;
+    const done = first * DESCRIPTOR_BYTES;
+    const rest = (wanted - first) * DESCRIPTOR_BYTES;
+    return fn.dmaRead(this.slotAddress(0), engine.descriptors, done, rest) ? wanted : first;
+  }
+
+  private isContext(i: number): boolean {
+    const d2 = this.owner.engine.dwords[i * DESCRIPTOR_DWORDS + txData.TYPE.word]!;
+    return txData.EXTENDED.get(d2) === 1 && txData.TYPE.get(d2) === TX_TYPE_CONTEXT;
+  }
+
+  private loadContext(i: number): void {
+    const { dwords } = this.owner.engine;
+    const at = i * DESCRIPTOR_DWORDS;
+    const slot = txContext.INDEX.read(dwords, at) % CONTEXT_SLOTS;
+    for (let word = 0; word < DESCRIPTOR_DWORDS; word++) {
+      this.contexts[slot * DESCRIPTOR_DWORDS + word] = dwords[at + word]!;
+    }
+  }
+
+  /**
+   * Index of the last descriptor of the packet that starts at `from`, or -1 if it is not there yet. A chain without an
+   * end as long as the hardware takes ends there; a context descriptor inside ends it before.
+   */
+  private packetEnd(from: number, fetched: number): number {
+    const { dwords } = this.owner.engine;
+    for (let i = from; i < fetched; i++) {
+      if (i > from && this.isContext(i)) return i - 1;
+      if (txData.EOP.get(dwords[i * DESCRIPTOR_DWORDS + txData.EOP.word]!) === 1) return i;
+    }
+    return from === 0 && fetched === PACKET_DESCRIPTORS_MAX ? fetched - 1 : -1;
+  }
+
+  /** Sends the packet of descriptors `from` to `last`, or drops it if it is none. Returns the budget left. */
+  private send(from: number, last: number, budget: number): number {
+    const { dwords } = this.owner.engine;
+    const first = from * DESCRIPTOR_DWORDS;
+    const segmentsSent = this.segmentsSent;
+    this.segmentsSent = 0;
+    const ended = txData.EOP.read(dwords, last * DESCRIPTOR_DWORDS) === 1;
+    if (!ended) return budget;
+    const d2 = dwords[first + txData.TYPE.word]!;
+    if (txData.EXTENDED.get(d2) === 0) {
+      this.sendLegacy(from, last);
+      return budget - 1;
+    }
+    if (txData.TYPE.get(d2) !== TX_TYPE_DATA) return budget;
+    const slot = txData.CONTEXT_INDEX.read(dwords, first) % CONTEXT_SLOTS;
+    this.owner.engine.context.load(this.contexts, slot * DESCRIPTOR_DWORDS);
+    if (txData.SEGMENT.get(d2) === 1) return this.sendSegments(from, last, segmentsSent, budget);
+    this.sendWhole(from, last);
+    return budget - 1;
+  }
+
+  private sendWhole(from: number, last: number): void {
+    const { engine } = this.owner;
+    const { frame, context, dwords } = engine;
+    const length = this.gather(from, last, frame.bytes, FRAME_BYTES_MAX);
+    if (length < PACKET_BYTES_MIN) return;
+    frame.length = length;
+    const first = from * DESCRIPTOR_DWORDS;
+    const d3 = dwords[first + txData.IP_CHECKSUM.word]!;
+    if (txData.IP_CHECKSUM.get(d3) === 1 && !insertIpChecksum(frame, context)) return;
+    if (txData.L4_CHECKSUM.get(d3) === 1 && !insertL4Checksum(frame, context, 0)) return;
+    this.owner.emit(this.tagOf(first));
+  }
+
+  /** Sends segments from `next` on, as many as the budget allows, and remembers where it stopped. */
+  private sendSegments(from: number, last: number, next: number, budget: number): number {
+    const { engine, segmentFlags } = this.owner;
+    const { segmenter, context, frame, dwords } = engine;
+    const first = from * DESCRIPTOR_DWORDS;
+    segmenter.length = this.gather(from, last, segmenter.packet, LARGE_PACKET_BYTES);
+    if (!segmenter.begin(context, txData.PAYLOAD.read(dwords, first))) return budget - 1;
+    const tag = this.tagOf(first);
+    let left = budget;
+    for (let i = next; i < segmenter.segments; i++) {
+      // At least one a step, so that a packet of many segments gets done with any budget.
+      if (left <= 0 && i > next) {
+        this.segmentsSent = i;
+        return 0;
+      }
+      if (!segmenter.build(i, frame, context, segmentFlags)) return left;
+      this.owner.emit(tag);
+      left--;
+    }
+    return left;
+  }
+
+  /** Legacy descriptors: one optional checksum from a given start, VLAN tag in the descriptor. */
+  private sendLegacy(from: number, last: number): void {
+    const { engine } = this.owner;
+    const { frame, dwords } = engine;
+    const length = this.gather(from, last, frame.bytes, FRAME_BYTES_MAX);
+    if (length < PACKET_BYTES_MIN) return;
+    frame.length = length;
+    const first = from * DESCRIPTOR_DWORDS;
+    if (txLegacy.INSERT_CHECKSUM.read(dwords, first) === 1) {
+      const at = txLegacy.CHECKSUM_OFFSET.read(dwords, first);
+      const start = txLegacy.CHECKSUM_START.read(dwords, first);
+      if (at + 2 > length || start >= length) return;
+      storeChecksum(frame, at, sumBytes(frame, start, length - start), PROTOCOL_TCP);
+    }
+    const insert = txData.INSERT_VLAN.read(dwords, first) === 1;
+    this.owner.emit(insert ? txLegacy.VLAN.read(dwords, first) : -1);
+  }
+
+  private tagOf(first: number): number {
+    const { dwords, context } = this.owner.engine;
+    return txData.INSERT_VLAN.read(dwords, first) === 1 ? context.vlanTag : -1;
+  }
+
+  /** Reads the packet's buffers one after the other. Returns its length, or -1 if it is too long or unreadable. */
+  private gather(from: number, last: number, target: Uint8Array, limit: number): number {
+    const { fn, engine } = this.owner;
+    const { dwords } = engine;
+    let length = 0;
+    for (let i = from; i <= last; i++) {
+      const at = i * DESCRIPTOR_DWORDS;
+      const bytes = txData.LENGTH.read(dwords, at);
+      if (bytes === 0) continue;
+      if (length + bytes > limit) return -1;
+      const address = iovaOf(dwords[at]!, dwords[at + 1]!);
+      if (!fn.dmaRead(address, target, length, bytes)) return -1;
+      length += bytes;
+    }
+    return length;
+  }
+
+  /**
+   * Gives descriptors `from` to `last`, counted from `head`, back to the driver: moves the head behind them and reports
+   * those that ask for it. Returns whether any did.
+   */
+  private complete(head: number, from: number, last: number): boolean {
+    const { words, engine, fn } = this.owner;
+    const { dwords } = engine;
+    const { count } = this;
+    const next = (head + last + 1) % count;
+    words[reg.TDH.word + this.at] = next;
+    let reported = false;
+    for (let i = from; i <= last; i++) {
+      const at = i * DESCRIPTOR_DWORDS;
+      if (txData.REPORT_STATUS.get(dwords[at + txData.REPORT_STATUS.word]!) === 0) continue;
+      reported = true;
+      if (this.writesHeadBack()) continue;
+      const d3 = dwords[at + txData.DONE.word]! | txData.DONE.mask;
+      const address = this.slotAddress((head + i) % count);
+      fn.dmaWriteDescriptor(address, dwords[at]!, dwords[at + 1]!, dwords[at + 2]!, d3 >>> 0);
+    }
+    if (reported && this.writesHeadBack()) this.writeHeadBack(next);
+    return reported;
+  }
+
+  private writesHeadBack(): boolean {
+    const low = this.owner.words[reg.TDWBAL.word + this.at]!;
+    return reg.TDWBAL.fields.ENABLE.get(low) === 1;
+  }
+
+  private writeHeadBack(head: number): void {
+    const { words, engine, fn } = this.owner;
+    const low = words[reg.TDWBAL.word + this.at]! & reg.TDWBAL.fields.ADDRESS.mask;
+    for (let i = 0; i < 4; i++) engine.headPointer[i] = head >>> (i * 8);
+    fn.dmaWrite(iovaOf(low, words[reg.TDWBAH.word + this.at]!), engine.headPointer, 0, 4);
+  }
+}
