@@ -20,6 +20,14 @@ const FEATURES =
   binaryen.Features.SIMD128 |
   binaryen.Features.Atomics;
 
+/** What is read so that it can be refused by name. */
+const READABLE_FEATURES =
+  FEATURES |
+  binaryen.Features.Multivalue |
+  binaryen.Features.ReferenceTypes |
+  binaryen.Features.TailCall |
+  binaryen.Features.ExceptionHandling;
+
 /**
  * Nodes of a function that is inlined wherever it is called. Large enough for the access helpers, the largest of which
  * checks two pages and marks two; guests come with their own small functions inlined already.
@@ -52,6 +60,7 @@ export function readModule(name: string, source: Uint8Array | string): Reader {
       module = binaryen.readBinary(source);
     }
     // binaryen's own validator would only print to standard error; the engine says what is wrong, and must accept it.
+    module.setFeatures(READABLE_FEATURES);
     new WebAssembly.Module(module.emitBinary() as Uint8Array<ArrayBuffer>);
   } catch (cause) {
     throw refuse(cause);

@@ -8,7 +8,14 @@ import { invariant } from '../../base/errors.js';
 import { ACCESS_MODULE, type Access, accessImport, COPY_CHUNK, FILL_CHUNK, variantParts } from './access.js';
 import { type FinishedModule, finishModule, readModule, weaveUnwinding } from './binaryen.js';
 import { liftData } from './data.js';
-import { type GuestInterface, importedFunction, leafFunctions, readInterface } from './interface.js';
+import {
+  checkInterface,
+  type GuestInterface,
+  importedFunction,
+  leafFunctions,
+  platformFunctions,
+  readInterface,
+} from './interface.js';
 import { lowerFunctions } from './lower.js';
 import { RUNTIME_GLOBALS, runtimeFunctions, runtimeImports } from './runtime.js';
 import { plainName, type TopLevel, topLevelForms } from './wat.js';
@@ -37,10 +44,9 @@ export async function buildImage(source: Uint8Array | string, options: BuildOpti
   const guest = buildGuest(source, options);
   const { registers, dataEnd, smp, data, variants } = guest;
   const { run, log, postcopy } = variants;
-  const same = [log, postcopy].every((other) => sameList(other.functionNames, run.functionNames));
   return encodeImage(
     {
-      meta: { name: options.name, registers, dataEnd, smp, functionNames: same ? run.functionNames : [] },
+      meta: { name: options.name, registers, dataEnd, smp, functionNames: commonNames([run, log, postcopy]) },
       data,
       code: { run: run.binary, log: log.binary, postcopy: postcopy.binary },
     },
@@ -93,12 +99,14 @@ interface CommonModule {
 function commonModule(name: string, text: string, dataEnd: number): CommonModule {
   const forms = topLevelForms(text);
   const guest = readInterface(name, text, forms);
+  checkInterface(name, guest);
+  const platform = platformFunctions(guest);
   const textOf = (head: string): string[] =>
     forms.filter((form) => form.head === head).map((form) => text.slice(form.start, form.end));
   const functions = forms.filter((form): form is TopLevel => form.head === 'func');
-  const lowered = lowerFunctions(name, text, functions, leafFunctions(guest.imports));
+  const lowered = lowerFunctions(name, text, functions, leafFunctions(platform));
   const accesses = [...lowered.accesses.values(), COPY_CHUNK, FILL_CHUNK];
-  const imported = [...guest.imports].map(([identifier, member]) => importedFunction(identifier, member));
+  const imported = [...platform].map(([identifier, member]) => importedFunction(identifier, member));
 
   const entryExports = [...guest.entries].map(([entry, identifier]) =>
     entry === 'start_kernel' && guest.start !== undefined
@@ -176,6 +184,13 @@ function checkBinary(binary: Uint8Array, registers: readonly RegisterInfo[]): vo
   for (const { module: from, name } of WebAssembly.Module.imports(module)) {
     invariant(from === 'ferry', `a code variant imports from the platform only, not ${from}.${name}`);
   }
+}
+
+/** Function names by index as far as all variants agree; helpers that only some variants have come last. */
+function commonNames(variants: readonly FinishedModule[]): string[] {
+  const [first, ...others] = variants.map((variant) => variant.functionNames);
+  const end = first!.findIndex((name, i) => others.some((names) => names[i] !== name));
+  return first!.slice(0, end < 0 ? undefined : end);
 }
 
 const sameList = (left: readonly string[], right: readonly string[]): boolean =>

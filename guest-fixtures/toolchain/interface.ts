@@ -35,9 +35,19 @@ export interface GuestGlobal {
   readonly value: number | undefined;
 }
 
+/** An import other than the memory. */
+interface GuestImport {
+  /** `module.name` */
+  readonly source: string;
+  readonly kind: string;
+  readonly signature: string;
+}
+
 export interface GuestInterface {
-  /** Imported functions: identifier -> name in the guest interface. */
-  readonly imports: ReadonlyMap<string, string>;
+  /** By identifier; `checkInterface` says whether the platform has them. */
+  readonly imports: ReadonlyMap<string, GuestImport>;
+  /** Defined functions: identifier -> signature. */
+  readonly signatures: ReadonlyMap<string, string>;
   /** Entry point -> identifier of the function. */
   readonly entries: ReadonlyMap<EntryPoint, string>;
   /** Other exports, which a guest doesn't need, by export name. */
@@ -47,29 +57,26 @@ export interface GuestInterface {
   readonly start: string | undefined;
   /** Where static data, zero-initialised included, ends, as far as the module tells. */
   readonly staticEnd: number | undefined;
-  /** The memory's initial size in pages of 64 KiB. */
+  /** The memory's initial size in pages of 64 KiB; 0 if it has none. */
   readonly memoryPages: number;
 }
 
-/** Throws `guest/interface` or `guest/module`. `text` is the module as binaryen prints it. */
+/** Reads what a module declares; throws `guest/module` for what no guest can have. `text` is as binaryen prints it. */
 export function readInterface(name: string, text: string, forms: readonly TopLevel[]): GuestInterface {
   const refuse = (problem: string): Error => guestErrors.error('module', { name, problem });
-  const imports = new Map<string, string>();
+  const imports = new Map<string, GuestImport>();
+  const signatures = new Map<string, string>();
   const entries = new Map<EntryPoint, string>();
   const otherExports: string[] = [];
   const globals: GuestGlobal[] = [];
   const exportedGlobals = new Map<string, string>();
-  const signatures = new Map<string, string>();
   const memories: number[] = [];
   let start: string | undefined;
 
   for (const top of forms) {
-    if (top.head === 'func') {
-      const [identifier, signature] = functionHeader(text, top);
-      signatures.set(identifier, signature);
-      continue;
-    }
-    if (top.head === 'data') continue;
+    if (top.head === 'func') signatures.set(...functionHeader(text, top));
+    // Bodies may be deep and segments large; all else is read as a tree.
+    if (top.head === 'func' || top.head === 'data') continue;
     const form = parseForm(text, top);
     switch (top.head) {
       case 'type':
@@ -77,11 +84,10 @@ export function readInterface(name: string, text: string, forms: readonly TopLev
         break;
       case 'import': {
         const member = form[3] as Form;
+        const kind = String(member[0]);
         const source = `${stringText(form[1] as string)}.${stringText(form[2] as string)}`;
-        if (member[0] === 'memory') memories.push(memoryPages(name, member));
-        else if (member[0] === 'func') {
-          imports.set(member[1] as string, checkImport(name, source, signatureOf(member)));
-        } else throw interfaceError(name, `it imports ${source}, a ${String(member[0])}`);
+        if (kind === 'memory') memories.push(memoryPages(name, member));
+        else imports.set(String(member[1]), { source, kind, signature: signatureOf(member) });
         break;
       }
       case 'memory':
@@ -92,12 +98,10 @@ export function readInterface(name: string, text: string, forms: readonly TopLev
         break;
       case 'export': {
         const exported = stringText(form[1] as string);
-        const member = form[2] as Form;
-        if (member[0] === 'func' && isEntryPoint(exported)) entries.set(exported, member[1] as string);
-        else {
-          otherExports.push(exported);
-          if (member[0] === 'global') exportedGlobals.set(exported, member[1] as string);
-        }
+        const [kind, identifier] = form[2] as Form;
+        if (kind === 'func' && isEntryPoint(exported)) entries.set(exported, identifier as string);
+        else otherExports.push(exported);
+        if (kind === 'global') exportedGlobals.set(exported, identifier as string);
         break;
       }
       case 'start':
@@ -113,33 +117,46 @@ export function readInterface(name: string, text: string, forms: readonly TopLev
         throw refuse(`it has a ${top.head}`);
     }
   }
+  if (memories.length > 1) throw refuse('it has several memories');
+  return {
+    imports,
+    signatures,
+    entries,
+    otherExports,
+    globals,
+    start,
+    staticEnd: staticEnd(globals, exportedGlobals),
+    memoryPages: memories[0] ?? 0,
+  };
+}
 
-  for (const identifier of [...signatures.keys(), ...globals.map((global) => global.identifier)]) {
+/** Throws `guest/interface` or `guest/module` unless the machine can offer what `guest` asks and start what it has. */
+export function checkInterface(name: string, guest: GuestInterface): void {
+  const refuse = (problem: string): Error => guestErrors.error('module', { name, problem });
+  for (const identifier of [
+    ...guest.signatures.keys(),
+    ...guest.globals.map((global) => global.identifier),
+  ]) {
     const plain = plainName(identifier);
     if (RESERVED_NAMES.test(plain)) throw refuse(`the name ${plain} is reserved`);
   }
-  if (memories.length !== 1) throw refuse(`it has ${memories.length} memories instead of one`);
-  checkEntries(name, entries, imports, signatures);
-  for (const global of globals) {
+  for (const global of guest.globals) {
     if (global.mutable && !REGISTER_TYPES.includes(global.type)) {
       throw refuse(
         `global ${plainName(global.identifier)} of type ${global.type} can't be saved as a register`,
       );
     }
   }
-  if (start !== undefined && entries.has('secondary_start')) {
+  if (guest.start !== undefined && guest.entries.has('secondary_start')) {
     throw refuse('it has a start function, which would initialise the globals of the first vCPU only');
   }
-  return {
-    imports,
-    entries,
-    otherExports,
-    globals,
-    start,
-    staticEnd: staticEnd(globals, exportedGlobals),
-    memoryPages: memories[0]!,
-  };
+  for (const imported of guest.imports.values()) checkImport(name, imported);
+  checkEntries(name, guest);
 }
+
+/** Name in the guest interface of each imported function, by identifier. For an interface that was checked. */
+export const platformFunctions = (guest: GuestInterface): Map<string, string> =>
+  new Map([...guest.imports].map(([identifier, { source }]) => [identifier, source.slice('ferry.'.length)]));
 
 const isEntryPoint = (name: string): name is EntryPoint => (ENTRY_POINTS as readonly string[]).includes(name);
 
@@ -164,7 +181,8 @@ function functionHeader(text: string, top: TopLevel): [string, string] {
   ];
 }
 
-function checkImport(name: string, source: string, signature: string): string {
+function checkImport(name: string, { source, kind, signature }: GuestImport): void {
+  if (kind !== 'func') throw interfaceError(name, `it imports ${source}, a ${kind}`);
   const [, member = ''] = /^ferry\.(.*)$/.exec(source) ?? [];
   const expected = Object.hasOwn(FUNCTION_IMPORTS, member) ? FUNCTION_IMPORTS[member] : undefined;
   if (expected === undefined) {
@@ -173,15 +191,9 @@ function checkImport(name: string, source: string, signature: string): string {
   if (signature !== expected) {
     throw interfaceError(name, `it imports ${source} as (${signature}) instead of (${expected})`);
   }
-  return member;
 }
 
-function checkEntries(
-  name: string,
-  entries: ReadonlyMap<EntryPoint, string>,
-  imports: ReadonlyMap<string, string>,
-  signatures: ReadonlyMap<string, string>,
-): void {
+function checkEntries(name: string, { entries, imports, signatures }: GuestInterface): void {
   for (const entry of ENTRY_POINTS) {
     const identifier = entries.get(entry);
     if (identifier === undefined) {
@@ -233,9 +245,9 @@ function staticEnd(
   );
 }
 
-/** Functions that never lead to a safepoint: all imports but `halt`. */
-export function leafFunctions(imports: ReadonlyMap<string, string>): Set<string> {
-  return new Set([...imports].filter(([, member]) => member !== 'halt').map(([identifier]) => identifier));
+/** Functions that never lead to a safepoint: all of the platform's but `halt`. */
+export function leafFunctions(platform: ReadonlyMap<string, string>): Set<string> {
+  return new Set([...platform].filter(([, member]) => member !== 'halt').map(([identifier]) => identifier));
 }
 
 /** The text that stands for an imported function in every variant: the import itself, or what replaces it. */

@@ -39,9 +39,11 @@ function refusal(instruction: string): string {
   if (/^(memory\.init|data\.drop)$/.test(instruction)) {
     return 'initial data must be in active segments, which the image loads once';
   }
-  if (/^(table|elem|ref|call_ref|return_call)/.test(instruction)) {
+  if (instruction.startsWith('return_call')) return 'a tail call leaves no frame that could be rewound';
+  if (/^(table|elem|ref|call_ref)/.test(instruction)) {
     return "references and changing tables are state that can't be saved";
   }
+  if (instruction.startsWith('tuple')) return 'a saved call stack has room for one value at a time';
   if (/^(try|throw|rethrow|catch|delegate|pop)/.test(instruction)) {
     return "a call stack can't be unwound through exceptions";
   }
@@ -161,7 +163,7 @@ function lowerFunction(
       callsOthers ||= !leaves.has(token);
     } else if (declaration === depth && !token.startsWith('$')) {
       if (!VALUE_TYPES.has(token)) throw refuse(`a value of type ${token}`, refusal('ref'));
-      if (++results > 1) throw refuse('several results', 'a saved call stack has room for one');
+      if (++results > 1) throw refuse('several results', refusal('tuple'));
     }
   });
   pieces.push(text.slice(copied, form.end));

@@ -2,7 +2,6 @@
  * The least that can run a guest's code variants: RAM, one vCPU and hand-written imports, so that the toolchain is
  * tested without a VMM. What an exit does is the test's to say.
  */
-import { EXIT_SAFEPOINT } from '../../base/abi/code-variant.js';
 import type { CodeVariant } from '../../base/abi/image.js';
 import {
   CONTROL_KICK,
@@ -14,12 +13,18 @@ import { type BuiltGuest, buildGuest } from '../../guest-fixtures/toolchain/buil
 
 export const BOOT_PARAMS = 0x1000;
 
+/** Values of asyncify_get_state. */
+const UNWINDING = 1;
+const REWINDING = 2;
+
 /** What an exit answers: a vector (0 for none), or that the call stack is to be unwound. */
 export type ExitAnswer = number | 'unwind';
 
 export interface Exit {
   readonly reason: number;
   readonly irqEnabled: boolean;
+  /** The same exit once more, after its call stack was rewound. */
+  readonly resumed: boolean;
   readonly machine: TestMachine;
 }
 
@@ -32,6 +37,8 @@ export interface TestMachineOptions {
 }
 
 type GuestFunction = (argument: number) => void;
+
+const compiled = new WeakMap<Uint8Array, WebAssembly.Module>();
 
 export class TestMachine {
   readonly guest: BuiltGuest;
@@ -55,7 +62,7 @@ export class TestMachine {
     this.presentMap.fill(1);
   }
 
-  static async from(source: string, options: TestMachineOptions = {}): Promise<TestMachine> {
+  static from(source: string, options: TestMachineOptions = {}): TestMachine {
     return new TestMachine(buildGuest(source, { name: 'test' }), options);
   }
 
@@ -97,7 +104,11 @@ export class TestMachine {
   /** Puts the code of `variant` into the machine; registers are the initial ones. */
   load(variant: CodeVariant): this {
     const { binary } = this.guest.variants[variant];
-    const module = new WebAssembly.Module(binary as Uint8Array<ArrayBuffer>);
+    let module = compiled.get(binary);
+    if (module === undefined) {
+      module = new WebAssembly.Module(binary as Uint8Array<ArrayBuffer>);
+      compiled.set(binary, module);
+    }
     this.#exports = new WebAssembly.Instance(module, { ferry: this.#imports() }).exports;
     return this;
   }
@@ -142,8 +153,9 @@ export class TestMachine {
   }
 
   #exit(reason: number, irqEnabled: boolean): number {
-    if (this.#state() === 2) this.call('asyncify_stop_rewind');
-    const answer = this.options.exit?.({ reason, irqEnabled, machine: this }) ?? 0;
+    const resumed = this.#state() === REWINDING;
+    if (resumed) this.call('asyncify_stop_rewind');
+    const answer = this.options.exit?.({ reason, irqEnabled, resumed, machine: this }) ?? 0;
     if (answer !== 'unwind') return answer;
     const { unwind, unwindBytes } = this.#vcpu;
     this.view.setUint32(unwind, unwind + 8, true);
@@ -155,7 +167,7 @@ export class TestMachine {
   /** Runs `entry` until it returns or is unwound; true if it returned. */
   run(entry = 'start_kernel'): boolean {
     this.call(entry, BOOT_PARAMS);
-    if (this.#state() !== 1) return true;
+    if (this.#state() !== UNWINDING) return true;
     this.call('asyncify_stop_unwind');
     return false;
   }
@@ -170,8 +182,3 @@ export class TestMachine {
     return target;
   }
 }
-
-/** A machine whose exits never do anything: for guests that are simply to run through. */
-export const quiet = (): ExitAnswer => 0;
-
-export const isSafepoint = (exit: Exit): boolean => exit.reason === EXIT_SAFEPOINT;
