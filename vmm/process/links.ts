@@ -106,9 +106,11 @@ class SocketIncomingListener implements IncomingListener {
     const { memory, ...known } = options;
     const { migrateDestination, SocketControlLink, SocketDestinationDataPlane, WorkerPageHasher } =
       await flow;
+    const control = new SocketControlLink(socket, socket.remoteAddress ?? 'the source');
+    socket.resume();
     return migrateDestination({
       ...known,
-      control: new SocketControlLink(socket, socket.remoteAddress ?? 'the source'),
+      control,
       data: new LateDestinationPlane(() => new SocketDestinationDataPlane({ memory: memory() })),
       scheduler: realTime,
       digest: sha256,

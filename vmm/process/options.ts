@@ -21,7 +21,7 @@ export interface VmmOptions {
   readonly incoming?: string;
   /** Name for people. */
   readonly name?: string;
-  /** Seed of the guest's own random numbers; 0 if absent. */
+  /** Seed of the guest's own random numbers; 1 if absent. */
   readonly seed?: number;
   /** Where console output goes besides the monitors: `stdio`, `none` (if absent), or `file:PATH`. */
   readonly console?: string;
@@ -109,7 +109,7 @@ export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
     hasOwnMonitor ? { ...options, monitors: ['unix:own', ...(options.monitors ?? [])] } : options,
   );
   if (conflict !== undefined) throw refuse(conflict);
-  const seed = options.seed ?? 0;
+  const seed = options.seed ?? 1;
   if (!Number.isInteger(seed) || seed < 0 || seed > 0xffff_ffff) {
     throw refuse(`seed ${seed} is no whole number from 0 to 4294967295`);
   }
