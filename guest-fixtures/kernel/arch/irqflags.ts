@@ -20,11 +20,3 @@ import { ferry_halt, ferry_irq_restore, ferry_irq_save } from './ferry';
   ferry_irq_restore(1);
   ferry_halt();
 }
-
-/** Stops this vCPU for good. */
-export function stop_this_cpu(): void {
-  for (;;) {
-    ferry_irq_save();
-    ferry_halt();
-  }
-}

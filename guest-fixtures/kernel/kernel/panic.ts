@@ -1,6 +1,7 @@
 // The end: say why, stop the other CPUs, tell the machine, stop.
 import { apic_send_ipi_others } from '../arch/apic';
-import { local_irq_disable, stop_this_cpu } from '../arch/irqflags';
+import { local_irq_disable } from '../arch/irqflags';
+import { stop_this_cpu } from '../arch/process';
 import { boot_params } from '../arch/setup';
 import { machine_crash } from '../drivers/power/power';
 import { scnprintf } from '../lib/vsprintf';

@@ -23,6 +23,8 @@ export const PRINTK_LINE_MAX: u32 = 512;
   /** Ends idling: work was queued by an interrupt or by another CPU. */
   need_resched: u32;
   sleep_depth: u32;
+  /** 1 after stop_this_cpu. */
+  stopped: u32;
   timer_lock: u32;
   timer_head: ListHead;
   /** Deadline that the hardware timer is armed for. */

@@ -1,6 +1,6 @@
 // More than one CPU: bringing them up and interrupting them.
 import { apic_send_ipi, apic_start_cpu } from '../arch/apic';
-import { stop_this_cpu } from '../arch/irqflags';
+import { stop_this_cpu } from '../arch/process';
 import { boot_params } from '../arch/setup';
 import { RESCHEDULE_VECTOR } from '../generated/abi';
 import { str } from '../lib/string';

@@ -1,6 +1,6 @@
 // The power device: one register that says what becomes of the machine.
 import { writel } from '../../arch/io';
-import { stop_this_cpu } from '../../arch/irqflags';
+import { stop_this_cpu } from '../../arch/process';
 import { boot_params } from '../../arch/setup';
 
 const POWER_OFF: u32 = 1;
