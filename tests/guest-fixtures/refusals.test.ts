@@ -101,15 +101,17 @@ describe('the toolchain refuses', () => {
   it('state that could not be moved', () => {
     const cases: [string, RegExp][] = [
       [
-        `(module ${MEMORY} ${ENTRIES} (global $g (mut v128) (v128.const i64x2 0 0)) (export "g" (global $g)))`,
-        /type v128/,
+        watGuest('(global.set $g (v128.const i64x2 1 1))', '(global $g (mut v128) (v128.const i64x2 0 0))'),
+        /global g of type v128/,
       ],
       [
-        `(module ${MEMORY} ${ENTRIES} (func $init) (start $init) (func (export "secondary_start") (param i32)))`,
+        `(module ${MEMORY} ${ENTRIES} (global $g (mut i32) (i32.const 0))
+          (func $init (global.set $g (i32.const 1))) (start $init)
+          (func (export "secondary_start") (param i32) (global.set $g (i32.const 2))))`,
         /start function/,
       ],
-      [`(module ${MEMORY} ${ENTRIES} (func $ferry:mine (export "x")))`, /reserved/],
-      [`(module ${MEMORY} ${ENTRIES} (tag $t (export "t")))`, /tag/],
+      [watGuest('(call $ferry:mine)', '(func $ferry:mine (call $halt))'), /name ferry:mine is reserved/],
+      [watGuest('', '(tag $t (export "t"))'), /tag/],
     ];
     for (const [source, problem] of cases) {
       const error = refusalOf(source);
