@@ -2,7 +2,7 @@
  * The unit's own message-signalled events (fault, invalidation completion, page request): each has a control register
  * with mask and pending bit, and message data and address (VT-d 11.4.7.2 and alike).
  */
-import type { Register, RegisterFile, RegisterHooks } from '../base/registers.js';
+import type { Register, RegisterFile } from '../base/registers.js';
 import type { InterruptSink } from './interrupt-sink.js';
 import { reg } from './registers.js';
 
@@ -47,7 +47,7 @@ export class EventInterrupt {
   raise(): void {
     const { control } = this.names;
     this.registers.setField(control, control.fields.IP, 1);
-    this.sendIfUnmasked();
+    this.sendPending();
   }
 
   /** Software handled every cause: a message not sent yet is not sent any more. */
@@ -56,10 +56,8 @@ export class EventInterrupt {
     this.registers.setField(control, control.fields.IP, 0);
   }
 
-  /** Hook of the control register: unmasking sends what is pending. */
-  readonly controlHook: RegisterHooks = { write: () => this.sendIfUnmasked() };
-
-  private sendIfUnmasked(): void {
+  /** Sends what is pending unless it is masked; what a write to the control register does. */
+  sendPending(): void {
     const { registers, names } = this;
     const { IP, IM } = names.control.fields;
     const control = registers.get(names.control);
