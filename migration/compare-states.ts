@@ -1,4 +1,5 @@
 /** Compares the machine state as saved at the source with the state read back from the loaded machine. */
+import { hexBytes } from './frame.js';
 import { firstDifference, sameBytes } from './integrity.js';
 import type { MachineState, VcpuRecord } from './ports.js';
 
@@ -72,7 +73,5 @@ function compareVcpus(saved: VcpuRecord, loaded: VcpuRecord, registerNames: Regi
 
 /** Eight little-endian bytes as one hexadecimal number. */
 function registerInHex(registers: Uint8Array, register: number): string {
-  let digits = '';
-  for (let i = 7; i >= 0; i--) digits += registers[8 * register + i]!.toString(16).padStart(2, '0');
-  return `0x${digits}`;
+  return `0x${hexBytes(registers.slice(8 * register, 8 * register + 8).reverse())}`;
 }

@@ -52,6 +52,10 @@ export const frameKinds = {
 
 export type FrameKind = keyof typeof frameKinds;
 
+/** The longest frame of any kind, header included. */
+export const frameBytesMax =
+  frameHeader.size + Math.max(...Object.values(frameKinds).map(({ bytesMax }) => bytesMax));
+
 const kindByNumber = new Map<number, FrameKind>(
   (Object.keys(frameKinds) as FrameKind[]).map((kind) => [frameKinds[kind].number, kind]),
 );
@@ -90,7 +94,9 @@ const OPENING_BYTES = frameHeader.offset.kind;
 function judgeOpening(bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view.getUint32(frameHeader.offset.magic, true) !== CONTROL_MAGIC) {
-    throw migrationErrors.error('not-a-stream', { found: `begins with ${hexBytes(bytes.subarray(0, 8))}` });
+    throw migrationErrors.error('not-a-stream', {
+      found: `begins with ${hexBytes(bytes.subarray(0, 8), ' ')}`,
+    });
   }
   const theirs = view.getUint16(frameHeader.offset.version, true);
   if (theirs !== CONTROL_VERSION)
@@ -140,8 +146,8 @@ export function malformed(message: string, field: string, problem: string): Ferr
   return migrationErrors.error('malformed-message', { message, field, problem });
 }
 
-export function hexBytes(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
+export function hexBytes(bytes: Uint8Array, separator = ''): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(separator);
 }
 
 /**

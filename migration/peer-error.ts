@@ -51,6 +51,6 @@ export function errorFromPeer(message: MessageOf<'error'>): FerryError {
 }
 
 /** Without control characters, which a terminal would obey. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replace(/\p{Cc}+/gu, ' ');
 }

@@ -3,6 +3,7 @@ import type { Scheduler } from '../base/clock.js';
 import { FerryError, type SerializedError } from '../base/errors.js';
 import { type Duration, elapsed, type Instant, nanoseconds, toSeconds } from '../base/units.js';
 import { LinkRate } from './estimate.js';
+import { hexBytes } from './frame.js';
 import type { MessageOf } from './messages.js';
 import type { HarvestReport, SourceDataPlane, TransferCount } from './ports.js';
 import type {
@@ -151,7 +152,7 @@ export class SourceStatistics {
       loadNs: nanoseconds(message.loadNs),
       startNs: nanoseconds(0),
     };
-    if (verify !== 'off') this.#verification = { mode: verify, pages: migratedPages, root: hexDigits(root) };
+    if (verify !== 'off') this.#verification = { mode: verify, pages: migratedPages, root: hexBytes(root) };
   }
 
   started(message: MessageOf<'running'>): void {
@@ -232,10 +233,6 @@ function transferRecord(round: number, sent: TransferCount, duration: Duration) 
     durationNs: duration,
     bytesPerSecond: duration > 0 ? sent.bytes / toSeconds(duration) : 0,
   };
-}
-
-function hexDigits(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 function dirtiedBy(report: HarvestReport): DirtiedPages {

@@ -44,7 +44,9 @@ export interface SimulatedSide<Machine, Data> {
 }
 
 export interface SimulatedSetup {
-  readonly source: SimulatedSide<SourceMachine, SourceDataPlane>;
+  readonly source: SimulatedSide<SourceMachine, SourceDataPlane> & {
+    readonly registerNames?: readonly string[];
+  };
   readonly destination: SimulatedSide<DestinationMachine, DestinationDataPlane>;
   /** One way; 50 microseconds unless given. */
   readonly latency?: Duration;

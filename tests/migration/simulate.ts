@@ -1,7 +1,12 @@
 /** One simulated migration of the test machine, and the checks that hold whatever happened in it. */
 import { expect } from 'vitest';
 import { microseconds, milliseconds } from '../../base/units.js';
-import { type SimulatedSetup, type SimulationResult, runSimulatedMigration, type SimulatedWorld } from '../../lab/simulator/run.js';
+import {
+  runSimulatedMigration,
+  type SimulatedSetup,
+  type SimulatedWorld,
+  type SimulationResult,
+} from '../../lab/simulator/run.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
 import { type DataLink, type DataLinkOptions, dataLink } from './test-data-plane.js';
 import { type GuestShape, smallGuest, TestMachine } from './test-machine.js';
@@ -13,6 +18,7 @@ export interface Scene extends Partial<SimulatedSetup> {
   readonly bytesPerSecond?: number;
   readonly onPage?: DataLinkOptions['onPage'];
   readonly breakAtBatch?: number;
+  readonly registerNames?: readonly string[];
   /** Called with everything before the flows start. */
   readonly prepare?: (stage: Stage) => void;
 }
@@ -60,6 +66,7 @@ export async function simulate(scene: Scene = {}): Promise<Outcome> {
         hasher: data.hashers.source,
         parameters,
         signal: cancel.source.signal,
+        ...(scene.registerNames === undefined ? {} : { registerNames: scene.registerNames }),
       },
       destination: {
         machine: destination,

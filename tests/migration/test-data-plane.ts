@@ -24,6 +24,8 @@ export interface DataLink {
   readonly destination: DestinationDataPlane;
   /** Highest number of bytes sent in any window of 10 ms, as bytes per second, before the limit was lifted. */
   readonly peakRate: () => number;
+  /** Batches sent so far. */
+  readonly batches: () => number;
   readonly hashers: { readonly source: PageHasher; readonly destination: PageHasher };
 }
 
@@ -110,7 +112,11 @@ export function dataLink(options: DataLinkOptions): DataLink {
       settings = chosen;
       const words = chosen.integrity ? 2 * chosen.migratedPages : 0;
       hashes = { source: new Uint32Array(words), destination: new Uint32Array(words) };
-      return { host: 'simulated', ports: Array.from({ length: chosen.channels }, (_, i) => i + 1), token: TOKEN };
+      return {
+        host: 'simulated',
+        ports: Array.from({ length: chosen.channels }, (_, i) => i + 1),
+        token: TOKEN,
+      };
     },
     connected: () => until(() => connected),
     async sendRound(round: number, pages: AtomicBitmap) {
@@ -164,6 +170,7 @@ export function dataLink(options: DataLinkOptions): DataLink {
     source,
     destination,
     peakRate: () => Math.max(0, ...windows.values()) * 100,
+    batches: () => batches,
     hashers: { source: hasher(scheduler, from), destination: hasher(scheduler, to) },
   };
 }

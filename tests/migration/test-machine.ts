@@ -32,7 +32,7 @@ export interface GuestShape {
   readonly stepsPerSlice: number;
 }
 
-export const smallGuest: GuestShape = { pages: 512, workingSet: 300, stepsPerSlice: 20 };
+export const smallGuest: GuestShape = { pages: 128, workingSet: 90, stepsPerSlice: 2 };
 
 const SLICE = microseconds(100);
 const RUN_MAX_STEPS = 50_000_000;
@@ -54,7 +54,9 @@ export class TestMachine implements SourceMachine, DestinationMachine {
   /** What became of it, for checks. */
   readonly calls: string[] = [];
   /** Set to make a call fail. */
-  failing: Partial<Record<'accept' | 'prepareCode' | 'load' | 'run' | 'resume' | 'pause' | 'harvest', Error>> = {};
+  failing: Partial<
+    Record<'accept' | 'prepareCode' | 'load' | 'run' | 'resume' | 'pause' | 'harvest', Error>
+  > = {};
   /** What `description` says instead. */
   describedAs: Partial<MachineDescription> = {};
   /** Changes the state between load and read-back, as a defective device would. */

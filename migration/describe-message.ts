@@ -1,0 +1,108 @@
+/** Control messages in words, for `ferry inspect` and for logs. */
+import type { DeviceRecord } from '../base/device-record.js';
+import { unreachable } from '../base/errors.js';
+import { PAGE_BYTES } from '../base/units.js';
+import { hexBytes } from './frame.js';
+import type { ControlMessage, MessageOf } from './messages.js';
+import type { VcpuRecord } from './ports.js';
+
+/** The fields of a device's record, as `SaveableDevice.describe` gives them; undefined for a device it doesn't know. */
+export type DeviceDescriber = (
+  record: DeviceRecord,
+) => readonly (readonly [name: string, value: string])[] | undefined;
+
+/** The message in one line, and further lines for what it carries. */
+export function describeMessage(message: ControlMessage, device?: DeviceDescriber): string[] {
+  switch (message.kind) {
+    case 'hello':
+      return describeHello(message);
+    case 'welcome':
+      return ['welcome: the destination accepts the machine'];
+    case 'data': {
+      const { host, ports } = message.endpoint;
+      return [`data: ${ports.length} channels at ${host}, ports ${ports.join(', ')}`];
+    }
+    case 'round-end':
+      return [`round-end: round ${message.round}, ${transferInWords(message)}`];
+    case 'round-received':
+      return [`round-received: round ${message.round} is in RAM`];
+    case 'state':
+      return [
+        `state: the guest is paused; last round ${message.round}, ${transferInWords(message)}`,
+        `integrity root ${message.root.length === 0 ? 'none' : hexBytes(message.root)}`,
+        ...describeState(message.machine, device),
+      ];
+    case 'prepared':
+      return [
+        `prepared: last pages ${ms(message.lastPagesNs)}, integrity ${ms(message.integrityNs)}, load ${ms(message.loadNs)}`,
+      ];
+    case 'damaged':
+      return ['damaged: the integrity roots differ; the hashes of all pages follow'];
+    case 'verify':
+      return ['verify: show what was loaded'];
+    case 'page-hashes': {
+      const pages = message.hashes.length / 8;
+      return [`page-hashes: pages ${message.firstPage} to ${message.firstPage + pages - 1}`];
+    }
+    case 'read-back':
+      return ['read-back: the machine as loaded', ...describeState(message.machine, device)];
+    case 'commit':
+      return [`commit: the guest belongs to the destination (migration ${message.migrationId})`];
+    case 'running':
+      return [`running: started in ${ms(message.startNs)}`];
+    case 'released':
+      return ['released: the source has given the guest up'];
+    case 'ping':
+    case 'pong':
+      return [`${message.kind} ${message.serial}`];
+    case 'error':
+      return [
+        `error: ${message.code} (exit status ${message.exitStatus}): ${message.text}`,
+        `advice: ${message.advice}`,
+        ...Object.entries(message.facts).map(([name, value]) => `${name} = ${String(value)}`),
+      ];
+    default:
+      return unreachable(message);
+  }
+}
+
+function describeHello(message: MessageOf<'hello'>): string[] {
+  const { description } = message;
+  const devices = description.devices.map(({ name, version }) => `${name} v${version}`);
+  return [
+    `hello: migration ${message.migrationId}, verify=${message.verify}, ${message.channels} channels`,
+    `machine: ${description.ramBytes / 2 ** 20} MiB RAM, ${description.vcpus} vCPUs, ${description.migratedPages} pages to migrate`,
+    `image: ${description.imageBytes} bytes at 0x${description.imageGpa.toString(16)}, hash ${description.imageHash || 'none'}`,
+    `devices: ${devices.join(', ') || 'none'}`,
+  ];
+}
+
+function describeState(state: MessageOf<'state'>['machine'], device: DeviceDescriber | undefined): string[] {
+  return [
+    `virtual clock ${ms(state.clockNs)}`,
+    ...state.vcpus.map(describeVcpu),
+    ...state.devices.flatMap((record) => [
+      `device ${record.name} v${record.version}: ${record.state.length} bytes`,
+      ...(device?.(record) ?? []).map(([name, value]) => `  ${name} = ${value}`),
+    ]),
+  ];
+}
+
+function describeVcpu(vcpu: VcpuRecord): string {
+  const pending: string[] = [];
+  for (let vector = 0; vector < 256; vector++) {
+    if ((vcpu.pir[vector >>> 3]! >>> (vector & 7)) & 1) pending.push(`0x${vector.toString(16)}`);
+  }
+  const timer = vcpu.timerDeadlineNs < 0 ? 'off' : `at ${ms(vcpu.timerDeadlineNs)}`;
+  return (
+    `vCPU ${vcpu.index}: ${vcpu.run}, ${vcpu.registers.length / 8} registers, ` +
+    `${vcpu.unwind.length} bytes of stack, timer ${timer}, pending vectors ${pending.join(' ') || 'none'}`
+  );
+}
+
+function transferInWords(count: { pages: number; zeroPages: number; bytes: number }): string {
+  const payload = count.pages * PAGE_BYTES;
+  return `${count.pages} pages (${payload} bytes), ${count.zeroPages} zero pages, ${count.bytes} bytes in all`;
+}
+
+const ms = (ns: number): string => `${(ns / 1e6).toFixed(3)} ms`;

@@ -1,0 +1,186 @@
+/** Every message lost, cut, garbled or never heard of, in both directions: exactly one side ends with the guest. */
+import { describe, expect, it } from 'vitest';
+import type { LinkMessage, LinkRule, LinkVerdict, Side } from '../../lab/simulator/link.js';
+import { checkOneSurvivor, type Outcome, type Scene, simulate } from './simulate.js';
+
+/** All messages of a migration without faults. */
+async function messagesOf(scene: Scene): Promise<LinkMessage[]> {
+  const seen: LinkMessage[] = [];
+  const watch: LinkRule = {
+    name: 'watch',
+    judge: (message) => {
+      seen.push(message);
+      return message.kind === 'released' ? { do: 'delay', by: 0 as never } : undefined;
+    },
+  };
+  const outcome = await simulate({ ...scene, rules: [watch] });
+  expect(outcome.source.status).toBe('completed');
+  return seen;
+}
+
+function at(message: LinkMessage, verdict: (message: LinkMessage) => LinkVerdict): LinkRule {
+  return {
+    name: `${message.from} message ${message.index} (${message.kind})`,
+    judge: (other) =>
+      other.from === message.from && other.index === message.index ? verdict(other) : undefined,
+  };
+}
+
+const scenes: readonly (readonly [string, Scene])[] = [
+  ['with the root checked', { parameters: { verify: 'root' } }],
+  ['verifying everything', { parameters: { verify: 'full' } }],
+];
+
+/** The commit was sent, and the destination can't have it: the one case in which nobody may decide by himself. */
+function commitLost(outcome: Outcome): boolean {
+  const { lines } = outcome.trace;
+  return (
+    lines.some((line) => line.includes('source sends commit')) &&
+    !lines.some((line) => line.includes('prepared -> committed'))
+  );
+}
+
+async function tryAll(scene: Scene, verdict: (message: LinkMessage) => LinkVerdict): Promise<Set<string>> {
+  const ends = new Set<string>();
+  for (const message of await messagesOf(scene)) {
+    const outcome = await simulate({ ...scene, rules: [at(message, verdict)] });
+    const survivor = checkOneSurvivor(outcome);
+    expect(survivor === 'undecided', `${message.from} ${message.kind}`).toBe(commitLost(outcome));
+    if (survivor !== 'destination') {
+      expect(outcome.source.error?.advice.length).toBeGreaterThan(10);
+      expect(outcome.destination.error?.advice.length).toBeGreaterThan(10);
+    }
+    ends.add(`${survivor}: ${outcome.source.error?.code ?? outcome.source.status}`);
+  }
+  return ends;
+}
+
+describe.each(scenes)('a migration %s', (_, scene) => {
+  it('cut just before any message arrives leaves exactly one side with the whole guest', async () => {
+    const ends = await tryAll(scene, () => ({ do: 'cut', when: 'before' }));
+    expect([...ends].sort()).toEqual([
+      'destination: completed',
+      'destination: migration/commit-unacknowledged',
+      'source: migration/link-broken',
+      'undecided: migration/commit-unacknowledged',
+    ]);
+  });
+
+  it('cut just after any message arrived leaves exactly one side with the whole guest', async () => {
+    const ends = await tryAll(scene, () => ({ do: 'cut', when: 'after' }));
+    expect([...ends].sort()).toEqual([
+      'destination: completed',
+      'destination: migration/commit-unacknowledged',
+      'source: migration/link-broken',
+      'undecided: migration/commit-unacknowledged',
+    ]);
+  });
+
+  it('whose peer falls silent at any message is given up in bounded time', async () => {
+    const patience = { keepaliveIntervalMs: 10, peerTimeoutMs: 50, answerTimeoutMs: 200 };
+    const impatient = { ...scene, parameters: { ...scene.parameters, ...patience } };
+    const ends = await tryAll(impatient, () => ({ do: 'silence' }));
+    expect([...ends].some((end) => end.startsWith('source: migration/peer-silent'))).toBe(true);
+    expect([...ends].every((end) => /completed|silent|unacknowledged|closed/.test(end))).toBe(true);
+  });
+
+  it('with one byte changed in any message is given up with a typed error', async () => {
+    let step = 0;
+    const ends = await tryAll(scene, ({ bytes }) => {
+      const garbled = bytes.slice();
+      // Another place in each message, so that magic, version, kind, length, checksums and payload all have their turn.
+      garbled[(step++ * 7) % garbled.length]! ^= 0x10;
+      return { do: 'replace', bytes: garbled };
+    });
+    expect([...ends].every((end) => /completed|not-a-stream|peer-version|malformed|unackn/.test(end))).toBe(
+      true,
+    );
+  });
+});
+
+describe('a message that comes twice', () => {
+  it('is either harmless or refused, and never runs the guest twice', async () => {
+    for (const message of await messagesOf({})) {
+      const outcome = await simulate({ rules: [at(message, () => ({ do: 'repeat' }))] });
+      checkOneSurvivor(outcome);
+    }
+  });
+
+  it('if it is the commit, is reported by the destination, which runs the guest once', async () => {
+    const commit = (await messagesOf({})).find(({ kind }) => kind === 'commit')!;
+    const outcome = await simulate({ rules: [at(commit, () => ({ do: 'repeat' }))] });
+    expect(checkOneSurvivor(outcome)).toBe('destination');
+    expect(outcome.destination.afterwards?.code).toBe('migration/unexpected-message');
+    const control = await simulate();
+    expect(control.destination.afterwards).toBeUndefined();
+  });
+});
+
+describe('a cancel', () => {
+  const sides: readonly Side[] = ['source', 'destination'];
+
+  it.each(sides)(
+    'at the %s, at any message, ends with the guest on one side, and never after commit',
+    async (side) => {
+      const ends = new Set<string>();
+      for (const message of await messagesOf({ parameters: { verify: 'full' } })) {
+        let abort: () => void = () => undefined;
+        const outcome = await simulate({
+          parameters: { verify: 'full' },
+          prepare: ({ cancel }) => {
+            abort = () => cancel[side].abort();
+          },
+          rules: [
+            at(message, () => {
+              abort();
+              return { do: 'delay', by: 0 as never };
+            }),
+          ],
+        });
+        const survivor = checkOneSurvivor(outcome);
+        const committed = outcome.trace.lines.some((line) => line.includes('source sends commit'));
+        expect(survivor).toBe(committed ? 'destination' : 'source');
+        ends.add(`${survivor} ${outcome.source.status} ${outcome.source.error?.code}`);
+      }
+      expect([...ends].sort()).toEqual([
+        'destination completed undefined',
+        side === 'source' ? 'source cancelled migration/cancelled' : 'source failed migration/cancelled',
+      ]);
+    },
+  );
+
+  it('takes effect within a batch of a long round', async () => {
+    let abortedAt = 0;
+    const outcome = await simulate({
+      bytesPerSecond: 1e6,
+      prepare: ({ cancel, world: { scheduler } }) => {
+        scheduler.after(100e6 as never, () => {
+          abortedAt = scheduler.now();
+          cancel.source.abort();
+        });
+      },
+    });
+    expect(checkOneSurvivor(outcome)).toBe('source');
+    const cancelled = outcome.trace.lines.find((line) => line.includes('cancelling -> cancelled'))!;
+    // One batch of 16 pages takes 66 ms at this rate; the round as a whole would take 370.
+    expect(Number.parseInt(cancelled, 10) - abortedAt).toBeLessThan(70e6);
+  });
+
+  it('before the first step sends no page', async () => {
+    const outcome = await simulate({ prepare: ({ cancel }) => cancel.source.abort() });
+    expect(checkOneSurvivor(outcome)).toBe('source');
+    expect(outcome.source.transferred.bytes).toBe(0);
+  });
+});
+
+describe('the data channels', () => {
+  it('breaking at any batch leave the guest at the source', async () => {
+    const batches = (await simulate()).stage.data.batches();
+    expect(batches).toBeGreaterThan(8);
+    for (let batch = 0; batch < batches; batch++) {
+      const outcome = await simulate({ breakAtBatch: batch });
+      expect(checkOneSurvivor(outcome)).toBe('source');
+      expect(outcome.source.error?.code).toBe('migration/link-broken');
+    }
+  });
+});
