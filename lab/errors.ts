@@ -4,9 +4,6 @@
  */
 import { catalogue, entry } from '../base/errors.js';
 
-/** Exit status of a command that met a defect of ours (sysexits' EX_SOFTWARE). */
-export const DEFECT_EXIT_STATUS = 70;
-
 export const labErrors = catalogue('lab', {
   usage: entry<{ why: string; command: string }>({
     exitStatus: 2,

@@ -1,0 +1,293 @@
+/**
+ * VMM processes as objects.
+ *
+ *     const destination = await spawnVmm({ incoming: 'tcp:127.0.0.1:0' });
+ *     const source = await spawnVmm({ guest: 'kernel.img', append: 'workload=ledger' });
+ *     await source.waitForConsole(/clean/);
+ *     const record = await source.migrate(await destination.incomingAddress());
+ *     await destination.waitForConsole(/clean/);
+ *     await Promise.all([source.quit(), destination.quit()]);
+ *
+ * The spawner talks to its process over an inherited socket. When the spawner ends, however it ends, that socket
+ * closes, and the process ends as well: nothing is left behind.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { FerryError, invariant } from '../../base/errors.js';
+import type { MigrationRecord } from '../../migration/record.js';
+import type { MemoryInfo, MigrationInfo } from '../../vmm/monitor/control.js';
+import type { VmmOptions } from '../../vmm/process/options.js';
+import type { RunState } from '../../vmm/process/run-state.js';
+import { formatSocketAddress } from '../../vmm/sockets/address.js';
+import { labErrors } from '../errors.js';
+import { QmpClient, type QmpEvent, type QmpWaitOptions } from './qmp-client.js';
+
+export interface SpawnOptions extends VmmOptions {
+  /** Longest wait until the guest is loaded, or the address listened at; 30 s if absent. */
+  readonly startTimeoutMs?: number;
+}
+
+/** How a VMM process ended. */
+export interface VmmExit {
+  /** Undefined if a signal ended it. */
+  readonly exitStatus: number | undefined;
+  readonly signal: string | undefined;
+  /** What it said of the reason; undefined after a good end, and if it could not say. */
+  readonly error: FerryError | undefined;
+}
+
+/** A console line, and when it arrived here, on `performance.now()`'s clock. */
+export interface ConsoleEntry {
+  readonly text: string;
+  readonly arrivedMs: number;
+}
+
+/** How often `migrate` reports progress, if asked to. */
+const PROGRESS_PERIOD_MS = 50;
+const LAST_WORDS_CHARACTERS = 4096;
+const MONITOR_FD = 3;
+
+const ENDS: readonly unknown[] = ['completed', 'failed', 'cancelled'];
+
+/**
+ * Spawns a VMM. Resolves when its guest is loaded and about to run, or when it listens for a guest. Rejects with the
+ * error that the process ended with, `lab/vmm-died` if it did not say, or `lab/vmm-silent`.
+ */
+export async function spawnVmm(options: SpawnOptions): Promise<Vmm> {
+  const { startTimeoutMs = 30_000, ...vmmOptions } = options;
+  const main = fileURLToPath(new URL('../../vmm/process/main.js', import.meta.url));
+  const child = spawn(
+    process.execPath,
+    [main, JSON.stringify({ ...vmmOptions, json: true }), String(MONITOR_FD)],
+    { stdio: ['ignore', options.console === 'stdio' ? 'inherit' : 'ignore', 'pipe', 'pipe'] },
+  );
+  const exited = watch(child);
+  const socket = child.stdio[MONITOR_FD] as Socket;
+  const console: ConsoleEntry[] = [];
+  try {
+    const client = await QmpClient.over(socket, `process ${child.pid ?? 0}`, { timeoutMs: startTimeoutMs });
+    return new Vmm(child, client, exited, console);
+  } catch (error) {
+    if (error instanceof FerryError && error.code === 'lab/timeout') {
+      child.kill('SIGKILL');
+      throw labErrors.error('vmm-silent', { pid: child.pid ?? 0, waitedMs: startTimeoutMs }, error);
+    }
+    child.kill('SIGTERM');
+    throw endOf(child, await exited);
+  }
+}
+
+export class Vmm {
+  readonly pid: number;
+  /** The monitor connection, for everything that has no method here. */
+  readonly client: QmpClient;
+  /** Resolves when the process has ended. */
+  readonly exited: Promise<VmmExit>;
+
+  readonly #child: ChildProcess;
+  readonly #console: ConsoleEntry[];
+  readonly #consoleListeners = new Set<(entry: ConsoleEntry) => void>();
+
+  /** Made by `spawnVmm`. */
+  constructor(child: ChildProcess, client: QmpClient, exited: Promise<VmmExit>, console: ConsoleEntry[]) {
+    this.pid = child.pid ?? 0;
+    this.client = client;
+    this.exited = exited;
+    this.#child = child;
+    this.#console = console;
+    client.onEvent(({ event, data }) => {
+      if (event !== 'X_FERRY_CONSOLE') return;
+      const arrivedMs = performance.now();
+      for (const text of data.lines as readonly string[]) {
+        const entry = { text, arrivedMs };
+        this.#console.push(entry);
+        for (const listener of [...this.#consoleListeners]) listener(entry);
+      }
+    });
+  }
+
+  /** All console lines since the start of this process, in order. */
+  get console(): readonly ConsoleEntry[] {
+    return this.#console;
+  }
+
+  /** Calls `listener` for every console line from now on, until the returned function is called. */
+  onConsole(listener: (entry: ConsoleEntry) => void): () => void {
+    this.#consoleListeners.add(listener);
+    return () => this.#consoleListeners.delete(listener);
+  }
+
+  /**
+   * Resolves with the first console line that matches, among those that came already as well, unless `after` is given:
+   * then only lines from that index on count. Rejects with `lab/timeout`, or as the process ends.
+   */
+  async waitForConsole(
+    pattern: RegExp,
+    { timeoutMs = 30_000, after = 0 }: { timeoutMs?: number; after?: number } = {},
+  ): Promise<ConsoleEntry> {
+    const found = this.#console.slice(after).find(({ text }) => pattern.test(text));
+    if (found !== undefined) return found;
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        clearTimeout(timer);
+        cancel();
+      };
+      const cancel = this.onConsole((entry) => {
+        if (!pattern.test(entry.text)) return;
+        settle();
+        resolve(entry);
+      });
+      const timer = setTimeout(() => {
+        settle();
+        const what = `a console line like ${pattern.source}`;
+        reject(labErrors.error('timeout', { what, waitedMs: timeoutMs }));
+      }, timeoutMs);
+      void this.exited.then((exit) => {
+        settle();
+        reject(endOf(this.#child, exit));
+      });
+    });
+  }
+
+  /** Runs a monitor command; see `QmpClient.execute`. */
+  execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
+    return this.client.execute(command, args);
+  }
+
+  /** The next event of this name; see `QmpClient.waitFor`. */
+  waitFor(event: string, options: QmpWaitOptions = {}): Promise<QmpEvent> {
+    return this.client.waitFor(event, options);
+  }
+
+  async runState(): Promise<RunState> {
+    return ((await this.execute('query-status')) as { status: RunState }).status;
+  }
+
+  async memory(): Promise<MemoryInfo> {
+    const info = (await this.execute('x-ferry-query-memory')) as Record<string, number>;
+    return {
+      ramBytes: info['ram-bytes'],
+      migratedPages: info['migrated-pages'],
+      pageBytes: info['page-size'],
+      residentBytes: info['resident-bytes'],
+      residentBytesMax: info['resident-bytes-max'],
+    };
+  }
+
+  /** Where this VMM listens for a guest, as `migrate` of another takes it. Rejects if it does not. */
+  async incomingAddress(): Promise<string> {
+    const info = (await this.execute('query-migrate')) as MigrationInfo;
+    const [address] = info['socket-address'] ?? [];
+    if (address === undefined) {
+      const desc = 'this VMM does not wait for a guest';
+      throw labErrors.error('monitor-refused', { command: 'query-migrate', class: 'GenericError', desc });
+    }
+    return formatSocketAddress(
+      address.type === 'unix'
+        ? { kind: 'unix', path: address.path }
+        : { kind: 'tcp', host: address.host, port: Number(address.port) },
+    );
+  }
+
+  /** Lets a guest come to this VMM (started with `incoming: 'defer'`, or after its guest left); resolves with where. */
+  async migrateIncoming(address: string): Promise<string> {
+    await this.execute('migrate-incoming', { uri: address });
+    return this.incomingAddress();
+  }
+
+  /**
+   * Moves the guest to the VMM that listens at `address`. Resolves with the record when the guest runs there; rejects
+   * with the error that ended the migration otherwise (`record()` still tells what happened). `onProgress` gets the
+   * record as it stands, several times a second.
+   */
+  async migrate(address: string, onProgress?: (record: MigrationRecord) => void): Promise<MigrationRecord> {
+    await this.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
+    const ended = this.waitFor('MIGRATION', { where: ({ status }) => ENDS.includes(status) });
+    // Should the command be refused, nobody waits for the event.
+    ended.catch(() => undefined);
+    await this.execute('migrate', { uri: address });
+    const timer =
+      onProgress === undefined ? undefined : setInterval(() => this.#report(onProgress), PROGRESS_PERIOD_MS);
+    try {
+      await ended;
+    } catch {
+      throw endOf(this.#child, await this.exited);
+    } finally {
+      clearInterval(timer);
+    }
+    const record = await this.record();
+    invariant(record?.role === 'source', 'a migration that ended left no record');
+    if (record.status !== 'completed') throw FerryError.from(record.error ?? {});
+    return record;
+  }
+
+  /** The record of the last migration away from here, as it stands; undefined before the first. */
+  async record(): Promise<MigrationRecord | undefined> {
+    const { record } = (await this.execute('x-ferry-query-record')) as { record: MigrationRecord | null };
+    return record ?? undefined;
+  }
+
+  /** Ends the VMM, and its guest if it is here; resolves when the process is gone. */
+  async quit(): Promise<VmmExit> {
+    // The process may be gone before it answers, or already.
+    await this.execute('quit').catch(() => undefined);
+    return this.exited;
+  }
+
+  /** Ends the process at once, as a crash would. */
+  async kill(): Promise<VmmExit> {
+    this.#child.kill('SIGKILL');
+    return this.exited;
+  }
+
+  #report(onProgress: (record: MigrationRecord) => void): void {
+    this.record().then(
+      (record) => {
+        if (record?.role === 'source') onProgress(record);
+      },
+      () => undefined,
+    );
+  }
+}
+
+/** Gathers the process's last words; resolves when it is gone. */
+function watch(child: ChildProcess): Promise<VmmExit> {
+  let words = '';
+  child.stderr?.setEncoding('utf8');
+  child.stderr?.on('data', (text: string) => {
+    words = (words + text).slice(-LAST_WORDS_CHARACTERS);
+  });
+  return new Promise((resolve) => {
+    const end = (exitStatus: number | undefined, signal: string | undefined): void =>
+      resolve({ exitStatus, signal, error: errorOf(child, words, exitStatus, signal) });
+    child.once('close', (status, signal) => end(status ?? undefined, signal ?? undefined));
+    child.once('error', () => end(undefined, undefined));
+  });
+}
+
+/** The error that the process printed last, or one made of how it ended; undefined after a good end. */
+function errorOf(
+  child: ChildProcess,
+  words: string,
+  exitStatus: number | undefined,
+  signal: string | undefined,
+): FerryError | undefined {
+  if (exitStatus === 0) return undefined;
+  const lines = words.trim().split('\n');
+  try {
+    const last = JSON.parse(lines.at(-1) ?? '') as { error?: object };
+    if (last.error !== undefined) return FerryError.from(last.error);
+  } catch {
+    // Not in its last words: then they are shown as they are.
+  }
+  const how = signal ?? (exitStatus === undefined ? 'it could not be started' : `exit status ${exitStatus}`);
+  const lastWords = lines.slice(-3).join(' | ');
+  return labErrors.error('vmm-died', { pid: child.pid ?? 0, how, lastWords });
+}
+
+/** Why a process that was still needed is gone. */
+function endOf(child: ChildProcess, { exitStatus, signal, error }: VmmExit): FerryError {
+  const how = signal ?? `exit status ${exitStatus ?? 'unknown'}`;
+  return error ?? labErrors.error('vmm-died', { pid: child.pid ?? 0, how, lastWords: '' });
+}
