@@ -27,6 +27,11 @@ interface Subcommand {
 
 const SUBCOMMANDS: readonly Subcommand[] = [
   {
+    name: 'migrate',
+    summary: 'move a working guest from one new VMM to another, and verify it',
+    load: () => import('./commands/migrate.js'),
+  },
+  {
     name: 'vmm',
     summary: 'run one VMM: a guest, or a place for a guest to come to',
     load: () => import('./commands/vmm.js'),

@@ -1,0 +1,212 @@
+/**
+ * `ferry migrate`: boots a guest in one VMM process, moves it to another while it works, and says whether it arrived
+ * whole. `npm start` is this with its defaults.
+ */
+import { type Command, Option } from 'commander';
+import pc from 'picocolors';
+import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
+import { PAGE_BYTES } from '../../base/units.js';
+import { labErrors } from '../errors.js';
+import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
+import { type MigrateResult, migrate } from '../move/move.js';
+import { type MigrateOptions, WORKLOADS, type Workload } from '../move/scenario.js';
+import type { Verdict } from '../move/verdict.js';
+import { optionValue } from '../options/option-value.js';
+import { formatSize, parseDuration, parseRate, parseSize, parseWhole } from '../options/quantities.js';
+import { blackoutTable, phaseTable, summaryLines } from '../report/migration-tables.js';
+import { formatTime } from '../report/words.js';
+
+const NAME = 'ferry migrate';
+
+/** Exit status when a check failed, and when memory was not compared because `--verify off` asked for that. */
+const NOT_VERIFIED = 1;
+const VERIFY_OFF = 4;
+
+interface Flags
+  extends Pick<
+    MigrateOptions,
+    'guest' | 'vcpus' | 'workload' | 'dirtyRate' | 'channels' | 'maxBandwidth' | 'verify' | 'seed'
+  > {
+  readonly memory?: number;
+  readonly workingSet?: number;
+  readonly downtimeLimit?: number;
+  readonly settle?: number;
+  readonly record?: string;
+  readonly json?: boolean;
+}
+
+const EXAMPLES = `
+Examples:
+  ferry migrate                                        the defaults: a 256 MiB guest that checks itself
+  ferry migrate --workload stress --dirty-rate 200MiB/s --max-bandwidth 100MiB/s
+                                                       a guest that dirties faster than the link: watch it throttled
+  ferry migrate --memory 2GiB --vcpus 2 --workload mixed --channels 4
+  ferry migrate --verify root --downtime-limit 5ms --json | jq .record.blackout
+  ferry migrate --record recording && ferry inspect recording
+
+Exit status:
+  0      the guest moved and everything was verified
+  1      a check failed; the verdict names it
+  2      wrong use of the command
+  4      the guest moved, and memory was not compared: --verify off
+  20-79  the error that stopped it, printed with its words
+  70     a defect of vf-ferry`;
+
+export function define(command: Command): void {
+  const value = <T>(flag: string, parse: (text: string) => T): ((text: string) => T) =>
+    optionValue(NAME, flag, parse);
+  const ram = { min: RAM_BYTES_MIN, max: RAM_BYTES_MAX, step: RAM_BYTES_STEP };
+  command
+    .option(
+      '--memory <size>',
+      `guest RAM, ${formatSize(ram.min)} to ${formatSize(ram.max)} (default: 256MiB)`,
+      value('--memory', (text) => parseSize(text, ram)),
+    )
+    .option(
+      '--vcpus <n>',
+      `number of vCPUs, 1 to ${VCPUS_MAX} (default: 1)`,
+      value('--vcpus', (text) => parseWhole(text, { min: 1, max: VCPUS_MAX })),
+    )
+    .addOption(
+      new Option('--workload <name>', 'what the guest does meanwhile (default: ledger)').choices([
+        ...WORKLOADS,
+      ]),
+    )
+    .option(
+      '--dirty-rate <rate>',
+      'how fast stress and mixed dirty memory; 0B/s: as fast as they can (default: 50MiB/s)',
+      value('--dirty-rate', (text) => parseRate(text)),
+    )
+    .option(
+      '--working-set <size>',
+      'how much memory the workload works on',
+      value('--working-set', (text) => parseSize(text, { min: PAGE_BYTES, max: RAM_BYTES_MAX })),
+    )
+    .option(
+      '--channels <n>',
+      'data channels (default: 2)',
+      value('--channels', (text) => parseWhole(text, { min: 1, max: 16 })),
+    )
+    .option(
+      '--max-bandwidth <rate>',
+      'limit over all channels before the switchover (default: none)',
+      value('--max-bandwidth', (text) => parseRate(text, { min: PAGE_BYTES })),
+    )
+    .option(
+      '--downtime-limit <time>',
+      'blackout to aim for (default: 10ms)',
+      value('--downtime-limit', (text) => Math.round(parseDuration(text, { min: 1e6, max: 2e12 }) / 1e6)),
+    )
+    .addOption(
+      new Option(
+        '--verify <how>',
+        'full: all of RAM, registers and devices after the stop; root: hashes of pages as sent and received; off (default: full)',
+      ).choices(['full', 'root', 'off']),
+    )
+    .option(
+      '--seed <n>',
+      "seed of the guest's random numbers (default: random, and printed)",
+      value('--seed', (text) => parseWhole(text, { max: 0xffff_ffff })),
+    )
+    .option(
+      '--settle <time>',
+      'how long the guest works before it is moved, and is watched afterwards (default: 1.5s)',
+      value('--settle', (text) => Math.round(parseDuration(text, { min: 1e8, max: 3.6e12 }) / 1e6)),
+    )
+    .option('--guest <image>', 'move this guest instead of the one that comes with vf-ferry')
+    .option('--record <directory>', 'keep the migration stream, for `ferry inspect`')
+    .allowExcessArguments(false)
+    .addHelpText('after', EXAMPLES)
+    .action(async () => {
+      const flags = command.optsWithGlobals<Flags>();
+      const options = optionsOf(flags);
+      const display = flags.json
+        ? silentDisplay
+        : process.stdout.isTTY
+          ? liveDisplay(process.stdout)
+          : plainDisplay((text) => process.stdout.write(text));
+      const result = await migrate(options, display);
+      process.stdout.write(flags.json ? `${JSON.stringify(result, null, 2)}\n` : reportText(result));
+      process.exitCode = exitStatusOf(result);
+    });
+}
+
+function optionsOf(flags: Flags): MigrateOptions {
+  const { memory, workingSet, downtimeLimit, settle, record, workload } = flags;
+  const stresses = workload === 'stress' || workload === 'mixed';
+  if (flags.dirtyRate !== undefined && !stresses)
+    throw contradiction('--dirty-rate', 'stress or mixed', workload);
+  if (flags.guest !== undefined && workload !== undefined) {
+    throw labErrors.error('usage', {
+      why: '--workload and --guest contradict each other: only the guest that comes with vf-ferry has these workloads',
+      command: NAME,
+    });
+  }
+  const { guest, vcpus, dirtyRate, channels, maxBandwidth, verify, seed } = flags;
+  const all = {
+    guest,
+    memoryBytes: memory,
+    vcpus,
+    workload,
+    dirtyRate,
+    workingSetBytes: workingSet,
+    channels,
+    maxBandwidth,
+    downtimeLimitMs: downtimeLimit,
+    verify,
+    seed,
+    settleMs: settle,
+    recordTo: record,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, given]) => given !== undefined)) as MigrateOptions;
+}
+
+function contradiction(flag: string, needed: string, workload: Workload | undefined): Error {
+  return labErrors.error('usage', {
+    why: `${flag} says something only with --workload ${needed}, not with ${workload ?? 'ledger'}`,
+    command: NAME,
+  });
+}
+
+function exitStatusOf({ verdict, record }: MigrateResult): number {
+  switch (verdict.outcome) {
+    case 'verified':
+      return 0;
+    case 'unverified':
+      return VERIFY_OFF;
+    case 'failed':
+      return record?.error?.exitStatus ?? NOT_VERIFIED;
+  }
+}
+
+function reportText(result: MigrateResult): string {
+  const { record, verdict, scenario, bootMs } = result;
+  const parts: string[] = [''];
+  if (record !== undefined) {
+    parts.push(phaseTable(record), ...summaryLines(record), '');
+    if (record.blackout !== undefined) parts.push(blackoutTable(record.blackout, record.destination));
+    if (record.verification !== undefined && record.verification.durationNs > 0) {
+      parts.push(
+        `full verification took ${formatTime(record.verification.durationNs)}, not counted in the blackout`,
+      );
+    }
+    parts.push('');
+    if (record.error !== undefined)
+      parts.push(`${pc.red(record.error.message)}\n  ${record.error.advice}`, '');
+  }
+  parts.push(verdictText(verdict));
+  parts.push(pc.dim(`first console line ${bootMs.toFixed(0)} ms after the start; seed ${scenario.seed}`), '');
+  return parts.join('\n');
+}
+
+function verdictText(verdict: Verdict): string {
+  const lines = verdict.checks.map(
+    ({ name, passed, seen }) => `${passed ? pc.green('✔') : pc.red('✘')} ${name} ${pc.dim(`(${seen})`)}`,
+  );
+  const words = {
+    verified: pc.bold(pc.green('VERIFIED: the guest moved, byte for byte, and goes on')),
+    unverified: pc.bold(pc.yellow('MOVED, NOT VERIFIED: memory was not compared (--verify off)')),
+    failed: pc.bold(pc.red('NOT VERIFIED')),
+  }[verdict.outcome];
+  return [...lines, '', words].join('\n');
+}

@@ -1,0 +1,113 @@
+/**
+ * Whether a move may be called verified. Each check says what it saw, so that a failed one reads as a finding; a check
+ * that could not be made counts as failed, never as passed.
+ */
+import type { MigrationRecord } from '../../migration/record.js';
+
+export interface Check {
+  /** What was checked, as a property that holds when the check passes. */
+  readonly name: string;
+  readonly passed: boolean;
+  /** What was seen. */
+  readonly seen: string;
+}
+
+export interface Verdict {
+  /** `unverified`: the guest is well, but memory was not compared, as asked for with `verify: 'off'`. */
+  readonly outcome: 'verified' | 'unverified' | 'failed';
+  readonly checks: readonly Check[];
+}
+
+/** One console line of the guest, on the side that printed it. */
+export interface ConsoleLine {
+  readonly side: 'source' | 'destination';
+  readonly text: string;
+}
+
+export interface Evidence {
+  readonly record: MigrationRecord | undefined;
+  /** `query-status` of both sides after the move; undefined if a side did not answer. */
+  readonly sourceStatus: string | undefined;
+  readonly destinationStatus: string | undefined;
+  readonly console: readonly ConsoleLine[];
+  /** Status lines that the guest was expected to print at the destination, at least. */
+  readonly statusLinesMin: number;
+  readonly statusLine: RegExp;
+}
+
+/** The guest's clock in front of a console line, in seconds; undefined for a line without one. */
+export function guestSeconds(line: string): number | undefined {
+  const match = /^\[\s*(\d+\.\d+)\]/.exec(line);
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** A status line of a workload: `[   12.345678] ledger: ... clean`. */
+export const STATUS_LINE = /^\[\s*\d+\.\d+\] (idle: up |(ledger|stress): .*, clean$)/;
+
+/** Of a guest that is not ours any line counts as a sign of life. */
+export const statusPattern = (ownKernel: boolean): RegExp => (ownKernel ? STATUS_LINE : /./);
+
+const COMPLAINT = /corrupt|panic|stale|BUG:|crashed/i;
+
+export function judge(evidence: Evidence): Verdict {
+  const { record } = evidence;
+  const after = evidence.console.filter((line) => line.side === 'destination').map((line) => line.text);
+  const all = evidence.console.map((line) => line.text);
+  const statusLines = after.filter((line) => evidence.statusLine.test(line));
+  const complaint = all.find((line) => COMPLAINT.test(line));
+  const checks: Check[] = [
+    {
+      name: 'the migration completed',
+      passed: record?.status === 'completed',
+      seen: record === undefined ? 'no record' : (record.error?.message ?? record.status),
+    },
+    {
+      name: 'exactly one side runs the guest',
+      passed: evidence.sourceStatus === 'postmigrate' && evidence.destinationStatus === 'running',
+      seen: `source ${evidence.sourceStatus ?? 'gone'}, destination ${evidence.destinationStatus ?? 'gone'}`,
+    },
+    {
+      name: 'the guest goes on at the destination',
+      passed: statusLines.length >= evidence.statusLinesMin,
+      seen: `${statusLines.length} status lines, ${evidence.statusLinesMin} expected`,
+    },
+    {
+      name: "the guest's clock never jumped back",
+      passed: isAscending(all),
+      seen: `${all.filter((line) => guestSeconds(line) !== undefined).length} time stamps`,
+    },
+    {
+      name: 'the guest found nothing wrong',
+      passed: complaint === undefined && all.length > 0,
+      seen: complaint ?? (all.length > 0 ? (statusLines.at(-1) ?? 'no complaint') : 'no console'),
+    },
+  ];
+  const verification = record?.verification;
+  if (record !== undefined && record.verify !== 'off') {
+    checks.push({
+      name:
+        record.verify === 'full'
+          ? 'all of RAM, every register and every device record are equal'
+          : 'the integrity roots are equal',
+      passed: verification !== undefined,
+      seen:
+        verification === undefined
+          ? 'not compared'
+          : `${verification.pages.toLocaleString('en-GB')} pages, root ${verification.root.slice(0, 16)}`,
+    });
+  }
+  const passed = checks.every((check) => check.passed);
+  const outcome = !passed ? 'failed' : record?.verify === 'off' ? 'unverified' : 'verified';
+  return { outcome, checks };
+}
+
+function isAscending(lines: readonly string[]): boolean {
+  let last = -1;
+  for (const line of lines) {
+    const seconds = guestSeconds(line);
+    if (seconds === undefined) continue;
+    if (seconds < last) return false;
+    last = seconds;
+  }
+  return true;
+}
