@@ -15,10 +15,11 @@ const upperSnake = (name: string): string => name.replace(/([a-z0-9])([A-Z])/g, 
 const constant = (name: string, value: number): string =>
   `export const ${name}: u32 = ${value < 10 ? value : `0x${value.toString(16)}`};`;
 
-/** Every number a module exports, under its own name. */
+/** Every number a module exports, under its own name, sorted: the order of a namespace's members is its loader's. */
 const numbersOf = (module: object): string[] =>
   Object.entries(module)
     .filter((pair): pair is [string, number] => typeof pair[1] === 'number')
+    .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, value]) => constant(name, value));
 
 /**
