@@ -219,11 +219,10 @@ export class Controller implements VmControl {
     const incoming: Incoming = { listener, cancel: new AbortController(), done: Promise.resolve() };
     this.#incoming = incoming;
     if (this.runState === 'postmigrate') {
-      const old = this.#machine;
-      this.#machine = undefined;
-      this.#runOnArrival = !this.#options.paused;
       this.#guest.move('inmigrate');
-      await old?.destroy();
+      this.#runOnArrival = !this.#options.paused;
+      await this.#machine?.destroy();
+      this.#machine = undefined;
     }
     incoming.done = this.#receive(incoming)
       .catch(this.#options.onDefect)

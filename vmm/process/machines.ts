@@ -10,11 +10,13 @@ import type { Machine } from '../machine/machine.js';
 import { reasonOf } from '../sockets/listening.js';
 import type { VmmSettings } from './options.js';
 import type { AwaitingMachine, GuestEvents, GuestMachine, Machines } from './ports.js';
+import { reclaimMemory } from './reclaim-memory.js';
 
 type Sizes = Pick<VmmSettings, 'guest' | 'memoryBytes' | 'vcpus' | 'append' | 'seed'>;
 
 export class ThreadMachines implements Machines {
   readonly #settings: Sizes;
+  #madeOne = false;
 
   constructor(settings: Sizes) {
     this.#settings = settings;
@@ -22,6 +24,7 @@ export class ThreadMachines implements Machines {
 
   async boot(events: GuestEvents): Promise<GuestMachine> {
     const { guest: path = '', memoryBytes = 0, vcpus = 0, append, seed } = this.#settings;
+    this.#madeOne = true;
     // The threads start while the image is read.
     const machine = makeMachine(memoryBytes, vcpus, seed, events);
     try {
@@ -42,6 +45,8 @@ export class ThreadMachines implements Machines {
     };
     return {
       accept: async (description: MachineDescription) => {
+        if (this.#madeOne) reclaimMemory();
+        this.#madeOne = true;
         made = makeMachine(memoryBytes ?? description.ramBytes, vcpus ?? description.vcpus, seed, events);
         await made.accept(description);
       },
