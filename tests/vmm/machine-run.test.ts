@@ -1,0 +1,179 @@
+import { describe, expect, test } from 'vitest';
+import { churnSum, imageOf, ticksWork } from './machine-guests.js';
+import { booted, Watch, WORLDS } from './machine-worlds.js';
+
+describe.each(WORLDS)('a machine in $name', ({ run }) => {
+  test('boots a guest, gives it its command line and prints its console', () =>
+    run(async (world) => {
+      const { watch, machine } = await booted(world, 'hello', 4711);
+      expect(await watch.line(/^n/)).toBe('n 4711');
+      expect(await watch.event('vcpu-off')).toMatchObject({ vcpu: 0 });
+      expect(machine.state).toBe('running');
+    }));
+
+  test('stays paused at its entry when it is told to', () =>
+    run(async (world) => {
+      const machine = world.create();
+      const watch = new Watch(machine);
+      await machine.boot(await imageOf('hello'), '1', { paused: true });
+      expect(machine.state).toBe('paused');
+      expect((await machine.save()).vcpus[0]).toMatchObject({ run: 'running', unwind: new Uint8Array(0) });
+      expect(watch.lines).toEqual([]);
+      await machine.resume();
+      expect(await watch.line(/^n/)).toBe('n 1');
+    }));
+
+  test('wakes a halted guest by its timer, never early, as often as it asks', () =>
+    run(async (world) => {
+      const { watch } = await booted(world, 'ticks', 20);
+      await watch.line(/^w/);
+      expect(watch.lines).toEqual(['b 20', 't 20', 'h 20', ticksWork(20)]);
+    }));
+
+  test('interrupts a loop that calls nothing when the timer is due', () =>
+    run(async (world) => {
+      const { watch } = await booted(world, 'preempt', 25);
+      expect(await watch.line(/^t/)).toBe('t 25');
+    }));
+
+  test('holds interrupts back while they are disabled, returns from halt for them, and delivers all afterwards', () =>
+    run(async (world) => {
+      const { watch } = await booted(world, 'window');
+      await watch.line(/^e/);
+      expect(watch.lines).toEqual(['d 0', 'h 0', 'e 2']);
+    }));
+
+  test.each([2, 3, 4])('starts %i vCPUs and carries interrupts between them without losing one', (vcpus) =>
+    run(async (world) => {
+      const { watch, machine } = await booted(world, 'ipi', 200, { vcpus });
+      expect(await watch.line(/^p/)).toBe(`p ${200 * (vcpus - 1)}`);
+      expect(watch.lines[0]).toBe(`u ${vcpus}`);
+      expect(
+        machine
+          .query()
+          .vcpus.map(({ state }) => state)
+          .slice(1),
+      ).toEqual(new Array(vcpus - 1).fill('halted'));
+    }),
+  );
+
+  test('pauses a loop that calls nothing, and its clock stands until it is resumed', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'clock');
+      await watch.count(3);
+      await machine.pause();
+      expect(machine.query().vcpus[0]?.state).toBe('paused');
+      const at = machine.query().clockNs;
+      const printed = watch.lines.length;
+      await world.elapse(30);
+      expect(machine.query().clockNs).toBe(at);
+      expect(watch.lines.length).toBe(printed);
+      await machine.resume();
+      await watch.count(printed + 3);
+      expect(watch.lines.filter((line) => line.startsWith('x'))).toEqual([]);
+      expect(machine.query().clockNs).toBeGreaterThan(at);
+    }));
+
+  test('lets the guest see the stop when asked to', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'clock', 0, { clockCatchUp: 1 });
+      await watch.count(2);
+      await machine.pause();
+      const at = machine.query().clockNs;
+      await world.elapse(30);
+      await machine.resume();
+      expect(machine.query().clockNs).toBeGreaterThan(at + 20e6);
+      await watch.count(watch.lines.length + 2);
+      expect(watch.lines.filter((line) => line.startsWith('x'))).toEqual([]);
+    }));
+
+  test('pauses and resumes a guest over and over without changing what it computes', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'churn', 400_000);
+      let stops = 0;
+      while (watch.lines.length < 2) {
+        await machine.pause();
+        stops++;
+        await machine.resume();
+        await world.elapse(0.5);
+      }
+      expect(stops).toBeGreaterThan(3);
+      expect(watch.lines).toEqual(['b 400000', churnSum(400_000)]);
+    }));
+
+  test('a throttled guest gets less done, and a pause does not wait for its slice', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'endless', 20_000);
+      await watch.count(2);
+      machine.throttle(99);
+      await machine.pause();
+      await machine.resume();
+      machine.throttle(0);
+      await watch.count(watch.lines.length + 2);
+      expect(machine.state).toBe('running');
+    }));
+
+  test('answers what no device claims with all ones, and drops writes to it', () =>
+    run(async (world) => {
+      const { watch } = await booted(world, 'nowhere');
+      await watch.line(/^r/);
+      expect(watch.lines).toEqual([
+        'b 255',
+        'w 65535',
+        'l 4294967295',
+        'o 4294967295',
+        'v 4294967295',
+        'r 4294967295',
+      ]);
+    }));
+
+  test.each([
+    [1, 'power-off', 'off'],
+    [2, 'reset', 'off'],
+    [3, 'panic', 'crashed'],
+  ] as const)('a guest that writes %i to the power device ends as %s', (what, kind, state) =>
+    run(async (world) => {
+      const { watch, machine } = await booted(world, 'power', what);
+      await watch.event(kind);
+      expect(machine.state).toBe(state);
+      expect(watch.lines).toEqual([`p ${what}`]);
+      await expect(machine.resume()).rejects.toMatchObject({ code: 'vmm/machine-state' });
+    }),
+  );
+
+  test('prints the end of a flood, and counts every line that it dropped', () =>
+    run(async (world) => {
+      const { watch } = await booted(world, 'flood', 5000);
+      await watch.line(/^e/);
+      const dropped = watch.events.reduce((sum, e) => sum + (e.kind === 'console-dropped' ? e.lines : 0), 0);
+      expect(watch.lines.length + dropped).toBe(5001);
+    }));
+
+  test('refuses what is not valid in its state', () =>
+    run(async (world) => {
+      const machine = world.create();
+      await expect(machine.pause()).rejects.toMatchObject({ code: 'vmm/machine-state' });
+      await expect(machine.save()).rejects.toMatchObject({ code: 'vmm/machine-state' });
+      await expect(machine.startDirtyLog()).rejects.toMatchObject({ code: 'vmm/machine-state' });
+      await machine.boot(await imageOf('spin'));
+      await expect(machine.boot(await imageOf('spin'))).rejects.toMatchObject({ code: 'vmm/machine-state' });
+      await expect(machine.accept(machine.description)).rejects.toMatchObject({ code: 'vmm/machine-state' });
+    }));
+});
+
+test('two deterministic runs with one seed are the same to the byte, with another seed the interleaving differs', async () => {
+  const deterministic = WORLDS.find(({ name }) => name === 'deterministic')!;
+  const result = (seed: number): Promise<string> =>
+    deterministic.run(async (world) => {
+      const { machine, watch } = await booted(world, 'churners', 0, { vcpus: 3 });
+      await watch.count(1);
+      await world.elapse(2);
+      await machine.pause();
+      return JSON.stringify(
+        (await machine.save()).vcpus.map(({ registers, unwind }) => [[...registers], [...unwind]]),
+      );
+    }, seed);
+  const first = await result(7);
+  expect(await result(7)).toBe(first);
+  expect(await result(8)).not.toBe(first);
+});
