@@ -41,4 +41,20 @@ export const labErrors = catalogue('lab', {
     text: ({ what, waitedMs }) => `${what} did not happen within ${waitedMs} ms`,
     advice: () => 'Allow more time, or see in the record or the console what it waits for.',
   }),
+  'file-failed': entry<{ path: string; what: string; reason: string }>({
+    exitStatus: 3,
+    text: ({ path, what, reason }) => `${path} can't be ${what}: ${reason}`,
+    advice: () => 'Check the name, and whether you may read or write there.',
+  }),
+  'recording-damaged': entry<{ files: string }>({
+    exitStatus: 77,
+    text: ({ files }) => `damaged or cut short: ${files}`,
+    advice: () => 'The lines above tell where; what stands before that place can be relied on.',
+  }),
+  'recording-unreadable': entry<{ path: string; reason: string }>({
+    exitStatus: 78,
+    text: ({ path, reason }) => `${path} can't be read as a recording: ${reason}`,
+    advice: () =>
+      'Give a folder that `ferry migrate --record` or `ferry vmm --record` wrote, or one file of it.',
+  }),
 });

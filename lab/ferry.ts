@@ -36,6 +36,21 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     summary: 'run one VMM: a guest, or a place for a guest to come to',
     load: () => import('./commands/vmm.js'),
   },
+  {
+    name: 'guest',
+    summary: 'build a bootable guest image, or inspect one',
+    load: () => import('./commands/guest.js'),
+  },
+  {
+    name: 'inspect',
+    summary: 'explain a recorded migration stream',
+    load: () => import('./commands/inspect.js'),
+  },
+  {
+    name: 'bench',
+    summary: 'measure the machine and the transfer, beside their limits',
+    load: () => import('./commands/bench.js'),
+  },
 ];
 
 async function build(args: readonly string[]): Promise<Command> {

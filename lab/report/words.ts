@@ -38,10 +38,3 @@ export function bar(share: number, width: number): string {
   const rest = eighths & 7;
   return (full + (rest === 0 ? '' : ' ▏▎▍▌▋▊▉'[rest])).padEnd(width);
 }
-
-/** The middle of the sorted values; the mean of the middle two of an even number. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}

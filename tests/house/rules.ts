@@ -167,7 +167,7 @@ const STATUS_RANGES: Readonly<Record<string, readonly (readonly [number, number]
   vmm: [[30, 49]],
   migration: [[50, 69]],
   lab: [
-    [2, 2],
+    [2, 3],
     [70, 79],
   ],
   devices: [[80, 84]],

@@ -1,0 +1,197 @@
+/**
+ * `ferry bench machine|transfer`: figures of this machine, each beside the limit it is measured against, in the same
+ * run. Absolute figures of shared machines drift; the ratios are what to compare.
+ */
+import { cpus } from 'node:os';
+import type { Command } from 'commander';
+import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP } from '../../base/abi/platform.js';
+import { GIB, MIB } from '../../base/units.js';
+import type { BenchKernelsResult } from '../bench/kernels.js';
+import type { BenchMachineResult } from '../bench/machine.js';
+import type { BenchTransferResult } from '../bench/transfer.js';
+import { optionValue } from '../options/option-value.js';
+import { parseSize, parseWhole } from '../options/quantities.js';
+import { table } from '../report/migration-tables.js';
+import { formatBytes, formatCount, formatPercent } from '../report/words.js';
+
+interface Common {
+  readonly runs?: number;
+  readonly json?: boolean;
+}
+
+const whole = (command: string, flag: string, min: number, max: number): ((text: string) => number) =>
+  optionValue(command, flag, (text) => parseWhole(text, { min, max }));
+
+export function define(command: Command): void {
+  command
+    .addHelpText(
+      'after',
+      `
+Examples:
+  ferry bench machine                      boot, memory, blackout, dirty logging
+  ferry bench transfer                     2 GiB over loopback, beside a bare socket pump
+  ferry bench transfer --bytes 512MiB --integrity --json`,
+    )
+    .action(() => command.help());
+  defineMachine(
+    command
+      .command('machine')
+      .description('boot time, memory, blackout and its parts, cost of dirty logging'),
+  );
+  defineTransfer(
+    command
+      .command('transfer')
+      .description('page transfer and its kernels, beside bare Node and plain reads'),
+  );
+}
+
+function defineMachine(command: Command): void {
+  const name = 'ferry bench machine';
+  const ram = { min: RAM_BYTES_MIN, max: RAM_BYTES_MAX, step: RAM_BYTES_STEP };
+  command
+    .option('--runs <n>', 'repetitions of each figure (default: 10)', whole(name, '--runs', 1, 1000))
+    .option(
+      '--memory <size>',
+      'guest RAM (default: 256MiB)',
+      optionValue(name, '--memory', (text) => parseSize(text, ram)),
+    )
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ferry bench machine --runs 20\n  ferry bench machine --memory 1GiB --json',
+    )
+    .action(async () => {
+      const { runs, memory, json } = command.optsWithGlobals<Common & { memory?: number }>();
+      const { benchMachine } = await import('../bench/machine.js');
+      const result = await benchMachine({
+        ...(runs === undefined ? {} : { runs }),
+        ...(memory === undefined ? {} : { memoryBytes: memory }),
+        ...(json ? {} : { onPart: (what: string) => process.stderr.write(`${what} ...\n`) }),
+      });
+      print(json, result, machineText);
+    });
+}
+
+function defineTransfer(command: Command): void {
+  const name = 'ferry bench transfer';
+  const size = { min: 64 * MIB, max: RAM_BYTES_MAX, step: MIB };
+  command
+    .option(
+      '--bytes <size>',
+      'RAM to send (default: 2GiB); twice as much is needed',
+      optionValue(name, '--bytes', (text) => parseSize(text, size)),
+    )
+    .option('--channels <n>', 'data channels (default: 2)', whole(name, '--channels', 1, 16))
+    .option('--runs <n>', 'measured turns of each (default: 5)', whole(name, '--runs', 1, 1000))
+    .option('--integrity', 'hash every page at both ends, as migrations do unless --verify off')
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ferry bench transfer\n  ferry bench transfer --integrity --channels 4 --json',
+    )
+    .action(async () => {
+      const flags = command.optsWithGlobals<
+        Common & { bytes?: number; channels?: number; integrity?: boolean }
+      >();
+      const { benchKernels } = await import('../bench/kernels.js');
+      const { benchTransfer } = await import('../bench/transfer.js');
+      const channels = flags.channels ?? 2;
+      const step = 65536 * channels;
+      if (!flags.json) process.stderr.write('reading, scanning and hashing memory ...\n');
+      const kernels = benchKernels(flags.runs === undefined ? {} : { runs: flags.runs });
+      if (!flags.json)
+        process.stderr.write('sending pages, and the same bytes from bare Node to bare Node ...\n');
+      const transfer = await benchTransfer({
+        bytes: Math.floor((flags.bytes ?? 2 * GIB) / step) * step,
+        channels,
+        integrity: flags.integrity ?? false,
+        ...(flags.runs === undefined ? {} : { runs: flags.runs }),
+      });
+      print(flags.json, { kernels, transfer }, transferText);
+    });
+}
+
+function print<T extends object>(json: boolean | undefined, result: T, text: (result: T) => string): void {
+  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version };
+  process.stdout.write(
+    json
+      ? `${JSON.stringify({ machine, ...result }, null, 2)}\n`
+      : `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}\n\n${text(result)}\n`,
+  );
+}
+
+const ms = (value: number): string => `${value.toFixed(2)} ms`;
+const gbs = (value: number): string => `${value.toFixed(2)} GB/s`;
+
+function machineText(result: BenchMachineResult): string {
+  const { bootMs, blackouts } = result;
+  return [
+    table(
+      ['one VMM', 'median'],
+      [
+        [
+          'spawn to first console line',
+          `${bootMs.median.toFixed(0)} ms (${bootMs.min.toFixed(0)} to ${bootMs.max.toFixed(0)})`,
+        ],
+        ['memory besides guest RAM', formatBytes(result.overheadBytes)],
+        ['stop a busy guest, over the monitor', `${result.stopUs.toFixed(0)} µs`],
+        ['continue it', `${result.contUs.toFixed(0)} µs`],
+      ],
+    ),
+    '',
+    table(
+      ['blackout', 'median', 'least', 'most', 'pause', 'last pages', 'state', 'load', 'start', 'pages'],
+      blackouts.map(({ workload, totalMs, totalMsMin, totalMsMax, partsMs, lastPages }) => [
+        workload,
+        ...[totalMs, totalMsMin, totalMsMax].map(ms),
+        ...[partsMs.pauseNs, partsMs.lastPagesNs, partsMs.stateNs, partsMs.loadNs, partsMs.startNs].map(ms),
+        formatCount(lastPages),
+      ]),
+    ),
+    '',
+    table(
+      ['dirty log', 'off', 'on', 'slowdown'],
+      result.dirtyLog.map(({ workload, unit, rateOff, rateOn, slowdown }) => [
+        `${workload}, ${unit}`,
+        formatCount(rateOff),
+        formatCount(rateOn),
+        formatPercent(slowdown),
+      ]),
+    ),
+  ].join('\n');
+}
+
+function transferText({
+  kernels,
+  transfer,
+}: {
+  kernels: BenchKernelsResult;
+  transfer: BenchTransferResult;
+}): string {
+  return [
+    table(
+      ['kernel, one core', 'rate', 'of plain read'],
+      [
+        ['plain SIMD read', gbs(kernels.plainRead), ''],
+        ['zero scan', gbs(kernels.zeroScan), kernels.scanRatio.toFixed(2)],
+        ['page hash', gbs(kernels.pageHash), (kernels.pageHash / kernels.plainRead).toFixed(2)],
+      ],
+    ),
+    '',
+    table(
+      [`${formatBytes(transfer.bytes)}, ${transfer.channels} channels`, 'median', 'of bare', 'CPU s/GiB'],
+      [
+        ['bare Node, socket to socket', gbs(transfer.bareMedian), '', transfer.bareCpu.toFixed(2)],
+        [
+          `page transfer${transfer.integrity ? ', with hashes' : ''}`,
+          gbs(transfer.planeMedian),
+          transfer.ratio.toFixed(2),
+          transfer.planeCpu.toFixed(2),
+        ],
+      ],
+    ),
+    transfer.verified === false
+      ? 'the pages that arrived are NOT those that were sent'
+      : 'all pages arrived as they were sent',
+  ].join('\n');
+}
