@@ -135,7 +135,7 @@ export class ChannelSender {
       if (isZero) {
         hashes[2 * page] = this.#zeroHash[0]!;
         hashes[2 * page + 1] = this.#zeroHash[1]!;
-      } else kernels.hash(page, hashSeed, hashes);
+      } else kernels.hash(page, hashSeed, hashes, 2 * page);
     }
   }
 

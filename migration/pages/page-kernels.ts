@@ -1,5 +1,5 @@
 /** What page workers do to pages besides moving them, as an interface: SIMD kernels in `vmm`, plain code here. */
-import { PAGE_BYTES, PAGE_SHIFT } from '../../base/units.js';
+import { PAGE_BYTES } from '../../base/units.js';
 import { referencePageHash } from './page-hash.js';
 
 export interface PageKernels {
@@ -8,8 +8,8 @@ export interface PageKernels {
    * called while the guest writes.
    */
   zeroMask(firstPage: number, candidates: number): number;
-  /** Stores the hash of `page` under `seed` at words 2 * page and 2 * page + 1 of `table`. */
-  hash(page: number, seed: number, table: Uint32Array): void;
+  /** Stores the hash of `page` under `seed` in `table[at]` (low) and `table[at + 1]` (high). */
+  hash(page: number, seed: number, table: Uint32Array, at: number): void;
 }
 
 /** Kernels in plain code over `ram`: slow, and independent of the SIMD ones. */
@@ -27,9 +27,9 @@ export function referenceKernels(ram: Uint8Array): PageKernels {
       }
       return mask;
     },
-    hash(page, seed, table) {
-      const at = (page << PAGE_SHIFT) >>> 0;
-      referencePageHash(ram.subarray(at, at + PAGE_BYTES), seed, table, 2 * page);
+    hash(page, seed, table, at) {
+      const from = page * PAGE_BYTES;
+      referencePageHash(ram.subarray(from, from + PAGE_BYTES), seed, table, at);
     },
   };
 }

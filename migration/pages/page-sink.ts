@@ -34,7 +34,7 @@ export class RamSink implements PageSink {
   arrived(firstPage: number, pageCount: number): void {
     if (this.#hashes.length === 0) return;
     for (let page = firstPage; page < firstPage + pageCount; page++) {
-      this.#kernels.hash(page, this.#hashSeed, this.#hashes);
+      this.#kernels.hash(page, this.#hashSeed, this.#hashes, 2 * page);
     }
   }
 

@@ -3,7 +3,7 @@
  *
  *     word            written by               meaning
  *     CURSOR          owner: reset; workers: add   next word of the round's bitmap that nobody has claimed
- *     STOP            owner                    non-zero: claim nothing more in this round
+ *     STOP            owner                    1: claim nothing more in this round; 2: nor end it, it is abandoned
  *     RATE            owner                    bandwidth limit in KiB/s, 0 for none
  *     NEXT_FREE       workers, owner           when the bandwidth used so far will be paid for (bandwidth.ts)
  *     per channel     that channel's worker    pages, zero pages, overhead bytes, since `open`
@@ -51,6 +51,15 @@ export class WorkBoard {
 
   stop(): void {
     Atomics.store(this.words, STOP, 1);
+  }
+
+  /** Owner: the channels are being closed; a round under way must not look complete to the receiver. */
+  abandon(): void {
+    Atomics.store(this.words, STOP, 2);
+  }
+
+  get abandoned(): boolean {
+    return Atomics.load(this.words, STOP) === 2;
   }
 
   get stopped(): boolean {

@@ -1,6 +1,7 @@
 /** The destination's half of the data plane: page workers that connect to the source and read into guest RAM. */
 import { invariant } from '../../base/errors.js';
 import { NOTHING_MOVED } from '../../migration/pages/counts.js';
+import { Outcomes } from '../../migration/pages/outcomes.js';
 import { RoundBarrier } from '../../migration/pages/round-barrier.js';
 import { WorkBoard } from '../../migration/pages/work-board.js';
 import type {
@@ -13,7 +14,6 @@ import { Crew } from './crew.js';
 import { transferErrors } from './errors.js';
 import { memoryPages } from './kernels.js';
 import type { DestinationCommand, DestinationReport, DestinationTask } from './messages.js';
-import { Outcomes } from './outcome.js';
 
 export interface SocketDestinationSetup {
   /** Guest RAM: shared memory. */

@@ -18,9 +18,9 @@ export function simdKernels(memory: WebAssembly.Memory): PageKernels {
   const hasher = kernelOn<PageHash>('page-hash', memory);
   return {
     zeroMask: (firstPage, candidates) => scan.zero_mask(firstPage, candidates),
-    hash(page, seed, table) {
-      table[2 * page] = hasher.page_hash(page, seed);
-      table[2 * page + 1] = hasher.hash_high();
+    hash(page, seed, table, at) {
+      table[at] = hasher.page_hash(page, seed);
+      table[at + 1] = hasher.hash_high();
     },
   };
 }

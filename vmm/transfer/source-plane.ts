@@ -6,6 +6,7 @@ import { type FerryError, invariant } from '../../base/errors.js';
 import { rateInKib } from '../../migration/pages/bandwidth.js';
 import { addCounts, NOTHING_MOVED } from '../../migration/pages/counts.js';
 import { TOKEN_BYTES } from '../../migration/pages/layouts.js';
+import { Outcomes } from '../../migration/pages/outcomes.js';
 import { WorkBoard } from '../../migration/pages/work-board.js';
 import type {
   DataEndpoint,
@@ -18,7 +19,6 @@ import { Crew } from './crew.js';
 import { transferErrors } from './errors.js';
 import { memoryPages } from './kernels.js';
 import type { SourceCommand, SourceReport, SourceTask } from './messages.js';
-import { Outcomes } from './outcome.js';
 
 export interface SocketSourceSetup {
   /** Guest RAM: shared memory. */
@@ -131,7 +131,7 @@ export class SocketSourceDataPlane implements SourceDataPlane {
   async close(): Promise<void> {
     this.#closed = true;
     this.#outcomes.fail((operation) => transferErrors.error('closed', { side: 'source', operation }));
-    this.#board?.stop();
+    this.#board?.abandon();
     await this.#crew?.close({ type: 'close' });
   }
 
@@ -167,7 +167,7 @@ export class SocketSourceDataPlane implements SourceDataPlane {
   }
 
   #fail(error: FerryError): void {
-    this.#board?.stop();
+    this.#board?.abandon();
     this.#outcomes.fail(() => error);
   }
 

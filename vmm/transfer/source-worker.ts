@@ -113,7 +113,7 @@ class SourceWorker {
       await this.#awaitBandwidth();
     }
     const last = await writer.frame();
-    if (last === undefined) return;
+    if (last === undefined || this.#board.abandoned) return;
     const count = sender.endRound(last);
     writer.write(last);
     if (!(await writer.drained())) return;

@@ -1,0 +1,10 @@
+import { invariant } from '../../base/errors.js';
+
+/** The middle value, or the mean of the two in the middle; of at least one value. */
+export function median(values: readonly number[]): number {
+  invariant(values.length > 0, 'the median of nothing');
+  const sorted = [...values].sort((a, b) => a - b);
+  const low = sorted[(sorted.length - 1) >>> 1]!;
+  const high = sorted[sorted.length >>> 1]!;
+  return (low + high) / 2;
+}

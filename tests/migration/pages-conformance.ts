@@ -1,0 +1,250 @@
+/**
+ * What every implementation of the data plane must do, whatever carries it. Each test drives a pair of planes over two
+ * RAMs; `tests/migration/pages-memory-plane.test.ts` and `tests/vmm/transfer-planes.test.ts` run them.
+ */
+import { describe, expect, it } from 'vitest';
+import type { AtomicBitmap } from '../../base/bitmap.js';
+import type { SeededRandom } from '../../base/random.js';
+import { PAGE_BYTES } from '../../base/units.js';
+import type {
+  DataPlaneOptions,
+  DestinationDataPlane,
+  PageHasher,
+  SourceDataPlane,
+} from '../../migration/ports.js';
+
+/** Two machines' RAM with a data plane between them, not yet opened. */
+export interface PlanePair {
+  readonly sourceRam: Uint8Array;
+  readonly destinationRam: Uint8Array;
+  readonly source: SourceDataPlane;
+  readonly destination: DestinationDataPlane;
+  readonly sourceHasher: PageHasher;
+  readonly destinationHasher: PageHasher;
+}
+
+/** Runs `body` with a fresh pair of `pages` pages each, closes both planes afterwards, and gives what body gave. */
+export type WithPair = <T>(
+  options: { readonly pages: number; readonly flipByteAt?: { channel: number; at: number } },
+  body: (pair: PlanePair) => Promise<T>,
+) => Promise<T>;
+
+export interface Conformance {
+  readonly name: string;
+  readonly withPair: WithPair;
+  readonly bitmap: (pages: number) => AtomicBitmap;
+  readonly random: SeededRandom;
+}
+
+const PAGES = 512;
+const OPTIONS: DataPlaneOptions = { channels: 2, integrity: true, hashSeed: 0xc0ffee, migratedPages: PAGES };
+
+async function connectPair(pair: PlanePair, options: DataPlaneOptions): Promise<void> {
+  const endpoint = await pair.source.open(options);
+  await Promise.all([pair.destination.connect(endpoint, options), pair.source.connected()]);
+}
+
+/** Fills about half of the pages of [0, pages) with random bytes and makes the others zero. */
+function scribble(ram: Uint8Array, pages: number, random: SeededRandom): void {
+  for (let page = 0; page < pages; page++) {
+    const view = ram.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
+    if (random.chance(0.5)) random.fill(view);
+    else view.fill(0);
+  }
+}
+
+/** Changes some pages as a guest would between rounds, and marks them. */
+function mutate(ram: Uint8Array, dirty: AtomicBitmap, random: SeededRandom): void {
+  for (let i = 0; i < 40; i++) {
+    const page = random.below(PAGES);
+    const from = page * PAGE_BYTES;
+    if (random.chance(0.2)) ram.fill(0, from, from + PAGE_BYTES);
+    else ram[from + random.below(PAGE_BYTES)] = random.below(256);
+    dirty.set(page);
+  }
+}
+
+function differingPages(a: Uint32Array, b: Uint32Array): number[] {
+  const pages: number[] = [];
+  for (let page = 0; page < a.length / 2; page++) {
+    if (a[2 * page] !== b[2 * page] || a[2 * page + 1] !== b[2 * page + 1]) pages.push(page);
+  }
+  return pages;
+}
+
+function sameRam(a: Uint8Array, b: Uint8Array, pages: number): boolean {
+  const lengthBytes = pages * PAGE_BYTES;
+  return Buffer.from(a.buffer, a.byteOffset, lengthBytes).equals(
+    Buffer.from(b.buffer, b.byteOffset, lengthBytes),
+  );
+}
+
+export function describeDataPlane({ name, withPair, bitmap, random }: Conformance): void {
+  describe(`data plane over ${name}`, () => {
+    it('brings every page over, while pages change between rounds, and agrees on every hash', async () => {
+      await withPair({ pages: PAGES + 64 }, async (pair) => {
+        const { sourceRam, destinationRam, source, destination } = pair;
+        scribble(sourceRam, PAGES + 64, random);
+        destinationRam.fill(0xee); // stale bytes that zero pages must replace
+        await connectPair(pair, OPTIONS);
+        const dirty = bitmap(PAGES);
+        dirty.fill();
+        for (let round = 1; round <= 5; round++) {
+          const [sent, received] = await Promise.all([
+            source.sendRound(round, dirty),
+            destination.received(round),
+          ]);
+          expect(received).toEqual(sent);
+          expect(dirty.count()).toBe(0);
+          if (round < 5) mutate(sourceRam, dirty, random);
+        }
+        expect(sameRam(sourceRam, destinationRam, PAGES)).toBe(true);
+        expect(differingPages(source.hashes, destination.hashes)).toEqual([]);
+        const [hashesThere, hashesHere] = await Promise.all([
+          pair.destinationHasher.hashAll(0, PAGES, OPTIONS.hashSeed),
+          pair.sourceHasher.hashAll(0, PAGES, OPTIONS.hashSeed),
+        ]);
+        expect(differingPages(hashesHere, source.hashes)).toEqual([]);
+        expect(differingPages(hashesThere, source.hashes)).toEqual([]);
+        expect(destinationRam.subarray(PAGES * PAGE_BYTES).every((byte) => byte === 0xee)).toBe(true);
+        expect(destination.progress()).toEqual(source.progress());
+      });
+    });
+
+    it('names exactly the page in which one byte changed on the way', async () => {
+      // Somewhere in the payload of a channel's first page frame: behind hello, header and at most one full body.
+      await withPair(
+        { pages: PAGES, flipByteAt: { channel: 1, at: 32 + 32 + 2048 + 12_345 } },
+        async (pair) => {
+          const { sourceRam, destinationRam, source, destination } = pair;
+          random.fill(sourceRam);
+          await connectPair(pair, OPTIONS);
+          const pages = bitmap(PAGES);
+          pages.fill();
+          await Promise.all([source.sendRound(1, pages), destination.received(1)]);
+          const changed: number[] = [];
+          for (let at = 0; at < sourceRam.length; at++) {
+            if (sourceRam[at] !== destinationRam[at]) changed.push(Math.floor(at / PAGE_BYTES));
+          }
+          expect(changed).toHaveLength(1);
+          expect(differingPages(source.hashes, destination.hashes)).toEqual(changed);
+        },
+      );
+    });
+
+    it('counts zero pages apart from those that travel, and moves next to nothing for them', async () => {
+      await withPair({ pages: PAGES }, async (pair) => {
+        const { sourceRam, source, destination } = pair;
+        sourceRam.fill(0);
+        for (let page = 0; page < PAGES; page += 8) sourceRam[page * PAGE_BYTES + 4095] = 1;
+        await connectPair(pair, OPTIONS);
+        const pages = bitmap(PAGES);
+        pages.fill();
+        const [sent] = await Promise.all([source.sendRound(1, pages), destination.received(1)]);
+        expect(sent.pages).toBe(PAGES / 8);
+        expect(sent.zeroPages).toBe(PAGES - PAGES / 8);
+        expect(sent.bytes).toBeLessThan((PAGES / 8) * PAGE_BYTES + 4096);
+      });
+    });
+
+    it('sends nothing but the pages that are marked, and hashes nothing without integrity', async () => {
+      await withPair({ pages: PAGES }, async (pair) => {
+        const { sourceRam, destinationRam, source, destination } = pair;
+        random.fill(sourceRam);
+        destinationRam.fill(0x55);
+        await connectPair(pair, { ...OPTIONS, integrity: false });
+        const pages = bitmap(PAGES);
+        for (const page of [0, 31, 32, 33, 300, PAGES - 1]) pages.set(page);
+        const [sent] = await Promise.all([source.sendRound(1, pages), destination.received(1)]);
+        expect(sent.pages).toBe(6);
+        for (let page = 0; page < PAGES; page++) {
+          const expected = [0, 31, 32, 33, 300, PAGES - 1].includes(page)
+            ? sourceRam[page * PAGE_BYTES + 7]
+            : 0x55;
+          expect(destinationRam[page * PAGE_BYTES + 7]).toBe(expected);
+        }
+        expect(source.hashes).toHaveLength(0);
+        expect(destination.hashes).toHaveLength(0);
+      });
+    });
+
+    it('an empty round ends at both sides, and rounds received stay received', async () => {
+      await withPair({ pages: PAGES }, async (pair) => {
+        await connectPair(pair, OPTIONS);
+        const [sent, received] = await Promise.all([
+          pair.source.sendRound(1, bitmap(PAGES)),
+          pair.destination.received(1),
+        ]);
+        expect(sent.pages + sent.zeroPages).toBe(0);
+        expect(received).toEqual(sent);
+        await pair.source.close();
+        await expect(pair.destination.received(1)).resolves.toEqual(sent);
+        await expect(pair.destination.received(2)).rejects.toMatchObject({ name: 'FerryError' });
+      });
+    });
+
+    it('stopped under a bandwidth limit, returns early with every unsent page still marked', async () => {
+      await withPair({ pages: PAGES }, async (pair) => {
+        const { sourceRam, destinationRam, source, destination } = pair;
+        random.fill(sourceRam);
+        await connectPair(pair, OPTIONS);
+        const pages = bitmap(PAGES);
+        pages.fill();
+        source.limitBandwidth(128 * 1024); // one word of pages (128 KiB) takes a second
+        const sending = source.sendRound(1, pages);
+        source.stop();
+        const [sent, received] = await Promise.all([sending, destination.received(1)]);
+        expect(received).toEqual(sent);
+        expect(pages.count()).toBe(PAGES - sent.pages);
+        expect(sent.pages).toBeLessThan(PAGES);
+        source.limitBandwidth(undefined);
+        const [rest] = await Promise.all([source.sendRound(2, pages), destination.received(2)]);
+        expect(sent.pages + rest.pages).toBe(PAGES);
+        expect(sameRam(sourceRam, destinationRam, PAGES)).toBe(true);
+      });
+    });
+
+    it('lifting the limit lets a waiting round finish', async () => {
+      await withPair({ pages: PAGES }, async (pair) => {
+        random.fill(pair.sourceRam);
+        await connectPair(pair, OPTIONS);
+        const pages = bitmap(PAGES);
+        pages.fill();
+        pair.source.limitBandwidth(64 * 1024); // 2 MiB would take half a minute
+        const sending = pair.source.sendRound(1, pages);
+        pair.source.limitBandwidth(undefined);
+        await Promise.all([sending, pair.destination.received(1)]);
+        expect(sameRam(pair.sourceRam, pair.destinationRam, PAGES)).toBe(true);
+      });
+    });
+
+    it('tells both sides, once, when the other goes away, and closes all the same', async () => {
+      for (const leaver of ['source', 'destination'] as const) {
+        await withPair({ pages: PAGES }, async (pair) => {
+          random.fill(pair.sourceRam);
+          await connectPair(pair, OPTIONS);
+          pair.source.limitBandwidth(256 * 1024); // the round lasts until somebody leaves
+          const pages = bitmap(PAGES);
+          pages.fill();
+          const both = Promise.allSettled([pair.source.sendRound(1, pages), pair.destination.received(1)]);
+          await pair[leaver].close();
+          for (const outcome of await both) {
+            expect(outcome).toMatchObject({ status: 'rejected', reason: { name: 'FerryError' } });
+          }
+          const again = leaver === 'source' ? pair.destination.received(1) : pair.source.sendRound(2, pages);
+          await expect(again).rejects.toMatchObject({ name: 'FerryError' });
+        });
+      }
+    });
+
+    it('refuses a destination with another token', async () => {
+      await withPair({ pages: PAGES }, async (pair) => {
+        const endpoint = await pair.source.open(OPTIONS);
+        const wrong = { ...endpoint, token: 'f'.repeat(32) };
+        await expect(pair.destination.connect(wrong, OPTIONS)).rejects.toMatchObject({
+          code: 'transfer/connect-failed',
+        });
+      });
+    });
+  });
+}

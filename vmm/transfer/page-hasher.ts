@@ -1,0 +1,60 @@
+/** Hashes of pages as they are in RAM now, computed on threads of its own that live for one call. */
+import { availableParallelism } from 'node:os';
+import { Piscina } from 'piscina';
+import { invariant } from '../../base/errors.js';
+import type { PageHasher } from '../../migration/ports.js';
+import { memoryPages } from './kernels.js';
+
+const THREADS_MAX = 4;
+/** Below this many pages a thread is not worth its start. */
+const THREAD_PAGES_MIN = 16_384;
+
+export interface HashTask {
+  readonly memory: WebAssembly.Memory;
+  readonly firstPage: number;
+  readonly pageCount: number;
+  readonly seed: number;
+  /** Two words a page of the whole range; `at` is the first page's place in it. */
+  readonly table: SharedArrayBuffer;
+  readonly at: number;
+}
+
+export class WorkerPageHasher implements PageHasher {
+  readonly #memory: WebAssembly.Memory;
+
+  constructor(memory: WebAssembly.Memory) {
+    this.#memory = memory;
+  }
+
+  /** Two words (low, high) a page, from `firstPage` on. The guest should be paused: else each page is of its own time. */
+  async hashAll(firstPage: number, pageCount: number, seed: number): Promise<Uint32Array> {
+    invariant(firstPage + pageCount <= memoryPages(this.#memory), 'pages beyond RAM');
+    const table = new Uint32Array(new SharedArrayBuffer(pageCount * 8));
+    const wanted = Math.ceil(pageCount / THREAD_PAGES_MIN);
+    const threads = Math.max(1, Math.min(wanted, THREADS_MAX, availableParallelism()));
+    const share = Math.ceil(pageCount / threads);
+    const pool = new Piscina<HashTask, void>({
+      filename: new URL('./hash-worker.js', import.meta.url).href,
+      minThreads: threads,
+      maxThreads: threads,
+      recordTiming: false,
+    });
+    try {
+      await Promise.all(
+        Array.from({ length: threads }, (_, index) =>
+          pool.run({
+            memory: this.#memory,
+            firstPage: firstPage + index * share,
+            pageCount: Math.min(share, pageCount - index * share),
+            seed,
+            table: table.buffer,
+            at: index * share,
+          }),
+        ),
+      );
+    } finally {
+      await pool.destroy();
+    }
+    return table;
+  }
+}
