@@ -5,7 +5,13 @@
 import type { DeviceRecord, SaveableDevice } from '../base/device-record.js';
 import { RegisterFile } from '../base/registers.js';
 import { Contexts, STAGE_NONE, type TranslationContext } from './contexts.js';
-import { DOMAIN_SELECTIVE, GLOBAL, SELECTIVE } from './descriptors.js';
+import {
+  DESCRIPTOR_BYTES,
+  DOMAIN_SELECTIVE,
+  GLOBAL,
+  SELECTIVE,
+  WIDE_DESCRIPTOR_BYTES,
+} from './descriptors.js';
 import type { DeviceTlb } from './device-tlb.js';
 import { COMPLETION_EVENT, EventInterrupt, FAULT_EVENT, PAGE_REQUEST_EVENT } from './event.js';
 import { FAULT } from './fault-reasons.js';
@@ -191,10 +197,12 @@ export class VtdUnit implements SaveableDevice {
     this.faults.next = 0;
     this.contexts.root = 0;
     this.contexts.mode = 0;
-    this.queue.enabled = false;
+    this.queue.base = 0;
     this.queue.bytes = 0;
+    this.queue.descriptorBytes = DESCRIPTOR_BYTES;
     this.remapper.table = 0;
     this.remapper.entryCount = 0;
+    this.remapper.extended = false;
     this.applyStatus();
   }
 
@@ -207,7 +215,7 @@ export class VtdUnit implements SaveableDevice {
       mode: contexts.mode,
       nextFault: this.faults.next,
       queueSize: queue.bytes === 0 ? 0 : Math.log2(queue.bytes / 4096),
-      queueWide: queue.descriptorBytes === 32 ? 1 : 0,
+      queueWide: queue.descriptorBytes === WIDE_DESCRIPTOR_BYTES ? 1 : 0,
       interruptTableSize: remapper.entryCount === 0 ? 0 : Math.log2(remapper.entryCount) - 1,
       interruptTableSet: remapper.entryCount === 0 ? 0 : 1,
       extended: remapper.extended ? 1 : 0,
@@ -224,7 +232,7 @@ export class VtdUnit implements SaveableDevice {
     this.faults.next = latched.nextFault;
     queue.base = latched.queuePage * 4096;
     queue.bytes = 4096 * 2 ** latched.queueSize;
-    queue.descriptorBytes = latched.queueWide === 1 ? 32 : 16;
+    queue.descriptorBytes = latched.queueWide === 1 ? WIDE_DESCRIPTOR_BYTES : DESCRIPTOR_BYTES;
     remapper.table = latched.interruptTablePage * 4096;
     remapper.entryCount = latched.interruptTableSet === 1 ? 2 ** (latched.interruptTableSize + 1) : 0;
     remapper.extended = latched.extended === 1;
