@@ -151,12 +151,10 @@ class Vmm {
     const { incoming, monitors, paused } = this.#settings;
     // Clients may connect and ask at once; they are answered when there is a machine to ask about.
     let ready = (): void => {};
-    this.#monitor.inTurn(
-      () =>
-        new Promise((resolve) => {
-          ready = resolve;
-        }),
-    );
+    const machineIsThere = new Promise<void>((resolve) => {
+      ready = resolve;
+    });
+    this.#monitor.inTurn(() => machineIsThere);
     const clients = [this.#serveOwner()];
     for (const { address, wait } of monitors) {
       const listener = await MonitorListener.open(this.#monitor, address);
