@@ -239,7 +239,7 @@ describe('monitor', () => {
     const valid: Record<string, string[]> = {
       stop: ['prelaunch', 'running', 'paused', 'inmigrate'],
       cont: ['prelaunch', 'running', 'paused', 'inmigrate'],
-      migrate: ['running', 'paused'],
+      migrate: ['prelaunch', 'running', 'paused'],
       'x-ferry-reclaim': ['postmigrate'],
       'migrate-incoming': ['inmigrate', 'postmigrate'],
     };

@@ -291,6 +291,15 @@ export class Machine implements SourceMachine, DestinationMachine {
     });
   }
 
+  /** Instead of `run`: takes the guest over as a paused one, which `resume` lets run. */
+  hold(): Promise<void> {
+    return this.#exclusively(async () => {
+      this.#require('take over a guest', 'loaded');
+      this.#incoming = undefined;
+      this.#enter('paused');
+    });
+  }
+
   discard(): Promise<void> {
     return this.destroy();
   }

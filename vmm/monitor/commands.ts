@@ -180,7 +180,6 @@ export const COMMANDS: readonly Command[] = [
       detach: optional(boolean()),
     }),
     refused: {
-      prelaunch: 'the guest has not been started; `cont` starts it',
       inmigrate: AWAITED,
       'finish-migrate': SWITCHING,
       postmigrate: MOVED,

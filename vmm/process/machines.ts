@@ -57,6 +57,7 @@ export class ThreadMachines implements Machines {
       load: (state) => machine().load(state),
       save: () => machine().save(),
       run: () => machine().run(),
+      hold: () => machine().hold(),
       discard: async () => made?.discard(),
       guest: () => guestMachine(machine()),
     };

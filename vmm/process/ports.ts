@@ -35,6 +35,8 @@ export interface GuestMachine extends SourceMachine {
 
 /** A machine for a guest to come to. */
 export interface AwaitingMachine extends DestinationMachine {
+  /** Instead of `run`: takes the guest over without letting it run. */
+  hold(): Promise<void>;
   /** The machine, valid after `accept`; its guest is in it after `load`. */
   guest(): GuestMachine;
 }

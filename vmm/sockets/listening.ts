@@ -17,7 +17,8 @@ const REASONS: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'the address is not one of this machine',
   EACCES: 'permission denied',
   EPERM: 'permission denied',
-  ENOENT: 'the directory does not exist',
+  ENOENT: 'there is no such file or directory',
+  EISDIR: 'it is a directory',
   ENOTDIR: 'a part of the path is no directory',
   ENOTFOUND: 'the host is unknown',
   EAI_AGAIN: 'the host could not be resolved',
@@ -50,7 +51,7 @@ export async function listen(server: Server, address: SocketAddress): Promise<Li
     if (found === 'other') throw failed('a file that is no socket has this name');
     if (found === 'stale') unlinkSocket(address);
     // The system's own answer would be "permission denied".
-    if (!existsSync(dirname(address.path))) throw failed(REASONS.ENOENT);
+    if (!existsSync(dirname(address.path))) throw failed('the directory does not exist');
   }
   await new Promise<void>((resolve, reject) => {
     const refuse = (error: Error): void => reject(failed(reasonOf(error), error));
