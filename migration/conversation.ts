@@ -121,6 +121,22 @@ export class Conversation {
     return Promise.race([this.#failed, work]);
   }
 
+  /** As `during`, for work of which the peer does its part; ends the talk if that takes longer than `deadline`. */
+  async within<T>(deadline: Duration, expected: string, work: Promise<T>): Promise<T> {
+    const cancel = this.#scheduler.after(deadline, () => this.failSilent(deadline, expected));
+    try {
+      return await this.during(work);
+    } finally {
+      cancel();
+    }
+  }
+
+  /** Ends the talk because the peer, though it may live, did not do what was expected of it. */
+  failSilent(waited: Duration, expected: string): void {
+    const facts = { phase: this.#phase(), waitedMs: Math.round(toMilliseconds(waited)), expected };
+    this.fail(migrationErrors.error('peer-silent', facts));
+  }
+
   /** Ends the talk if `work`, which nobody waits for, rejects. */
   watch(work: Promise<unknown>): void {
     work.catch(async (error: unknown) => {
@@ -167,7 +183,7 @@ export class Conversation {
     const cancelDeadline =
       deadline === undefined
         ? undefined
-        : this.#scheduler.after(deadline, () => this.fail(this.#silent(deadline, kinds.join(' or '))));
+        : this.#scheduler.after(deadline, () => this.failSilent(deadline, kinds.join(' or ')));
     try {
       return (await waiting) as MessageOf<K>;
     } finally {
@@ -287,19 +303,11 @@ export class Conversation {
       const beatsMax = Math.max(2, Math.ceil(this.#parameters.duration('peerTimeoutMs') / interval));
       this.#silentBeats++;
       if (this.#silentBeats > beatsMax) {
-        this.fail(this.#silent(nanoseconds(beatsMax * interval), 'sign of life'));
+        this.failSilent(nanoseconds(beatsMax * interval), 'sign of life');
         return;
       }
       this.ping();
       this.#beat();
-    });
-  }
-
-  #silent(waited: Duration, expected: string): FerryError {
-    return migrationErrors.error('peer-silent', {
-      phase: this.#phase(),
-      waitedMs: Math.round(toMilliseconds(waited)),
-      expected,
     });
   }
 

@@ -166,6 +166,7 @@ async function negotiate(destination: Destination): Promise<Hello> {
 /** Receives round after round; resolves when the last page has arrived, with the message that announced the last. */
 async function receiveRam(destination: Destination): Promise<State> {
   const { machine, talk, data, observer } = destination;
+  const answer = destination.parameters.duration('answerTimeoutMs');
   let preparing: Promise<void> | undefined;
   for (;;) {
     const round = destination.rounds + 1;
@@ -176,7 +177,7 @@ async function receiveRam(destination: Destination): Promise<State> {
     if (message.round !== round) throw malformed(message.kind, 'round', `${message.round}, not ${round}`);
     if (message.kind === 'state') advance(destination, 'state');
     const waitingFrom = destination.scheduler.now();
-    const received = await talk.during(arriving);
+    const received = await talk.within(answer, `pages of round ${round}`, arriving);
     compareCounts(message, received);
     destination.rounds = round;
     observer?.roundFinished?.(round, received);

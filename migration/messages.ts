@@ -211,7 +211,7 @@ export function decodeMessage(frame: Uint8Array): ControlMessage {
   } catch (error) {
     throw malformed(kind, 'payload', `not MessagePack: ${String(error)}`);
   }
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+  if (typeof body !== 'object' || body === null || Object.getPrototypeOf(body) !== Object.prototype) {
     throw malformed(kind, 'payload', 'not a map of fields');
   }
   const result = v.safeParse(schemas[kind] as v.GenericSchema<unknown, ControlMessage>, { ...body, kind });

@@ -1,7 +1,7 @@
 /**
  * What a user can set about a migration, with QEMU's names, units and defaults where QEMU has the thing. Declared once
- * as a table: monitor, command line and docs derive from it. All may be changed while a migration runs unless the
- * table says that they are fixed at its start.
+ * as a table: monitor, command line and docs derive from it. All may be changed while a migration runs; those that the
+ * table calls fixed are looked at once, at its start.
  */
 import type { Cancel } from '../base/clock.js';
 import { type Duration, milliseconds } from '../base/units.js';
@@ -137,7 +137,6 @@ export const defaultParameters: Readonly<ParameterValues> = Object.freeze(
 export class MigrationParameters {
   #values: Readonly<ParameterValues>;
   readonly #listeners = new Set<() => void>();
-  #started = false;
 
   constructor(changes: Partial<ParameterValues> = {}) {
     this.#values = judge(defaultParameters, changes);
@@ -153,11 +152,6 @@ export class MigrationParameters {
 
   /** Takes over all of `changes` or, throwing `migration/parameter` with the name and the reason, none. */
   set(changes: Partial<ParameterValues>): void {
-    if (this.#started) {
-      for (const name of Object.keys(changes) as ParameterName[]) {
-        if (parameterTable[name]?.fixed) throw refused(name, changes[name], 'fixed while a migration runs');
-      }
-    }
     this.#values = judge(this.#values, changes);
     for (const listener of this.#listeners) listener();
   }
@@ -167,14 +161,6 @@ export class MigrationParameters {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
-
-  /** A migration begins: parameters that the table calls fixed can't be changed until the returned function is called. */
-  begin(): Cancel {
-    this.#started = true;
-    return () => {
-      this.#started = false;
-    };
-  }
 }
 
 function judge(
@@ -182,10 +168,10 @@ function judge(
   changes: Partial<ParameterValues>,
 ): Readonly<ParameterValues> {
   for (const [key, value] of Object.entries(changes)) {
-    const parameter = parameterTable[key as ParameterName] as Parameter | undefined;
-    if (parameter === undefined) throw refused(key, value, 'no such parameter');
+    if (!Object.hasOwn(parameterTable, key)) throw refused(key, value, 'no such parameter');
+    const parameter = parameterTable[key as ParameterName];
     const problem = problemOf(parameter, value);
-    if (problem !== undefined) throw refused(key, value, problem);
+    if (problem !== undefined) throw refused(parameter.qmpName, value, problem);
   }
   return Object.freeze({ ...before, ...changes });
 }
@@ -206,11 +192,6 @@ function problemOf(parameter: Parameter, value: unknown): string | undefined {
   }
 }
 
-function refused(name: string, value: unknown, problem: string): Error {
-  const known = parameterTable[name as ParameterName] as Parameter | undefined;
-  return migrationErrors.error('parameter', {
-    parameter: known?.qmpName ?? name,
-    value: String(value),
-    problem,
-  });
+function refused(parameter: string, value: unknown, problem: string): Error {
+  return migrationErrors.error('parameter', { parameter, value: String(value), problem });
 }

@@ -7,16 +7,16 @@
  */
 import { AtomicBitmap } from '../base/bitmap.js';
 import type { AbortSignalLike, Cancel, Scheduler } from '../base/clock.js';
-import { type FerryError, isFerryError } from '../base/errors.js';
+import { isFerryError } from '../base/errors.js';
 import { type FaultPlan, NO_FAULTS } from '../base/fault.js';
-import { type Duration, elapsed, nanoseconds } from '../base/units.js';
-import { compareStates, type RegisterNames } from './compare-states.js';
+import { type Duration, elapsed, MIB, nanoseconds } from '../base/units.js';
+import type { RegisterNames } from './compare-states.js';
 import { Conversation, type FrameRecorder } from './conversation.js';
 import { migrationErrors } from './errors.js';
 import { AutoConverge, expectedDowntime } from './estimate.js';
 import { malformed } from './frame.js';
-import { type Digest, HashComparison, integrityRoot } from './integrity.js';
-import type { MigrationParameters } from './parameters.js';
+import { type Digest, integrityRoot } from './integrity.js';
+import type { MigrationParameters, VerifyMode } from './parameters.js';
 import type {
   ControlLink,
   HarvestReport,
@@ -31,6 +31,7 @@ import { Lifecycle, type SourceEvent, type SourceState, sourceOwnsGuest, sourceT
 import { SourceStatistics } from './statistics.js';
 import { cpuLog } from './tracking/cpu-log.js';
 import type { DirtyTracking } from './tracking/tracking.js';
+import { nameDamagedPages, verifyDestination } from './verification.js';
 
 /** Told what happens as it happens; for events of a monitor, progress displays and traces. */
 export interface SourceObserver {
@@ -69,6 +70,9 @@ interface Source extends SourceOptions {
   readonly life: Lifecycle<SourceState, SourceEvent>;
   readonly talk: Conversation;
   readonly stats: SourceStatistics;
+  /** As the parameters were at the start. */
+  readonly verify: VerifyMode;
+  readonly channels: number;
   /** Pages that were written, or never sent, since they were last sent. A bit leaves only by being sent. */
   readonly pending: AtomicBitmap;
   readonly hashSeed: number;
@@ -83,8 +87,8 @@ interface Harvest {
   readonly pages: number;
 }
 
-/** Differences that an error spells out. */
-const DIFFERENCES_SHOWN_MAX = 12;
+/** What the data channels send between two changes of their count, generously. */
+const PROGRESS_STEP_BYTES = 16 * MIB;
 
 /**
  * Migrates the guest of `machine` over `control` and `data`, both of which it closes. Resolves with the record of what
@@ -97,7 +101,7 @@ export async function migrateSource(options: SourceOptions): Promise<MigrationRe
     await negotiate(source);
     await preCopy(source);
     const saved = await switchOver(source);
-    await verify(source, saved);
+    await verifyAll(source, saved);
     await commit(source);
   } catch (error) {
     if (sourceOwnsGuest(source.life.state)) await takeBack(source, error);
@@ -109,6 +113,7 @@ export async function migrateSource(options: SourceOptions): Promise<MigrationRe
 function open(options: SourceOptions): Source {
   const { machine, parameters, scheduler, data, signal, observer = {}, tracking = cpuLog(machine) } = options;
   const { description } = machine;
+  const { verify, multifdChannels: channels } = parameters.values;
   const life = new Lifecycle(sourceTable, 'none', (from, to, event) =>
     observer.stateChanged?.(from, to, event),
   );
@@ -122,11 +127,11 @@ function open(options: SourceOptions): Source {
   const stats = new SourceStatistics(
     {
       migrationId: options.migrationId,
-      verify: parameters.values.verify,
+      verify,
       tracking: tracking.name,
       ramBytes: description.ramBytes,
       migratedPages: description.migratedPages,
-      channels: parameters.values.multifdChannels,
+      channels,
     },
     scheduler,
     data,
@@ -149,6 +154,8 @@ function open(options: SourceOptions): Source {
     life,
     talk,
     stats,
+    verify,
+    channels,
     pending: new AtomicBitmap(description.migratedPages),
     hashSeed: Number.parseInt(options.migrationId.slice(0, 8), 16),
     deafen: () => signal?.removeEventListener('abort', onAbort),
@@ -165,8 +172,7 @@ function advance({ talk, life }: Source, event: SourceEvent): void {
 
 /** The peers agree on the machine, the data channels stand, the dirty log is on. */
 async function negotiate(source: Source): Promise<void> {
-  const { machine, data, talk, parameters, migrationId, hashSeed } = source;
-  const { multifdChannels: channels, verify } = parameters.values;
+  const { machine, data, talk, parameters, migrationId, hashSeed, channels, verify } = source;
   const { description } = machine;
   await talk.send({ kind: 'hello', migrationId, description, verify, channels, hashSeed });
   await talk.expect(['welcome'], parameters.duration('answerTimeoutMs'));
@@ -176,7 +182,7 @@ async function negotiate(source: Source): Promise<void> {
   );
   source.stats.opened();
   await talk.send({ kind: 'data', endpoint });
-  await talk.during(data.connected());
+  await talk.within(parameters.duration('answerTimeoutMs'), 'data channels', data.connected());
   source.asked.tracking = true;
   await source.tracking.start();
   source.stats.setupDone();
@@ -230,8 +236,7 @@ function judgeRounds(
 
 /** Stops the guest and sends what is left of it. Resolves when the destination has loaded all of it. */
 async function switchOver(source: Source): Promise<MachineState> {
-  const { machine, data, talk, parameters, stats, pending, faults } = source;
-  const { verify } = parameters.values;
+  const { machine, data, talk, parameters, stats, pending, faults, verify } = source;
   // The limit is for the time in which the guest runs.
   data.limitBandwidth(undefined);
   stats.moment('pausing');
@@ -252,40 +257,21 @@ async function switchOver(source: Source): Promise<MachineState> {
     verify === 'off' ? new Uint8Array(0) : integrityRoot(source.digest, data.hashes, pending.length);
   await talk.send({ kind: 'state', round, ...sent, root, machine: saved });
   stats.moment('stateSent');
-  const answer = await talk.expect(['prepared', 'damaged'], parameters.duration('answerTimeoutMs'));
-  if (answer.kind === 'damaged') throw await nameDamagedPages(source);
+  const deadline = parameters.duration('answerTimeoutMs');
+  const answer = await talk.expect(['prepared', 'damaged'], deadline);
+  if (answer.kind === 'damaged') throw await nameDamagedPages(talk, data.hashes, pending.length, deadline);
   stats.moment('prepared');
   stats.prepared(answer, root);
   return saved;
 }
 
-/** The pages arrived other than they were sent; the destination sends the hashes of all, so that they can be named. */
-async function nameDamagedPages({ talk, data, pending, parameters }: Source): Promise<FerryError> {
-  const comparison = new HashComparison(data.hashes, pending.length);
-  while (!comparison.complete) {
-    comparison.add(await talk.expect(['page-hashes'], parameters.duration('answerTimeoutMs')));
-  }
-  if (comparison.count === 0) return malformed('damaged', 'page-hashes', 'all agree with what was sent');
-  return migrationErrors.error('integrity-mismatch', { pages: comparison.inWords, count: comparison.count });
-}
-
 /** A verifying run: all of RAM as it is now, and the machine as loaded, compared before anything is given away. */
-async function verify(source: Source, saved: MachineState): Promise<void> {
+async function verifyAll(source: Source, saved: MachineState): Promise<void> {
   const { talk, hasher, pending, parameters, stats } = source;
-  if (parameters.values.verify === 'full') {
-    const answer = parameters.duration('answerTimeoutMs');
-    await talk.send({ kind: 'verify' });
-    const mine = await talk.during(hasher.hashAll(0, pending.length, source.hashSeed));
-    const comparison = new HashComparison(mine, pending.length);
-    while (!comparison.complete) comparison.add(await talk.expect(['page-hashes'], answer));
-    const loaded = await talk.expect(['read-back'], answer);
-    const differences = compareStates(saved, loaded.machine, source.registerNames);
-    const count = comparison.count + differences.length;
-    if (comparison.count > 0) differences.unshift(`pages ${comparison.inWords}`);
-    if (count > 0) {
-      const shown = differences.slice(0, DIFFERENCES_SHOWN_MAX).join('; ');
-      throw migrationErrors.error('verification-failed', { differences: shown, count });
-    }
+  if (source.verify === 'full') {
+    const deadline = parameters.duration('answerTimeoutMs');
+    const hashes = hasher.hashAll(0, pending.length, source.hashSeed);
+    await verifyDestination(talk, hashes, pending.length, saved, source.registerNames, deadline);
   }
   stats.moment('verified');
 }
@@ -350,8 +336,37 @@ async function leaveUnknown(source: Source, error: unknown): Promise<void> {
 
 async function sendPages(source: Source, round: number, pages: AtomicBitmap): Promise<TransferCount> {
   source.observer.roundStarted?.(round, pages.count());
-  const sent = await source.talk.during(source.data.sendRound(round, pages));
-  return { pages: sent.pages, zeroPages: sent.zeroPages, bytes: sent.bytes };
+  const unwatch = watchProgress(source);
+  try {
+    const sent = await source.talk.during(source.data.sendRound(round, pages));
+    return { pages: sent.pages, zeroPages: sent.zeroPages, bytes: sent.bytes };
+  } finally {
+    unwatch();
+  }
+}
+
+/** Ends the talk when the data channels stand still: the peer may live and yet not read, perhaps while the guest waits. */
+function watchProgress({ data, scheduler, talk, parameters, life }: Source): Cancel {
+  let sentBefore = -1;
+  let cancel: Cancel = () => undefined;
+  const look = (): void => {
+    const { maxBandwidth } = parameters.values;
+    const limited = life.state === 'active' && maxBandwidth > 0;
+    // Under a limit, so much may rightly take its time between two looks.
+    const patience = Math.max(
+      parameters.duration('answerTimeoutMs'),
+      limited ? (PROGRESS_STEP_BYTES / maxBandwidth) * 1e9 : 0,
+    );
+    const { pages, zeroPages } = data.progress();
+    if (pages + zeroPages === sentBefore) {
+      talk.failSilent(nanoseconds(patience), 'progress on the data channels');
+      return;
+    }
+    sentBefore = pages + zeroPages;
+    cancel = scheduler.after(nanoseconds(patience), look);
+  };
+  look();
+  return () => cancel();
 }
 
 /** Takes the log into `pending`: before this resolves, no page it names is read for sending. */

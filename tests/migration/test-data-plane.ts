@@ -4,7 +4,7 @@
  */
 import type { AtomicBitmap } from '../../base/bitmap.js';
 import type { Scheduler } from '../../base/clock.js';
-import { type FerryError, invariant } from '../../base/errors.js';
+import type { FerryError } from '../../base/errors.js';
 import { nanoseconds, PAGE_BYTES } from '../../base/units.js';
 import { migrationErrors } from '../../migration/errors.js';
 import type {
@@ -15,6 +15,8 @@ import type {
   SourceDataPlane,
   TransferCount,
 } from '../../migration/ports.js';
+
+import { refused } from './test-machine.js';
 
 const BATCH_PAGES = 16;
 const HEADER_BYTES = 16;
@@ -151,7 +153,7 @@ export function dataLink(options: DataLinkOptions): DataLink {
 
   const destination: DestinationDataPlane = {
     async connect(endpoint: DataEndpoint) {
-      invariant(endpoint.token === TOKEN, 'token lost on the way');
+      if (endpoint.token !== TOKEN) throw refused('token');
       connected = true;
       change();
     },
@@ -175,7 +177,7 @@ export function dataLink(options: DataLinkOptions): DataLink {
   };
 }
 
-const TOKEN = '0123456789abcdef'.repeat(2);
+export const TOKEN = '0123456789abcdef'.repeat(2);
 
 function hasher(scheduler: Scheduler, of: { readonly ram: Uint8Array }): PageHasher {
   return {

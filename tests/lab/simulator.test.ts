@@ -1,0 +1,107 @@
+import { describe, expect, it } from 'vitest';
+import { seededRandom } from '../../base/random.js';
+import { microseconds, milliseconds, nanoseconds } from '../../base/units.js';
+import { Trace } from '../../lab/simulator/trace.js';
+import { VirtualTime } from '../../lab/simulator/virtual-time.js';
+import { simulate } from '../migration/simulate.js';
+
+function world(seed = 1): VirtualTime {
+  return new VirtualTime(seededRandom(seed), new Trace());
+}
+
+describe('virtual time', () => {
+  it('moves only when nothing else can run', async () => {
+    const time = world();
+    const seen: number[] = [];
+    const work = (async () => {
+      for (let i = 0; i < 5; i++) await Promise.resolve();
+      seen.push(time.now());
+      await time.sleep(milliseconds(1));
+      for (let i = 0; i < 100; i++) await Promise.resolve();
+      seen.push(time.now());
+    })();
+    const other = (async () => {
+      await time.sleep(microseconds(999));
+      seen.push(time.now());
+    })();
+    await time.run(Promise.all([work, other]));
+    expect(seen).toEqual([0, 999e3, 1e6]);
+  });
+
+  it('runs what is due at one moment in an order that the seed decides', async () => {
+    const orderOf = async (seed: number): Promise<string> => {
+      const time = world(seed);
+      const order: number[] = [];
+      const all = Array.from({ length: 8 }, async (_, i) => {
+        await time.sleep(microseconds(5));
+        order.push(i);
+      });
+      await time.run(Promise.all(all));
+      return order.join('');
+    };
+    const orders = new Set<string>();
+    for (let seed = 0; seed < 10; seed++) {
+      orders.add(await orderOf(seed));
+      expect(await orderOf(seed)).toBe(await orderOf(seed));
+    }
+    expect(orders.size).toBeGreaterThan(8);
+  });
+
+  it('never runs an earlier event after a later one', async () => {
+    const time = world(3);
+    const random = seededRandom(4);
+    let last = 0;
+    const all = Array.from({ length: 500 }, async () => {
+      await time.sleep(nanoseconds(random.below(1000)));
+      expect(time.now()).toBeGreaterThanOrEqual(last);
+      last = time.now();
+    });
+    await time.run(Promise.all(all));
+  });
+
+  it('forgets what was cancelled, and wakes a sleeper whose signal aborts', async () => {
+    const time = world();
+    let rang = false;
+    const cancel = time.after(microseconds(1), () => {
+      rang = true;
+    });
+    cancel();
+    cancel();
+    const controller = new AbortController();
+    const sleeper = time.sleep(milliseconds(1000), controller.signal).catch((error: unknown) => error);
+    time.after(microseconds(7), () => controller.abort('enough'));
+    expect(await time.run(sleeper)).toBe('enough');
+    expect(time.now()).toBe(7000);
+    expect(rang).toBe(false);
+  });
+
+  it('says so when everybody waits for nobody', async () => {
+    await expect(world().run(new Promise(() => undefined))).rejects.toThrow(/stands still/);
+  });
+
+  it('says so when a simulation never ends', async () => {
+    const time = world();
+    const forever = async (): Promise<void> => {
+      for (;;) await time.sleep(milliseconds(3_600_000));
+    };
+    await expect(time.run(forever())).rejects.toThrow(/without end/);
+  });
+});
+
+describe('a simulated migration', () => {
+  it('is the same, event for event, for the same seed, and another for another', async () => {
+    const hashes = new Set<string>();
+    for (const seed of [1, 2, 3]) {
+      const [first, second] = [await simulate({ seed }), await simulate({ seed })];
+      expect(first.hash).toBe(second.hash);
+      expect(first.trace.lines).toEqual(second.trace.lines);
+      hashes.add(first.hash);
+    }
+    expect(hashes.size).toBe(3);
+  });
+
+  it('whose fault never fired fails', async () => {
+    const rule = { name: 'never', judge: () => undefined };
+    await expect(simulate({ rules: [rule] })).rejects.toThrow(/never fired: never/);
+  });
+});

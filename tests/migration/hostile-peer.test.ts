@@ -1,0 +1,269 @@
+/** One side of a migration against a peer that says what it likes: a script instead of the other flow. */
+import { describe, expect, it } from 'vitest';
+import { AtomicBitmap } from '../../base/bitmap.js';
+import { type SeededRandom, seededRandom } from '../../base/random.js';
+import { microseconds, milliseconds, nanoseconds } from '../../base/units.js';
+import { simulatedLink } from '../../lab/simulator/link.js';
+import { sha256 } from '../../lab/simulator/run.js';
+import { Trace } from '../../lab/simulator/trace.js';
+import { VirtualTime } from '../../lab/simulator/virtual-time.js';
+import { migrateDestination } from '../../migration/destination.js';
+import { CONTROL_VERSION, encodeFrame, frameHeader } from '../../migration/frame.js';
+import { type ControlMessage, decodeMessage, encodeMessage } from '../../migration/messages.js';
+import { MigrationParameters } from '../../migration/parameters.js';
+import type { ControlLink } from '../../migration/ports.js';
+import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import { migrateSource } from '../../migration/source.js';
+import { allSamples, sampleMessages } from './sample-messages.js';
+import { dataLink, TOKEN } from './test-data-plane.js';
+import { smallGuest, TestMachine } from './test-machine.js';
+
+const impatient = { keepaliveIntervalMs: 10, peerTimeoutMs: 50, answerTimeoutMs: 200 };
+
+interface Stage<R> {
+  readonly record: R;
+  readonly machine: TestMachine;
+  /** What the peer was told, ping and pong left out. */
+  readonly heard: ControlMessage[];
+}
+
+/** Sends what the script yields, raw or as messages, and collects all that comes back. */
+async function playPeer(
+  link: ControlLink,
+  script: readonly (ControlMessage | Uint8Array)[],
+  heard: ControlMessage[],
+) {
+  for (const item of script) {
+    await link.send(item instanceof Uint8Array ? item : encodeMessage(item)).catch(() => undefined);
+  }
+  for (;;) {
+    const frame = await link.receive().catch(() => undefined);
+    if (frame === undefined) return;
+    const message = decodeMessage(frame);
+    if (message.kind === 'ping') {
+      await link.send(encodeMessage({ kind: 'pong', serial: message.serial })).catch(() => undefined);
+    } else if (message.kind !== 'pong') {
+      heard.push(message);
+    }
+  }
+}
+
+function stageFor(seed: number) {
+  const random = seededRandom(seed);
+  const trace = new Trace();
+  const scheduler = new VirtualTime(random.fork('ties'), trace);
+  const link = simulatedLink({
+    scheduler,
+    trace,
+    latency: microseconds(50),
+    jitter: () => nanoseconds(0),
+    rules: [],
+    fired: () => undefined,
+  });
+  const machine = new TestMachine(scheduler, smallGuest);
+  const data = dataLink({
+    scheduler,
+    from: machine,
+    to: new TestMachine(scheduler, smallGuest),
+    bytesPerSecond: 1e9,
+  });
+  const heard: ControlMessage[] = [];
+  return { scheduler, link, machine, data, heard };
+}
+
+async function destinationAgainst(
+  script: readonly (ControlMessage | Uint8Array)[],
+): Promise<Stage<DestinationRecord>> {
+  const { scheduler, link, machine, data, heard } = stageFor(1);
+  const flow = migrateDestination({
+    machine,
+    control: link.destination,
+    data: data.destination,
+    hasher: data.hashers.destination,
+    scheduler,
+    digest: sha256,
+    parameters: new MigrationParameters(impatient),
+  });
+  void playPeer(link.source, script, heard);
+  // An empty round arrives, for scripts that get so far.
+  void data.source.sendRound(1, new AtomicBitmap(smallGuest.pages));
+  const record = await scheduler.run(flow);
+  await scheduler.run(scheduler.sleep(milliseconds(1)));
+  return { record, machine, heard };
+}
+
+async function sourceAgainst(
+  script: readonly (ControlMessage | Uint8Array)[],
+): Promise<Stage<MigrationRecord>> {
+  const { scheduler, link, machine, data, heard } = stageFor(1);
+  machine.start();
+  const flow = migrateSource({
+    machine,
+    control: link.source,
+    data: data.source,
+    hasher: data.hashers.source,
+    scheduler,
+    digest: sha256,
+    parameters: new MigrationParameters(impatient),
+    migrationId: '0'.repeat(32),
+  });
+  void playPeer(link.destination, script, heard);
+  const record = await scheduler.run(flow);
+  await scheduler.run(scheduler.sleep(milliseconds(1)));
+  machine.stopForGood();
+  return { record, machine, heard };
+}
+
+function expectDiscarded({ record, machine }: Stage<DestinationRecord>, code: string): void {
+  expect(record.error?.code).toBe(code);
+  expect(record.status).toBe('failed');
+  expect(machine.calls).not.toContain('run');
+  expect(machine.calls.at(-1)).toBe('discard');
+}
+
+function expectUntouched({ record, machine }: Stage<MigrationRecord>, code: string): void {
+  expect(record.error?.code).toBe(code);
+  expect(record.status).toBe('failed');
+  expect(machine.calls).not.toContain('relinquish');
+  expect(Buffer.compare(machine.ram, TestMachine.truth(smallGuest, machine.steps))).toBe(0);
+}
+
+const data: ControlMessage = {
+  ...sampleMessages.data,
+  endpoint: { ...sampleMessages.data.endpoint, token: TOKEN },
+};
+const otherVersion = (): Uint8Array => {
+  const frame = encodeMessage(sampleMessages.hello);
+  new DataView(frame.buffer).setUint16(frameHeader.offset.version, 77, true);
+  return frame;
+};
+const hello: ControlMessage = {
+  ...sampleMessages.hello,
+  verify: 'root',
+  description: {
+    ...sampleMessages.hello.description,
+    ramBytes: 128 * 4096,
+    vcpus: 1,
+    migratedPages: 128,
+    imageGpa: 0,
+    imageBytes: 0,
+  },
+};
+
+describe('a destination', () => {
+  it('tells a source of another version both versions, and reports both itself', async () => {
+    const stage = await destinationAgainst([otherVersion()]);
+    expectDiscarded(stage, 'migration/peer-version');
+    expect(stage.record.error?.facts).toEqual({ ours: CONTROL_VERSION, theirs: 77 });
+    expect(stage.heard).toMatchObject([
+      { kind: 'error', code: 'migration/peer-version', facts: { ours: CONTROL_VERSION, theirs: 77 } },
+    ]);
+  });
+
+  it('refuses garbage instead of a stream', async () => {
+    const text = new TextEncoder().encode('GET / HTTP/1.1\r\nHost: example\r\n\r\n');
+    expectDiscarded(await destinationAgainst([text]), 'migration/not-a-stream');
+  });
+
+  it('gives up on a source that never says hello', async () => {
+    expectDiscarded(await destinationAgainst([]), 'migration/peer-silent');
+  });
+
+  it('refuses every message that is not due, in every phase, and says which was', async () => {
+    const openings: readonly (readonly ControlMessage[])[] = [[], [hello], [hello, data]];
+    for (const opening of openings) {
+      for (const sample of allSamples) {
+        if (['ping', 'pong', 'error'].includes(sample.kind)) continue;
+        const stage = await destinationAgainst([...opening, sample]);
+        expect(stage.machine.calls).not.toContain('run');
+        expect(stage.record.status).toBe('failed');
+        expect(stage.heard.at(-1)).toMatchObject({ kind: 'error' });
+      }
+    }
+    const early = await destinationAgainst([sampleMessages.commit]);
+    expect(early.record.error).toMatchObject({
+      code: 'migration/unexpected-message',
+      facts: { message: 'commit', phase: 'setup', expected: 'hello' },
+    });
+  });
+
+  it('does not run for the commit of another migration', async () => {
+    const { machine } = sampleMessages.state;
+    const vcpus = [{ ...machine.vcpus[0]!, registers: new Uint8Array(16) }];
+    const state = {
+      ...sampleMessages.state,
+      round: 1,
+      pages: 0,
+      root: new Uint8Array(0),
+      machine: { ...machine, vcpus },
+    };
+    const stage = await destinationAgainst([
+      { ...hello, verify: 'off' } as ControlMessage,
+      data,
+      state,
+      { kind: 'commit', migrationId: 'f'.repeat(32) },
+    ]);
+    expect(stage.machine.calls).toContain('load');
+    expectDiscarded(stage, 'migration/malformed-message');
+  });
+
+  it('keeps the words of a hostile peer from the terminal', async () => {
+    const { record } = await destinationAgainst([
+      { ...sampleMessages.error, text: 'red \u001b[31m alert\r\n', advice: 'bell\u0007' },
+    ]);
+    expect(record.error?.message).toBe('told by the peer: red  [31m alert ');
+    expect(record.error?.advice).toBe('bell ');
+    expect(record.error?.exitStatus).toBe(35);
+  });
+
+  it('is not filled up by a source that talks without being asked', async () => {
+    const flood = Array.from({ length: 2000 }, () => sampleMessages.verify);
+    expectDiscarded(await destinationAgainst([hello, ...flood]), 'migration/unexpected-message');
+  });
+});
+
+describe('a source', () => {
+  it('learns from a destination of another version, and keeps the guest', async () => {
+    const stage = await sourceAgainst([otherVersion()]);
+    expectUntouched(stage, 'migration/peer-version');
+    expect(stage.record.error?.facts).toEqual({ ours: CONTROL_VERSION, theirs: 77 });
+  });
+
+  it('refuses every message that is not due, and keeps the guest', async () => {
+    for (const opening of [[], [sampleMessages.welcome]] as const) {
+      for (const sample of allSamples) {
+        if (['ping', 'pong', 'error', 'welcome'].includes(sample.kind)) continue;
+        const stage = await sourceAgainst([...opening, sample]);
+        expect(stage.record.status).toBe('failed');
+        expect(stage.machine.calls).not.toContain('relinquish');
+      }
+    }
+    expectUntouched(await sourceAgainst([sampleMessages.running]), 'migration/unexpected-message');
+  });
+
+  it('gives up on a destination that lives but never answers', async () => {
+    const stage = await sourceAgainst([]);
+    expectUntouched(stage, 'migration/peer-silent');
+    expect(stage.record.error?.facts).toMatchObject({ expected: 'welcome', phase: 'setup' });
+    expect(stage.heard.at(-1)).toMatchObject({ kind: 'error', code: 'migration/peer-silent' });
+  });
+
+  it('survives random frames of every kind at every step of the talk', async () => {
+    const random: SeededRandom = seededRandom(99);
+    for (let i = 0; i < 60; i++) {
+      const script: (ControlMessage | Uint8Array)[] = [sampleMessages.welcome];
+      for (let j = random.below(4); j >= 0; j--) {
+        const payload = new Uint8Array(random.below(50));
+        random.fill(payload);
+        script.push(
+          random.chance(0.5)
+            ? random.pick(allSamples)
+            : encodeFrame(random.pick(allSamples).kind, payload.subarray(0, 40)),
+        );
+      }
+      const stage = await sourceAgainst(script);
+      expect(stage.record.status).toBe('failed');
+      expect(stage.machine.calls).not.toContain('relinquish');
+    }
+  });
+});

@@ -1,0 +1,76 @@
+/** One valid message of each kind, for tests of encoding, recordings and links. */
+import type { FrameKind } from '../../migration/frame.js';
+import type { ControlMessage, MessageOf } from '../../migration/messages.js';
+
+const machine: MessageOf<'state'>['machine'] = {
+  vcpus: [
+    {
+      index: 0,
+      run: 'halted',
+      registers: Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0x80),
+      unwind: Uint8Array.of(9, 8, 7),
+      pir: new Uint8Array(32).fill(1, 4, 5),
+      timerDeadlineNs: 2 ** 40 + 1,
+    },
+  ],
+  devices: [{ name: 'console', version: 3, state: Uint8Array.of(0xaa) }],
+  clockNs: 123456789012,
+};
+
+export const sampleMessages: { readonly [K in FrameKind]: MessageOf<K> } = {
+  hello: {
+    kind: 'hello',
+    migrationId: '00112233445566778899aabbccddeeff',
+    description: {
+      ramBytes: 3584 * 2 ** 20,
+      vcpus: 4,
+      migratedPages: 900_000,
+      imageGpa: 0x100000,
+      imageBytes: 4711,
+      imageHash: 'ab'.repeat(32),
+      devices: [
+        { name: 'console', version: 1 },
+        { name: 'power', version: 2 },
+      ],
+    },
+    verify: 'full',
+    channels: 2,
+    hashSeed: 0xffff_ffff,
+  },
+  welcome: { kind: 'welcome' },
+  data: {
+    kind: 'data',
+    endpoint: { host: '127.0.0.1', ports: [40001, 40002], token: 'f'.repeat(32) },
+  },
+  'round-end': { kind: 'round-end', round: 1, pages: 10, zeroPages: 20, bytes: 2 ** 33 },
+  'round-received': { kind: 'round-received', round: 1 },
+  state: {
+    kind: 'state',
+    round: 7,
+    pages: 1,
+    zeroPages: 0,
+    bytes: 4112,
+    root: new Uint8Array(32).fill(0x5a),
+    machine,
+  },
+  prepared: { kind: 'prepared', lastPagesNs: 1, integrityNs: 2.5, loadNs: 3e9 },
+  verify: { kind: 'verify' },
+  'page-hashes': { kind: 'page-hashes', firstPage: 16384, hashes: new Uint8Array(64).fill(3) },
+  'read-back': { kind: 'read-back', machine },
+  commit: { kind: 'commit', migrationId: '00112233445566778899aabbccddeeff' },
+  running: { kind: 'running', startNs: 12345 },
+  released: { kind: 'released' },
+  ping: { kind: 'ping', serial: 0 },
+  pong: { kind: 'pong', serial: 0xffff_ffff },
+  error: {
+    kind: 'error',
+    code: 'vmm/machine-incompatible',
+    exitStatus: 35,
+    text: 'another RAM size',
+    advice: 'use the same',
+    facts: { ours: 1, theirs: 'two', fatal: true, none: null },
+  },
+  damaged: { kind: 'damaged' },
+};
+
+export const allSamples = Object.values(sampleMessages) as ControlMessage[];
