@@ -1,0 +1,495 @@
+import { describe, expect, it } from 'vitest';
+import { milliseconds } from '../../base/units.js';
+import { migrationErrors } from '../../migration/errors.js';
+import type { DestinationMachine, MachineDescription, MachineState } from '../../migration/ports.js';
+import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import { vmmErrors } from '../../vmm/errors.js';
+import { ConsoleLog } from '../../vmm/process/console-log.js';
+import { Controller } from '../../vmm/process/controller.js';
+import { migrationInfo } from '../../vmm/process/migration-info.js';
+import type { GuestEvents, GuestMachine, IncomingOptions, OutgoingOptions } from '../../vmm/process/ports.js';
+import { RUN_STATE_MOVES, RUN_STATES, RunStateMachine } from '../../vmm/process/run-state.js';
+import type { SocketAddress } from '../../vmm/sockets/address.js';
+
+const DESCRIPTION: MachineDescription = {
+  ramBytes: 1 << 26,
+  vcpus: 1,
+  migratedPages: 16000,
+  imageGpa: 0,
+  imageBytes: 1,
+  imageHash: '',
+  devices: [{ name: 'console', version: 1 }],
+};
+const STATE: MachineState = { vcpus: [], devices: [], clockNs: 7 };
+const TARGET: SocketAddress = { kind: 'unix', path: '/there' };
+
+const sourceRecord = (status: MigrationRecord['status']): MigrationRecord =>
+  ({
+    role: 'source',
+    status,
+    error: undefined,
+    rounds: [],
+    transferred: { pages: 0, zeroPages: 0, bytes: 0 },
+    harvests: { count: 0 },
+  }) as unknown as MigrationRecord;
+const destinationRecord = (status: DestinationRecord['status'], error?: Error): DestinationRecord =>
+  ({
+    role: 'destination',
+    status,
+    error: error === undefined ? undefined : (error as ReturnType<typeof vmmErrors.error>).toJSON(),
+  }) as unknown as DestinationRecord;
+
+/** Everything around a controller, recorded; `script` plays the flow of a migration. */
+function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false) {
+  const log: string[] = [];
+  const defects: unknown[] = [];
+  const state = {
+    events: undefined as GuestEvents | undefined,
+    /** What the next pause waits for. */
+    pausing: async (): Promise<void> => {},
+    goesOn: false,
+    leave: async (_options: OutgoingOptions): Promise<MigrationRecord> => sourceRecord('failed'),
+    arrivals: [] as ((options: IncomingOptions) => Promise<DestinationRecord>)[],
+  };
+  const machine = (name: string): GuestMachine => ({
+    description: DESCRIPTION,
+    ram: new Uint8Array(0),
+    memory: undefined as unknown as WebAssembly.Memory,
+    startDirtyLog: async () => {},
+    stopDirtyLog: async () => {},
+    harvest: async () => ({ cpuPages: 0, devicePages: 0, bothPages: 0, cost: milliseconds(0) }),
+    throttle: () => {},
+    pause: async () => {
+      log.push(`${name} pause`);
+      await state.pausing();
+    },
+    resume: async () => void log.push(`${name} resume`),
+    save: async () => STATE,
+    relinquish: () => void log.push(`${name} relinquish`),
+    cpus: () => [],
+    destroy: async () => void log.push(`${name} destroy`),
+  });
+  let machines = 0;
+  const controller = new Controller(
+    {
+      name: undefined,
+      paused,
+      machines: {
+        async boot(events) {
+          state.events = events;
+          return machine('booted');
+        },
+        await(events) {
+          state.events = events;
+          const name = `awaiting${machines++}`;
+          return {
+            ...machine(name),
+            accept: async (d) => void log.push(`${name} accept ${d.devices.map((x) => x.name).join()}`),
+            prepareCode: async () => {},
+            load: async (s) => void log.push(`${name} load ${s.devices.length}`),
+            run: async () => void log.push(`${name} run`),
+            hold: async () => void log.push(`${name} hold`),
+            discard: async () => void log.push(`${name} discard`),
+            guest: () => machine(name),
+          };
+        },
+      },
+      links: {
+        migrate: async (_target, options) => state.leave(options),
+        listen: async (address) => ({
+          address,
+          next: async (options) => state.arrivals.shift()?.(options),
+          close: () => void log.push('listener closed'),
+        }),
+      },
+      console: new ConsoleLog(
+        () => {},
+        () => 0,
+        () => {},
+      ),
+      emit: (event) => void log.push(event),
+      onQuit: () => void log.push('quit'),
+      onState: (now) => void log.push(`-> ${now}`),
+      onIncomingFailed: () => state.goesOn,
+      onDefect: (error) => void defects.push(error),
+    },
+    initial,
+  );
+  return { controller, log, state, defects };
+}
+
+async function running() {
+  const set = setUp();
+  await set.controller.boot();
+  await set.controller.cont();
+  set.log.length = 0;
+  return set;
+}
+
+const settled = async (condition: () => boolean): Promise<void> => {
+  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+};
+
+/** What a source's flow does to its machine up to the switchover, and then. */
+const untilPaused = async ({ machine }: OutgoingOptions): Promise<MachineState> => {
+  await machine.startDirtyLog();
+  await machine.harvest(undefined as never);
+  await machine.pause();
+  return machine.save();
+};
+const giveAway = async (options: OutgoingOptions): Promise<MigrationRecord> => {
+  await untilPaused(options);
+  options.machine.relinquish();
+  return sourceRecord('completed');
+};
+/** What a destination's flow does to its machine. */
+const arrive =
+  (description: MachineDescription, state: MachineState) =>
+  async ({ machine }: { machine: DestinationMachine }): Promise<DestinationRecord> => {
+    await machine.accept(description);
+    await machine.load(state);
+    await machine.run();
+    return destinationRecord('completed');
+  };
+
+describe('run states', () => {
+  it('permit exactly the moves of the table', () => {
+    for (const from of ['prelaunch', 'inmigrate'] as const) {
+      for (const to of RUN_STATES) {
+        const run = new RunStateMachine(from, () => {});
+        if (RUN_STATE_MOVES[from].includes(to)) {
+          run.move(to);
+          expect(run.state).toBe(to);
+        } else {
+          expect(() => run.move(to)).toThrow(/no move/);
+          expect(run.state).toBe(from);
+        }
+      }
+    }
+  });
+
+  it('never let a guest run that moved away, except through a reclaim, nor one that ended', () => {
+    const reach = (from: string, without: string): Set<string> => {
+      const seen = new Set([from]);
+      for (const s of seen) {
+        for (const next of RUN_STATE_MOVES[s as keyof typeof RUN_STATE_MOVES]) {
+          if (!(s === 'postmigrate' && next === without)) seen.add(next);
+        }
+      }
+      return seen;
+    };
+    for (const ended of ['guest-panicked', 'shutdown', 'internal-error']) {
+      expect([...reach(ended, '')]).not.toContain('running');
+    }
+    // With neither the reclaim nor a guest that comes, postmigrate is the end.
+    expect(RUN_STATE_MOVES.postmigrate.filter((s) => s !== 'running' && s !== 'inmigrate')).toEqual([
+      'internal-error',
+    ]);
+  });
+});
+
+describe('controller', () => {
+  it('starts, stops and continues the guest once each, with an event for each change', async () => {
+    const { controller, log } = setUp();
+    await controller.boot();
+    expect(controller.runState).toBe('prelaunch');
+    for (const action of ['cont', 'cont', 'stop', 'stop', 'cont'] as const) await controller[action]();
+    expect(log).toEqual([
+      'booted resume',
+      '-> running',
+      'RESUME',
+      'booted pause',
+      '-> paused',
+      'STOP',
+      'booted resume',
+      '-> running',
+      'RESUME',
+    ]);
+  });
+
+  it('gives the guest away: stopped, then gone, and nothing continues it here', async () => {
+    const { controller, log, state, defects } = await running();
+    state.leave = giveAway;
+    controller.migrate(TARGET);
+    await settled(() => controller.runState === 'postmigrate');
+    expect(log).toEqual(['booted pause', '-> finish-migrate', 'STOP', 'booted relinquish', '-> postmigrate']);
+    await expect(controller.cont()).rejects.toMatchObject({ code: 'vmm/machine-state' });
+    expect(defects).toEqual([]);
+  });
+
+  it('takes the guest back running if it ran, and stopped if it was stopped', async () => {
+    for (const stopped of [false, true]) {
+      const { controller, log, state } = await running();
+      if (stopped) await controller.stop();
+      log.length = 0;
+      let over = false;
+      state.leave = async (options) => {
+        await untilPaused(options);
+        await options.machine.resume();
+        over = true;
+        return sourceRecord('failed');
+      };
+      controller.migrate(TARGET);
+      await settled(() => over);
+      expect(controller.runState).toBe(stopped ? 'paused' : 'running');
+      expect(log.filter((l) => l.startsWith('booted'))).toEqual(
+        stopped ? [] : ['booted pause', 'booted resume'],
+      );
+    }
+  });
+
+  it('refuses stop and cont that were let through before a migration stopped the guest', async () => {
+    const { controller, log, state } = await running();
+    let goOn = (): void => {};
+    state.pausing = () =>
+      new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+    state.leave = giveAway;
+    controller.migrate(TARGET);
+    await settled(() => log.includes('booted pause'));
+    const late = controller.stop();
+    goOn();
+    await expect(late).rejects.toMatchObject({ code: 'vmm/machine-state', facts: { operation: 'stop' } });
+    expect(controller.runState).toBe('postmigrate');
+  });
+
+  it.each([true, false])('a guest that comes is told apart: it ran before: %s', async (ran) => {
+    const there = await running();
+    if (!ran) await there.controller.stop();
+    let sent: { description: MachineDescription; state: MachineState } | undefined;
+    there.state.leave = async (options) => {
+      sent = { description: options.machine.description, state: await untilPaused(options) };
+      return giveAway({ ...options, machine: { ...options.machine, pause: async () => {} } });
+    };
+    there.controller.migrate(TARGET);
+    await settled(() => there.controller.runState === 'postmigrate');
+
+    const here = setUp('inmigrate');
+    here.state.arrivals.push((options) => arrive(sent!.description, sent!.state)(options));
+    await here.controller.migrateIncoming(TARGET);
+    await settled(() => here.controller.runState !== 'inmigrate');
+    expect(here.controller.runState).toBe(ran ? 'running' : 'paused');
+    // The machine itself never sees the record that says so.
+    expect(here.log).toContain('awaiting0 accept console');
+    expect(here.log).toContain('awaiting0 load 0');
+    expect(here.log).toContain(ran ? 'awaiting0 run' : 'awaiting0 hold');
+  });
+
+  it('stop and cont before a guest has come decide whether it runs', async () => {
+    const sent = { ...DESCRIPTION, devices: [...DESCRIPTION.devices, { name: 'run-state', version: 1 }] };
+    const ran: MachineState = {
+      ...STATE,
+      devices: [{ name: 'run-state', version: 1, state: Uint8Array.of(1) }],
+    };
+    for (const stopped of [true, false]) {
+      const { controller, state, log } = setUp('inmigrate', !stopped);
+      await (stopped ? controller.stop() : controller.cont());
+      state.arrivals.push(arrive(sent, ran));
+      await controller.migrateIncoming(TARGET);
+      await settled(() => controller.runState !== 'inmigrate');
+      expect(controller.runState).toBe(stopped ? 'paused' : 'running');
+      await controller.cont();
+      expect(controller.runState).toBe('running');
+      expect(log.at(-1)).toBe(stopped ? 'RESUME' : log.at(-1));
+    }
+  });
+
+  it.each([
+    ['no record', []],
+    ['another version', [{ name: 'run-state', version: 2, state: Uint8Array.of(1) }]],
+    ['no bytes', [{ name: 'run-state', version: 1, state: new Uint8Array(0) }]],
+    ['a wild value', [{ name: 'run-state', version: 1, state: Uint8Array.of(2) }]],
+  ])('refuses a run state of %s from the peer', async (_what, devices) => {
+    const { controller, state } = setUp('inmigrate');
+    let refusal: unknown;
+    state.arrivals.push(async ({ machine }) => {
+      refusal = await machine.load({ ...STATE, devices }).catch((error: unknown) => error);
+      return destinationRecord('failed', vmmErrors.error('machine-state', { operation: 'x', state: 'y' }));
+    });
+    await controller.migrateIncoming(TARGET);
+    await settled(() => refusal !== undefined);
+    expect(refusal).toMatchObject({ code: 'vmm/state-refused' });
+  });
+
+  it('lets a guest come back after it left, on a new machine', async () => {
+    const { controller, state, log } = await running();
+    state.leave = giveAway;
+    controller.migrate(TARGET);
+    await settled(() => controller.runState === 'postmigrate');
+    const sent = { ...DESCRIPTION, devices: [...DESCRIPTION.devices, { name: 'run-state', version: 1 }] };
+    state.arrivals.push(
+      arrive(sent, { ...STATE, devices: [{ name: 'run-state', version: 1, state: Uint8Array.of(1) }] }),
+    );
+    log.length = 0;
+    await controller.migrateIncoming(TARGET);
+    await settled(() => controller.runState === 'running');
+    expect(log.slice(0, 3)).toEqual(['-> inmigrate', 'booted destroy', 'awaiting0 accept console']);
+    await controller.stop();
+    expect(log).toContain('awaiting0 pause');
+  });
+
+  it('goes on waiting after a failed arrival if it is told to, and gives up otherwise', async () => {
+    const failure = migrationErrors.error('peer-closed', { phase: 'setup' });
+    for (const goesOn of [true, false]) {
+      const { controller, state, log } = setUp('inmigrate');
+      state.goesOn = goesOn;
+      let tries = 0;
+      for (let i = 0; i < 3; i++) {
+        state.arrivals.push(async () => {
+          tries++;
+          return destinationRecord('failed', failure);
+        });
+      }
+      await controller.migrateIncoming(TARGET);
+      await settled(() => log.includes('listener closed'));
+      expect(tries).toBe(goesOn ? 3 : 1);
+      expect(controller.runState).toBe('inmigrate');
+      expect(controller.migration()).toMatchObject({ status: 'failed', 'error-desc': failure.message });
+    }
+  });
+
+  it('keeps a guest whose commit was never acknowledged stopped, until a person reclaims it', async () => {
+    const { controller, state } = await running();
+    state.leave = async (options) => {
+      await untilPaused(options);
+      return sourceRecord('unacknowledged');
+    };
+    await expect(controller.reclaim()).rejects.toThrow(/where the guest runs is known/);
+    controller.migrate(TARGET);
+    await settled(() => controller.runState === 'postmigrate');
+    await expect(controller.cont()).rejects.toMatchObject({ code: 'vmm/machine-state' });
+    await expect(controller.migrateIncoming(TARGET)).rejects.toThrow(/may be here still/);
+    await controller.reclaim();
+    expect(controller.runState).toBe('running');
+  });
+
+  it('a guest that crashes stays crashed, whatever was under way', async () => {
+    const crash = vmmErrors.error('guest-crashed', { vcpu: 0, reason: 'trap', where: '' });
+    // In the middle of a stop.
+    const first = await running();
+    first.state.pausing = async () => first.state.events?.panicked(crash);
+    await first.controller.stop();
+    expect(first.controller.runState).toBe('guest-panicked');
+    expect(first.log.filter((l) => l === 'GUEST_PANICKED' || l === 'STOP')).toEqual([
+      'STOP',
+      'GUEST_PANICKED',
+    ]);
+
+    // In the middle of a migration: the next harvest tells the flow, which gives up and has nothing to resume.
+    const second = await running();
+    let told: unknown;
+    second.state.leave = async ({ machine }) => {
+      second.state.events?.panicked(crash);
+      told = await machine.harvest(undefined as never).catch((error: unknown) => error);
+      await machine.resume();
+      return sourceRecord('failed');
+    };
+    second.controller.migrate(TARGET);
+    await settled(() => told !== undefined);
+    expect(told).toMatchObject({ code: 'vmm/machine-state', facts: { state: 'guest-panicked' } });
+    await settled(() => second.controller.migration().status === 'failed');
+    expect(second.controller.runState).toBe('guest-panicked');
+    expect(second.log).not.toContain('booted resume');
+    expect(second.defects).toEqual([]);
+  });
+
+  it('shows setup from the first moment, never the state of an earlier migration', async () => {
+    const { controller, state } = await running();
+    expect(controller.migration()).toEqual({});
+    controller.migrate(TARGET);
+    await settled(() => controller.migration().status === 'failed');
+    let goOn = (): void => {};
+    state.leave = async () => {
+      await new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      return sourceRecord('failed');
+    };
+    controller.migrate(TARGET);
+    expect(controller.migration()).toEqual({ status: 'setup' });
+    expect(() => controller.migrate(TARGET)).toThrow("There's a migration process in progress");
+    goOn();
+    await settled(() => controller.migration().status === 'failed');
+  });
+});
+
+describe('migration figures', () => {
+  it("have QEMU's names and units", () => {
+    const record = {
+      role: 'source',
+      status: 'completed',
+      migratedPages: 100,
+      setupNs: 5e6,
+      totalNs: 1.5e9,
+      transferred: { pages: 130, zeroPages: 50, resentPages: 30, bytes: 330_000 },
+      remainingPages: 2,
+      dirtyPagesPerSecond: 12.4,
+      bytesPerSecond: 1e6,
+      throttlePercent: 0,
+      harvests: { count: 3 },
+      rounds: [
+        { last: false, bytes: 300_000 },
+        { last: true, bytes: 30_000 },
+      ],
+      blackout: { totalNs: 9.6e6 },
+    } as unknown as MigrationRecord;
+    expect(migrationInfo(record, { kind: 'tcp', host: 'h', port: 9 })).toEqual({
+      status: 'completed',
+      'total-time': 1500,
+      'setup-time': 5,
+      downtime: 10,
+      'socket-address': [{ type: 'inet', host: 'h', port: '9' }],
+      ram: {
+        transferred: 330_000,
+        remaining: 8192,
+        total: 409_600,
+        duplicate: 50,
+        normal: 80,
+        'normal-bytes': 327_680,
+        'dirty-pages-rate': 12,
+        mbps: 8,
+        'dirty-sync-count': 3,
+        'postcopy-requests': 0,
+        'page-size': 4096,
+        'multifd-bytes': 330_000,
+        'pages-per-second': 244,
+        'precopy-bytes': 300_000,
+        'downtime-bytes': 30_000,
+        'postcopy-bytes': 0,
+        'dirty-sync-missed-zero-copy': 0,
+      },
+    });
+  });
+});
+
+describe('console log', () => {
+  it('keeps the last lines and hands each on once, bounded in a flood', () => {
+    let now = 0;
+    const batches: { lines: readonly string[]; dropped: number }[] = [];
+    const soon: (() => void)[] = [];
+    const log = new ConsoleLog(
+      (lines, dropped) => batches.push({ lines, dropped }),
+      () => now,
+      (flush) => soon.push(flush),
+    );
+    log.push('a');
+    log.push('b');
+    expect(soon).toHaveLength(1);
+    soon[0]();
+    log.flush();
+    expect(batches).toEqual([{ lines: ['a', 'b'], dropped: 0 }]);
+    now = 1000;
+    for (let i = 0; i < 10_000; i++) log.push(`${i}`);
+    log.flush();
+    expect(batches[1].lines.length + batches[1].dropped).toBe(10_000);
+    expect(batches[1].lines.length).toBeLessThan(1000);
+    expect(log.tail(3)).toEqual(['9997', '9998', '9999']);
+    expect(log.tail(1_000_000).length).toBeLessThan(2000);
+    now = 2000;
+    log.lost(5);
+    log.push('later');
+    log.flush();
+    expect(batches[2]).toEqual({ lines: ['later'], dropped: 5 });
+  });
+});
