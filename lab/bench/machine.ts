@@ -211,14 +211,16 @@ const RATE_LINES = 8;
 
 /**
  * The guest's rate alone, then during the first round of a migration whose bandwidth is so small that nothing but the
- * log is at work.
+ * log is at work, then alone again.
  */
 async function measureDirtyLog(load: Load, memoryBytes: number): Promise<DirtyLogFigure> {
   const append = `${load.append} status_ms=250`;
   return withVmm({ guest: KERNEL_IMAGE, memoryBytes, append }, (source) =>
     withVmm({ incoming: 'tcp:127.0.0.1:0' }, async (destination) => {
       await source.waitForConsole(load.rate);
-      const rateOff = await medianRate(source, load.rate);
+      // The first lines come from code that the engine has not optimised yet.
+      await rates(source, load.rate);
+      const before = await rates(source, load.rate);
       await source.execute('migrate-set-parameters', { 'max-bandwidth': 16 * PAGE_BYTES, verify: 'off' });
       await source.execute('migrate-set-capabilities', {
         capabilities: [
@@ -229,21 +231,22 @@ async function measureDirtyLog(load: Load, memoryBytes: number): Promise<DirtyLo
       const active = source.waitFor('MIGRATION_PASS');
       await source.execute('migrate', { uri: await destination.incomingAddress() });
       await active;
-      const rateOn = await medianRate(source, load.rate);
+      const rateOn = median(await rates(source, load.rate));
+      const cancelled = source.waitFor('MIGRATION', { where: ({ status }) => status === 'cancelled' });
       await source.execute('migrate_cancel');
+      await cancelled;
+      const rateOff = median([...before, ...(await rates(source, load.rate))]);
       return { workload: load.workload, unit: load.unit, rateOff, rateOn, slowdown: 1 - rateOn / rateOff };
     }),
   );
 }
 
-/** Median of the next status lines; the first is left out, because its second began before. */
-async function medianRate(vmm: Vmm, pattern: RegExp): Promise<number> {
-  const rates: number[] = [];
-  let after = vmm.console.length;
+/** Rates of the next status lines; the first is left out, because its period began before. */
+async function rates(vmm: Vmm, pattern: RegExp): Promise<number[]> {
+  const found: number[] = [];
   for (let i = 0; i <= RATE_LINES; i++) {
-    const { text } = await vmm.waitForConsole(pattern, { after });
-    after = vmm.console.length;
-    if (i > 0) rates.push(Number(pattern.exec(text)![1]));
+    const { text } = await vmm.waitForConsole(pattern, { after: vmm.console.length });
+    if (i > 0) found.push(Number(pattern.exec(text)![1]));
   }
-  return median(rates);
+  return found;
 }
