@@ -112,7 +112,7 @@ export class InterruptUnit {
   /** What is left of each vector's interval: hidden state, kept across a move. */
   remaining(vector: number): Duration {
     const left = elapsed(this.options.scheduler.now(), this.nextAt[vector]! as Instant);
-    return (left > 0 ? left : 0) as Duration;
+    return Math.max(0, left) as Duration;
   }
 
   setRemaining(vector: number, remaining: Duration): void {

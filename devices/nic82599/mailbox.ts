@@ -118,6 +118,10 @@ export class MailboxCauses {
     this.registers.words[resetWord(vfIndex)]! |= 1 << (vfIndex & 31);
   }
 
+  clearReset(vfIndex: number): void {
+    this.registers.words[resetWord(vfIndex)]! &= ~(1 << (vfIndex & 31));
+  }
+
   hasReset(vfIndex: number): boolean {
     return (this.registers.words[resetWord(vfIndex)]! & (1 << (vfIndex & 31))) !== 0;
   }

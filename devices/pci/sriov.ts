@@ -46,7 +46,7 @@ export class Sriov {
   /** Hooks for a capability named `key`. */
   hooks(key: string): Readonly<Record<string, RegisterHooks>> {
     const hooks: Record<string, RegisterHooks> = {
-      [`${key}.CONTROL`]: { write: () => this.refresh() },
+      [`${key}.CONTROL`]: { write: (_written, before) => this.controlWritten(before) },
       [`${key}.NUM_VFS`]: { write: (_written, before) => this.numVfsWritten(before) },
       [`${key}.SYSTEM_PAGE_SIZE`]: { write: (written, before) => this.pageSizeWritten(written, before) },
     };
@@ -107,6 +107,16 @@ export class Sriov {
     const { fn, capability } = this.owner();
     const ari = fn.config.getField(capability.CONTROL, capability.CONTROL.fields.ARI_HIERARCHY) === 1;
     return ari ? this.geometry.withAri : this.geometry.withoutAri;
+  }
+
+  /** ARI Capable Hierarchy may change only while VF Enable is clear: VFs don't move. */
+  private controlWritten(before: number): void {
+    const { fn, capability } = this.owner();
+    const { VF_ENABLE, ARI_HIERARCHY } = capability.CONTROL.fields;
+    if (VF_ENABLE.get(before) === 1) {
+      fn.config.setField(capability.CONTROL, ARI_HIERARCHY, ARI_HIERARCHY.get(before));
+    }
+    this.refresh();
   }
 
   /** NumVFs may be written only while VF Enable is clear. */

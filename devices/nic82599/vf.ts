@@ -1,0 +1,102 @@
+/** One virtual function: its PCI function, MSI-X and error reporting around the pool that does the work. */
+import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
+import { AerReporter, type ErrorRegisters } from '../pci/aer.js';
+import type { BarDecoder } from '../pci/function.js';
+import { PciFunction } from '../pci/function.js';
+import { Msix } from '../pci/msix.js';
+import { SectionedState } from '../pci/state.js';
+import { VF_MSIX_BAR, VF_REGISTER_BAR, vfLayout, vfMsixWindow } from './functions.js';
+import type { Pool } from './pool.js';
+import { VF_VERSION, type VfStateHost, vfSections } from './state.js';
+
+export interface VfOptions {
+  readonly name: string;
+  readonly pool: Pool;
+  readonly decoder: BarDecoder;
+  /** Error controls of the physical function, which govern this one's. */
+  readonly governor: ErrorRegisters;
+  /** What the NIC keeps of this VF outside its pool. */
+  readonly host: VfStateHost;
+  /** Mastering was allowed: queues may go on. */
+  masterChanged(): void;
+}
+
+export class VirtualFunction implements SaveableDevice {
+  readonly name: string;
+  readonly version = VF_VERSION;
+  readonly fn: PciFunction;
+  readonly msix: Msix;
+  readonly aer: AerReporter;
+  readonly pool: Pool;
+  private readonly state: SectionedState;
+
+  constructor(options: VfOptions) {
+    const { name, pool } = options;
+    this.name = name;
+    this.pool = pool;
+    this.fn = new PciFunction(vfLayout, {
+      name,
+      bars: [],
+      decoder: options.decoder,
+      readBar: (bar, offset, size) => this.readBar(bar, offset, size),
+      writeBar: (bar, offset, size, value) => this.writeBar(bar, offset, size, value),
+      reset: () => {
+        this.msix.reset();
+        pool.functionReset();
+      },
+      masterChanged: () => {
+        this.msix.releaseAll();
+        options.masterChanged();
+      },
+      hooks: { 'msix.CONTROL': { write: () => this.msix.releaseAll() } },
+    });
+    this.msix = new Msix(vfMsixWindow, {
+      config: this.fn.config,
+      capability: vfLayout.cap.msix,
+      message: (address, data) => !pool.stopped && this.fn.message(address, data),
+      sent: (vector) => pool.interrupts.sent(vector),
+    });
+    this.aer = new AerReporter(
+      { fn: this.fn, aer: vfLayout.cap.aer, pcie: vfLayout.cap.pcie },
+      options.governor,
+    );
+    pool.trigger = (vector) => this.msix.trigger(vector);
+    this.state = new SectionedState(name, VF_VERSION, vfSections(this, options.host));
+  }
+
+  /** No DMA, no interrupts, no change of state from here on; registers still answer. */
+  stop(): void {
+    this.pool.stopped = true;
+    this.pool.interrupts.stop();
+  }
+
+  /** Goes on where `stop` left it: rings, pending interrupts, throttling. */
+  start(): void {
+    this.pool.stopped = false;
+    this.msix.releaseAll();
+    this.pool.interrupts.start();
+    this.fn.behaviour.masterChanged?.();
+  }
+
+  save(): DeviceRecord {
+    return this.state.save();
+  }
+
+  restore(record: DeviceRecord): void {
+    this.state.restore(record);
+  }
+
+  describe(record: DeviceRecord): readonly (readonly [string, string])[] {
+    return this.state.describe(record);
+  }
+
+  private readBar(bar: number, offset: number, size: number): number {
+    if (bar === VF_REGISTER_BAR) return this.pool.read(offset, size);
+    return bar === VF_MSIX_BAR ? this.msix.window.read(offset, size) : 0xffff_ffff;
+  }
+
+  private writeBar(bar: number, offset: number, size: number, value: number): void {
+    if (bar === VF_REGISTER_BAR) this.pool.write(offset, size, value);
+    else if (bar === VF_MSIX_BAR) this.msix.window.write(offset, size, value);
+  }
+}
