@@ -103,14 +103,24 @@ describe.each(WORLDS)('a machine in $name', ({ run }) => {
 
   test('a throttled guest gets less done, and a pause does not wait for its slice', () =>
     run(async (world) => {
-      const { machine, watch } = await booted(world, 'endless', 20_000);
-      await watch.count(2);
+      const { machine, watch } = await booted(world, 'endless', 100_000);
+      /** Virtual time that the guest takes from the first to the last of `lines` more lines. */
+      const timeOf = async (lines: number): Promise<number> => {
+        const from = watch.lines.length;
+        await watch.count(from + lines);
+        const times = watch.events.flatMap((event) => (event.kind === 'console' ? [event.line.atNs] : []));
+        return times[from + lines - 1]! - times[from]!;
+      };
+      await timeOf(10);
+      const free = await timeOf(20);
+      machine.throttle(90);
+      const throttled = await timeOf(20);
+      expect(throttled).toBeGreaterThan(2 * free);
       machine.throttle(99);
       await machine.pause();
       await machine.resume();
       machine.throttle(0);
-      await watch.count(watch.lines.length + 2);
-      expect(machine.state).toBe('running');
+      expect(await timeOf(20)).toBeLessThan(throttled);
     }));
 
   test('answers what no device claims with all ones, and drops writes to it', () =>

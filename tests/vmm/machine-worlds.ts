@@ -74,13 +74,18 @@ const deterministic: WorldKind = {
 
 export const WORLDS: readonly WorldKind[] = [threads, deterministic];
 
-/** Listens to one machine: keeps its lines, and lets a test wait for what it will do. */
+/** Listens to a guest wherever it runs: keeps its lines, and lets a test wait for what it will do. */
 export class Watch {
   readonly lines: string[] = [];
   readonly events: MachineEvent[] = [];
   readonly #waiting = new Set<() => void>();
 
   constructor(machine: Machine) {
+    this.follow(machine);
+  }
+
+  /** Listens to `machine` as well: the guest went there. */
+  follow(machine: Machine): void {
     machine.on((event) => {
       this.events.push(event);
       if (event.kind === 'console') this.lines.push(event.line.text);

@@ -324,7 +324,7 @@ export class VcpuCore {
   }
 
   #broken(reason: string): GuestCrash {
-    return { vcpu: this.index, kind: 'unwind-area', reason };
+    return { vcpu: this.index, kind: 'unwind-area', reason, frames: [] };
   }
 
   #crash(crash: GuestCrash): Outcome {

@@ -20,10 +20,16 @@ export interface GuestCrash {
   readonly kind: CrashKind;
   /** What happened, in words, such as `divide by zero`. */
   readonly reason: string;
-  /** Innermost wasm frame: index, name if the code carries names, and byte offset in the module. */
-  readonly functionIndex?: number;
+  /** The guest's innermost calls, the faulting one first; as many as the engine tells. */
+  readonly frames: readonly GuestFrame[];
+}
+
+export interface GuestFrame {
+  readonly functionIndex: number;
+  /** If the code carries names of its own. */
   readonly functionName?: string;
-  readonly offset?: number;
+  /** Of the instruction, in bytes from the start of the module. */
+  readonly offset: number;
 }
 
 /** V8's messages (src/common/message-template.h, kTrap*), first match wins. */
@@ -38,24 +44,21 @@ const TRAPS: readonly (readonly [pattern: RegExp, kind: CrashKind, reason: strin
   [/call stack/, 'stack', 'call stack overflow'],
 ];
 
-const FRAME = /at (?:(\S+) \()?wasm:\/\/[^:]*:wasm-function\[(\d+)\]:0x([0-9a-f]+)/;
+const FRAME = /at (?:(\S+) \()?wasm:\/\/[^:]*:wasm-function\[(\d+)\]:0x([0-9a-f]+)/g;
 
 /** Classifies whatever was thrown out of the guest call of `vcpu`. */
 export function classifyCrash(vcpu: number, thrown: unknown): GuestCrash {
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-  const frame = FRAME.exec(error.stack ?? '');
-  const where = frame
-    ? {
-        functionIndex: Number(frame[2]),
-        offset: Number.parseInt(frame[3]!, 16),
-        ...(frame[1] === undefined ? {} : { functionName: frame[1] }),
-      }
-    : {};
+  const frames = [...(error.stack ?? '').matchAll(FRAME)].map(([, functionName, index, offset]) => ({
+    functionIndex: Number(index),
+    offset: Number.parseInt(offset!, 16),
+    ...(functionName === undefined ? {} : { functionName }),
+  }));
   const fromEngine = error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
   for (const [pattern, kind, reason] of TRAPS) {
-    if (fromEngine && pattern.test(error.message)) return { vcpu, kind, reason, ...where };
+    if (fromEngine && pattern.test(error.message)) return { vcpu, kind, reason, frames };
   }
-  return { vcpu, kind: 'host', reason: `${error.name}: ${error.message}`, ...where };
+  return { vcpu, kind: 'host', reason: `${error.name}: ${error.message}`, frames };
 }
 
 /** Memory instructions by opcode (WebAssembly core specification, 5.4.7). */
@@ -67,24 +70,31 @@ const PREFIXED = new Map([
   [0xfe, 'atomic access'],
 ]);
 
+/** What the toolchain adds to a guest; the guest's own function is the one that called it. */
+const ADDED_BY_TOOLCHAIN = /^ferry:/;
+
 /**
  * Names the faulting instruction and function from the code that ran: `out of bounds store` and
- * ` at worker_loop (wasm +0x94)`. `functionNames` by index, as the image has them.
+ * ` at worker_loop (wasm function 7 +0x94)`. `functionNames` by index, as the image has them.
  */
 export function explainCrash(
-  crash: GuestCrash,
+  { kind, reason: given, frames }: GuestCrash,
   code: Uint8Array | undefined,
   functionNames: readonly string[],
 ): { readonly reason: string; readonly where: string } {
-  let { reason } = crash;
-  const opcode = crash.offset === undefined ? undefined : code?.[crash.offset];
-  if (crash.kind === 'memory' && opcode !== undefined) {
+  const innermost = frames[0];
+  if (innermost === undefined) return { reason: given, where: '' };
+  let reason = given;
+  const opcode = code?.[innermost.offset];
+  if (kind === 'memory' && opcode !== undefined) {
     if (opcode >= LOADS[0] && opcode <= LOADS[1]) reason = 'out of bounds load';
     else if (opcode >= STORES[0] && opcode <= STORES[1]) reason = 'out of bounds store';
     else if (PREFIXED.has(opcode)) reason = `out of bounds ${PREFIXED.get(opcode)}`;
   }
-  if (crash.offset === undefined) return { reason, where: '' };
-  const name = crash.functionName ?? functionNames[crash.functionIndex!];
-  const place = `wasm function ${crash.functionIndex} +0x${crash.offset.toString(16)}`;
+  const nameOf = (frame: GuestFrame): string | undefined =>
+    frame.functionName ?? functionNames[frame.functionIndex];
+  const shown = frames.find((frame) => !ADDED_BY_TOOLCHAIN.test(nameOf(frame) ?? '')) ?? innermost;
+  const name = nameOf(shown);
+  const place = `wasm function ${shown.functionIndex} +0x${shown.offset.toString(16)}`;
   return { reason, where: name ? ` at ${name} (${place})` : ` at ${place}` };
 }

@@ -27,11 +27,11 @@ export class Requests {
   }
 
   resolve(id: number, result: unknown): void {
-    this.#take(id).resolve(result);
+    this.#take(id)?.resolve(result);
   }
 
   reject(id: number, error: SerializedError): void {
-    this.#take(id).reject(FerryError.from(error));
+    this.#take(id)?.reject(FerryError.from(error));
   }
 
   /** Rejects all, and every later request. */
@@ -41,9 +41,10 @@ export class Requests {
     this.#waiting.clear();
   }
 
-  #take(id: number): Waiting {
+  /** Undefined for an answer that comes after `close`. */
+  #take(id: number): Waiting | undefined {
     const waiting = this.#waiting.get(id);
-    invariant(waiting !== undefined, `answer to no request: ${id}`);
+    invariant(waiting !== undefined || this.#closed !== undefined, `answer to no request: ${id}`);
     this.#waiting.delete(id);
     return waiting;
   }

@@ -181,6 +181,7 @@ export class VcpuLoop implements VcpuPorts {
   }
 
   #finish(outcome: Outcome): void {
+    if (outcome.kind !== 'unwound') this.#showState();
     if (outcome.kind === 'crashed') this.#send({ kind: 'crashed', crash: outcome.crash });
     else if (outcome.kind === 'returned') this.#send({ kind: 'returned' });
   }

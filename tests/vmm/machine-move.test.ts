@@ -1,0 +1,252 @@
+import { describe, expect, test } from 'vitest';
+import { IRQ_ENABLED_REGISTER } from '../../base/abi/code-variant.js';
+import { parseImage } from '../../base/abi/image-parse.js';
+import { sha256 } from '../../guest-fixtures/toolchain/build.js';
+import type { MachineState, VcpuRecord } from '../../migration/ports.js';
+import { churnSum, imageOf, ticksWork } from './machine-guests.js';
+import { booted, moved, Watch, WORLDS, type World } from './machine-worlds.js';
+
+/** Index of the interrupt flag in a register list. */
+async function irqFlagAt(guest: Parameters<typeof imageOf>[0]): Promise<number> {
+  const { meta } = parseImage(await imageOf(guest), sha256);
+  return meta.registers.findIndex(({ name }) => name === IRQ_ENABLED_REGISTER);
+}
+
+describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
+  test('a guest stopped in mid-loop goes on in another machine, again and again, with the same result', () =>
+    run(async (world) => {
+      let { machine, watch } = await booted(world, 'churn', 300_000);
+      let midLoop = 0;
+      for (let hop = 0; hop < 4; hop++) {
+        await world.elapse(1);
+        await machine.pause();
+        const state = await machine.save();
+        if (state.vcpus[0]!.unwind.length > 0) midLoop++;
+        const next = await moved(world, machine);
+        expect(await next.save()).toEqual(state);
+        machine.relinquish();
+        machine = next;
+        watch.follow(next);
+        await next.run();
+      }
+      await watch.line(/^s/);
+      expect(watch.lines).toEqual(['b 300000', churnSum(300_000)]);
+      expect(midLoop).toBeGreaterThan(0);
+    }));
+
+  test('a guest stopped inside its interrupt handler goes on there', () =>
+    run(async (world) => {
+      const flag = await irqFlagAt('ticks');
+      let { machine, watch } = await booted(world, 'ticks', 60);
+      await watch.count(1);
+      let inHandler = 0;
+      for (let hop = 0; hop < 12; hop++) {
+        await world.elapse(0.7);
+        await machine.pause();
+        const next = await moved(world, machine);
+        const [vcpu] = (await next.save()).vcpus;
+        // Its idle loop disables interrupts too, but around a halt only; running, it is in its handler, by far most likely.
+        if (vcpu!.registers[flag * 8] === 0 && vcpu!.run === 'running') inHandler++;
+        machine.relinquish();
+        machine = next;
+        watch.follow(next);
+        await next.run();
+      }
+      await watch.line(/^w/);
+      expect(watch.lines).toEqual(['b 60', 't 60', 'h 60', ticksWork(60)]);
+      expect(inHandler).toBeGreaterThan(0);
+    }));
+
+  test('four vCPUs and the interrupts between them move as one', () =>
+    run(async (world) => {
+      let { machine, watch } = await booted(world, 'ipi', 300, { vcpus: 4 });
+      await watch.count(1);
+      for (let hop = 0; hop < 3; hop++) {
+        await machine.pause();
+        const next = await moved(world, machine);
+        expect(await next.save()).toEqual(await machine.save());
+        machine.relinquish();
+        machine = next;
+        watch.follow(next);
+        await next.run();
+        await world.elapse(1);
+      }
+      await watch.line(/^p/);
+      expect(watch.lines).toEqual(['u 4', 'p 900']);
+    }));
+
+  test('the clock of the guest never goes backwards on its way, and is where it stood', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'clock');
+      await watch.count(3);
+      await machine.pause();
+      const { clockNs } = await machine.save();
+      const next = await moved(world, machine);
+      await world.elapse(20);
+      const after = new Watch(next);
+      expect(next.query().clockNs).toBe(clockNs);
+      await next.run();
+      await after.count(3);
+      expect(after.lines.filter((line) => line.startsWith('x'))).toEqual([]);
+    }));
+
+  test('negative control: one word of RAM changed on the way shows in the result', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'churn', 200_000);
+      await watch.count(1);
+      await machine.pause();
+      const next = await moved(world, machine);
+      next.ram[0x2_1000] = next.ram[0x2_1000]! ^ 1;
+      const after = new Watch(next);
+      await next.run();
+      expect(await after.line(/^s/)).not.toBe(churnSum(200_000));
+    }));
+
+  test('a source that was not given away goes on by itself', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'churn', 200_000);
+      await watch.count(1);
+      await machine.startDirtyLog();
+      await machine.pause();
+      await moved(world, machine);
+      await machine.resume();
+      await machine.stopDirtyLog();
+      expect(await watch.line(/^s/)).toBe(churnSum(200_000));
+    }));
+
+  test('a machine that was given away never runs again', () =>
+    run(async (world) => {
+      const { machine } = await booted(world, 'spin');
+      await machine.pause();
+      machine.relinquish();
+      await expect(machine.resume()).rejects.toMatchObject({ code: 'vmm/machine-state' });
+    }));
+});
+
+describe.each(WORLDS)('a destination in $name', ({ run }) => {
+  test('refuses another machine, naming every difference', () =>
+    run(async (world) => {
+      const { machine } = await booted(world, 'spin');
+      const target = world.create({ vcpus: 2 });
+      const theirs = {
+        ...machine.description,
+        devices: [{ name: 'toaster', version: 3 }],
+        imageGpa: 2 ** 33,
+      };
+      const refused = target.accept(theirs);
+      await expect(refused).rejects.toMatchObject({ code: 'vmm/machine-incompatible', facts: { count: 4 } });
+      await expect(refused).rejects.toThrow(/vCPUs.*toaster v3.*image/);
+    }));
+
+  test('prepares nothing from an image that has not arrived, and refuses to load from a damaged one', () =>
+    run(async (world) => {
+      const { machine } = await booted(world, 'spin');
+      await machine.pause();
+      const { description } = machine;
+      const target = world.create();
+      await target.accept(description);
+      await target.prepareCode();
+      const state = await machine.save();
+      await expect(target.load(state)).rejects.toMatchObject({ code: 'image/malformed' });
+      target.ram.set(machine.ram.subarray(0, description.migratedPages * 4096));
+      await target.prepareCode();
+      const at = description.imageGpa + 200;
+      target.ram[at] = target.ram[at]! ^ 0x20;
+      await expect(target.load(state)).rejects.toMatchObject({ code: 'image/hash' });
+      target.ram[at] = target.ram[at]! ^ 0x20;
+      await target.load(state);
+      expect(target.state).toBe('loaded');
+    }));
+
+  const refusals: readonly (readonly [string, (state: MachineState) => MachineState])[] = [
+    ['too few registers', vcpu(({ registers }) => ({ registers: registers.subarray(8) }))],
+    [
+      'a register wider than its type',
+      vcpu(({ registers }) => ({ registers: registers.map((b, i) => (i === 5 ? 1 : b)) })),
+    ],
+    ['another index', vcpu(() => ({ index: 1 }))],
+    ['an unknown run state', vcpu(() => ({ run: 'flying' as 'off' }))],
+    ['off with a stack', vcpu(() => ({ run: 'off' }))],
+    ['halted without a stack', vcpu(() => ({ run: 'halted', unwind: new Uint8Array(0) }))],
+    ['half a word of stack', vcpu(({ unwind }) => ({ unwind: unwind.subarray(2) }))],
+    ['a stack larger than its area', vcpu(() => ({ unwind: new Uint8Array(256 * 1024) }))],
+    ['a short interrupt descriptor', vcpu(() => ({ pir: new Uint8Array(31) }))],
+    [
+      'an interrupt that does not exist',
+      vcpu(() => ({ pir: Uint8Array.from({ length: 32 }, (_, i) => (i === 0 ? 2 : 0)) })),
+    ],
+    ['no number for a deadline', vcpu(() => ({ timerDeadlineNs: Number.NaN }))],
+    ['a deadline before time', vcpu(() => ({ timerDeadlineNs: -7 }))],
+    ['no vCPU', (state) => ({ ...state, vcpus: [] })],
+    [
+      'one vCPU too many',
+      (state) => ({ ...state, vcpus: [state.vcpus[0]!, { ...state.vcpus[0]!, index: 1 }] }),
+    ],
+    ['no devices', (state) => ({ ...state, devices: [] })],
+    ['a device too few', (state) => ({ ...state, devices: state.devices.slice(0, -1) })],
+    ['devices in another order', (state) => ({ ...state, devices: [...state.devices].reverse() })],
+    ['an endless clock', (state) => ({ ...state, clockNs: Infinity })],
+    ['a short APIC record', device('lapic', (bytes) => bytes.subarray(1))],
+    ['a clock record that stopped at no time', device('clock', (bytes) => bytes.map(() => 0xff))],
+  ];
+
+  function vcpu(change: (record: VcpuRecord) => Partial<VcpuRecord>): (state: MachineState) => MachineState {
+    return (state) => ({ ...state, vcpus: state.vcpus.map((record) => ({ ...record, ...change(record) })) });
+  }
+
+  function device(
+    name: string,
+    change: (bytes: Uint8Array) => Uint8Array,
+  ): (state: MachineState) => MachineState {
+    return (state) => ({
+      ...state,
+      devices: state.devices.map((record) =>
+        record.name === name ? { ...record, state: change(record.state) } : record,
+      ),
+    });
+  }
+
+  test('refuses every hostile record with a typed error, runs nothing, and still takes a good one', () =>
+    run(async (world) => {
+      const { source, target, state } = await readyToLoad(world);
+      for (const [what, spoil] of refusals) {
+        await expect(target.load(spoil(state)), what).rejects.toMatchObject({ code: 'vmm/state-refused' });
+        expect(target.state).toBe('incoming');
+      }
+      const badConsole = device('console', (bytes) => bytes.subarray(0, 3))(state);
+      await expect(target.load(badConsole)).rejects.toMatchObject({ code: 'devices/recordRefused' });
+      const unknown = {
+        ...state,
+        devices: state.devices.map((r) => (r.name === 'console' ? { ...r, version: 99 } : r)),
+      };
+      await expect(target.load(unknown)).rejects.toMatchObject({ code: 'devices/recordVersion' });
+      await target.load(state);
+      expect(await target.save()).toEqual(await source.save());
+      const watch = new Watch(target);
+      await target.run();
+      expect(await watch.line(/^s/)).toBe(churnSum(200_000));
+    }));
+
+  test('a call stack of noise ends as a crash of the guest, not of the machine', () =>
+    run(async (world) => {
+      const { target, state } = await readyToLoad(world);
+      const noise = vcpu(({ unwind }) => ({ unwind: unwind.map((_, i) => i * 37) }))(state);
+      await target.load(noise);
+      const watch = new Watch(target);
+      await target.run();
+      const { error } = await watch.event('crash');
+      expect(error.code).toBe('vmm/guest-crashed');
+      expect(target.state).toBe('crashed');
+    }));
+});
+
+async function readyToLoad(world: World) {
+  const { machine, watch } = await booted(world, 'churn', 200_000);
+  await watch.count(1);
+  await machine.pause();
+  const target = world.create();
+  await target.accept(machine.description);
+  target.ram.set(machine.ram.subarray(0, machine.description.migratedPages * 4096));
+  await target.prepareCode();
+  return { source: machine, target, state: await machine.save() };
+}
