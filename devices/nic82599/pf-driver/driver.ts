@@ -1,0 +1,438 @@
+/**
+ * The physical function's driver: what Linux's ixgbe does for virtual functions, on the host side. It reaches its
+ * device only through registers, and acts only when the device interrupts; no vCPU is needed for it to answer.
+ */
+import type { Scheduler } from '../../../base/clock.js';
+import { microseconds } from '../../../base/units.js';
+import {
+  CAUSE_LINK,
+  CAUSE_MAILBOX,
+  MAX_FRAME_RESET,
+  MRQC_POOLS_64_RSS,
+  POOLS,
+  poolViews,
+  pfRegisters as reg,
+  VLAN_INSERT_DEFAULT,
+  VT_MODE_64,
+} from '../pf-registers.js';
+import { QUEUES_PER_POOL, vfRegisters } from '../registers.js';
+import type { DriverStateKeeper } from '../state.js';
+import {
+  FilterTables,
+  isZero,
+  type MacAddress,
+  macWords,
+  offsetOf,
+  poolBit,
+  type RegisterPort,
+} from './filters.js';
+import {
+  MESSAGE_ACK,
+  MESSAGE_CTS,
+  MESSAGE_NACK,
+  messageHeader,
+  OP_CONTROL,
+  OP_RESET,
+  opcodeSince,
+  XCAST_MULTICAST,
+} from './messages.js';
+import { applyXcast, changeReceiveMode, handlers } from './requests.js';
+import {
+  DEFAULT_POLICY,
+  decodeVfInfo,
+  encodeVfInfo,
+  MAILBOX_WORDS,
+  newVfInfo,
+  type VfInfo,
+  type VfPolicy,
+} from './vf-info.js';
+
+export interface PfDriverOptions {
+  readonly port: RegisterPort;
+  readonly scheduler: Scheduler;
+  readonly mac: MacAddress;
+  /** Policy of each VF; their number is how many the driver serves. */
+  readonly vfs: readonly Partial<VfPolicy>[];
+  /** Largest frame of the host itself, FCS included. */
+  readonly frameBytesMax?: number;
+  /** Words of the RSS key and 0 or 1 for each of the 128 entries of the redirection table. */
+  readonly rssKey?: readonly number[];
+}
+
+const RETRY_AFTER = microseconds(50);
+/** A VF that holds the mailbox for a second does not get its answer. */
+const RETRIES_MAX = 20_000;
+/** Interrupt vector of everything that is not a queue. */
+const OTHER_VECTOR = 0;
+/** The key that Microsoft's RSS verification suite uses, as most drivers do. */
+const DEFAULT_RSS_KEY = [
+  0xda565a6d, 0xc20e5b25, 0x3d256741, 0xb08fa343, 0xcb2bcad0, 0xb4307bae, 0xa32dcb77, 0x0cf23080, 0x3bb7426a,
+  0xfa01acbe,
+] as const;
+
+/** PF offset of a register in pool `pool`'s file. */
+function poolOffset(target: number, pool: number): number {
+  const view = poolViews.find(
+    (v) => v.target === target && pool >= v.firstPool && pool < v.firstPool + v.pools,
+  );
+  return view!.offset + (pool - view!.firstPool) * view!.stride;
+}
+
+export class PfDriver implements DriverStateKeeper {
+  private readonly options: PfDriverOptions;
+  private readonly port: RegisterPort;
+  private readonly filters: FilterTables;
+  private readonly vfs: VfInfo[];
+  private readonly retries: number[];
+  private readonly message = new Uint32Array(MAILBOX_WORDS);
+
+  constructor(options: PfDriverOptions) {
+    this.options = options;
+    this.port = options.port;
+    this.filters = new FilterTables(options.port);
+    this.vfs = options.vfs.map((policy) => newVfInfo({ ...DEFAULT_POLICY, ...policy }));
+    this.retries = this.vfs.map(() => 0);
+  }
+
+  /** What is known of a VF, for monitors and tests. */
+  info(vf: number): Readonly<VfInfo> {
+    return this.vfs[vf]!;
+  }
+
+  /** Resets the device and sets it up for virtual functions; they get to work once each has asked for its reset. */
+  start(): void {
+    const { port, filters } = this;
+    const own = this.vfs.length;
+    port.write(reg.EIMC.offset, 0xffff_ffff);
+    port.write(reg.CTRL.offset, reg.CTRL.fields.RST.mask);
+    filters.clear();
+    for (const [vf, info] of this.vfs.entries()) {
+      this.vfs[vf] = { ...newVfInfo(info.policy), mac: info.policy.mac };
+    }
+    port.write(reg.GPIE.offset, reg.GPIE.fields.MSIX.mask | reg.GPIE.fields.VT_MODE.set(0, VT_MODE_64));
+    port.write(reg.GCR_EXT.offset, VT_MODE_64);
+    const { ENABLE, DEFAULT_POOL, REPLICATE } = reg.VT_CTL.fields;
+    port.write(reg.VT_CTL.offset, (DEFAULT_POOL.set(0, own) | ENABLE.mask | REPLICATE.mask) >>> 0);
+    port.write(reg.TX_SWITCH.offset, reg.TX_SWITCH.fields.LOOPBACK.mask);
+    port.write(reg.VLNCTRL.offset, reg.VLNCTRL.fields.VFE.mask);
+    port.write(reg.MCSTCTRL.offset, reg.MCSTCTRL.fields.ENABLE.mask);
+    const frameBytes = this.options.frameBytesMax ?? MAX_FRAME_RESET;
+    port.write(reg.MAXFRS.offset, reg.MAXFRS.fields.BYTES.set(0, frameBytes));
+    this.startRss();
+    for (let vf = 0; vf < this.vfs.length; vf++) this.setSpoofCheck(vf);
+    this.startOwnPool(own);
+    port.write(reg.RXCTRL.offset, reg.RXCTRL.fields.RXEN.mask);
+    port.write(reg.DMATXCTL.offset, reg.DMATXCTL.fields.TE.mask);
+
+    const { OTHER_VECTOR: vector, OTHER_VALID } = reg.IVAR_MISC.fields;
+    port.write(reg.IVAR_MISC.offset, vector.set(0, OTHER_VECTOR) | OTHER_VALID.mask);
+    port.read(reg.EICR.offset);
+    port.write(reg.EIMS.offset, CAUSE_MAILBOX | CAUSE_LINK);
+    const { PFRSTD, DRV_LOAD } = reg.CTRL_EXT.fields;
+    port.write(reg.CTRL_EXT.offset, PFRSTD.mask | DRV_LOAD.mask);
+  }
+
+  /** The device's interrupt. Handles what is there now; what comes meanwhile interrupts again. */
+  interrupt(): void {
+    const { port } = this;
+    const causes = port.read(reg.EICR.offset);
+    for (let vf = 0; vf < this.vfs.length; vf++) {
+      if (this.takeReset(vf)) this.resetEvent(vf);
+      if (this.takeCause(vf, 'request')) this.receive(vf);
+      this.takeCause(vf, 'acknowledge');
+    }
+    if ((causes & CAUSE_LINK) !== 0) this.pingAll();
+  }
+
+  /** Tells every VF that something about the link has changed. */
+  pingAll(): void {
+    for (let vf = 0; vf < this.vfs.length; vf++) this.ping(vf);
+  }
+
+  /** Changes a VF's policy while it runs; what the guest has to know it is told by a ping. */
+  setPolicy(vf: number, change: Partial<VfPolicy>): void {
+    const info = this.vfs[vf]!;
+    const before = info.policy;
+    info.policy = { ...before, ...change };
+    this.setSpoofCheck(vf);
+    if (info.policy.linkEnabled === before.linkEnabled) return;
+    this.enableQueues(vf, info.policy.linkEnabled && info.clearToSend);
+    info.clearToSend = false;
+    this.ping(vf);
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // State of a VF that moves
+
+  save(vf: number): Uint8Array {
+    return encodeVfInfo(this.vfs[vf]!);
+  }
+
+  /** Takes over what another host's driver knew; returns what stands in the way. */
+  restore(vf: number, state: Uint8Array): string | undefined {
+    const before = this.vfs[vf]!;
+    const after = decodeVfInfo(state, before.policy);
+    if (typeof after === 'string') return after;
+    const fixed = before.policy.mac;
+    if (fixed !== undefined && !before.policy.trusted && after.mac?.some((byte, i) => byte !== fixed[i])) {
+      return 'its address is not the one that the policy here fixes';
+    }
+    this.vfs[vf] = after;
+    if (this.program(vf)) return undefined;
+    this.vfs[vf] = before;
+    this.program(vf);
+    return 'the address or VLAN filters of this NIC are used up';
+  }
+
+  describe(state: Uint8Array): readonly (readonly [string, string])[] {
+    const info = decodeVfInfo(state, DEFAULT_POLICY);
+    if (typeof info === 'string') return [['damaged', info]];
+    return [
+      ['mac', info.mac?.map((byte) => byte.toString(16).padStart(2, '0')).join(':') ?? 'none'],
+      ['apiVersion', String(info.apiVersion)],
+      ['clearToSend', String(info.clearToSend)],
+      ['receiveMode', String(info.xcast)],
+      ['vlans', [...info.vlans].join(' ')],
+      ['multicastHashes', String(info.hashes.length)],
+      ['additionalAddresses', String(info.macvlans.length)],
+      ['frameBytesMax', String(info.frameBytesMax)],
+      ['pendingReply', String(info.pendingReply !== undefined)],
+    ];
+  }
+
+  /** Programs the tables from what is known of the VF; false if they have no room. */
+  private program(vf: number): boolean {
+    const info = this.vfs[vf]!;
+    const { filters, port } = this;
+    filters.removeAllAddresses(vf);
+    filters.removeAllVlans(vf);
+    this.setPortVlan(vf);
+    let room = true;
+    for (const mac of [...(info.mac === undefined ? [] : [info.mac]), ...info.macvlans]) {
+      room = filters.addAddress(vf, mac) && room;
+    }
+    for (const vlan of info.vlans) room = filters.addVlan(vf, vlan) && room;
+    applyXcast(port, vf, info.xcast);
+    this.multicastChanged();
+    if (info.frameBytesMax > reg.MAXFRS.fields.BYTES.get(port.read(reg.MAXFRS.offset))) {
+      port.write(reg.MAXFRS.offset, reg.MAXFRS.fields.BYTES.set(0, info.frameBytesMax));
+    }
+    if (info.pendingReply !== undefined) this.retryReply(vf);
+    return room;
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Resets
+
+  /** A VF was reset: it starts anew, without queues, filters and agreed API version. */
+  private resetEvent(vf: number): void {
+    const { filters, port } = this;
+    const info = this.vfs[vf]!;
+    filters.removeAllVlans(vf);
+    info.vlans.clear();
+    filters.removeAllAddresses(vf);
+    info.macvlans = [];
+    info.hashes = [];
+    info.xcast = XCAST_MULTICAST;
+    info.pendingReply = undefined;
+    info.apiVersion = 0;
+    this.multicastChanged();
+    this.setPortVlan(vf);
+    applyXcast(port, vf, XCAST_MULTICAST);
+    for (let queue = 0; queue < QUEUES_PER_POOL; queue++) {
+      // A reset of the VF does not stop its queues; switching one on and off does.
+      const offset = poolOffset(offsetOf(vfRegisters.TXDCTL, queue), vf);
+      port.write(offset, vfRegisters.TXDCTL.fields.ENABLE.mask);
+      port.write(offset, 0);
+    }
+    for (let i = 0; i < MAILBOX_WORDS; i++) port.write(poolOffset(offsetOf(vfRegisters.MBMEM, i), vf), 0);
+  }
+
+  /** RESET: the VF gets its address and may use its queues. */
+  private answerReset(vf: number): void {
+    const { port, filters, message } = this;
+    this.resetEvent(vf);
+    const info = this.vfs[vf]!;
+    const known = info.mac !== undefined && !isZero(info.mac) && filters.addAddress(vf, info.mac);
+    for (let queue = 0; queue < QUEUES_PER_POOL; queue++) {
+      const { ENABLE, WRITE, QUEUE, HIDE_VLAN } = reg.QDE.fields;
+      const hide = info.policy.portVlan === undefined ? 0 : HIDE_VLAN.mask;
+      port.write(reg.QDE.offset, QUEUE.set(ENABLE.mask | WRITE.mask | hide, vf * QUEUES_PER_POOL + queue));
+      // Head write-back survives a VF's reset and would go to memory that is no longer the ring's.
+      port.write(poolOffset(offsetOf(vfRegisters.TDWBAL, queue), vf), 0);
+      port.write(poolOffset(offsetOf(vfRegisters.TDWBAH, queue), vf), 0);
+    }
+    this.enableQueues(vf, info.policy.linkEnabled);
+    info.clearToSend = true;
+    const [low, high] = info.mac === undefined ? [0, 0] : macWords(info.mac);
+    message.fill(0);
+    message[0] = (OP_RESET | (known ? MESSAGE_ACK : MESSAGE_NACK)) >>> 0;
+    message[1] = low;
+    message[2] = high;
+    message[3] = 0;
+    this.reply(vf, 4);
+  }
+
+  private enableQueues(vf: number, on: boolean): void {
+    const half = vf < POOLS / 2 ? 0 : 1;
+    const bit = poolBit(vf, half);
+    for (const register of [reg.VFTE, reg.VFRE]) {
+      const offset = offsetOf(register, half);
+      const value = this.port.read(offset);
+      this.port.write(offset, (on ? value | bit : value & ~bit) >>> 0);
+    }
+  }
+
+  /** VLAN 0 for every VF, or the port's VLAN, which then is all it has. */
+  private setPortVlan(vf: number): void {
+    const { portVlan } = this.vfs[vf]!.policy;
+    const { AUPE } = reg.VMOLR.fields;
+    this.filters.addVlan(vf, portVlan ?? 0);
+    if (portVlan === undefined) changeReceiveMode(this.port, vf, 0, AUPE.mask);
+    else changeReceiveMode(this.port, vf, AUPE.mask, 0);
+    const { TAG, ACTION } = reg.VMVIR.fields;
+    const value = portVlan === undefined ? 0 : ACTION.set(TAG.set(0, portVlan), VLAN_INSERT_DEFAULT);
+    this.port.write(offsetOf(reg.VMVIR, vf), value);
+  }
+
+  private setSpoofCheck(vf: number): void {
+    const offset = offsetOf(reg.VFSPOOF, vf >>> 3);
+    const { MAC, VLAN } = reg.VFSPOOF.fields;
+    const info = this.vfs[vf]!;
+    const value = this.port.read(offset);
+    const mac = info.policy.spoofCheck ? 1 << (vf & 7) : 0;
+    const vlan = info.policy.portVlan === undefined ? 0 : mac;
+    const others = ~(1 << (vf & 7));
+    const next = MAC.set(value, (MAC.get(value) & others & 0xff) | mac);
+    this.port.write(offset, VLAN.set(next, (VLAN.get(value) & others & 0xff) | vlan));
+  }
+
+  private startRss(): void {
+    const key = this.options.rssKey ?? DEFAULT_RSS_KEY;
+    for (let i = 0; i < reg.RSSRK.count; i++) this.port.write(offsetOf(reg.RSSRK, i), (key[i] ?? 0) >>> 0);
+    // Hash values alternate between a pool's two queues.
+    for (let i = 0; i < reg.RETA.count; i++) this.port.write(offsetOf(reg.RETA, i), 0x0100_0100);
+    const { MODE, TCP_IPV4, IPV4, IPV6, TCP_IPV6 } = reg.MRQC.fields;
+    const kinds = TCP_IPV4.mask | IPV4.mask | IPV6.mask | TCP_IPV6.mask;
+    this.port.write(reg.MRQC.offset, MODE.set(kinds, MRQC_POOLS_64_RSS));
+    this.port.write(reg.RXCSUM.offset, reg.RXCSUM.fields.RSS_HASH.mask);
+  }
+
+  /** The pool behind the last VF is the host's own. */
+  private startOwnPool(pool: number): void {
+    const { port, filters } = this;
+    filters.addAddress(pool, this.options.mac);
+    filters.addVlan(pool, 0);
+    const { AUPE, BAM, ROMPE } = reg.VMOLR.fields;
+    changeReceiveMode(port, pool, 0, AUPE.mask | BAM.mask | ROMPE.mask);
+    this.enableQueues(pool, true);
+  }
+
+  private multicastChanged(): void {
+    const all = new Set<number>();
+    for (const info of this.vfs) for (const hash of info.hashes) all.add(hash);
+    this.filters.setMulticast(all);
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Mailbox
+
+  private takeReset(vf: number): boolean {
+    const register = vf < POOLS / 2 ? reg.VFLRE0 : reg.VFLRE1;
+    const half = vf < POOLS / 2 ? 0 : 1;
+    if ((this.port.read(register.offset) & poolBit(vf, half)) === 0) return false;
+    this.port.write(offsetOf(reg.VFLREC, half), poolBit(vf, half));
+    return true;
+  }
+
+  private takeCause(vf: number, kind: 'request' | 'acknowledge'): boolean {
+    const { VFREQ, VFACK } = reg.MBICR.fields;
+    const offset = offsetOf(reg.MBICR, vf >>> 4);
+    const field = kind === 'request' ? VFREQ : VFACK;
+    const bit = (1 << ((vf & 15) + field.shift)) >>> 0;
+    if ((this.port.read(offset) & bit) === 0) return false;
+    this.port.write(offset, bit);
+    return true;
+  }
+
+  /** Takes the lock; false while the VF holds it. */
+  private lock(vf: number): boolean {
+    const { PFU } = reg.MAILBOX.fields;
+    const offset = offsetOf(reg.MAILBOX, vf);
+    this.port.write(offset, PFU.mask);
+    return PFU.get(this.port.read(offset)) === 1;
+  }
+
+  /** Reads a request and answers it. A VF that keeps the lock until it is acknowledged is read without. */
+  private receive(vf: number): void {
+    const { port, message } = this;
+    const info = this.vfs[vf]!;
+    this.lock(vf);
+    for (let i = 0; i < MAILBOX_WORDS; i++)
+      message[i] = port.read(poolOffset(offsetOf(vfRegisters.MBMEM, i), vf));
+    port.write(offsetOf(reg.MAILBOX, vf), reg.MAILBOX.fields.ACK.mask);
+    const header = message[0]!;
+    if ((header & (MESSAGE_ACK | MESSAGE_NACK)) !== 0) return;
+    const opcode = messageHeader.OPCODE.get(header);
+    if (opcode === OP_RESET) {
+      this.answerReset(vf);
+      return;
+    }
+    if (!info.clearToSend) {
+      message[0] = (header | MESSAGE_NACK) >>> 0;
+      this.reply(vf, 1);
+      return;
+    }
+    const handler = handlers[opcode];
+    const since = opcodeSince[opcode];
+    const words =
+      handler === undefined || since === undefined || info.apiVersion < since
+        ? 0
+        : handler({
+            vf,
+            info,
+            port,
+            filters: this.filters,
+            words: message,
+            hostJumbo: (this.options.frameBytesMax ?? MAX_FRAME_RESET) > MAX_FRAME_RESET,
+            multicastChanged: () => this.multicastChanged(),
+          });
+    message[0] = (header | (words > 0 ? MESSAGE_ACK : MESSAGE_NACK) | MESSAGE_CTS) >>> 0;
+    this.reply(vf, Math.max(1, words));
+  }
+
+  private ping(vf: number): void {
+    const cts = this.vfs[vf]!.clearToSend ? MESSAGE_CTS : 0;
+    this.message[0] = (OP_CONTROL | cts) >>> 0;
+    this.reply(vf, 1);
+  }
+
+  /** Sends the first `count` words of the message, now or when the VF lets go of the mailbox. */
+  private reply(vf: number, count: number): void {
+    this.vfs[vf]!.pendingReply = this.message.slice(0, count);
+    this.retries[vf] = 0;
+    this.retryReply(vf);
+  }
+
+  private retryReply(vf: number): void {
+    const info = this.vfs[vf]!;
+    const words = info.pendingReply;
+    if (words === undefined) return;
+    if (this.lock(vf)) {
+      for (let i = 0; i < words.length; i++) {
+        this.port.write(poolOffset(offsetOf(vfRegisters.MBMEM, i), vf), words[i]!);
+      }
+      info.pendingReply = undefined;
+      this.port.write(offsetOf(reg.MAILBOX, vf), reg.MAILBOX.fields.STS.mask);
+      return;
+    }
+    if (this.retries[vf]!++ >= RETRIES_MAX) {
+      info.pendingReply = undefined;
+      return;
+    }
+    this.options.scheduler.after(RETRY_AFTER, () => {
+      // A newer answer has its own turn.
+      if (this.vfs[vf]!.pendingReply === words) this.retryReply(vf);
+    });
+  }
+}
