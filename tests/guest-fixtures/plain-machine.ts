@@ -5,6 +5,8 @@
  */
 import {
   BOOT_PARAMS_GPA,
+  BOOT_PARAMS_MAGIC,
+  BOOT_PARAMS_VERSION,
   bootParams,
   COMMAND_LINE_GPA,
   MEMORY_RESERVED,
@@ -14,6 +16,8 @@ import {
 import { CONSOLE_BASE, LAPIC_BASE, POWER_BASE, TIMER_VECTOR } from '../../base/abi/platform.js';
 import { MIB, PAGE_BYTES } from '../../base/units.js';
 
+/** Where the kernel's static data ends at the latest. */
+export const DATA_END = 1 * MIB;
 /** Virtual time that one look at the clock takes. */
 const CLOCK_READ_NS = 100;
 export const MS = 1e6;
@@ -23,6 +27,8 @@ export interface PlainMachineOptions {
   readonly commandLine?: string;
   readonly ramBytes?: number;
   readonly seed?: number;
+  /** Of the boot information page. */
+  readonly version?: number;
 }
 
 /** Thrown through the guest's frames to end a run; nothing can be resumed after it. */
@@ -81,7 +87,10 @@ export class PlainMachine {
     this.#writeBootParams(ramBytes, options);
   }
 
-  #writeBootParams(ramBytes: number, { commandLine = '', seed = 1 }: PlainMachineOptions): void {
+  #writeBootParams(
+    ramBytes: number,
+    { commandLine = '', seed = 1, version = BOOT_PARAMS_VERSION }: PlainMachineOptions,
+  ): void {
     const bytes = new TextEncoder().encode(commandLine);
     this.u8.set(bytes, COMMAND_LINE_GPA);
     const reserved = 64 * 1024;
@@ -91,14 +100,14 @@ export class PlainMachine {
       { start: ramBytes - reserved, bytes: reserved, type: MEMORY_RESERVED },
     ];
     bootParams.write(this.view, BOOT_PARAMS_GPA, {
-      magic: 0x59525246,
-      version: 1,
+      magic: BOOT_PARAMS_MAGIC,
+      version,
       vcpus: 1,
       memoryMapEntries: map.length,
       ramPages: ramBytes / PAGE_BYTES,
       commandLineGpa: COMMAND_LINE_GPA,
       commandLineBytes: bytes.length,
-      dataEnd: this.#dataEnd(),
+      dataEnd: DATA_END,
       seed,
       wallClockNs: 1.7e18,
       consoleBase: CONSOLE_BASE,
@@ -113,13 +122,6 @@ export class PlainMachine {
         entry,
       );
     });
-  }
-
-  /** The compiler writes all static data, zeros included; its end is a multiple of 64 KiB away at most. */
-  #dataEnd(): number {
-    let end = 1 * MIB;
-    while (end > 65536 && this.u8[end - 1] === 0) end--;
-    return end + 4096;
   }
 
   /** Runs `run` when the clock reaches `time`, at the guest's next look at it. */
@@ -191,6 +193,20 @@ export class PlainMachine {
     const lines = this.#text.split('\n');
     this.#text = lines.pop()!;
     this.lines.push(...lines);
+  }
+
+  /** Numbers of the pages below the end of RAM that are not all zero. */
+  nonZeroPages(): number[] {
+    const words = new BigUint64Array(this.memory.buffer);
+    const pages: number[] = [];
+    for (let page = 0; page < words.length / 512; page++) {
+      for (let word = page * 512; word < page * 512 + 512; word++) {
+        if (words[word] === 0n) continue;
+        pages.push(page);
+        break;
+      }
+    }
+    return pages;
   }
 
   /** Console lines without their timestamps that match `pattern`. */

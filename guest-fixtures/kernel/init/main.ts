@@ -12,13 +12,13 @@ import { mem_init } from '../mm/page_alloc';
 import { kmem_cache_init } from '../mm/slab';
 import { run_init_workload } from '../workloads/workload';
 
-/** Entry of vCPU 0, with interrupts disabled. */
-export function start_kernel(page: u32): void {
+/** Everything up to the point where the CPUs can work. Entered with interrupts disabled, left with them enabled. */
+export function kernel_init(page: u32): void {
   copy_boot_params(page);
   setup_per_cpu_area(0);
-  console_set_loglevel(CONSOLE_LOGLEVEL_DEFAULT);
-  if (param_flag('quiet')) console_set_loglevel(CONSOLE_LOGLEVEL_QUIET);
-  console_set_loglevel(<u32>param_u64('loglevel', param_flag('quiet') ? CONSOLE_LOGLEVEL_QUIET : CONSOLE_LOGLEVEL_DEFAULT));
+  const quiet = param_flag('quiet');
+  console_set_loglevel(quiet ? CONSOLE_LOGLEVEL_QUIET : CONSOLE_LOGLEVEL_DEFAULT);
+  console_set_loglevel(<u32>param_u64('loglevel', quiet ? CONSOLE_LOGLEVEL_QUIET : CONSOLE_LOGLEVEL_DEFAULT));
   pr_info('Ferry version 0.1.0 (AssemblyScript, wasm32) SMP');
   setup_arch(page);
   e820_print_table();
@@ -29,6 +29,11 @@ export function start_kernel(page: u32): void {
   set_cpu_online(0);
   local_irq_enable();
   smp_init();
+}
+
+/** Entry of vCPU 0, with interrupts disabled. */
+export function start_kernel(page: u32): void {
+  kernel_init(page);
   warn_unknown_params();
   run_init_workload();
   cpu_startup_entry();

@@ -4,7 +4,7 @@ import { local_irq_restore, local_irq_save } from '../arch/irqflags';
 import { ferry_console_write } from '../drivers/console/ferry_console';
 import { scnprintf } from '../lib/vsprintf';
 import { PRINTK_LINE_MAX, cpu_line, this_cpu } from './percpu';
-import { spin_lock, spin_trylock, spin_unlock } from './spinlock';
+import { spin_lock, spin_lock_irqsave, spin_trylock, spin_unlock, spin_unlock_irqrestore } from './spinlock';
 import { NSEC_PER_SEC, NSEC_PER_USEC, ktime_get } from './time';
 
 export const LOGLEVEL_EMERG: u32 = 0;
@@ -48,7 +48,7 @@ const console_line = memory.data(512, 64);
 // @ts-ignore: decorator
 @inline function ring_lock(): usize { return changetype<usize>(ring) + offsetof<PrintkRing>('lock'); }
 // @ts-ignore: decorator
-@inline function console_lock(): usize { return changetype<usize>(ring) + offsetof<PrintkRing>('console_lock'); }
+@inline function console_lock_word(): usize { return changetype<usize>(ring) + offsetof<PrintkRing>('console_lock'); }
 // @ts-ignore: decorator
 @inline function record_at(position: u64): PrintkRecord {
   return changetype<PrintkRecord>(log_buf + (<u32>position & (LOG_BUF_LEN - 1)));
@@ -77,32 +77,40 @@ function reserve(size: u32): PrintkRecord {
   return record;
 }
 
-/** Prints what the console has not seen, unless another CPU is at it: that one then prints these lines too. */
-function console_unlock(): void {
+/** Prints the records that the console has not seen. Its lock is held. */
+function console_flush(): void {
   for (;;) {
-    if (atomic.load<u64>(changetype<usize>(ring) + offsetof<PrintkRing>('printed')) == ring.next) return;
-    if (!spin_trylock(console_lock())) return;
-    for (;;) {
-      let length: u32 = 0;
-      spin_lock(ring_lock());
-      const more = ring.printed != ring.next;
-      if (ring.dropped != 0) {
-        length = scnprintf(console_line, PRINTK_LINE_MAX, '** %u printk messages dropped **\n', ring.dropped);
-        ring.dropped = 0;
-      } else if (more) {
-        const record = record_at(ring.printed);
-        if (record.level != LEVEL_SKIP && <u32>record.level < ring.console_loglevel) {
-          length = record.length;
-          memory.copy(console_line, changetype<usize>(record) + offsetof<PrintkRecord>(), length);
-        }
-        ring.printed += record.size;
+    let length: u32 = 0;
+    const flags = spin_lock_irqsave(ring_lock());
+    const more = ring.printed != ring.next;
+    if (ring.dropped != 0) {
+      length = scnprintf(console_line, PRINTK_LINE_MAX, '** %u printk messages dropped **\n', ring.dropped);
+      ring.dropped = 0;
+    } else if (more) {
+      const record = record_at(ring.printed);
+      if (record.level != LEVEL_SKIP && <u32>record.level < ring.console_loglevel) {
+        length = record.length;
+        memory.copy(console_line, changetype<usize>(record) + offsetof<PrintkRecord>(), length);
       }
-      spin_unlock(ring_lock());
-      if (length != 0) ferry_console_write(console_line, length);
-      if (!more) break;
+      ring.printed += record.size;
     }
-    spin_unlock(console_lock());
+    spin_unlock_irqrestore(ring_lock(), flags);
+    if (length != 0) ferry_console_write(console_line, length);
+    if (!more) return;
   }
+}
+
+/** Keeps the console for the caller: lines wait in the ring until console_unlock. Task context only. */
+export function console_lock(): void {
+  spin_lock(console_lock_word());
+}
+
+/** Prints what has waited and lets others print. A line that came in between the two is not left behind. */
+export function console_unlock(): void {
+  do {
+    console_flush();
+    spin_unlock(console_lock_word());
+  } while (atomic.load<u64>(changetype<usize>(ring) + offsetof<PrintkRing>('next')) != ring.printed && spin_trylock(console_lock_word()));
 }
 
 /** Logs one line. Format and arguments as lib/vsprintf; callable from anywhere. */
@@ -122,7 +130,7 @@ export function printk(
   record.level = <u16>level;
   memory.copy(changetype<usize>(record) + offsetof<PrintkRecord>(), line, length);
   spin_unlock(ring_lock());
-  console_unlock();
+  if (spin_trylock(console_lock_word())) console_unlock();
   local_irq_restore(flags);
 }
 
@@ -152,5 +160,5 @@ export function console_set_loglevel(level: u32): void {
 /** The panicking CPU must not wait for a lock whose owner it has stopped, or is itself. */
 export function console_flush_on_panic(): void {
   spin_unlock(ring_lock());
-  spin_unlock(console_lock());
+  spin_unlock(console_lock_word());
 }

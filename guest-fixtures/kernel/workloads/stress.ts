@@ -163,7 +163,7 @@ export function start_stress(): void {
     self.sequential = sequential;
     self.unlimited = rate == 0;
     store<u32>(cpus + (cpu << 2), <u32>changetype<usize>(self));
-    pr_info('stress: CPU%u: %u pages at 0x%08x', cpu, per_cpu_pages, self.pages_at);
+    pr_info('stress: CPU%u: %u pages at 0x%08x, generations at 0x%08x', cpu, per_cpu_pages, self.pages_at, self.generations);
   }
   pr_info(
     'stress: %u bytes/s, %s, working set %u bytes', rate, sequential ? str('sequential') : str('random'),

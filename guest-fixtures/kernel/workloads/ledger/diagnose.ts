@@ -113,8 +113,12 @@ export function diagnose_any(index: u32): void {
   }
 }
 
-/** A record says something that it can't although every page checks out: names its page and what is wrong. */
+/**
+ * A record of page `index` says something that it can't, although its page checks out. The page to blame may be the one
+ * that led here, so all are judged; only if each is good by itself it is this one, for what `how` says.
+ */
 export function report_record(index: u32, how: string, detail: u64): void {
   diagnose_any(index);
+  for (let other: u32 = 0; other < ledger.pages; other++) diagnose_any(other);
   report(index, version_of(index), how, detail);
 }

@@ -93,7 +93,7 @@ function check_journal(index: u32): void {
 /** Checks the next page completely, and the totals after the last one. */
 export function sweep_page(): void {
   const book = books();
-  if (!line_intact(changetype<usize>(book)) || book.sweep_page >= ledger.pages) diagnose_any(0);
+  if (!line_intact(changetype<usize>(book)) || !version_current(0)) diagnose_any(0);
   const index = book.sweep_page;
   if (page_damage(page_address(index)) >= 0 || !version_current(index)) diagnose_any(index);
   const kind = kind_of(index);
