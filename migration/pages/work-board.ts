@@ -50,7 +50,7 @@ export class WorkBoard {
   }
 
   stop(): void {
-    Atomics.store(this.words, STOP, 1);
+    Atomics.compareExchange(this.words, STOP, 0, 1);
   }
 
   /** Owner: the channels are being closed; a round under way must not look complete to the receiver. */

@@ -28,14 +28,27 @@ function once(emitter: NodeJS.EventEmitter, event: string): Promise<unknown> {
   return new Promise((resolve) => emitter.once(event, resolve));
 }
 
-/** Stands between destination and source, and may change what the source says or break the connection. */
+interface Mischief {
+  /** Sees each piece of what the source says on `channel`, from byte `at` on; may change it, or break the connection. */
+  readonly change?: (chunk: Buffer, channel: number, at: number, towards: Socket) => void;
+  /** What the source says on this channel after its hello is kept back until `release`. */
+  readonly holdChannel?: number;
+}
+
+/** Stands between destination and source. */
 class Meddler {
   readonly #servers: Server[] = [];
-  readonly sockets: Socket[] = [];
-  readonly #change: (chunk: Buffer, channel: number, at: number, towards: Socket) => void;
+  readonly #sockets: Socket[] = [];
+  readonly #mischief: Mischief;
+  #held: Buffer[] | undefined = [];
+  #heldSocket: Socket | undefined;
 
-  constructor(change: (chunk: Buffer, channel: number, at: number, towards: Socket) => void) {
-    this.#change = change;
+  constructor(mischief: Mischief) {
+    this.#mischief = mischief;
+  }
+
+  get heldBytes(): number {
+    return this.#held?.reduce((sum, chunk) => sum + chunk.length, 0) ?? 0;
   }
 
   async between(endpoint: DataEndpoint): Promise<DataEndpoint> {
@@ -43,20 +56,29 @@ class Meddler {
     return { ...endpoint, ports };
   }
 
+  release(): void {
+    for (const chunk of this.#held ?? []) this.#heldSocket?.write(chunk);
+    this.#held = undefined;
+  }
+
   close(): void {
-    for (const socket of this.sockets) socket.destroy();
+    for (const socket of this.#sockets) socket.destroy();
     for (const server of this.#servers) server.close();
   }
 
   async #relay(port: number, channel: number): Promise<number> {
     const server = createServer((towards) => {
       const from = connect({ host: HOST, port });
-      this.sockets.push(towards, from);
+      this.#sockets.push(towards, from);
       let at = 0;
       from.on('data', (chunk) => {
-        this.#change(chunk, channel, at, towards);
+        this.#mischief.change?.(chunk, channel, at, towards);
+        const first = at === 0;
         at += chunk.length;
-        if (!towards.destroyed && !towards.write(chunk)) {
+        if (!first && channel === this.#mischief.holdChannel && this.#held !== undefined) {
+          this.#held.push(chunk);
+          this.#heldSocket = towards;
+        } else if (!towards.destroyed && !towards.write(chunk)) {
           from.pause();
           towards.once('drain', () => from.resume());
         }
@@ -82,9 +104,11 @@ const withPair: WithPair = async ({ pages, flipByteAt }, body) => {
   const [sourceMemory, destinationMemory] = [sharedMemory(pages), sharedMemory(pages)];
   const source = new SocketSourceDataPlane({ memory: sourceMemory, host: HOST });
   const destination = new SocketDestinationDataPlane({ memory: destinationMemory });
-  const meddler = new Meddler((chunk, channel, at) => {
-    const flip = flipByteAt === undefined || flipByteAt.channel !== channel ? -1 : flipByteAt.at - at;
-    if (flip >= 0 && flip < chunk.length) chunk[flip]! ^= 0x10;
+  const meddler = new Meddler({
+    change: (chunk, channel, at) => {
+      const flip = flipByteAt === undefined || flipByteAt.channel !== channel ? -1 : flipByteAt.at - at;
+      if (flip >= 0 && flip < chunk.length) chunk[flip]! ^= 0x10;
+    },
   });
   const open = source.open.bind(source);
   if (flipByteAt !== undefined) source.open = async (options) => meddler.between(await open(options));
@@ -242,8 +266,10 @@ describe('a broken channel', () => {
     const source = closing(new SocketSourceDataPlane({ memory: sourceMemory, host: HOST }));
     const destination = closing(new SocketDestinationDataPlane({ memory: destinationMemory }));
     const meddler = closing(
-      new Meddler((_chunk, channel, at, towards) => {
-        if (channel === 1 && at > 100_000) towards.destroy();
+      new Meddler({
+        change: (_chunk, channel, at, towards) => {
+          if (channel === 1 && at > 100_000) towards.destroy();
+        },
       }),
     );
     const options = { ...OPTIONS, migratedPages: 4096 };
@@ -261,6 +287,31 @@ describe('a broken channel', () => {
       reason: { name: 'FerryError', facts: { channel: 1 } },
     });
     await expect(source.sendRound(2, pages)).rejects.toBe((sent as PromiseRejectedResult).reason);
+  });
+});
+
+describe('a channel that lags behind', () => {
+  it('never puts an older copy of a page on the newer one that another channel brought', async () => {
+    const pages = 4096;
+    const [sourceMemory, destinationMemory] = [sharedMemory(pages), sharedMemory(pages)];
+    const [sourceRam, destinationRam] = [ramOf(sourceMemory, pages), ramOf(destinationMemory, pages)];
+    const source = closing(new SocketSourceDataPlane({ memory: sourceMemory, host: HOST }));
+    const destination = closing(new SocketDestinationDataPlane({ memory: destinationMemory }));
+    const meddler = closing(new Meddler({ holdChannel: 1 }));
+    const options = { ...OPTIONS, migratedPages: pages };
+    const endpoint = await meddler.between(await source.open(options));
+    await Promise.all([destination.connect(endpoint, options), source.connected()]);
+    const dirty = new AtomicBitmap(pages);
+    for (const round of [1, 2]) {
+      sourceRam.fill(round);
+      dirty.fill();
+      await source.sendRound(round, dirty);
+    }
+    expect(meddler.heldBytes).toBeGreaterThan(2 ** 20); // channel 1 carries pages of both rounds
+    meddler.release();
+    await Promise.all([destination.received(1), destination.received(2)]);
+    expect(Buffer.compare(destinationRam, sourceRam)).toBe(0);
+    expect(destination.hashes).toEqual(source.hashes);
   });
 });
 
