@@ -12,7 +12,10 @@ export type Registers<T> = RegisterTable<T>['reg'];
 
 export const CONFIG_BYTES = 4096;
 const STANDARD_FIRST = 0x40;
-const EXTENDED_FIRST = 0x100;
+/** The extended list starts here. 7.6.1 */
+export const EXTENDED_FIRST = 0x100;
+/** Where a header points to the standard list. 7.5.1.1.11 */
+export const CAPABILITIES_POINTER = 0x34;
 
 export interface Capability<T = Specs> {
   readonly id: number;
@@ -90,7 +93,12 @@ export function configLayout<const H extends Specs, const C extends Readonly<Rec
   }
 
   const specs: Record<string, RegisterSpec> = { ...header };
-  specs.CAPABILITIES = { offset: 0x34, width: 8, access: 'const', reset: standard[0]?.[1].at ?? 0 };
+  specs.CAPABILITIES = {
+    offset: CAPABILITIES_POINTER,
+    width: 8,
+    access: 'const',
+    reset: standard[0]?.[1].at ?? 0,
+  };
   standard.forEach(([key, p], i) => {
     const next = standard[i + 1]?.[1].at ?? 0;
     specs[`${key}.HEADER`] = {

@@ -188,6 +188,9 @@ export interface SriovOptions {
   readonly bars: readonly BarSpec[];
 }
 
+/** VF BAR 0 within the capability. 9.3.3.14 */
+export const VF_BAR_OFFSET = 0x24;
+
 /** Pages of 4 KiB, 8 KiB, 64 KiB, 256 KiB, 1 MiB and 4 MiB: the set every SR-IOV device must support. 9.3.3.12 */
 const PAGE_SIZES = 0x553;
 
@@ -223,7 +226,7 @@ export function sriovCapability(options: SriovOptions) {
     VF_DEVICE_ID: { offset: 0x1a, width: 16, access: 'const', reset: options.vfDeviceId, spec: '9.3.3.11' },
     SUPPORTED_PAGE_SIZES: { offset: 0x1c, width: 32, access: 'const', reset: PAGE_SIZES, spec: '9.3.3.12' },
     SYSTEM_PAGE_SIZE: { offset: 0x20, width: 32, access: 'rw', reset: 1, spec: '9.3.3.13' },
-    ...barRegisters('VF_BAR', 0x24, options.bars, '9.3.3.14'),
+    ...barRegisters('VF_BAR', VF_BAR_OFFSET, options.bars, '9.3.3.14'),
     MIGRATION_STATE: { offset: 0x3c, width: 32, access: 'const', spec: '9.3.3.15' },
   });
 }

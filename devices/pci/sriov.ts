@@ -4,7 +4,7 @@
  */
 import type { RegisterHooks } from '../../base/registers.js';
 import type { Registers } from './capability.js';
-import type { SriovRegisters } from './extended-capabilities.js';
+import { type SriovRegisters, VF_BAR_OFFSET } from './extended-capabilities.js';
 import type { BarDecoder, PciFunction } from './function.js';
 import { BAR_FLAGS_MEMORY, type BarSpec } from './registers.js';
 
@@ -150,6 +150,3 @@ export class Sriov {
     fn.upstream.decodeChanged();
   }
 }
-
-/** VF BAR 0 within the capability. 9.3.3.14 */
-const VF_BAR_OFFSET = 0x24;
