@@ -1,7 +1,7 @@
 /** Makes a machine of threads: one for each vCPU, one for the devices, one for alarms. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { Worker } from 'node:worker_threads';
+import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { reservedRange } from '../../base/abi/reserved-range.js';
 import { kernelModule } from '../kernels/load.js';
 import { allocateRam, checkMachineSize, GuestRam } from '../ram/guest-ram.js';
@@ -52,13 +52,19 @@ function startThreads(
     kernel: kernelModule('dirty-map'),
   };
 
-  const deadlineMs = options.safepointDeadlineMs ?? SAFEPOINT_DEADLINE_MS;
+  let alarms: Worker | undefined;
+  let ended = false;
+  const threadOptions = {
+    deadlineMs: options.safepointDeadlineMs ?? SAFEPOINT_DEADLINE_MS,
+    online: () => {
+      if (!ended) alarms ??= startAlarms(shared, events);
+    },
+  };
   const vcpus = range.vcpus.map((area, index) => {
     const signals = new VcpuSignals(control, index, ram.i32, area.control);
-    return new VcpuThread({ ...shared, index }, signals, deadlineMs, events);
+    return new VcpuThread({ ...shared, index }, signals, threadOptions, events);
   });
   const devices = new DeviceThread(shared, events);
-  const alarms = startAlarms(shared, events);
 
   return {
     ram,
@@ -72,8 +78,9 @@ function startThreads(
     compile: (code) => WebAssembly.compile(new Uint8Array(code)),
     threadCpuNs,
     destroy: async () => {
+      ended = true;
       const ends = vcpus.map((vcpu) => vcpu.destroy());
-      await Promise.all([...ends, devices.destroy(), alarms.terminate()]);
+      await Promise.all([...ends, devices.destroy(), alarms?.terminate()]);
     },
   };
 }
@@ -83,6 +90,7 @@ function startAlarms(data: AlarmThreadData, events: DriverEvents): Worker {
   const workerData: AlarmThreadData = { ram, vcpus, control, alarms, epoch };
   const worker = new Worker(new URL('../vcpu/thread/alarm-worker.js', import.meta.url), {
     name: 'alarms',
+    env: SHARE_ENV,
     workerData,
   });
   worker.on('error', (error) => events.failed(error));

@@ -15,10 +15,11 @@ import type {
   SourceMachine,
 } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
+import type { VcpuCode } from '../vcpu/code.js';
 import type { VcpuCounters, VcpuState } from '../vcpu/control-block.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
 import { PLATFORM_DEVICES } from './devices.js';
-import type { DriverEvents, MachineDrivers } from './drivers.js';
+import type { DriverEvents, MachineDrivers, VcpuHandle } from './drivers.js';
 import { type MachineEvent, MachineEvents, type MachineRunState } from './events.js';
 import { GuestCode } from './guest-code.js';
 import { Harvester } from './harvest.js';
@@ -156,13 +157,11 @@ export class Machine implements SourceMachine, DestinationMachine {
       this.#variant = 'run';
       this.#stoppedAtWallNs = wallNow();
       if (!paused) clock.start();
-      const starts = vcpus.map(async (vcpu) => {
-        if (paused) await vcpu.pause();
-        await vcpu.setCode(run);
-        if (vcpu.index === 0) await vcpu.start();
-      });
       this.#enter(paused ? 'paused' : 'running');
-      await Promise.all(starts);
+      const [first, ...others] = vcpus;
+      await this.#prepareVcpu(first!, run, paused);
+      await first!.start();
+      await Promise.all(others.map((vcpu) => this.#prepareVcpu(vcpu, run, paused)));
       // In the background, so that it is there when a migration starts; whoever needs it hears of a failure.
       void code.variant('log').catch(() => undefined);
     });
@@ -357,6 +356,11 @@ export class Machine implements SourceMachine, DestinationMachine {
     const code = this.#variant === undefined ? undefined : image?.code[this.#variant];
     const { reason, where } = explainCrash(crash, code, image?.meta.functionNames ?? []);
     return vmmErrors.error('guest-crashed', { vcpu: crash.vcpu, reason, where });
+  }
+
+  async #prepareVcpu(vcpu: VcpuHandle, code: VcpuCode, paused: boolean): Promise<void> {
+    if (paused) await vcpu.pause();
+    await vcpu.setCode(code);
   }
 
   async #stopVcpus(): Promise<void> {

@@ -1,5 +1,5 @@
 /** The device thread, from the machine's side. */
-import { MessageChannel, Worker } from 'node:worker_threads';
+import { MessageChannel, SHARE_ENV, Worker } from 'node:worker_threads';
 import type { DeviceRecord } from '../../../base/device-record.js';
 import type { DeviceHost, DriverEvents } from '../drivers.js';
 import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
@@ -16,6 +16,7 @@ export class DeviceThread implements DeviceHost {
     const workerData: DeviceThreadData = { ...data, port: port2 };
     this.#worker = new Worker(new URL('./device-worker.js', import.meta.url), {
       name: 'devices',
+      env: SHARE_ENV,
       workerData,
       transferList: [port2],
     });

@@ -1,5 +1,5 @@
 /** One vCPU's thread, from the machine's side. */
-import { MessageChannel, Worker } from 'node:worker_threads';
+import { MessageChannel, SHARE_ENV, Worker } from 'node:worker_threads';
 import type { AtomicBitmap } from '../../../base/bitmap.js';
 import type { VcpuRecord } from '../../../migration/ports.js';
 import { vmmErrors } from '../../errors.js';
@@ -23,43 +23,37 @@ import type { CommandResults, FromVcpu, ToVcpu, VcpuCommand, VcpuThreadData } fr
 /** A command that has no answer after this long is announced again: the guest may have overwritten its kick word. */
 const REKICK_MS = 10;
 
+export interface VcpuThreadOptions {
+  /** How long a guest may take to its next safepoint before it is stopped by force. */
+  readonly deadlineMs: number;
+  /** Called when the thread has come up. */
+  online(): void;
+}
+
 export class VcpuThread implements VcpuHandle {
   readonly index: number;
   readonly #signals: VcpuSignals;
   readonly #events: DriverEvents;
-  readonly #deadlineMs: number;
-  readonly #worker: Worker;
-  readonly #port: MessageChannel['port1'];
+  readonly #options: VcpuThreadOptions;
+  readonly #data: Omit<VcpuThreadData, 'port'>;
+  readonly #channel = new MessageChannel();
   readonly #requests = new Requests();
+  #worker: Worker | undefined;
   #online = false;
 
-  /** `deadlineMs`: how long a guest may take to its next safepoint before it is stopped by force. */
+  /** The thread itself starts with the first command, so that a boot starts the thread that it waits for first. */
   constructor(
     data: Omit<VcpuThreadData, 'port'>,
     signals: VcpuSignals,
-    deadlineMs: number,
+    options: VcpuThreadOptions,
     events: DriverEvents,
   ) {
     this.index = data.index;
+    this.#data = data;
     this.#signals = signals;
-    this.#deadlineMs = deadlineMs;
+    this.#options = options;
     this.#events = events;
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    const workerData: VcpuThreadData = { ...data, port: port2 };
-    this.#worker = new Worker(new URL('./vcpu-worker.js', import.meta.url), {
-      name: `vcpu${data.index}`,
-      workerData,
-      transferList: [port2],
-    });
-    this.#worker.on('online', () => {
-      this.#online = true;
-    });
-    this.#worker.on('error', (error) => {
-      this.#requests.close(error);
-      events.failed(error);
-    });
-    port1.on('message', (message: FromVcpu) => this.#received(message));
+    this.#channel.port1.on('message', (message: FromVcpu) => this.#received(message));
   }
 
   get state(): VcpuState {
@@ -109,8 +103,28 @@ export class VcpuThread implements VcpuHandle {
 
   async destroy(): Promise<void> {
     this.#requests.close(new Error('the vCPU thread was ended'));
-    this.#port.close();
-    await this.#worker.terminate();
+    this.#channel.port1.close();
+    await this.#worker?.terminate();
+  }
+
+  #startWorker(): Worker {
+    const { port2 } = this.#channel;
+    const workerData: VcpuThreadData = { ...this.#data, port: port2 };
+    const worker = new Worker(new URL('./vcpu-worker.js', import.meta.url), {
+      name: `vcpu${this.index}`,
+      env: SHARE_ENV,
+      workerData,
+      transferList: [port2],
+    });
+    worker.on('online', () => {
+      this.#online = true;
+      this.#options.online();
+    });
+    worker.on('error', (error) => {
+      this.#requests.close(error);
+      this.#events.failed(error);
+    });
+    return worker;
   }
 
   async #command<Op extends VcpuCommand['op']>(
@@ -118,7 +132,8 @@ export class VcpuThread implements VcpuHandle {
   ): Promise<CommandResults[Op]> {
     const answer = this.#requests.request<CommandResults[Op]>((id) => {
       const message: ToVcpu = { id, command };
-      this.#port.postMessage(message);
+      this.#worker ??= this.#startWorker();
+      this.#channel.port1.postMessage(message);
       this.#signals.command();
     });
     let waitedMs = 0;
@@ -127,7 +142,7 @@ export class VcpuThread implements VcpuHandle {
       if (!this.#online) return;
       waitedMs += REKICK_MS;
       this.#signals.kick();
-      if (waitedMs >= this.#deadlineMs) this.#giveUp(command.op, waitedMs);
+      if (waitedMs >= this.#options.deadlineMs) this.#giveUp(command.op, waitedMs);
     }, REKICK_MS);
     try {
       return await answer;
@@ -140,7 +155,7 @@ export class VcpuThread implements VcpuHandle {
     const error = vmmErrors.error('guest-unresponsive', { vcpu: this.index, command, waitedMs });
     this.#requests.close(error);
     Atomics.store(this.#signals.block, STATE, VCPU_STATES.indexOf('crashed'));
-    void this.#worker.terminate();
+    void this.#worker?.terminate();
     this.#events.unresponsive(error);
   }
 
