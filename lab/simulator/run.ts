@@ -54,12 +54,15 @@ export interface SimulatedSetup {
   readonly faults?: FaultPlan;
   readonly observer?: SourceObserver;
   /** Runs when both flows have ended: time for the survivor to go on, and for whatever is still under way. */
-  readonly afterwards?: () => Promise<void>;
+  readonly afterwards?: (records: SimulatedRecords) => Promise<void>;
 }
 
-export interface SimulationResult {
+export interface SimulatedRecords {
   readonly source: MigrationRecord;
   readonly destination: DestinationRecord;
+}
+
+export interface SimulationResult extends SimulatedRecords {
   readonly trace: Trace;
   /** Over everything that happened and when. */
   readonly hash: string;
@@ -75,12 +78,12 @@ export const sha256: Digest = (bytes) => createHash('sha256').update(bytes).dige
  */
 export async function runSimulatedMigration(
   seed: number,
-  build: (world: SimulatedWorld) => SimulatedSetup,
+  build: (world: SimulatedWorld) => SimulatedSetup | Promise<SimulatedSetup>,
 ): Promise<SimulationResult> {
   const random = seededRandom(seed);
   const trace = new Trace();
   const scheduler = new VirtualTime(random.fork('ties'), trace);
-  const setup = build({ scheduler, trace, random });
+  const setup = await scheduler.run(Promise.resolve(build({ scheduler, trace, random })));
   const rules = setup.rules ?? [];
   const fired = new Set<LinkRule>();
   const jitter = random.fork('jitter');
@@ -122,7 +125,7 @@ export async function runSimulatedMigration(
     }),
   ]);
   const [source, destination] = await scheduler.run(flows);
-  if (setup.afterwards !== undefined) await scheduler.run(setup.afterwards());
+  if (setup.afterwards !== undefined) await scheduler.run(setup.afterwards({ source, destination }));
   const idle = rules.filter((rule) => !fired.has(rule));
   invariant(idle.length === 0, `rules that never fired: ${idle.map((rule) => rule.name).join(', ')}`);
   const unfired = setup.faults?.unfired() ?? [];
