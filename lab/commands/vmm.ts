@@ -23,24 +23,25 @@ interface Flags {
   readonly seed?: number;
   readonly console: string;
   readonly paused?: boolean;
+  readonly recordTo?: string;
   readonly json?: boolean;
 }
 
 const EXAMPLES = `
 Examples:
   A guest here, and a place for it to go to, in two terminals:
-    ferry vmm --guest dist/guests/ledger.img --monitor unix:/tmp/a.sock
-    ferry vmm --incoming tcp:127.0.0.1:4444 --monitor unix:/tmp/b.sock
+    ferry vmm --guest dist/guests/kernel.img --append workload=ledger --monitor unix:a.sock
+    ferry vmm --incoming tcp:127.0.0.1:4444 --monitor unix:b.sock
 
   In a third, with any QMP client (socat, nc -U), move it:
-    socat - UNIX-CONNECT:/tmp/a.sock
+    socat - UNIX-CONNECT:a.sock
     {"execute": "qmp_capabilities"}
     {"execute": "migrate", "arguments": {"uri": "tcp:127.0.0.1:4444"}}
     {"execute": "query-migrate"}
 
-  And back again: at /tmp/a.sock
+  And back again: at a.sock
     {"execute": "migrate-incoming", "arguments": {"uri": "tcp:127.0.0.1:4445"}}
-  then at /tmp/b.sock
+  then at b.sock
     {"execute": "migrate", "arguments": {"uri": "tcp:127.0.0.1:4445"}}
 
 Exit status:
@@ -88,6 +89,10 @@ export function define(command: Command): void {
       'stdio',
     )
     .option('-S, --paused', "don't start the guest; `cont` on a monitor does")
+    .option(
+      '--record-to <folder>',
+      'keep a copy of the stream when the guest is moved away, for `ferry inspect`',
+    )
     .option('--name <name>', 'name of the guest, for people')
     .option(
       '--seed <n>',
