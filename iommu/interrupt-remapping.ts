@@ -21,7 +21,7 @@ import type { InterruptSink } from './interrupt-sink.js';
 import { postInterrupt } from './posted.js';
 
 /** 5.1.2.2: address and data of an interrupt request in remappable format. */
-const requestAddress = bits({ HANDLE_HIGH: [2, 1], SHV: [3, 1], FORMAT: [4, 1], HANDLE_LOW: [5, 15] });
+export const requestAddress = bits({ HANDLE_HIGH: [2, 1], SHV: [3, 1], FORMAT: [4, 1], HANDLE_LOW: [5, 15] });
 const SUBHANDLE_BITS = 16;
 
 /** Source-id bits that each qualifier leaves out of the comparison (9.9, SQ). */
