@@ -44,6 +44,8 @@ Examples:
   then at b.sock
     {"execute": "migrate", "arguments": {"uri": "tcp:127.0.0.1:4445"}}
 
+A monitor asks nobody who he is: whoever reaches it controls the guest. A UNIX socket is open to its owner alone.
+
 Exit status:
   0    after \`quit\`
   2    wrong use of the command

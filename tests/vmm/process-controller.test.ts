@@ -372,8 +372,8 @@ describe('controller', () => {
     await first.controller.stop();
     expect(first.controller.runState).toBe('guest-panicked');
     expect(first.log.filter((l) => l === 'GUEST_PANICKED' || l === 'STOP')).toEqual([
-      'STOP',
       'GUEST_PANICKED',
+      'STOP',
     ]);
 
     // In the middle of a migration: the next harvest tells the flow, which gives up and has nothing to resume.
@@ -411,6 +411,18 @@ describe('controller', () => {
     expect(() => controller.migrate(TARGET)).toThrow("There's a migration process in progress");
     goOn();
     await settled(() => controller.migration().status === 'failed');
+  });
+
+  it('a thread that failed is a defect, a host that refuses something is not', async () => {
+    for (const [error, defective] of [
+      [new TypeError('x'), true],
+      [vmmErrors.error('ram-unavailable', { ramBytes: 1, reason: 'x' }), false],
+    ] as const) {
+      const { controller, state, defects } = await running();
+      state.events?.broken(error);
+      expect(controller.runState).toBe('internal-error');
+      expect(defects).toEqual(defective ? [error] : []);
+    }
   });
 });
 

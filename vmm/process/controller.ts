@@ -6,7 +6,7 @@
  *                               ▼
  *     wait ──▶ inmigrate     finish-migrate ──▶ postmigrate ──▶ inmigrate (`migrate-incoming`) ──▶ running ...
  */
-import { FerryError, invariant } from '../../base/errors.js';
+import { FerryError, invariant, isFerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { MigrationParameters } from '../../migration/parameters.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
@@ -282,16 +282,19 @@ export class Controller implements VmControl {
       consoleDropped: (lines) => console.lost(lines),
       panicked: (error) => {
         console.flush();
-        if (!this.#guest.ended('guest-panicked', error)) return;
-        emit('GUEST_PANICKED', { action: 'pause', info: { type: 'ferry', desc: error.message } });
+        this.#guest.ended('guest-panicked', error, () =>
+          emit('GUEST_PANICKED', { action: 'pause', info: { type: 'ferry', desc: error.message } }),
+        );
       },
       poweredOff: (reason) => {
         console.flush();
-        if (this.#guest.ended('shutdown', undefined)) emit('SHUTDOWN', { guest: true, reason });
+        this.#guest.ended('shutdown', undefined, () => emit('SHUTDOWN', { guest: true, reason }));
       },
       broken: (error) => {
         console.flush();
         this.#guest.ended('internal-error', error);
+        // What is no error of the world is a defect of ours, which ends the process.
+        if (!isFerryError(error)) this.#options.onDefect(error);
       },
     };
   }

@@ -84,14 +84,17 @@ export class GuestRun {
     this.#emit('RESUME', EMPTY);
   }
 
-  /** The guest stands still for good. False if it did before, or if that is nobody's business any more. */
-  ended(state: EndState, why: Error | undefined): boolean {
-    if (this.#closed || !this.#run.can(state)) return false;
+  /**
+   * The guest stands still for good, which `tell` announces; nothing happens if it did before, or if that is nobody's
+   * business any more.
+   */
+  ended(state: EndState, why: Error | undefined, tell: () => void = () => {}): void {
+    if (this.#closed || !this.#run.can(state)) return;
     const ran = this.state === 'running';
     this.#why = why;
     this.move(state);
+    tell();
     if (ran) this.#emit('STOP', EMPTY);
-    return true;
   }
 
   /** The process is about to end: what becomes of the guest now is no news. */

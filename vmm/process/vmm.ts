@@ -69,6 +69,8 @@ export async function runVmm(options: unknown, manner: VmmManner): Promise<numbe
   for (const [signal, exitStatus] of Object.entries(SIGNALS)) {
     process.once(signal, () => finish({ exitStatus, reason: 'host-signal' }));
   }
+  // Whoever read our notices may have gone; that ends nothing.
+  process.stderr.on('error', () => {});
   // Promises alone keep no process alive.
   const alive = setInterval(() => {}, 2 ** 30);
 
