@@ -29,7 +29,7 @@ export const VFS_MAX = 63;
 const MSIX_BAR_BYTES = 16 * 1024;
 const MSIX_PENDING_OFFSET = 0x2000;
 const IO_BYTES = 32;
-const LINK_WIDTH = 8;
+export const LINK_WIDTH = 8;
 
 const identity: Identity = {
   vendorId: VENDOR_INTEL,
@@ -39,6 +39,9 @@ const identity: Identity = {
   subsystemVendorId: VENDOR_INTEL,
   subsystemId: 0x0003,
 };
+
+/** What an operating system derives for a virtual function, whose own ids read all ones. */
+export const vfIdentity: Identity = { ...identity, deviceId: VF_DEVICE_ID };
 
 export const PF_REGISTER_BAR = 0;
 export const PF_MSIX_BAR = 4;
@@ -70,7 +73,7 @@ const pfMsix = {
   tableOffset: 0,
   pendingOffset: MSIX_PENDING_OFFSET,
 };
-const vfMsix = {
+export const vfMsix = {
   vectors: VF_VECTORS,
   bar: VF_MSIX_BAR,
   tableOffset: 0,

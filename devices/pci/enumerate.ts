@@ -144,7 +144,10 @@ function placeBars(config: Config, offset: number, count: number, copies: number
     const at32 = offset + index * 4;
     config.write(at32, 4, 0xffff_ffff);
     const probe = config.read(at32, 4);
-    if (probe === 0 || (probe & BAR_FLAG_IO) !== 0) continue;
+    if (probe === 0 || (probe & BAR_FLAG_IO) !== 0) {
+      config.write(at32, 4, 0);
+      continue;
+    }
     const wide = (probe & BAR_FLAG_64) !== 0;
     const bytes = (~(probe & ~BAR_FLAGS_MEMORY) >>> 0) + 1;
     const base = allocator.take(bytes * copies, bytes);

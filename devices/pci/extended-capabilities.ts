@@ -49,7 +49,7 @@ const UNCORRECTABLE_MASK_RESET = 0x0040_0000;
 const CORRECTABLE_MASK_RESET = 0x0000_e000;
 
 /**
- * Advanced Error Reporting, version 2. In a virtual function mask, severity and control are the physical function's
+ * Advanced Error Reporting. In a virtual function mask, severity and control are the physical function's
  * (reserved in the VF); status and header log are its own.
  */
 function errorRegisters(own: 'rws' | 'const') {
@@ -91,9 +91,9 @@ function errorRegisters(own: 'rws' | 'const') {
   } as const;
 }
 
-/** Advanced Error Reporting of an endpoint. */
+/** Advanced Error Reporting of an endpoint, version 1: what the 82599 has. */
 export function aerCapability(kind: 'endpoint' | 'virtual-function') {
-  return extendedCapability(EXT_ID_AER, 2, 0x2c, errorRegisters(kind === 'endpoint' ? 'rws' : 'const'));
+  return extendedCapability(EXT_ID_AER, 1, 0x2c, errorRegisters(kind === 'endpoint' ? 'rws' : 'const'));
 }
 
 /** Root error reporting: only in root ports. 7.8.4.9 to 7.8.4.11 */

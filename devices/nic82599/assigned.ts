@@ -1,0 +1,73 @@
+/** A virtual function of the 82599 given to a guest: the guest's view of it, over the host's control of it. */
+import { AssignedFunction, type GuestMessage } from '../pci/assigned-function.js';
+import { LINK_SPEED_5GT } from '../pci/pcie-capability.js';
+import {
+  LINK_WIDTH,
+  VF_REGISTER_BAR,
+  vfBars,
+  vfIdentity,
+  vfLayout,
+  vfMsix,
+  vfMsixWindow,
+} from './functions.js';
+import type { VirtualFunction } from './vf.js';
+
+/** The host's interrupt remapping: turns a guest's message into the one that the device is to send. */
+export interface MessageRouter {
+  /** `undefined` for a message that leads nowhere: the vector is then masked in the device. */
+  route(vector: number, message: GuestMessage | undefined): GuestMessage | undefined;
+}
+
+/** Assigns `vf` to a guest as the device `name`; `router` places its interrupts. */
+export function assignVf(name: string, vf: VirtualFunction, router: MessageRouter): AssignedFunction {
+  const { fn, msix } = vf;
+  const table = vfMsixWindow.reg;
+  const wired = new Array<boolean>(vfMsix.vectors).fill(false);
+  const masked = new Array<boolean>(vfMsix.vectors).fill(true);
+  const applyMask = (vector: number): void => {
+    msix.window.write(
+      table.CONTROL.offset + vector * table.CONTROL.stride,
+      4,
+      wired[vector]! && !masked[vector]! ? 0 : 1,
+    );
+  };
+  const enableMsix = (): void => {
+    const { CONTROL } = vfLayout.cap.msix;
+    fn.configWrite(CONTROL.offset, 2, CONTROL.fields.ENABLE.mask);
+  };
+  return new AssignedFunction({
+    name,
+    identity: vfIdentity,
+    bars: vfBars,
+    msix: vfMsix,
+    link: { speed: LINK_SPEED_5GT, width: LINK_WIDTH },
+    backend: {
+      readBar: (bar, offset, size) =>
+        bar === VF_REGISTER_BAR ? fn.behaviour.readBar(bar, offset, size) : 0xffff_ffff,
+      writeBar: (bar, offset, size, value) => {
+        if (bar === VF_REGISTER_BAR) fn.behaviour.writeBar(bar, offset, size, value);
+      },
+      setBusMaster(on) {
+        const { COMMAND } = vfLayout.header;
+        fn.configWrite(COMMAND.offset, 2, on ? COMMAND.fields.MASTER.mask : 0);
+      },
+      setVector(vector, message) {
+        const host = router.route(vector, message);
+        wired[vector] = host !== undefined;
+        if (host !== undefined) {
+          msix.window.set(table.ADDRESS, (host.address % 2 ** 32) >>> 0, vector);
+          msix.window.set(table.ADDRESS_UPPER, Math.floor(host.address / 2 ** 32), vector);
+          msix.window.set(table.DATA, host.data >>> 0, vector);
+          enableMsix();
+        }
+        applyMask(vector);
+      },
+      maskVector(vector, on) {
+        masked[vector] = on;
+        applyMask(vector);
+      },
+      isPending: (vector) => msix.isPending(vector),
+      reset: () => fn.reset('function'),
+    },
+  });
+}
