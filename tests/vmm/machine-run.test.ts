@@ -103,7 +103,7 @@ describe.each(WORLDS)('a machine in $name', ({ run }) => {
 
   test('a throttled guest gets less done, and a pause does not wait for its slice', () =>
     run(async (world) => {
-      const { machine, watch } = await booted(world, 'endless', 100_000);
+      const { machine, watch } = await booted(world, 'endless', 20_000);
       /** Virtual time that the guest takes from the first to the last of `lines` more lines. */
       const timeOf = async (lines: number): Promise<number> => {
         const from = watch.lines.length;
@@ -111,7 +111,7 @@ describe.each(WORLDS)('a machine in $name', ({ run }) => {
         const times = watch.events.flatMap((event) => (event.kind === 'console' ? [event.line.atNs] : []));
         return times[from + lines - 1]! - times[from]!;
       };
-      await timeOf(10);
+      await timeOf(20);
       const free = await timeOf(20);
       machine.throttle(90);
       const throttled = await timeOf(20);

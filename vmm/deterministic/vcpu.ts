@@ -146,8 +146,7 @@ export class DeterministicVcpu implements VcpuHandle, VcpuPorts {
   }
 
   attend(): boolean {
-    this.#signals.acknowledge();
-    this.#signals.kickSelf();
+    this.#signals.acceptPosts();
     return this.#parts.runner.safepoint() >= this.#budget;
   }
 

@@ -73,18 +73,25 @@ export class VcpuSignals {
   }
 
   setState(state: VcpuState): void {
-    Atomics.store(this.block, STATE, VCPU_STATES.indexOf(state));
+    const index = VCPU_STATES.indexOf(state);
+    if (this.block[STATE] !== index) Atomics.store(this.block, STATE, index);
   }
 
   /** Takes note of all kicks so far; what they were for is looked at after this. */
   acknowledge(): void {
     Atomics.store(this.#ram, this.#kickWord, 0);
-    Atomics.store(this.block, ON, 0);
+    this.acceptPosts();
+  }
+
+  /** Takes note of posted interrupts, but leaves the kick word as it is. */
+  acceptPosts(): void {
+    if (Atomics.load(this.block, ON) !== 0) Atomics.store(this.block, ON, 0);
   }
 
   /** Whether `irq_restore` shall kick, because an interrupt waits for interrupts to be enabled. */
   setWindow(open: boolean): void {
-    Atomics.store(this.#ram, this.#windowWord, open ? 1 : 0);
+    const value = open ? 1 : 0;
+    if (this.#ram[this.#windowWord] !== value) Atomics.store(this.#ram, this.#windowWord, value);
   }
 
   /** The highest vector requested, or 0. */
