@@ -13,7 +13,7 @@ import { Conversation, type FrameRecorder } from './conversation.js';
 import { migrationErrors } from './errors.js';
 import { malformed } from './frame.js';
 import { type Digest, hashMessages, integrityRoot, sameBytes } from './integrity.js';
-import type { MessageOf } from './messages.js';
+import { type MessageOf, rehearse } from './messages.js';
 import type { MigrationParameters } from './parameters.js';
 import { errorMessage } from './peer-error.js';
 import type {
@@ -159,6 +159,7 @@ async function negotiate(destination: Destination): Promise<Hello> {
     data.connect(endpoint, { channels, integrity: verify !== 'off', hashSeed, migratedPages }),
   );
   destination.connected = true;
+  rehearse();
   advance(destination, 'ready');
   return hello;
 }

@@ -219,3 +219,32 @@ export function decodeMessage(frame: Uint8Array): ControlMessage {
   const [issue] = result.issues;
   throw malformed(kind, v.getDotPath(issue) ?? 'payload', issue.message);
 }
+
+/**
+ * Encodes and decodes, a few times, what travels while the guest stands still, so that the engine has compiled it by
+ * then: the first `state` took 1.1 ms to encode and 1.6 ms to decode where later ones take a tenth of that.
+ */
+export function rehearse(): void {
+  const vcpu = {
+    index: 0,
+    run: 'running',
+    registers: new Uint8Array(64 * 8),
+    unwind: new Uint8Array(1024),
+    pir: new Uint8Array(PIR_BYTES),
+    timerDeadlineNs: 1e12,
+  } as const;
+  const devices = [{ name: 'rehearsal', version: 1, state: new Uint8Array(64) }];
+  const machine = { vcpus: [vcpu], devices, clockNs: 1e12 };
+  const migrationId = '0'.repeat(32);
+  const root = new Uint8Array(ROOT_BYTES);
+  for (let i = 0; i < 4; i++) {
+    for (const message of [
+      { kind: 'state', round: 1, pages: 0, zeroPages: 0, bytes: 0, root, machine },
+      { kind: 'prepared', lastPagesNs: 1.5, integrityNs: 1.5, loadNs: 1.5 },
+      { kind: 'commit', migrationId },
+      { kind: 'running', startNs: 1.5 },
+    ] as const) {
+      decodeMessage(encodeMessage(message));
+    }
+  }
+}

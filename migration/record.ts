@@ -44,9 +44,9 @@ export interface RoundRecord {
 export interface BlackoutRecord {
   readonly totalNs: Duration;
   readonly pauseNs: Duration;
-  /** Last harvest and last pages, until the channels had taken them. */
+  /** Last harvest and last pages, until the channels had taken them, and meanwhile the machine's state saved. */
   readonly lastPagesNs: Duration;
-  /** State saved, integrity root computed, both handed to the control link. */
+  /** Integrity root computed; it and the state encoded and handed to the control link. */
   readonly stateNs: Duration;
   /** Until *prepared* came: the rest of the pages arriving, root check and load at the destination. */
   readonly loadNs: Duration;

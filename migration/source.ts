@@ -16,6 +16,7 @@ import { migrationErrors } from './errors.js';
 import { AutoConverge, expectedDowntime } from './estimate.js';
 import { malformed } from './frame.js';
 import { type Digest, integrityRoot } from './integrity.js';
+import { rehearse } from './messages.js';
 import type { MigrationParameters, VerifyMode } from './parameters.js';
 import type {
   ControlLink,
@@ -185,6 +186,7 @@ async function negotiate(source: Source): Promise<void> {
   await talk.within(parameters.duration('answerTimeoutMs'), 'data channels', data.connected());
   source.asked.tracking = true;
   await source.tracking.start();
+  rehearse();
   source.stats.setupDone();
   advance(source, 'ready');
 }
@@ -245,14 +247,17 @@ async function switchOver(source: Source): Promise<MachineState> {
   stats.moment('paused');
   advance(source, 'paused');
   await harvestPages(source);
+  const saving = machine.save();
   const round = ++source.lastRound;
   const skipped = faults.strikes('migration/last-pass-skipped') !== undefined;
-  const sent = await sendPages(source, round, skipped ? new AtomicBitmap(pending.length) : pending);
+  const sending = sendPages(source, round, skipped ? new AtomicBitmap(pending.length) : pending);
+  // Both at the same time; and whatever fails, nothing is under way any more when the guest is taken back.
+  await Promise.allSettled([saving, sending]);
+  const [saved, sent] = [await saving, await sending];
   stats.moment('pagesSent');
   stats.remainingPages = pending.count();
   const record = stats.lastRound(round, sent);
   source.observer.roundFinished?.(record);
-  const saved = await machine.save();
   const root =
     verify === 'off' ? new Uint8Array(0) : integrityRoot(source.digest, data.hashes, pending.length);
   await talk.send({ kind: 'state', round, ...sent, root, machine: saved });

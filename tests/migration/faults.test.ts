@@ -173,6 +173,23 @@ describe('a cancel', () => {
   });
 });
 
+describe('the check for one survivor', () => {
+  it('fails for two owners, for none, for a guest run twice and for one wrong byte', async () => {
+    const moved = await simulate();
+    const { stage } = moved;
+    expect(checkOneSurvivor(moved)).toBe('destination');
+    const claimed = { ...moved, source: { ...moved.source, status: 'failed' as const } };
+    expect(() => checkOneSurvivor(claimed)).toThrow(/both sides claim/);
+    const lost = { ...moved, destination: { ...moved.destination, status: 'failed' as const } };
+    expect(() => checkOneSurvivor(lost)).toThrow();
+    stage.destination.calls.push('run');
+    expect(() => checkOneSurvivor(moved)).toThrow();
+    stage.destination.calls.pop();
+    stage.destination.ram[5000]! ^= 1;
+    expect(() => checkOneSurvivor(moved)).toThrow(/differs from the truth/);
+  });
+});
+
 describe('the data channels', () => {
   it('breaking at any batch leave the guest at the source', async () => {
     const batches = (await simulate()).stage.data.batches();

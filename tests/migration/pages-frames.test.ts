@@ -150,7 +150,7 @@ function problemOf(action: () => void): string {
 describe('a channel', () => {
   it('carries the same pages and hashes wherever the stream is cut in two', () => {
     const { ram, hashes, stream } = sample();
-    for (let cut = 0; cut <= stream.length; cut += cut < 4096 || cut > stream.length - 200 ? 1 : 509) {
+    for (let cut = 0; cut <= stream.length; cut += cut < 400 || cut > stream.length - 150 ? 1 : 1021) {
       const destination = new Destination();
       destination.feed(stream.subarray(0, cut));
       destination.feed(stream.subarray(cut));
