@@ -1,0 +1,265 @@
+/** Real processes, real sockets, the real guest kernel: what `npm start` does, and what must make it fail. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { MIB } from '../../base/units.js';
+import { FerryError } from '../../dist/base/errors.js';
+import { migrate } from '../../dist/lab/index.js';
+import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
+import { judge, STATUS_LINE } from '../../dist/lab/move/verdict.js';
+import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
+import { type Intermediary, standBetween, type Tampering } from './man-in-the-middle.js';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** Pages that the ledger of the guest kernel lies in, with the RAM given here. */
+const LEDGER = { from: 0x500, to: 0x5ff };
+
+interface Pair {
+  readonly source: Vmm;
+  readonly destination: Vmm;
+}
+
+async function pair(append = 'workload=ledger status_ms=100', incoming = 'tcp:127.0.0.1:0'): Promise<Pair> {
+  const spawned = async (options: Parameters<typeof spawnVmm>[0]): Promise<Vmm> => {
+    const vmm = await spawnVmm(options);
+    cleanups.push(() => vmm.quit());
+    return vmm;
+  };
+  const [source, destination] = await Promise.all([
+    spawned({ guest: KERNEL_IMAGE, memoryBytes: 64 * MIB, append }),
+    spawned({ incoming }),
+  ]);
+  await source.waitForConsole(/clean/);
+  return { source, destination };
+}
+
+async function between(destination: Vmm, tampering: Tampering): Promise<Intermediary> {
+  const intermediary = await standBetween(await destination.incomingAddress(), tampering);
+  cleanups.push(() => intermediary.close());
+  return intermediary;
+}
+
+/** Resolves when the guest has printed two more status lines, each saying that its books are clean. */
+async function goesOn(vmm: Vmm): Promise<void> {
+  for (let i = 0; i < 2; i++) await vmm.waitForConsole(/clean/, { after: vmm.console.length });
+  expect(vmm.console.filter(({ text }) => /CORRUPT|panic/.test(text))).toEqual([]);
+}
+
+async function refusal(promise: Promise<unknown>): Promise<FerryError> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(FerryError);
+  return error as FerryError;
+}
+
+describe('a guest moved between processes', () => {
+  it('arrives whole and goes on, for every workload and with several vCPUs', async () => {
+    for (const [workload, vcpus] of [
+      ['ledger', 1],
+      ['mixed', 2],
+      ['idle', 1],
+    ] as const) {
+      const result = await migrate({
+        workload,
+        vcpus,
+        memoryBytes: 64 * MIB,
+        settleMs: 500,
+        verify: 'full',
+        seed: 7,
+      });
+      expect(result.verdict.checks.filter(({ passed }) => !passed)).toEqual([]);
+      expect(result.verdict.outcome).toBe('verified');
+      const { blackout } = result.record!;
+      const { totalNs, ...parts } = blackout!;
+      expect(Object.values(parts).reduce((sum, part) => sum + part, 0)).toBeCloseTo(totalNs, -1);
+    }
+  });
+
+  it('moves there and back again ten times with its ledger clean', async () => {
+    let { source, destination } = await pair(undefined, 'defer');
+    for (let i = 0; i < 10; i++) {
+      await source.execute('migrate-set-parameters', { verify: 'full' });
+      const record = await source.migrate(await destination.migrateIncoming('tcp:127.0.0.1:0'));
+      expect(record.verification?.mode).toBe('full');
+      await goesOn(destination);
+      expect(await source.runState()).toBe('postmigrate');
+      [source, destination] = [destination, source];
+    }
+  });
+
+  it('is throttled until it converges when it dirties faster than the link', async () => {
+    const { source, destination } = await pair('workload=stress dirty_rate=209715200 status_ms=100');
+    await source.execute('migrate-set-parameters', { 'max-bandwidth': 64 * MIB, 'downtime-limit': 200 });
+    const record = await source.migrate(await destination.incomingAddress());
+    expect(record.throttlePercent).toBeGreaterThan(0);
+    expect(record.roundsEnd).not.toBe('max-rounds');
+    await goesOn(destination);
+  });
+
+  it('stays, unharmed, when its migration is cancelled', async () => {
+    const { source, destination } = await pair();
+    await source.execute('migrate-set-parameters', { 'max-bandwidth': MIB });
+    const first = source.waitFor('MIGRATION_PASS');
+    const moved = refusal(source.migrate(await destination.incomingAddress()));
+    await first;
+    await source.execute('migrate_cancel');
+    expect((await moved).code).toMatch(/cancelled/);
+    expect(await source.runState()).toBe('running');
+    await goesOn(source);
+  });
+});
+
+describe('a byte flipped on the way', () => {
+  it('is found by the integrity root, and by full verification; the guest goes on at the source', async () => {
+    for (const verify of ['root', 'full']) {
+      const { source, destination } = await pair();
+      await source.execute('migrate-set-parameters', { verify });
+      const intermediary = await between(destination, { flipPage: LEDGER });
+      const error = await refusal(source.migrate(intermediary.address));
+      expect(intermediary.done()).toBe(true);
+      expect(error.message).toMatch(/page/);
+      expect(await source.runState()).toBe('running');
+      expect(destination.console).toEqual([]);
+      await goesOn(source);
+    }
+  });
+
+  it('is found by the guest itself when nobody compared', async () => {
+    // Few transactions, so that the page is not written again, and sent again, by chance.
+    const { source, destination } = await pair('workload=ledger transactions=10 status_ms=100');
+    await source.execute('migrate-set-parameters', { verify: 'off' });
+    const intermediary = await between(destination, { flipPage: LEDGER });
+    const panicked = destination.waitFor('GUEST_PANICKED');
+    const record = await source.migrate(intermediary.address);
+    expect(intermediary.done()).toBe(true);
+    expect(record.status).toBe('completed');
+    await panicked;
+    await destination.waitForConsole(/ledger: CORRUPT page 0x/);
+  });
+});
+
+describe('a migration cut before commit', () => {
+  const places: Tampering[] = [
+    { cutBefore: 'welcome' },
+    { cutBefore: 'data' },
+    { cutAfter: 'data' },
+    { cutAfterPageBytes: 1 * MIB },
+    { cutAfter: 'round-end' },
+    { cutBefore: 'state' },
+    { cutAfter: 'state' },
+    { cutBefore: 'prepared' },
+  ];
+  for (const place of places) {
+    it(`leaves the guest running at the source, and only there: ${JSON.stringify(place)}`, async () => {
+      const { source, destination } = await pair();
+      const intermediary = await between(destination, place);
+      const error = await refusal(source.migrate(intermediary.address));
+      expect(intermediary.done()).toBe(true);
+      expect(error.exitStatus).toBeGreaterThan(2);
+      await goesOn(source);
+      expect(destination.console).toEqual([]);
+    });
+  }
+});
+
+describe('a commit that does not arrive', () => {
+  it('leaves the guest at rest, as nobody knows, until a person says that it is not at the destination', async () => {
+    const { source, destination } = await pair();
+    const intermediary = await between(destination, { cutBefore: 'commit' });
+    const error = await refusal(source.migrate(intermediary.address));
+    expect(error.code).toBe('migration/commit-unacknowledged');
+    expect(await source.runState()).toBe('postmigrate');
+    expect((await destination.exited).exitStatus).toBeGreaterThan(2);
+    expect(destination.console).toEqual([]);
+    await source.execute('x-ferry-reclaim');
+    await goesOn(source);
+  });
+});
+
+describe('a migration cut after commit', () => {
+  it('leaves the guest running at the destination, and only there', async () => {
+    const { source, destination } = await pair();
+    const intermediary = await between(destination, { cutAfter: 'commit' });
+    const error = await refusal(source.migrate(intermediary.address));
+    expect(intermediary.done()).toBe(true);
+    expect(error.code).toBe('migration/commit-unacknowledged');
+    await goesOn(destination);
+    expect(await source.runState()).toBe('postmigrate');
+    const lines = source.console.length;
+    await goesOn(destination);
+    expect(source.console.length).toBe(lines);
+  });
+});
+
+describe('a peer that ends', () => {
+  it('when the destination is killed, the guest goes on at the source', async () => {
+    const { source, destination } = await pair();
+    await source.execute('migrate-set-parameters', { 'max-bandwidth': MIB });
+    const moved = refusal(source.migrate(await destination.incomingAddress()));
+    await source.waitFor('MIGRATION_PASS');
+    await destination.kill();
+    await moved;
+    expect(await source.runState()).toBe('running');
+    await goesOn(source);
+  });
+
+  it('when the source is killed, the destination says so and ends with its own exit status', async () => {
+    const { source, destination } = await pair();
+    await source.execute('migrate-set-parameters', { 'max-bandwidth': MIB });
+    source.migrate(await destination.incomingAddress()).catch(() => undefined);
+    await source.waitFor('MIGRATION_PASS');
+    await source.kill();
+    const { exitStatus, error } = await destination.exited;
+    expect(exitStatus).toBe(error?.exitStatus);
+    expect(error?.code).toMatch(/^(migration|transfer)\//);
+  });
+
+  it('garbage instead of a stream is refused in words', async () => {
+    const { source, destination } = await pair();
+    const intermediary = await between(destination, {
+      garbage: new TextEncoder().encode('GET / HTTP/1.1\r\n\r\n'),
+    });
+    await refusal(source.migrate(intermediary.address));
+    const { error } = await destination.exited;
+    expect(error?.code).toBe('migration/not-a-stream');
+    await goesOn(source);
+  });
+});
+
+describe('the verdict', () => {
+  const line = (side: 'source' | 'destination', text: string) => ({ side, text }) as const;
+  const good = async () => {
+    const result = await migrate({ memoryBytes: 64 * MIB, settleMs: 500, verify: 'root' });
+    return {
+      record: result.record,
+      sourceStatus: 'postmigrate',
+      destinationStatus: 'running',
+      console: result.console,
+      statusLinesMin: 1,
+      statusLine: STATUS_LINE,
+    };
+  };
+
+  it('fails for each kind of evidence that is missing or wrong', async () => {
+    const evidence = await good();
+    expect(judge(evidence).outcome).toBe('verified');
+    const spoiled = [
+      { ...evidence, record: undefined },
+      { ...evidence, sourceStatus: 'running' },
+      { ...evidence, destinationStatus: 'paused' },
+      { ...evidence, console: evidence.console.filter(({ side }) => side === 'source') },
+      { ...evidence, console: [...evidence.console, line('destination', '[    0.000001] ledger: 1, clean')] },
+      {
+        ...evidence,
+        console: [...evidence.console, line('destination', '[ 9999.0] ledger: CORRUPT page 0x1000')],
+      },
+      { ...evidence, record: { ...evidence.record!, verification: undefined } },
+    ];
+    for (const each of spoiled) expect(judge(each).outcome).toBe('failed');
+    expect(judge({ ...evidence, record: { ...evidence.record!, verify: 'off' } }).outcome).toBe('unverified');
+  });
+});
