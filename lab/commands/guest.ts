@@ -52,7 +52,7 @@ secondary_start(cpu). What can't be instrumented is refused, with the function a
 
 Examples:
   ferry guest build guest.wasm -o guest.img
-  ferry guest build tiny.wat && ferry vmm --guest tiny.img --monitor unix:/tmp/a.sock
+  ferry guest build tiny.wat && ferry vmm --guest tiny.img --monitor unix:a.sock
 
 Exit status: 0; 2 wrong use; 3 a file can't be read or written; 23-28 the module can't become a guest.`,
     )
