@@ -5,6 +5,7 @@ import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { reservedRange } from '../../base/abi/reserved-range.js';
 import { kernelModule } from '../kernels/load.js';
 import { allocateRam, checkMachineSize, GuestRam } from '../ram/guest-ram.js';
+import { reclaimRam } from '../ram/reclaim.js';
 import { allocateControl } from '../vcpu/control-block.js';
 import { VcpuSignals } from '../vcpu/signals.js';
 import type { AlarmThreadData } from '../vcpu/thread/alarm-worker.js';
@@ -81,6 +82,8 @@ function startThreads(
       ended = true;
       const ends = vcpus.map((vcpu) => vcpu.destroy());
       await Promise.all([...ends, devices.destroy(), alarms?.terminate()]);
+      // After whoever waits for the end of this machine has had a chance to let go of it.
+      setImmediate(reclaimRam);
     },
   };
 }

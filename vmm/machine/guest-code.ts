@@ -7,7 +7,8 @@ import { type ParsedImage, parseImage, type Sha256 } from '../../base/abi/image-
 import { vmmErrors } from '../errors.js';
 import { checkCode, type VcpuCode } from '../vcpu/code.js';
 
-const hex = (bytes: Uint8Array): string => Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('');
+export const hexOf = (bytes: Uint8Array): string =>
+  Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 export class GuestCode {
   readonly image: ParsedImage;
@@ -18,7 +19,7 @@ export class GuestCode {
 
   constructor(image: ParsedImage, compile: (code: Uint8Array) => Promise<WebAssembly.Module>) {
     this.image = image;
-    this.hash = hex(image.contentHash);
+    this.hash = hexOf(image.contentHash);
     this.#compile = compile;
   }
 

@@ -6,6 +6,9 @@
  * thread: what it sleeps until. The vCPU notifies only if its alarm comes earlier. The alarm thread reads BELL, then the
  * alarms, then stores ARMED, then sleeps unless BELL has changed; so an alarm is either seen before the sleep, or
  * changes BELL and prevents it, or is compared with the ARMED of that very sleep.
+ *
+ * An alarm rings again until the vCPU replaces it: clocks of two threads differ by a little, so a vCPU may be kicked
+ * just before it finds its timer due.
  */
 import { alarmOf, controlBlock } from '../control-block.js';
 import type { VcpuSignals } from '../signals.js';
@@ -14,6 +17,8 @@ const BELL = 0;
 const ARMED = 1;
 
 export const ALARM_BUFFER_BYTES = 16;
+
+const AGAIN_NS = 1e6;
 
 /** The vCPU's end. */
 export class Alarm {
@@ -46,20 +51,22 @@ export function runAlarms(
   const bell = new Int32Array(alarms);
   const armed = new Float64Array(alarms);
   const asked = signals.map((_, i) => alarmOf(controlBlock(control, i)));
+  /** The alarm that rang last, and when it rings again. */
   const rung = new Float64Array(signals.length);
+  const again = new Float64Array(signals.length);
   for (;;) {
     const seen = Atomics.load(bell, BELL);
     const now = hostNow();
     let next = Infinity;
     for (let i = 0; i < signals.length; i++) {
-      const at = asked[i]![0]!;
-      if (at === rung[i]) continue;
+      const alarm = asked[i]![0]!;
+      let at = alarm === rung[i] ? again[i]! : alarm;
       if (at <= now) {
-        rung[i] = at;
         signals[i]!.kick();
-      } else if (at < next) {
-        next = at;
+        rung[i] = alarm;
+        again[i] = at = now + AGAIN_NS;
       }
+      if (at < next) next = at;
     }
     armed[ARMED] = next;
     Atomics.wait(bell, BELL, seen, next === Infinity ? undefined : (next - now) / 1e6);

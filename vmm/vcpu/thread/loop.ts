@@ -160,6 +160,7 @@ export class VcpuLoop implements VcpuPorts {
         return undefined;
       case 'pause':
         this.#paused = true;
+        this.#parts.alarm.set(Infinity);
         this.#showState();
         return undefined;
       case 'resume':
@@ -181,7 +182,9 @@ export class VcpuLoop implements VcpuPorts {
   }
 
   #finish(outcome: Outcome): void {
-    if (outcome.kind !== 'unwound') this.#showState();
+    if (outcome.kind === 'unwound') return;
+    this.#parts.alarm.set(Infinity);
+    this.#showState();
     if (outcome.kind === 'crashed') this.#send({ kind: 'crashed', crash: outcome.crash });
     else if (outcome.kind === 'returned') this.#send({ kind: 'returned' });
   }
