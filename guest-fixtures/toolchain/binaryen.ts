@@ -29,10 +29,11 @@ const READABLE_FEATURES =
   binaryen.Features.ExceptionHandling;
 
 /**
- * Nodes of a function that is inlined wherever it is called. Large enough for the access helpers, the largest of which
- * checks two pages and marks two; guests come with their own small functions inlined already.
+ * Nodes of a function that is inlined wherever it is called: enough for a store that marks one page or two, and for a
+ * load that checks two. Stores of the postcopy variant, which do all of it, stay calls: the variant runs for moments only,
+ * and inlining them would make it half as large again. Guests come with their own small functions inlined already.
  */
-const INLINE_NODES_MAX = 48;
+const INLINE_NODES_MAX = 36;
 
 const message = (error: unknown): string => {
   const text =
@@ -47,8 +48,10 @@ const isBinary = (source: Uint8Array): boolean => source[0] === 0 && source[1] =
  * `select` is given the full text first and returns the names of exports to drop. Throws `guest/not-wasm`.
  */
 export function readModule(name: string, source: Uint8Array | string): Reader {
-  const refuse = (cause: unknown): Error =>
-    guestErrors.error('not-wasm', { name, problem: message(cause) }, cause);
+  const refuse = (cause: unknown): unknown =>
+    cause instanceof RangeError
+      ? cause
+      : guestErrors.error('not-wasm', { name, problem: message(cause) }, cause);
   let module: Module;
   try {
     if (typeof source === 'string' || !isBinary(source)) {

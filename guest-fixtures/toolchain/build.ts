@@ -8,6 +8,8 @@ import { invariant } from '../../base/errors.js';
 import { ACCESS_MODULE, type Access, accessImport, COPY_CHUNK, FILL_CHUNK, variantParts } from './access.js';
 import { type FinishedModule, finishModule, readModule, weaveUnwinding } from './binaryen.js';
 import { liftData } from './data.js';
+import { guestErrors } from './errors.js';
+import { sourceName, splitFunctions } from './fast-path.js';
 import {
   checkInterface,
   type GuestInterface,
@@ -54,8 +56,18 @@ export async function buildImage(source: Uint8Array | string, options: BuildOpti
   );
 }
 
-/** All steps but the packing. */
+/** All steps but the packing; throws as `buildImage` rejects. */
 export function buildGuest(source: Uint8Array | string, { name }: BuildOptions): BuiltGuest {
+  try {
+    return buildSteps(source, name);
+  } catch (cause) {
+    // binaryen and we recurse along with the code.
+    if (!(cause instanceof RangeError)) throw cause;
+    throw guestErrors.error('module', { name, problem: 'its code is nested too deeply' }, cause);
+  }
+}
+
+function buildSteps(source: Uint8Array | string, name: string): BuiltGuest {
   const reader = readModule(name, source);
   let whole: GuestInterface;
   let wholeData: ImageData[];
@@ -75,7 +87,7 @@ export function buildGuest(source: Uint8Array | string, { name }: BuildOptions):
     Math.max(GUEST_DATA_BASE, staticEnd),
   );
   const common = commonModule(name, text, dataEnd);
-  const woven = weaveUnwinding(common.text);
+  const woven = splitFunctions(weaveUnwinding(common.text));
   const variant = (kind: CodeVariant): FinishedModule =>
     finishModule(variantModule(woven, kind, common.accesses));
   const variants = { run: variant('run'), log: variant('log'), postcopy: variant('postcopy') };
@@ -186,11 +198,14 @@ function checkBinary(binary: Uint8Array, registers: readonly RegisterInfo[]): vo
   }
 }
 
-/** Function names by index as far as all variants agree; helpers that only some variants have come last. */
+/**
+ * Function names by index as far as all variants agree; helpers that only some variants have come last. Both versions of
+ * a function have its name.
+ */
 function commonNames(variants: readonly FinishedModule[]): string[] {
   const [first, ...others] = variants.map((variant) => variant.functionNames);
   const end = first!.findIndex((name, i) => others.some((names) => names[i] !== name));
-  return first!.slice(0, end < 0 ? undefined : end);
+  return first!.slice(0, end < 0 ? undefined : end).map(sourceName);
 }
 
 const sameList = (left: readonly string[], right: readonly string[]): boolean =>

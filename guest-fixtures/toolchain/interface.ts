@@ -25,7 +25,7 @@ export type EntryPoint = (typeof ENTRY_POINTS)[number];
 const REGISTER_TYPES = ['i32', 'i64', 'f32', 'f64'];
 
 /** Names that the toolchain and asyncify give to what they add. */
-const RESERVED_NAMES = /^(ferry:|ferry_irq_enabled$|asyncify_|__asyncify_)/;
+const RESERVED_NAMES = /^(ferry:|ferry_irq_enabled$|asyncify_|__asyncify_)|:rewind$/;
 
 export interface GuestGlobal {
   readonly identifier: string;

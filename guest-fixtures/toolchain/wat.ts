@@ -104,3 +104,12 @@ export function plainName(identifier: string): string {
   const name = identifier.slice(1);
   return name.startsWith('"') ? stringText(name) : name;
 }
+
+/** The identifier of a `func` form, with `$`. */
+export function functionIdentifier(text: string, { start, end }: TopLevel): string {
+  const head = /^\(func\s+(\$"(?:[^"\\]|\\.)*"|\$[^\s()]+)/.exec(
+    text.slice(start, Math.min(end, start + 4096)),
+  );
+  invariant(head !== null, 'binaryen names every function');
+  return head[1]!;
+}

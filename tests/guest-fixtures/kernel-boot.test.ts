@@ -1,12 +1,18 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { GIB, MIB } from '../../base/units.js';
-import { compileKernel } from './kernel-source.js';
+import { kernelBinary, sectionsOf } from './kernel-source.js';
 import { DATA_END, MS, PlainMachine, type PlainMachineOptions, SECOND } from './plain-machine.js';
 
+let binary: Uint8Array<ArrayBuffer>;
 let kernel: WebAssembly.Module;
 beforeAll(async () => {
-  kernel = await compileKernel();
+  binary = await kernelBinary();
+  kernel = new WebAssembly.Module(binary);
 });
+
+const SECTION_TYPE = 1;
+const SECTION_GLOBAL = 6;
+const SECTION_START = 8;
 
 const boot = (options: PlainMachineOptions = {}, until = 100 * MS): PlainMachine => {
   const machine = new PlainMachine(kernel, options);
@@ -15,7 +21,14 @@ const boot = (options: PlainMachineOptions = {}, until = 100 * MS): PlainMachine
 };
 
 describe('the kernel module', () => {
-  it('exports the entry points and nothing that could be a register', () => {
+  it('keeps nothing in module variables, where only one vCPU would see it, and starts nothing by itself', () => {
+    const sections = sectionsOf(binary);
+    expect(sections).toContain(SECTION_TYPE);
+    expect(sections).not.toContain(SECTION_GLOBAL);
+    expect(sections).not.toContain(SECTION_START);
+  });
+
+  it('exports the entry points alone', () => {
     const exported = WebAssembly.Module.exports(kernel);
     expect(exported.map(({ name }) => name).sort()).toEqual(['irq_entry', 'secondary_start', 'start_kernel']);
   });

@@ -112,6 +112,7 @@ describe('the toolchain refuses', () => {
       ],
       [watGuest('(call $ferry:mine)', '(func $ferry:mine (call $halt))'), /name ferry:mine is reserved/],
       [watGuest('', '(tag $t (export "t"))'), /tag/],
+      [watGuest('(block '.repeat(20000) + ')'.repeat(20000)), /nested too deeply/],
     ];
     for (const [source, problem] of cases) {
       const error = refusalOf(source);

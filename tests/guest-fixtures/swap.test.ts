@@ -133,7 +133,7 @@ describe('code variants', () => {
   /** Runs the guest to its end; after each unwinding `next` says which variant goes on, in new memory or the same. */
   function outcome(first: CodeVariant, plan: Plan, next: (current: CodeVariant) => CodeVariant): Outcome {
     let variant = first;
-    let machine = new TestMachine(guest, { exit: plan.exit }).load(variant);
+    let machine = new TestMachine(guest, { ramBytes: 0x280000, exit: plan.exit }).load(variant);
     machine.kick();
     while (!machine.run()) {
       variant = next(variant);
@@ -188,7 +188,7 @@ describe('code variants', () => {
     const expected = undisturbed('run');
     const moveOnce = (damage: (machine: TestMachine) => void): Outcome => {
       const plan = new Plan(97, (safepoint) => safepoint === 500);
-      let machine = new TestMachine(guest, { exit: plan.exit }).load('run');
+      let machine = new TestMachine(guest, { ramBytes: 0x280000, exit: plan.exit }).load('run');
       machine.kick();
       expect(machine.run()).toBe(false);
       machine = machine.moved('log');
@@ -205,7 +205,7 @@ describe('code variants', () => {
     });
     expect(() => expectSame(lostRegister, expected)).toThrow();
     const lostByte = moveOnce((machine) => {
-      machine.u8[0x300000]! ^= 1;
+      machine.u8[0x200000]! ^= 1;
     });
     expect(() => expectSame(lostByte, expected)).toThrow();
   });
