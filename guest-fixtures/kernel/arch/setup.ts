@@ -77,7 +77,8 @@ export function copy_boot_params(page: u32): void {
   params.wall_clock_ns = <u64>load<f64>(page + BOOT_PARAMS_WALL_CLOCK_NS);
   memory.copy(hypervisor, page + BOOT_PARAMS_HYPERVISOR, 12);
 
-  const bytes = min<u32>(load<u32>(page + BOOT_PARAMS_COMMAND_LINE_BYTES), min(COMMAND_LINE_BYTES_MAX, COMMAND_LINE_COPY));
+  const limit = min<u32>(COMMAND_LINE_BYTES_MAX, COMMAND_LINE_COPY);
+  const bytes = min<u32>(load<u32>(page + BOOT_PARAMS_COMMAND_LINE_BYTES), limit);
   memory.copy(command_line_copy, load<u32>(page + BOOT_PARAMS_COMMAND_LINE_GPA), bytes);
   let length: u32 = 0;
   while (length < bytes && load<u8>(command_line_copy + length) != 0) length++;

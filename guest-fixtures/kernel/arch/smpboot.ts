@@ -2,9 +2,10 @@
 import { set_cpu_online } from '../kernel/smp';
 import { cpu_startup_entry } from '../kernel/sched';
 import { local_irq_enable } from './irqflags';
+import { stop_this_cpu } from './process';
 
 export function secondary_start(cpu: u32): void {
-  set_cpu_online(cpu);
+  if (!set_cpu_online(cpu)) stop_this_cpu();
   local_irq_enable();
   cpu_startup_entry();
 }

@@ -90,9 +90,8 @@ export function param_u64(name: string, fallback: u64): u64 {
   return value;
 }
 
-const KNOWN = changetype<usize>(
-  ' dirty_rate ledger_working_set loglevel pattern quiet seed status_ms sweep_ms tick_us transactions working_set workload ',
-);
+/** In one piece: adding strings up would need the compiler's allocator. */
+const KNOWN = changetype<usize>(' dirty_rate ledger_working_set loglevel pattern quiet seed status_ms sweep_ms tick_us transactions working_set workload ');
 
 /** Whether the `length` bytes at `name` are one of the KNOWN names. */
 function is_known(name: usize, length: u32): bool {

@@ -14,7 +14,7 @@ export const PRINTK_LINE_MAX: u32 = 512;
 // @ts-ignore: decorator
 @unmanaged export class CpuData {
   cpu: u32;
-  /** 1 once the CPU takes interrupts; read by others, so only atomically. */
+  /** See kernel/smp; read by others, so only atomically. */
   online: u32;
   /** Nesting of interrupt handlers, and 1 while soft interrupts run: see kernel/softirq. */
   hardirq_count: u32;

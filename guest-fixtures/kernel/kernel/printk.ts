@@ -105,12 +105,16 @@ export function console_lock(): void {
   spin_lock(console_lock_word());
 }
 
+function unprinted(): bool {
+  return atomic.load<u64>(changetype<usize>(ring) + offsetof<PrintkRing>('next')) != ring.printed;
+}
+
 /** Prints what has waited and lets others print. A line that came in between the two is not left behind. */
 export function console_unlock(): void {
   do {
     console_flush();
     spin_unlock(console_lock_word());
-  } while (atomic.load<u64>(changetype<usize>(ring) + offsetof<PrintkRing>('next')) != ring.printed && spin_trylock(console_lock_word()));
+  } while (unprinted() && spin_trylock(console_lock_word()));
 }
 
 /** Logs one line. Format and arguments as lib/vsprintf; callable from anywhere. */
@@ -120,7 +124,8 @@ export function printk(
   const flags = local_irq_save();
   const line = cpu_line(this_cpu());
   const now = ktime_get();
-  let length = scnprintf(line, PRINTK_LINE_MAX, '[%5u.%06u] ', now / NSEC_PER_SEC, (now % NSEC_PER_SEC) / NSEC_PER_USEC);
+  const us = (now % NSEC_PER_SEC) / NSEC_PER_USEC;
+  let length = scnprintf(line, PRINTK_LINE_MAX, '[%5u.%06u] ', now / NSEC_PER_SEC, us);
   length += scnprintf(line + length, PRINTK_LINE_MAX - 1 - length, format, a, b, c, d, e, f);
   store<u8>(line + length, 0x0a);
   length++;

@@ -11,15 +11,23 @@ import { pr_err, pr_info } from './printk';
 import { msleep } from './sched';
 import { NSEC_PER_SEC, ktime_get } from './time';
 
+/** States of CpuData.online. */
+const CPU_OFFLINE: u32 = 0;
+const CPU_ONLINE: u32 = 1;
+const CPU_GIVEN_UP: u32 = 2;
+
 const CPU_UP_TIMEOUT: u64 = 5 * NSEC_PER_SEC;
 
+// @ts-ignore: decorator
+@inline function online_word(cpu: u32): usize { return changetype<usize>(per_cpu(cpu)) + offsetof<CpuData>('online'); }
+
 export function cpu_online(cpu: u32): bool {
-  return atomic.load<u32>(changetype<usize>(per_cpu(cpu)) + offsetof<CpuData>('online')) != 0;
+  return atomic.load<u32>(online_word(cpu)) == CPU_ONLINE;
 }
 
-/** This CPU takes interrupts and work from now on. */
-export function set_cpu_online(cpu: u32): void {
-  atomic.store<u32>(changetype<usize>(per_cpu(cpu)) + offsetof<CpuData>('online'), 1);
+/** This CPU takes interrupts and work from now on; false if the boot CPU has stopped waiting for it. */
+export function set_cpu_online(cpu: u32): bool {
+  return atomic.cmpxchg<u32>(online_word(cpu), CPU_OFFLINE, CPU_ONLINE) == CPU_OFFLINE;
 }
 
 export function num_online_cpus(): u32 {
@@ -49,7 +57,7 @@ export function native_smp_prepare_cpus(): void {
   request_irq(REBOOT_VECTOR, reboot_interrupt, str('reboot'), 0);
 }
 
-/** Boot CPU: starts the others. One that does not come up is left out. */
+/** Boot CPU: starts the others. One that does not come up is left out for good: which CPUs there are is settled then. */
 export function smp_init(): void {
   const cpus = boot_params().vcpus;
   if (cpus > 1) pr_info('smp: Bringing up secondary CPUs ...');
@@ -58,7 +66,9 @@ export function smp_init(): void {
     apic_start_cpu(cpu);
     const deadline = ktime_get() + CPU_UP_TIMEOUT;
     while (!cpu_online(cpu) && ktime_get() < deadline) msleep(1);
-    if (!cpu_online(cpu)) pr_err('smpboot: do_boot_cpu failed: CPU%u did not come up', cpu);
+    if (atomic.cmpxchg<u32>(online_word(cpu), CPU_OFFLINE, CPU_GIVEN_UP) == CPU_OFFLINE) {
+      pr_err('smpboot: do_boot_cpu failed: CPU%u did not come up', cpu);
+    }
   }
   pr_info('smp: Brought up 1 node, %u CPU%s', num_online_cpus(), num_online_cpus() == 1 ? str('') : str('s'));
 }

@@ -1,7 +1,14 @@
 import { boot_params } from '../arch/setup';
 import { PAGE_BYTES } from '../generated/abi';
 import { random_below } from '../lib/random';
-import { MAX_ORDER, alloc_contig_pages, alloc_pages, free_contig_pages, free_pages, nr_free_pages } from '../mm/page_alloc';
+import {
+  MAX_ORDER,
+  alloc_contig_pages,
+  alloc_pages,
+  free_contig_pages,
+  free_pages,
+  nr_free_pages,
+} from '../mm/page_alloc';
 import { kfree, kmalloc } from '../mm/slab';
 import { expect } from './test';
 
@@ -34,7 +41,8 @@ function test_contig(): void {
   const range = alloc_contig_pages(pages);
   expect(range != 0 && nr_free_pages() == before - pages, 'page_alloc: long ranges take what they need');
   const other = alloc_contig_pages(pages);
-  expect(other >= range + pages * PAGE_BYTES || range >= other + pages * PAGE_BYTES, 'page_alloc: long ranges are disjoint');
+  const bytes = pages * PAGE_BYTES;
+  expect(other >= range + bytes || range >= other + bytes, 'page_alloc: long ranges are disjoint');
   free_contig_pages(range, pages);
   free_contig_pages(other, pages);
   expect(nr_free_pages() == before, 'page_alloc: long ranges come back');

@@ -2,7 +2,15 @@ import { complete, msleep, wait_for_completion_timeout } from '../kernel/sched';
 import { raise_softirq, NET_RX_SOFTIRQ, open_softirq } from '../kernel/softirq';
 import { NSEC_PER_MSEC, NSEC_PER_SEC, ktime_get, ktime_get_real, per_second } from '../kernel/time';
 import { TimerList, mod_timer, timer_delete, timer_pending, timer_setup } from '../kernel/timer';
-import { DelayedWork, INIT_DELAYED_WORK, INIT_WORK, WorkStruct, cancel_delayed_work, schedule_delayed_work, schedule_work } from '../kernel/workqueue';
+import {
+  DelayedWork,
+  INIT_DELAYED_WORK,
+  INIT_WORK,
+  WorkStruct,
+  cancel_delayed_work,
+  schedule_delayed_work,
+  schedule_work,
+} from '../kernel/workqueue';
 import { kmalloc } from '../mm/slab';
 import { Pacer, pacer_account, pacer_due, pacer_init } from '../workloads/pacer';
 import { expect } from './test';
@@ -74,7 +82,8 @@ function test_msleep(): void {
   expect(slept >= 20 * NSEC_PER_MSEC && slept < 21 * NSEC_PER_MSEC, 'msleep: sleeps as long as it is told');
   const real = ktime_get_real();
   msleep(1);
-  expect(ktime_get_real() - real >= NSEC_PER_MSEC && real > 1_000_000_000 * NSEC_PER_SEC, 'time: the wall clock goes on');
+  expect(real > 1_000_000_000 * NSEC_PER_SEC, 'time: the wall clock is set');
+  expect(ktime_get_real() - real >= NSEC_PER_MSEC, 'time: the wall clock goes on');
 }
 
 function note_softirq(): void {
@@ -159,7 +168,8 @@ function test_pacer(): void {
   pacer_account(pacer, after);
   expect(pacer_due(pacer, 60 * NSEC_PER_SEC) == 0, 'pacer: what is forgone stays forgone');
   const hours: u64 = 3601 * NSEC_PER_SEC;
-  expect(pacer_due(pacer, hours) == 0 && pacer_due(pacer, hours + 50 * NSEC_PER_MSEC) == 50, 'pacer: begins anew after an hour');
+  const anew = pacer_due(pacer, hours) == 0 && pacer_due(pacer, hours + 50 * NSEC_PER_MSEC) == 50;
+  expect(anew, 'pacer: begins anew after an hour');
   expect(per_second(500, NSEC_PER_SEC / 2) == 1000 && per_second(1, 0) == 0, 'time: rates');
 }
 

@@ -40,7 +40,9 @@ const SLAB_HEADER: u32 = 64;
 const caches = memory.data(7 * 64, 64);
 
 // @ts-ignore: decorator
-@inline function cache_of(shift: u32): KmemCache { return changetype<KmemCache>(caches + (shift - KMALLOC_SHIFT_LOW) * 64); }
+@inline function cache_of(shift: u32): KmemCache {
+  return changetype<KmemCache>(caches + (shift - KMALLOC_SHIFT_LOW) * 64);
+}
 
 // @ts-ignore: decorator
 @inline function order_of(bytes: u32): u32 {

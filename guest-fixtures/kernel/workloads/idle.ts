@@ -1,6 +1,5 @@
 // A guest that does nothing but say so.
-import { boot_params } from '../arch/setup';
-import { per_cpu } from '../kernel/percpu';
+import { NR_CPUS, per_cpu } from '../kernel/percpu';
 import { tty_print } from '../kernel/printk';
 import { NSEC_PER_SEC, ktime_get, per_second } from '../kernel/time';
 import { kmalloc } from '../mm/slab';
@@ -15,7 +14,7 @@ import { status_period } from './workload';
 
 function interrupts_total(): u64 {
   let total: u64 = 0;
-  for (let cpu: u32 = 0; cpu < boot_params().vcpus; cpu++) total += per_cpu(cpu).interrupts;
+  for (let cpu: u32 = 0; cpu < NR_CPUS; cpu++) total += per_cpu(cpu).interrupts;
   return total;
 }
 
@@ -23,7 +22,8 @@ function idle_status(context: usize): bool {
   const last = changetype<IdleStatus>(context);
   const now = ktime_get();
   const interrupts = interrupts_total();
-  tty_print('idle: up %u s, %u interrupts/s', now / NSEC_PER_SEC, per_second(interrupts - last.interrupts, now - last.time));
+  const rate = per_second(interrupts - last.interrupts, now - last.time);
+  tty_print('idle: up %u s, %u interrupts/s', now / NSEC_PER_SEC, rate);
   last.time = now;
   last.interrupts = interrupts;
   return false;

@@ -1,6 +1,13 @@
 // What workloads are made of: a step that runs on one CPU at a fixed period, as delayed work that rearms itself.
 import { kmalloc } from '../mm/slab';
-import { DelayedWork, INIT_DELAYED_WORK, WorkStruct, queue_work_on, schedule_delayed_work_at, schedule_work } from '../kernel/workqueue';
+import {
+  DelayedWork,
+  INIT_DELAYED_WORK,
+  WorkStruct,
+  queue_work_on,
+  schedule_delayed_work_at,
+  schedule_work,
+} from '../kernel/workqueue';
 import { ktime_get } from '../kernel/time';
 
 /** Runs once a period; true asks for another step at once (a rate of "as fast as possible"). */

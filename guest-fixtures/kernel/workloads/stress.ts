@@ -1,10 +1,11 @@
 // Dirties pages at a set rate over a set working set and checks every page it comes back to. A page's whole content
 // follows from its address and its generation (how often it was written); the generations are kept apart, in a table.
-import { boot_params } from '../arch/setup';
 import { PAGE_BYTES, PAGE_SHIFT } from '../generated/abi';
 import { panic } from '../kernel/panic';
 import { param_flag, param_is, param_u64 } from '../kernel/params';
+import { NR_CPUS } from '../kernel/percpu';
 import { pr_info, tty_print } from '../kernel/printk';
+import { cpu_online, num_online_cpus } from '../kernel/smp';
 import { ktime_get, per_second } from '../kernel/time';
 import { mix64, random_below } from '../lib/random';
 import { str } from '../lib/string';
@@ -61,9 +62,10 @@ function report(page: usize, table_entry: usize, word: u32): void {
     const generation = <i32>expected - back;
     if (generation > 0 && stamp(page, generation) == first) found = generation;
   }
-  const table_stale = found > expected;
-  const bad = table_stale ? table_entry & ~(PAGE_BYTES - 1) : page;
-  tty_print('stress: CORRUPT page 0x%08x expected generation %u found %u', bad, table_stale ? found : expected, table_stale ? expected : found);
+  const bad = found > expected ? table_entry & ~(PAGE_BYTES - 1) : page;
+  const newer = max(found, expected);
+  const older = min(found, expected);
+  tty_print('stress: CORRUPT page 0x%08x expected generation %u found %u', bad, newer, older);
   tty_print('stress: at 0x%08x, word %u of the page at 0x%08x', page + (word << 3), word, page);
   panic('stress: page 0x%08x is corrupt', bad);
 }
@@ -129,7 +131,9 @@ function stress_status(context: usize): bool {
   const last = changetype<StressStatus>(context);
   const now = ktime_get();
   let written: u64 = 0;
-  for (let cpu: u32 = 0; cpu < boot_params().vcpus; cpu++) written += stress_cpu(cpu).written;
+  for (let cpu: u32 = 0; cpu < NR_CPUS; cpu++) {
+    if (cpu_online(cpu)) written += stress_cpu(cpu).written;
+  }
   const rate = per_second(written - last.written, now - last.time);
   tty_print('stress: %u bytes/s dirtied, pass %u, clean', rate << PAGE_SHIFT, written / last.pages);
   last.time = now;
@@ -138,7 +142,7 @@ function stress_status(context: usize): bool {
 }
 
 export function start_stress(): void {
-  const vcpus = boot_params().vcpus;
+  const vcpus = num_online_cpus();
   const free = <u64>nr_free_pages() << PAGE_SHIFT;
   const working_set = param_u64('working_set', min(DEFAULT_WORKING_SET, free / 4));
   const per_cpu_pages = <u32>min<u64>(working_set / vcpus >> PAGE_SHIFT, free >> PAGE_SHIFT);
@@ -148,7 +152,8 @@ export function start_stress(): void {
     panic('stress: pattern= must be random or sequential');
   }
   if (per_cpu_pages == 0) panic('stress: working_set=%u is less than a page for each CPU', working_set);
-  for (let cpu: u32 = 0; cpu < vcpus; cpu++) {
+  for (let cpu: u32 = 0; cpu < NR_CPUS; cpu++) {
+    if (!cpu_online(cpu)) continue;
     const self = changetype<StressCpu>(kmalloc(offsetof<StressCpu>()));
     pacer_init(self, <f64>rate / <f64>(vcpus << PAGE_SHIFT), ktime_get());
     self.random = mix64(workload_seed() + cpu);
@@ -163,14 +168,16 @@ export function start_stress(): void {
     self.sequential = sequential;
     self.unlimited = rate == 0;
     store<u32>(cpus + (cpu << 2), <u32>changetype<usize>(self));
-    pr_info('stress: CPU%u: %u pages at 0x%08x, generations at 0x%08x', cpu, per_cpu_pages, self.pages_at, self.generations);
+    pr_info(
+      'stress: CPU%u: %u pages at 0x%08x, generations at 0x%08x', cpu, per_cpu_pages, self.pages_at, self.generations,
+    );
   }
   pr_info(
     'stress: %u bytes/s, %s, working set %u bytes', rate, sequential ? str('sequential') : str('random'),
     <u64>(per_cpu_pages * vcpus) << PAGE_SHIFT,
   );
-  for (let cpu: u32 = 0; cpu < vcpus; cpu++) {
-    start_periodic(cpu, 0, tick_period(), stress_step, changetype<usize>(stress_cpu(cpu)));
+  for (let cpu: u32 = 0; cpu < NR_CPUS; cpu++) {
+    if (cpu_online(cpu)) start_periodic(cpu, 0, tick_period(), stress_step, changetype<usize>(stress_cpu(cpu)));
   }
   const status = changetype<StressStatus>(kmalloc(offsetof<StressStatus>()));
   status.time = ktime_get();

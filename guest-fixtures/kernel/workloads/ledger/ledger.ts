@@ -1,10 +1,11 @@
 // The ledger workload: a data structure that finds a single lost or stale page of its own working set, and says which.
 // See page.ts for how, book.ts for what.
-import { boot_params } from '../../arch/setup';
 import { PAGE_SHIFT } from '../../generated/abi';
 import { panic } from '../../kernel/panic';
 import { param_flag, param_u64 } from '../../kernel/params';
+import { NR_CPUS } from '../../kernel/percpu';
 import { pr_info, tty_print } from '../../kernel/printk';
+import { cpu_online, num_online_cpus } from '../../kernel/smp';
 import { spin_lock, spin_unlock } from '../../kernel/spinlock';
 import { ktime_get, per_second } from '../../kernel/time';
 import { mix64 } from '../../lib/random';
@@ -13,7 +14,18 @@ import { kmalloc } from '../../mm/slab';
 import { Pacer, pacer_account, pacer_due, pacer_init } from '../pacer';
 import { start_periodic } from '../periodic';
 import { status_period, tick_period, workload_seed } from '../workload';
-import { Account, INITIAL_BALANCE, PAGES_MIN, account_at, books, bucket_at, ledger, ledger_bytes, ledger_plan, page_address } from './book';
+import {
+  Account,
+  INITIAL_BALANCE,
+  PAGES_MIN,
+  account_at,
+  books,
+  bucket_at,
+  ledger,
+  ledger_bytes,
+  ledger_plan,
+  page_address,
+} from './book';
 import { kind_of } from './diagnose';
 import { SLOTS, page_format, slot_at } from './page';
 import { sweep_page } from './sweep';
@@ -40,8 +52,11 @@ const BATCH: u32 = 16;
   sequence: u64;
 }
 
-/** Fills in all records, hangs each account into a random chain, then seals every page. */
-function ledger_format(seed: u64): void {
+/**
+ * Fills in all records, then seals every page. Accounts are dealt out to the chains in turn: neighbours in a chain lie
+ * far apart from the start, and transactions shuffle them from there.
+ */
+function ledger_format(): void {
   memory.fill(ledger.base, 0, ledger_bytes());
   for (let id: u32 = 0; id < ledger.buckets; id++) {
     const bucket = bucket_at(id);
@@ -50,7 +65,7 @@ function ledger_format(seed: u64): void {
   }
   for (let id: u32 = 0; id < ledger.accounts; id++) {
     const account = account_at(id);
-    const bucket = bucket_at(<u32>(mix64(seed + id) % ledger.buckets));
+    const bucket = bucket_at(id % ledger.buckets);
     account.id = id;
     account.self = <u32>changetype<usize>(account);
     account.balance = INITIAL_BALANCE;
@@ -140,14 +155,15 @@ export function start_ledger(shared: bool): void {
     panic('Out of memory: ledger: working set of %u bytes does not fit %u free pages', bytes, nr_free_pages());
   }
   ledger_plan(<u32>base, pages);
-  ledger_format(workload_seed());
+  ledger_format();
   pr_info('ledger: %u accounts in %u pages at 0x%08x', ledger.accounts, ledger.pages, base);
 
-  const vcpus = boot_params().vcpus;
+  const vcpus = num_online_cpus();
   const transactions = param_u64('transactions', DEFAULT_TRANSACTIONS);
   const sweep_ms = max<u64>(param_u64('sweep_ms', DEFAULT_SWEEP_MS), 1);
   const sweep_rate = <f64>(<u64>ledger.pages * 1000) / <f64>sweep_ms;
-  for (let cpu: u32 = 0; cpu < vcpus; cpu++) {
+  for (let cpu: u32 = 0; cpu < NR_CPUS; cpu++) {
+    if (!cpu_online(cpu)) continue;
     const self = changetype<LedgerCpu>(kmalloc(offsetof<LedgerCpu>()));
     self.transactions = changetype<Pacer>(kmalloc(offsetof<Pacer>()));
     self.sweep = changetype<Pacer>(kmalloc(offsetof<Pacer>()));

@@ -25,7 +25,8 @@ function account_link(account: Account, bucket: u32, prev: u32, next: u32): void
 function account_book(account: Account, sequence: u64, credit: u64, debit: u64): void {
   record_write(
     changetype<usize>(account), pair(account.id, account.bucket), account.balance + credit - debit, sequence,
-    pair(account.next, account.prev), pair(account.self, account.spare0), account.credited + credit, account.debited + debit,
+    pair(account.next, account.prev), pair(account.self, account.spare0), account.credited + credit,
+    account.debited + debit,
   );
 }
 

@@ -45,8 +45,11 @@ export function record_write(
   if (version == 0) unexplained(index);
   const table_version = slot_write(table, slot, version, slot_at(root, table_slot), 0);
   if (table_version == 0) unexplained(table_index);
-  if (slot_write(root, table_slot, table_version, version_field(mirror), 0) == 0) diagnose_root(table_index, 0);
-  if (slot_write(mirror, table_slot, table_version, version_field(root), u64.MAX_VALUE) == 0) diagnose_root(table_index, 1);
+  const root_version = slot_write(root, table_slot, table_version, version_field(mirror), 0);
+  if (root_version == 0) diagnose_root(table_index, 0);
+  // The root is one version ahead of its copy now.
+  const mirror_version = slot_write(mirror, table_slot, table_version, version_field(root), u64.MAX_VALUE);
+  if (mirror_version == 0) diagnose_root(table_index, 1);
 }
 
 /** Before links in the line at `line` are followed: the line is in the ledger and intact, or its page is reported. */
