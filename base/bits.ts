@@ -60,7 +60,7 @@ export class BitField {
 
   /** The field's value out of a structure that starts at `words[at]`. */
   read(words: ArrayLike<number>, at: number): number {
-    const low = ((words[at + this.word]! & this.mask) >>> 0) / 2 ** this.shift;
+    const low = (words[at + this.word]! & this.mask) >>> this.shift;
     if (this.highMask === 0) return low;
     return ((words[at + this.word + 1]! & this.highMask) >>> 0) * 2 ** (32 - this.shift) + low;
   }

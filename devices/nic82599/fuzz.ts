@@ -130,7 +130,7 @@ class FuzzRun {
   private readonly host: RootComplex;
   private readonly guest: RootComplex;
   private readonly guestPort: RootPort;
-  private readonly nic: Nic82599;
+  readonly nic: Nic82599;
   private readonly functions: readonly PciFunction[];
   private readonly frame = new Uint8Array(2048);
   private access = 0;
@@ -392,9 +392,17 @@ class FuzzRun {
   }
 }
 
-/** Makes `accesses` random accesses from `seed`. Never throws: what goes wrong is in the report. */
-export function fuzzConfigAndBars(seed: number, accesses: number): FuzzReport {
+/**
+ * Makes `accesses` random accesses from `seed`. Never throws: what goes wrong is in the report. `tamper` lets a test
+ * break the device on purpose, to see that the run notices.
+ */
+export function fuzzConfigAndBars(
+  seed: number,
+  accesses: number,
+  tamper: (nic: Nic82599) => void = () => {},
+): FuzzReport {
   const run = new FuzzRun(seed);
+  tamper(run.nic);
   for (let i = 0; i < accesses; i++) run.step();
   return {
     seed,

@@ -37,6 +37,7 @@ export class RootPort implements RootPortLike, SaveableDevice {
   private readonly state: SectionedState;
   private fabric: Fabric | undefined;
   private readonly below: Upstream;
+  private secondaryBusNow = 0;
 
   constructor(name: string, slotOptions: SlotOptions, observer: RootPortObserver = {}) {
     this.name = name;
@@ -51,19 +52,21 @@ export class RootPort implements RootPortLike, SaveableDevice {
       controlWritten: (state) => this.observer.slotControl?.(state),
     }));
     const windowChanged = { write: () => this.fabric?.decodeChanged() };
+    const busChanged = { write: () => this.busNumbersChanged() };
     const release = { write: () => this.msi.release() };
     this.fn = new PciFunction(layout, {
       name,
       bars: [],
       readBar: () => 0xffff_ffff,
       writeBar: () => {},
-      reset: () => this.slot.refresh(),
+      reset: () => {
+        this.busNumbersChanged();
+        this.slot.refresh();
+      },
       masterChanged: () => this.msi.release(),
       hooks: {
         ...this.slot.hooks,
-        PRIMARY_BUS: windowChanged,
-        SECONDARY_BUS: windowChanged,
-        SUBORDINATE_BUS: windowChanged,
+        SECONDARY_BUS: busChanged,
         MEMORY_BASE: windowChanged,
         MEMORY_LIMIT: windowChanged,
         PREFETCHABLE_BASE: windowChanged,
@@ -108,8 +111,9 @@ export class RootPort implements RootPortLike, SaveableDevice {
     return this.slot.state;
   }
 
+  /** Read on every request from below, and so kept beside its register. */
   get secondaryBus(): number {
-    return this.fn.config.get(this.layout.header.SECONDARY_BUS);
+    return this.secondaryBusNow;
   }
 
   get subordinateBus(): number {
@@ -200,8 +204,14 @@ export class RootPort implements RootPortLike, SaveableDevice {
 
   /** After configuration space changed without hooks. */
   private refresh(): void {
+    this.busNumbersChanged();
     this.slot.refresh();
     this.fn.refresh();
+  }
+
+  private busNumbersChanged(): void {
+    this.secondaryBusNow = this.fn.config.get(this.layout.header.SECONDARY_BUS);
+    this.fabric?.decodeChanged();
   }
 
   private linkChanged(up: boolean): void {
