@@ -40,6 +40,7 @@ const DRIVERS = [
   /^scripts\//,
   /^guest-fixtures\/toolchain\//,
   /^vmm\/(process|sockets|threads|kernels|monitor\/listener\.ts)/,
+  /^vmm\/(machine|vcpu)\/thread\//,
   /^vmm\/.*(worker|thread|socket|process)[\w-]*\.ts$/,
   /^vitest\.config\.ts$/,
 ];

@@ -2,7 +2,6 @@
  * Makes a machine of one thread, with virtual time and seeded choices: the same seed, image and calls give the same run,
  * to the byte. Everything but its drivers is the machine of `machine/create.ts`.
  */
-import { createHash } from 'node:crypto';
 import { reservedRange } from '../../base/abi/reserved-range.js';
 import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord } from '../../base/device-record.js';
@@ -11,6 +10,7 @@ import { kernelModule } from '../kernels/load.js';
 import { DeviceSet, PLATFORM_DEVICES } from '../machine/devices.js';
 import type { DeviceHost, DriverEvents, MachineDrivers } from '../machine/drivers.js';
 import { Machine, type MachineOptions } from '../machine/machine.js';
+import { sha256 } from '../machine/thread/sha256.js';
 import { allocateRam, checkMachineSize, GuestRam } from '../ram/guest-ram.js';
 import { allocateControl } from '../vcpu/control-block.js';
 import { DirtyPublisher } from '../vcpu/dirty-publisher.js';
@@ -78,7 +78,7 @@ function makeDrivers(
     clock,
     vcpus,
     devices: deviceHost,
-    sha256: (bytes) => createHash('sha256').update(bytes).digest(),
+    sha256,
     hostNow,
     wallNow: () => (world.wallClockNs ?? 0) + world.scheduler.now(),
     compile: async (code) => new WebAssembly.Module(new Uint8Array(code)),

@@ -10,8 +10,8 @@ import { VcpuSignals } from '../../vcpu/signals.js';
 import { VirtualClock } from '../../vcpu/virtual-clock.js';
 import { ConsoleOutbox } from '../console-outbox.js';
 import { DeviceSet, PLATFORM_DEVICES } from '../devices.js';
-import { hostTime } from '../host-time.js';
 import { MmioResponder } from '../mmio-mailbox.js';
+import { hostTime } from './host-time.js';
 import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
 
 /** Rounds of service without a sleep after which the event loop gets its turn. */

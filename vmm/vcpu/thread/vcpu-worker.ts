@@ -2,8 +2,8 @@
 import { readlinkSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
-import { hostTime } from '../../machine/host-time.js';
 import { MmioRequester } from '../../machine/mmio-mailbox.js';
+import { hostTime } from '../../machine/thread/host-time.js';
 import { GuestRam } from '../../ram/guest-ram.js';
 import { THREAD_ID } from '../control-block.js';
 import { VcpuCore } from '../core.js';

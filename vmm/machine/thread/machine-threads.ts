@@ -1,0 +1,99 @@
+/** The threads of a machine, and what else it needs of the host. */
+import { readFileSync } from 'node:fs';
+import { SHARE_ENV, Worker } from 'node:worker_threads';
+import { reservedRange } from '../../../base/abi/reserved-range.js';
+import { kernelModule } from '../../kernels/load.js';
+import { GuestRam } from '../../ram/guest-ram.js';
+import { allocateControl } from '../../vcpu/control-block.js';
+import { VcpuSignals } from '../../vcpu/signals.js';
+import type { AlarmThreadData } from '../../vcpu/thread/alarm-worker.js';
+import { ALARM_BUFFER_BYTES } from '../../vcpu/thread/alarms.js';
+import { VcpuThread } from '../../vcpu/thread/vcpu-thread.js';
+import { VirtualClock } from '../../vcpu/virtual-clock.js';
+import type { DriverEvents, MachineDrivers } from '../drivers.js';
+import type { MachineOptions } from '../machine.js';
+import { DEVICE_BUFFER_BYTES } from '../mmio-mailbox.js';
+import { DeviceThread } from './device-thread.js';
+import { hostEpoch, hostTime } from './host-time.js';
+import { sha256 } from './sha256.js';
+
+const SAFEPOINT_DEADLINE_MS = 5000;
+const NS_PER_MS = 1e6;
+
+/** The drivers of a machine of threads, over RAM that was just allocated. */
+export function startThreads(
+  options: MachineOptions,
+  memory: WebAssembly.Memory,
+  events: DriverEvents,
+): MachineDrivers {
+  const range = reservedRange(options.ramBytes, options.vcpus);
+  const ram = GuestRam.create(memory, range.firstPage);
+  const control = allocateControl(options.vcpus);
+  const epoch = hostEpoch();
+  const hostNow = hostTime(epoch);
+  const clock = new VirtualClock(hostNow);
+  const shared = {
+    vcpus: options.vcpus,
+    ram: ram.handle,
+    control,
+    clock: clock.buffer,
+    alarms: new SharedArrayBuffer(ALARM_BUFFER_BYTES),
+    devices: new SharedArrayBuffer(DEVICE_BUFFER_BYTES),
+    epoch,
+    kernel: kernelModule('dirty-map'),
+  };
+
+  let alarms: Worker | undefined;
+  let ended = false;
+  const threadOptions = {
+    deadlineMs: options.safepointDeadlineMs ?? SAFEPOINT_DEADLINE_MS,
+    online: () => {
+      if (!ended) alarms ??= startAlarms(shared, events);
+    },
+  };
+  const vcpus = range.vcpus.map((area, index) => {
+    const signals = new VcpuSignals(control, index, ram.i32, area.control);
+    return new VcpuThread({ ...shared, index }, signals, threadOptions, events);
+  });
+  const devices = new DeviceThread(shared, events);
+
+  return {
+    ram,
+    range,
+    clock,
+    vcpus,
+    devices,
+    sha256,
+    hostNow,
+    wallNow: () => Date.now() * NS_PER_MS,
+    compile: (code) => WebAssembly.compile(new Uint8Array(code)),
+    threadCpuNs,
+    destroy: async () => {
+      ended = true;
+      const ends = vcpus.map((vcpu) => vcpu.destroy());
+      await Promise.all([...ends, devices.destroy(), alarms?.terminate()]);
+    },
+  };
+}
+
+function startAlarms(data: AlarmThreadData, events: DriverEvents): Worker {
+  const { ram, vcpus, control, alarms, epoch } = data;
+  const workerData: AlarmThreadData = { ram, vcpus, control, alarms, epoch };
+  const worker = new Worker(new URL('../../vcpu/thread/alarm-worker.js', import.meta.url), {
+    name: 'alarms',
+    env: SHARE_ENV,
+    workerData,
+  });
+  worker.on('error', (error) => events.failed(error));
+  return worker;
+}
+
+/** The first number of /proc's schedstat: ns on a CPU. */
+function threadCpuNs(threadId: number): number | undefined {
+  try {
+    const [onCpu] = readFileSync(`/proc/self/task/${threadId}/schedstat`, 'utf8').split(' ');
+    return Number(onCpu);
+  } catch {
+    return undefined;
+  }
+}
