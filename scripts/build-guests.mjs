@@ -1,7 +1,7 @@
 // Builds the fixture guests into dist/guests, after tsc. An image is built again only when something that it is made
 // from changed; then one line is printed for it.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -28,9 +28,16 @@ function hashOf(files) {
   return hash.digest('hex');
 }
 
+/** Whoever reads `file` meanwhile sees the old content or the new, never half of it. */
+function replaceFile(file, content) {
+  const fresh = `${file}.${process.pid}`;
+  writeFileSync(fresh, content);
+  renameSync(fresh, file);
+}
+
 const tools = [
   ...filesBelow(toolchain, '.js'),
-  ...filesBelow(join(root, 'dist/base'), '.js'),
+  ...filesBelow(join(root, 'dist/base/abi'), '.js'),
   join(root, 'node_modules/binaryen/package.json'),
 ];
 const compiler = join(root, 'node_modules/assemblyscript/package.json');
@@ -64,9 +71,10 @@ for (const { name, inputs, compile } of guests) {
   const stamp = hashOf(inputs);
   if (built[name] === stamp && existsSync(image)) continue;
   const started = performance.now();
+  let bytes;
   try {
     const { buildImage } = await import(join(toolchain, 'build.js'));
-    writeFileSync(image, await buildImage(await compile(), { name }));
+    bytes = await buildImage(await compile(), { name });
   } catch (error) {
     if (error.name !== 'FerryError') throw error;
     console.error(`${name}: ${error.message}\n${error.advice}`);
