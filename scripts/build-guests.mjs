@@ -80,10 +80,10 @@ for (const { name, inputs, compile } of guests) {
     console.error(`${name}: ${error.message}\n${error.advice}`);
     process.exit(error.exitStatus);
   }
+  replaceFile(image, bytes);
   built[name] = stamp;
-  writeFileSync(stamps, `${JSON.stringify(built, null, 2)}\n`);
-  const kib = (statSync(image).size / 1024).toFixed(0);
-  console.log(
-    `built ${relative(root, image)} (${kib} KiB, ${((performance.now() - started) / 1000).toFixed(1)} s)`,
-  );
+  replaceFile(stamps, `${JSON.stringify(built, null, 2)}\n`);
+  const kib = (bytes.length / 1024).toFixed(0);
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`built ${relative(root, image)} (${kib} KiB, ${seconds} s)`);
 }
