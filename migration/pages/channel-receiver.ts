@@ -36,6 +36,10 @@ import {
 import type { PageSink } from './page-sink.js';
 import { RunTable } from './run-table.js';
 
+const HEADER_BYTES = pageFrameHeader.size;
+/** Offsets of the header's fields, for the hot path. */
+const at = pageFrameHeader.offset;
+
 /** What `filled` completed. */
 export const NOTHING = 0;
 export const HELLO = 1;
@@ -86,7 +90,7 @@ export class ChannelReceiver {
     this.#setup = setup;
     this.#allocate = allocate;
     this.#channel = setup.channel;
-    this.#head = allocate(pageFrameHeader.size + FRAME_BODY_BYTES_MAX);
+    this.#head = allocate(HEADER_BYTES + FRAME_BODY_BYTES_MAX);
     this.#view = new DataView(this.#head.buffer, this.#head.byteOffset, this.#head.byteLength);
     this.#target = this.#head.subarray(0, channelHello.size);
   }
@@ -112,7 +116,7 @@ export class ChannelReceiver {
 
   /** Wire bytes of that frame. */
   get frameBytes(): number {
-    return pageFrameHeader.size + this.#bodyBytes + this.#payloadBytes;
+    return HEADER_BYTES + this.#bodyBytes + this.#payloadBytes;
   }
 
   get bytesReceived(): number {
@@ -186,7 +190,7 @@ export class ChannelReceiver {
 
   #aimAtHeader(): void {
     this.#frameAt = this.#at;
-    this.#aim('header', this.#head.subarray(0, pageFrameHeader.size));
+    this.#aim('header', this.#head.subarray(0, HEADER_BYTES));
   }
 
   #takeHello(): Received {
@@ -197,39 +201,44 @@ export class ChannelReceiver {
   }
 
   #takeHeader(): Received {
-    const header = pageFrameHeader.read(this.#view, 0);
-    if (header.magic !== FRAME_MAGIC) throw this.#bad('it does not begin with the magic of a frame');
-    if (header.headerCrc !== crc32(this.#head, 0, pageFrameHeader.offset.headerCrc)) {
+    const view = this.#view;
+    if (view.getUint32(at.magic, true) !== FRAME_MAGIC)
+      throw this.#bad('it does not begin with the magic of a frame');
+    if (view.getUint32(at.headerCrc, true) !== crc32(this.#head, 0, at.headerCrc)) {
       throw this.#bad('the checksum of its header does not match');
     }
-    if (header.version !== CHANNEL_VERSION) throw this.#bad(`it has version ${header.version}`);
-    const rule = frameRules[header.kind];
-    if (rule === undefined) throw this.#bad(`its kind ${header.kind} is unknown`);
-    if (header.reserved !== 0) throw this.#bad('a reserved field is not zero');
-    if (header.sequence !== this.#sequence) throw this.#bad(`it has number ${header.sequence}`);
-    if (header.round !== this.#round) {
-      throw this.#bad(`it belongs to round ${header.round}, and round ${this.#round} is being received`);
+    const version = view.getUint16(at.version, true);
+    if (version !== CHANNEL_VERSION) throw this.#bad(`it has version ${version}`);
+    const kind = view.getUint8(at.kind);
+    const rule = frameRules[kind];
+    if (rule === undefined) throw this.#bad(`its kind ${kind} is unknown`);
+    if (view.getUint8(at.reserved) !== 0) throw this.#bad('a reserved field is not zero');
+    const sequence = view.getUint32(at.sequence, true);
+    if (sequence !== this.#sequence) throw this.#bad(`it has number ${sequence}`);
+    const round = view.getUint32(at.round, true);
+    if (round !== this.#round) {
+      throw this.#bad(`it belongs to round ${round}, and round ${this.#round} is being received`);
     }
-    if (header.round > ROUNDS_MAX) throw this.#bad(`more than ${ROUNDS_MAX} rounds`);
-    const { bodyBytes, payloadBytes } = header;
+    if (round > ROUNDS_MAX) throw this.#bad(`more than ${ROUNDS_MAX} rounds`);
+    const bodyBytes = view.getUint32(at.bodyBytes, true);
+    const payloadBytes = view.getUint32(at.payloadBytes, true);
     if (bodyBytes < rule.bodyBytesMin || bodyBytes > rule.bodyBytesMax || bodyBytes % rule.bodyStep !== 0) {
       throw this.#bad(`a body of ${bodyBytes} bytes in a frame of kind ${rule.name}`);
     }
     if (payloadBytes < rule.payloadBytesMin || payloadBytes > rule.payloadBytesMax) {
       throw this.#bad(`a payload of ${payloadBytes} bytes in a frame of kind ${rule.name}`);
     }
-    this.#kind = header.kind;
+    this.#kind = kind;
     this.#bodyBytes = bodyBytes;
     this.#payloadBytes = payloadBytes;
     // The header stays where it is: its body checksum is judged with the body behind it.
-    this.#aim('body', this.#head.subarray(pageFrameHeader.size, pageFrameHeader.size + bodyBytes));
+    this.#aim('body', this.#head.subarray(HEADER_BYTES, HEADER_BYTES + bodyBytes));
     return bodyBytes === 0 ? this.#takeBody() : NOTHING;
   }
 
   #takeBody(): Received {
-    const at = pageFrameHeader.size;
-    const bodyCrc = this.#view.getUint32(pageFrameHeader.offset.bodyCrc, true);
-    if (bodyCrc !== crc32(this.#head, at, at + this.#bodyBytes)) {
+    const bodyCrc = this.#view.getUint32(at.bodyCrc, true);
+    if (bodyCrc !== crc32(this.#head, HEADER_BYTES, HEADER_BYTES + this.#bodyBytes)) {
       throw this.#bad('the checksum of its body does not match');
     }
     switch (this.#kind) {
@@ -260,12 +269,12 @@ export class ChannelReceiver {
 
   #readRuns(): void {
     const { migratedPages } = this.#setup;
-    const problem = this.runs.read(this.#view, pageFrameHeader.size, this.#bodyBytes, migratedPages);
+    const problem = this.runs.read(this.#view, HEADER_BYTES, this.#bodyBytes, migratedPages);
     if (problem !== undefined) throw this.#bad(problem);
   }
 
   #endRound(): Received {
-    const said = roundCounts.read(this.#view, pageFrameHeader.size);
+    const said = roundCounts.read(this.#view, HEADER_BYTES);
     const counts = this.#counts;
     for (const name of ['pages', 'zeroPages', 'bytes'] as const) {
       if (said[name] !== counts[name]) {

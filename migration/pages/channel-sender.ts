@@ -12,6 +12,7 @@
 import type { AtomicBitmap } from '../../base/bitmap.js';
 import { countTrailingZeros } from '../../base/bitmap.js';
 import { invariant } from '../../base/errors.js';
+import { KIB, PAGE_BYTES } from '../../base/units.js';
 import type { TransferCount } from '../ports.js';
 import { type FrameBuffer, GATHER_BELOW_PAGES } from './frame-buffer.js';
 import { FRAME_PAGES_MAX, FRAME_RUNS_MAX, ROUNDS_MAX } from './layouts.js';
@@ -19,15 +20,14 @@ import { type PageKernels, zeroPageHash } from './page-kernels.js';
 import { RunTable } from './run-table.js';
 import type { WorkBoard } from './work-board.js';
 
-/** Bitmap words (32 pages each) that one claim takes: as much as one frame carries. */
-const CLAIM_WORDS = FRAME_PAGES_MAX / 32;
-/** With a bandwidth limit, claims are smaller, so that one frame takes this long at most (one word being the least). */
+const WORD_PAGES = 32;
+/** One word adds at most this many runs to a table: every other page. */
+const WORD_RUNS_MAX = WORD_PAGES / 2;
+/** With a bandwidth limit, frames are smaller, so that one takes about this long (but hold at least one word). */
 const LIMITED_FRAME_SECONDS = 0.02;
-/** One claim adds at most this many runs to the table of zero runs: every other page. */
-const CLAIM_ZERO_RUNS_MAX = FRAME_PAGES_MAX / 2;
 
-invariant(CLAIM_ZERO_RUNS_MAX < FRAME_RUNS_MAX, 'the zero runs of one claim must fit one frame');
-invariant(FRAME_RUNS_MAX >= FRAME_PAGES_MAX, 'scattered pages of one claim must fit one frame');
+invariant(FRAME_RUNS_MAX >= FRAME_PAGES_MAX, 'a frame of scattered pages must fit its table of runs');
+invariant(FRAME_PAGES_MAX >= WORD_PAGES, 'a frame must hold at least one word of pages');
 
 export interface SenderSetup {
   readonly ram: Uint8Array;
@@ -69,40 +69,50 @@ export class ChannelSender {
     this.#sent = { pages: 0, zeroPages: 0, bytes: 0 };
   }
 
-  /** Encodes the next frame of the round; false, and nothing encoded, when nothing is left (or the round is stopped). */
+  /**
+   * Encodes the next frame of the round; false, and nothing encoded, when nothing is left (or the round is stopped).
+   * Claims until a frame is full: the fewer frames scattered pages travel in, the sooner they are there.
+   */
   next(frame: FrameBuffer): boolean {
     const bitmap = this.#bitmap;
     invariant(bitmap !== undefined, 'no round has begun');
     const { board, ram, copyAll } = this.#setup;
-    while (this.#zero.length + CLAIM_ZERO_RUNS_MAX <= FRAME_RUNS_MAX && !board.stopped) {
-      const words = this.#claimWords();
+    const data = this.#data;
+    const zero = this.#zero;
+    const framePages = this.#framePages();
+    while (!board.stopped) {
+      const words = Math.min(
+        Math.floor((framePages - data.pages) / WORD_PAGES),
+        Math.floor((FRAME_RUNS_MAX - zero.length) / WORD_RUNS_MAX),
+      );
+      if (words <= 0) break;
       const first = board.claim(words);
       if (first >= bitmap.words.length) break;
       const end = Math.min(first + words, bitmap.words.length);
       for (let word = first; word < end; word++) this.#take(bitmap, word);
-      if (this.#data.pages > 0) {
-        frame.encodePages(
-          this.#sequence++,
-          this.#round,
-          this.#data,
-          ram,
-          copyAll ? Infinity : GATHER_BELOW_PAGES,
-        );
-        this.#data.clear();
-        this.#account(frame);
-        return true;
-      }
     }
-    if (this.#zero.pages === 0) return false;
-    frame.encodeZero(this.#sequence++, this.#round, this.#zero);
-    this.#zero.clear();
-    this.#account(frame);
+    const zeroIsFull = FRAME_RUNS_MAX - zero.length < WORD_RUNS_MAX;
+    if (data.pages > 0 && !zeroIsFull) {
+      frame.encodePages(this.#sequence++, this.#round, data, ram, copyAll ? Infinity : GATHER_BELOW_PAGES);
+      data.clear();
+    } else if (zero.pages > 0) {
+      frame.encodeZero(this.#sequence++, this.#round, zero);
+      zero.clear();
+    } else {
+      return false;
+    }
+    this.#sent.pages += frame.pages;
+    this.#sent.zeroPages += frame.zeroPages;
+    this.#sent.bytes += frame.bytes;
     return true;
   }
 
   /** Encodes the end-of-round frame; returns what the channel sent in the round. */
   endRound(frame: FrameBuffer): TransferCount {
-    invariant(this.#bitmap !== undefined && this.#zero.pages === 0, 'the round still has frames to send');
+    invariant(
+      this.#bitmap !== undefined && this.#zero.pages + this.#data.pages === 0,
+      'the round still has frames to send',
+    );
     this.#bitmap = undefined;
     frame.encodeEndOfRound(this.#sequence++, this.#round, this.#sent);
     return { ...this.#sent, bytes: this.#sent.bytes + frame.bytes };
@@ -112,11 +122,12 @@ export class ChannelSender {
     frame.encodeClose(this.#sequence++, this.#round + 1);
   }
 
-  #claimWords(): number {
+  /** Pages that the next frame may hold. */
+  #framePages(): number {
     const rate = this.#setup.board.rate;
-    if (rate === 0) return CLAIM_WORDS;
-    const pages = (rate * LIMITED_FRAME_SECONDS) / 4;
-    return Math.min(CLAIM_WORDS, Math.max(1, Math.floor(pages / 32)));
+    if (rate === 0) return FRAME_PAGES_MAX;
+    const pages = Math.floor((rate * KIB * LIMITED_FRAME_SECONDS) / PAGE_BYTES);
+    return Math.min(FRAME_PAGES_MAX, Math.max(WORD_PAGES, pages));
   }
 
   /** Takes one word's pages from the bitmap: scans, sorts them into the two tables, hashes. */
@@ -124,24 +135,26 @@ export class ChannelSender {
     if (Atomics.load(bitmap.words, word) === 0) return;
     const { kernels, hashes, hashSeed } = this.#setup;
     const taken = bitmap.exchangeWord(word);
-    const firstPage = word * 32;
+    const firstPage = word * WORD_PAGES;
     const zero = kernels.zeroMask(firstPage, taken);
+    if (taken === -1 && zero === 0) {
+      this.#data.add(firstPage, WORD_PAGES); // the first round's common case
+    } else {
+      for (let rest = taken; rest !== 0; rest &= rest - 1) {
+        const bit = countTrailingZeros(rest);
+        ((zero & (1 << bit)) === 0 ? this.#data : this.#zero).add(firstPage + bit);
+      }
+    }
+    if (hashes.length === 0) return;
     for (let rest = taken; rest !== 0; rest &= rest - 1) {
       const bit = countTrailingZeros(rest);
-      const page = firstPage + bit;
-      const isZero = (zero & (1 << bit)) !== 0;
-      (isZero ? this.#zero : this.#data).add(page);
-      if (hashes.length === 0) continue;
-      if (isZero) {
-        hashes[2 * page] = this.#zeroHash[0]!;
-        hashes[2 * page + 1] = this.#zeroHash[1]!;
-      } else kernels.hash(page, hashSeed, hashes, 2 * page);
+      const at = 2 * (firstPage + bit);
+      if ((zero & (1 << bit)) === 0) {
+        kernels.hash(firstPage + bit, hashSeed, hashes, at);
+      } else {
+        hashes[at] = this.#zeroHash[0]!;
+        hashes[at + 1] = this.#zeroHash[1]!;
+      }
     }
-  }
-
-  #account(frame: FrameBuffer): void {
-    this.#sent.pages += frame.pages;
-    this.#sent.zeroPages += frame.zeroPages;
-    this.#sent.bytes += frame.bytes;
   }
 }

@@ -22,8 +22,12 @@ import {
 } from './layouts.js';
 import type { RunTable } from './run-table.js';
 
-/** Runs below this many pages are gathered by copying: measured with `benchScatter` of `lab/bench/transfer.ts`. */
+/** Runs below this many pages are gathered by copying: measured with the scattered runs of `lab/bench/transfer.ts`. */
 export const GATHER_BELOW_PAGES = 8;
+
+const HEADER_BYTES = pageFrameHeader.size;
+/** Offsets of the header's fields, for the hot path. */
+const at = pageFrameHeader.offset;
 
 /** Makes the buffers of a frame; a driver may want them of its platform's kind. */
 export type Allocate = (lengthBytes: number) => Uint8Array;
@@ -46,7 +50,7 @@ export class FrameBuffer {
 
   constructor(allocate: Allocate = plainMemory) {
     this.#allocate = allocate;
-    this.#head = allocate(pageFrameHeader.size + FRAME_BODY_BYTES_MAX);
+    this.#head = allocate(HEADER_BYTES + FRAME_BODY_BYTES_MAX);
     this.#view = new DataView(this.#head.buffer, this.#head.byteOffset, this.#head.byteLength);
   }
 
@@ -59,7 +63,7 @@ export class FrameBuffer {
     copyBelowPages = GATHER_BELOW_PAGES,
   ): void {
     invariant(runs.pages >= 1 && runs.pages <= FRAME_PAGES_MAX, `${runs.pages} pages in one frame`);
-    runs.write(this.#view, pageFrameHeader.size);
+    runs.write(this.#view, HEADER_BYTES);
     this.#seal(FRAME_PAGES, sequence, round, runs.bodyBytes, runs.pages * PAGE_BYTES);
     this.pages = runs.pages;
     let staged = 0;
@@ -83,13 +87,13 @@ export class FrameBuffer {
 
   encodeZero(sequence: number, round: number, runs: RunTable): void {
     invariant(runs.pages >= 1, 'zero frame without pages');
-    runs.write(this.#view, pageFrameHeader.size);
+    runs.write(this.#view, HEADER_BYTES);
     this.#seal(FRAME_ZERO, sequence, round, runs.bodyBytes, 0);
     this.zeroPages = runs.pages;
   }
 
   encodeEndOfRound(sequence: number, round: number, sent: TransferCount): void {
-    roundCounts.write(this.#view, pageFrameHeader.size, { ...sent });
+    roundCounts.write(this.#view, HEADER_BYTES, { ...sent });
     this.#seal(FRAME_END_OF_ROUND, sequence, round, roundCounts.size, 0);
   }
 
@@ -99,19 +103,18 @@ export class FrameBuffer {
 
   /** Writes the header for the body that is in place, and begins the list of pieces. */
   #seal(kind: number, sequence: number, round: number, bodyBytes: number, payloadBytes: number): void {
-    const headBytes = pageFrameHeader.size + bodyBytes;
-    pageFrameHeader.write(this.#view, 0, {
-      magic: FRAME_MAGIC,
-      version: CHANNEL_VERSION,
-      kind,
-      sequence,
-      round,
-      bodyBytes,
-      payloadBytes,
-      bodyCrc: crc32(this.#head, pageFrameHeader.size, headBytes),
-    });
-    const headerCrc = crc32(this.#head, 0, pageFrameHeader.offset.headerCrc);
-    this.#view.setUint32(pageFrameHeader.offset.headerCrc, headerCrc, true);
+    const headBytes = HEADER_BYTES + bodyBytes;
+    const view = this.#view;
+    view.setUint32(at.magic, FRAME_MAGIC, true);
+    view.setUint16(at.version, CHANNEL_VERSION, true);
+    view.setUint8(at.kind, kind);
+    view.setUint8(at.reserved, 0);
+    view.setUint32(at.sequence, sequence, true);
+    view.setUint32(at.round, round, true);
+    view.setUint32(at.bodyBytes, bodyBytes, true);
+    view.setUint32(at.payloadBytes, payloadBytes, true);
+    view.setUint32(at.bodyCrc, crc32(this.#head, HEADER_BYTES, headBytes), true);
+    view.setUint32(at.headerCrc, crc32(this.#head, 0, at.headerCrc), true);
     this.pieceCount = 0;
     this.bytes = headBytes + payloadBytes;
     this.pages = 0;

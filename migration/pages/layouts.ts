@@ -26,10 +26,10 @@ export const FRAME_MAGIC = 0x504d_5246;
 
 /** Data channels of one migration. */
 export const CHANNELS_MAX = 16;
-/** Pages that one frame can carry: 1 MiB of payload. */
-export const FRAME_PAGES_MAX = 256;
+/** Pages that one frame can carry: 512 KiB of payload. Larger ones overflow the caches, smaller ones cost calls. */
+export const FRAME_PAGES_MAX = 128;
 /** Runs that one frame can list: enough for `FRAME_PAGES_MAX` scattered pages. */
-export const FRAME_RUNS_MAX = 256;
+export const FRAME_RUNS_MAX = 128;
 /** Rounds of one migration. */
 export const ROUNDS_MAX = 65_536;
 export const TOKEN_BYTES = 16;

@@ -17,17 +17,17 @@ export class RunTable {
     this.pages = 0;
   }
 
-  /** Adds one page above all that are there; a page next to the last run joins it. */
-  add(page: number): void {
+  /** Adds pages above all that are there; pages next to the last run join it. */
+  add(page: number, count = 1): void {
     const last = this.length - 1;
-    this.pages++;
+    this.pages += count;
     if (last >= 0 && this.firstPage[last]! + this.pageCount[last]! === page) {
-      this.pageCount[last]!++;
+      this.pageCount[last]! += count;
       return;
     }
     invariant(this.length < FRAME_RUNS_MAX, 'run table full');
     this.firstPage[this.length] = page;
-    this.pageCount[this.length] = 1;
+    this.pageCount[this.length] = count;
     this.length++;
   }
 

@@ -5,18 +5,18 @@ import { PAGE_BYTES } from '../../base/units.js';
 import { MemoryDataNetwork } from '../../lab/simulator/memory-data-plane.js';
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
-import { describeDataPlane, type WithPair } from './pages-conformance.js';
+import { describeDataPlane, flipper, type WithPair } from './pages-conformance.js';
 
 let seed = 1;
 
 const withPair: WithPair = async ({ pages, flipByteAt }, body) => {
   const scheduler = new VirtualTime(seededRandom(seed++), new Trace());
+  const flipOnce = flipper(flipByteAt);
   const network = new MemoryDataNetwork({
     scheduler,
     windowBytes: 65_536,
-    tamper: (chunk, { channel, at }) => {
-      const flip = flipByteAt === undefined || flipByteAt.channel !== channel ? -1 : flipByteAt.at - at;
-      if (flip >= 0 && flip < chunk.length) chunk[flip]! ^= 0x10;
+    tamper: (chunk, { at }) => {
+      flipOnce(chunk, at);
       return chunk;
     },
   });

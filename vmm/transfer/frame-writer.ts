@@ -33,7 +33,12 @@ export class FrameWriter {
     });
   }
 
-  /** Resolves with a frame to fill and give to `write` or `release`; with undefined once the socket is gone. */
+  /** A frame to fill and give to `write` or `release`, if one is free and the socket is there. */
+  tryFrame(): FrameBuffer | undefined {
+    return this.#broken ? undefined : this.#free.pop();
+  }
+
+  /** Resolves with such a frame; with undefined once the socket is gone. */
   async frame(): Promise<FrameBuffer | undefined> {
     await this.#until(() => this.#free.length > 0);
     return this.#broken ? undefined : this.#free.pop();

@@ -102,15 +102,14 @@ class SourceWorker {
     this.#sending = true;
     sender.beginRound(round, new AtomicBitmap(this.#task.migratedPages, bits));
     for (;;) {
-      const frame = await writer.frame();
+      const frame = writer.tryFrame() ?? (await writer.frame());
       if (frame === undefined) return;
       if (!sender.next(frame)) {
         writer.release(frame);
         break;
       }
       writer.write(frame);
-      chargeBytes(this.#board, frame.bytes, sharedNowUs());
-      await this.#awaitBandwidth();
+      if (this.#board.rate !== 0) await this.#payFor(frame.bytes);
     }
     const last = await writer.frame();
     if (last === undefined || this.#board.abandoned) return;
@@ -121,7 +120,9 @@ class SourceWorker {
     this.#report({ type: 'sent', round, count });
   }
 
-  async #awaitBandwidth(): Promise<void> {
+  /** Waits until the bandwidth limit allows to go on after `bytes` more. */
+  async #payFor(bytes: number): Promise<void> {
+    chargeBytes(this.#board, bytes, sharedNowUs());
     while (!this.#board.stopped) {
       const delayMs = waitUs(this.#board, sharedNowUs()) / 1e3;
       if (delayMs <= 0) return;
