@@ -15,7 +15,7 @@ async function irqFlagAt(guest: Parameters<typeof imageOf>[0]): Promise<number> 
 describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
   test('a guest stopped in mid-loop goes on in another machine, again and again, with the same result', () =>
     run(async (world) => {
-      let { machine, watch } = await booted(world, 'churn', 300_000);
+      let { machine, watch } = await booted(world, 'churn', world.rounds);
       let midLoop = 0;
       for (let hop = 0; hop < 4; hop++) {
         await world.elapse(1);
@@ -30,7 +30,7 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
         await next.run();
       }
       await watch.line(/^s/);
-      expect(watch.lines).toEqual(['b 300000', churnSum(300_000)]);
+      expect(watch.lines).toEqual([`b ${world.rounds}`, churnSum(world.rounds)]);
       expect(midLoop).toBeGreaterThan(0);
     }));
 
@@ -97,26 +97,26 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
 
   test('negative control: one word of RAM changed on the way shows in the result', () =>
     run(async (world) => {
-      const { machine, watch } = await booted(world, 'churn', 200_000);
+      const { machine, watch } = await booted(world, 'churn', world.rounds);
       await watch.count(1);
       await machine.pause();
       const next = await moved(world, machine);
       next.ram[0x2_1000] = next.ram[0x2_1000]! ^ 1;
       const after = new Watch(next);
       await next.run();
-      expect(await after.line(/^s/)).not.toBe(churnSum(200_000));
+      expect(await after.line(/^s/)).not.toBe(churnSum(world.rounds));
     }));
 
   test('a source that was not given away goes on by itself', () =>
     run(async (world) => {
-      const { machine, watch } = await booted(world, 'churn', 200_000);
+      const { machine, watch } = await booted(world, 'churn', world.rounds);
       await watch.count(1);
       await machine.startDirtyLog();
       await machine.pause();
       await moved(world, machine);
       await machine.resume();
       await machine.stopDirtyLog();
-      expect(await watch.line(/^s/)).toBe(churnSum(200_000));
+      expect(await watch.line(/^s/)).toBe(churnSum(world.rounds));
     }));
 
   test('a machine that was given away never runs again', () =>
@@ -229,7 +229,7 @@ describe.each(WORLDS)('a destination in $name', ({ run }) => {
       expect(await target.save()).toEqual(await source.save());
       const watch = new Watch(target);
       await target.run();
-      expect(await watch.line(/^s/)).toBe(churnSum(200_000));
+      expect(await watch.line(/^s/)).toBe(churnSum(world.rounds));
     }));
 
   test('a call stack of noise ends as a crash of the guest, not of the machine', () =>
@@ -246,7 +246,7 @@ describe.each(WORLDS)('a destination in $name', ({ run }) => {
 });
 
 async function readyToLoad(world: World) {
-  const { machine, watch } = await booted(world, 'churn', 200_000);
+  const { machine, watch } = await booted(world, 'churn', world.rounds);
   await watch.count(1);
   await machine.pause();
   const target = world.create();

@@ -89,7 +89,7 @@ describe.each(WORLDS)('a machine in $name', ({ run }) => {
 
   test('pauses and resumes a guest over and over without changing what it computes', () =>
     run(async (world) => {
-      const { machine, watch } = await booted(world, 'churn', 400_000);
+      const { machine, watch } = await booted(world, 'churn', world.rounds);
       let stops = 0;
       while (watch.lines.length < 2) {
         await machine.pause();
@@ -98,7 +98,7 @@ describe.each(WORLDS)('a machine in $name', ({ run }) => {
         await world.elapse(0.5);
       }
       expect(stops).toBeGreaterThan(3);
-      expect(watch.lines).toEqual(['b 400000', churnSum(400_000)]);
+      expect(watch.lines).toEqual([`b ${world.rounds}`, churnSum(world.rounds)]);
     }));
 
   test('a throttled guest gets less done, and a pause does not wait for its slice', () =>
