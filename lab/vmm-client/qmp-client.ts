@@ -25,6 +25,8 @@ export interface QmpEvent {
 export interface QmpConnectOptions {
   /** Longest wait for the connection and the greeting; 10 s if not given. */
   readonly timeoutMs?: number;
+  /** A listener for events from the very first on: some may come with the answer that ends the negotiation. */
+  readonly onEvent?: (event: QmpEvent) => void;
 }
 
 export interface QmpWaitOptions {
@@ -100,6 +102,7 @@ export class QmpClient {
         throw labErrors.error('monitor-no-qmp', { address, why: 'it sent no greeting' });
       }
       const client = new QmpClient(socket, address, greeting, inbox);
+      if (options.onEvent !== undefined) client.onEvent(options.onEvent);
       await client.execute('qmp_capabilities');
       return client;
     } catch (error) {

@@ -64,9 +64,12 @@ export async function spawnVmm(options: SpawnOptions): Promise<Vmm> {
   );
   const exited = watch(child);
   const socket = child.stdio[MONITOR_FD] as Socket;
-  const console: ConsoleEntry[] = [];
+  const console = new GuestConsole();
   try {
-    const client = await QmpClient.over(socket, `process ${child.pid ?? 0}`, { timeoutMs: startTimeoutMs });
+    const client = await QmpClient.over(socket, `process ${child.pid ?? 0}`, {
+      timeoutMs: startTimeoutMs,
+      onEvent: (event) => console.take(event),
+    });
     return new Vmm(child, client, exited, console);
   } catch (error) {
     if (error instanceof FerryError && error.code === 'lab/timeout') {
@@ -78,6 +81,27 @@ export async function spawnVmm(options: SpawnOptions): Promise<Vmm> {
   }
 }
 
+/** The console lines of one VMM, as they come. */
+class GuestConsole {
+  readonly entries: ConsoleEntry[] = [];
+  readonly #listeners = new Set<(entry: ConsoleEntry) => void>();
+
+  take({ event, data }: QmpEvent): void {
+    if (event !== 'X_FERRY_CONSOLE') return;
+    const arrivedMs = performance.now();
+    for (const text of data.lines as readonly string[]) {
+      const entry = { text, arrivedMs };
+      this.entries.push(entry);
+      for (const listener of [...this.#listeners]) listener(entry);
+    }
+  }
+
+  listen(listener: (entry: ConsoleEntry) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}
+
 export class Vmm {
   readonly pid: number;
   /** The monitor connection, for everything that has no method here. */
@@ -86,36 +110,25 @@ export class Vmm {
   readonly exited: Promise<VmmExit>;
 
   readonly #child: ChildProcess;
-  readonly #console: ConsoleEntry[];
-  readonly #consoleListeners = new Set<(entry: ConsoleEntry) => void>();
+  readonly #console: GuestConsole;
 
   /** Made by `spawnVmm`. */
-  constructor(child: ChildProcess, client: QmpClient, exited: Promise<VmmExit>, console: ConsoleEntry[]) {
+  constructor(child: ChildProcess, client: QmpClient, exited: Promise<VmmExit>, console: GuestConsole) {
     this.pid = child.pid ?? 0;
     this.client = client;
     this.exited = exited;
     this.#child = child;
     this.#console = console;
-    client.onEvent(({ event, data }) => {
-      if (event !== 'X_FERRY_CONSOLE') return;
-      const arrivedMs = performance.now();
-      for (const text of data.lines as readonly string[]) {
-        const entry = { text, arrivedMs };
-        this.#console.push(entry);
-        for (const listener of [...this.#consoleListeners]) listener(entry);
-      }
-    });
   }
 
   /** All console lines since the start of this process, in order. */
   get console(): readonly ConsoleEntry[] {
-    return this.#console;
+    return this.#console.entries;
   }
 
   /** Calls `listener` for every console line from now on, until the returned function is called. */
   onConsole(listener: (entry: ConsoleEntry) => void): () => void {
-    this.#consoleListeners.add(listener);
-    return () => this.#consoleListeners.delete(listener);
+    return this.#console.listen(listener);
   }
 
   /**
@@ -126,7 +139,7 @@ export class Vmm {
     pattern: RegExp,
     { timeoutMs = 30_000, after = 0 }: { timeoutMs?: number; after?: number } = {},
   ): Promise<ConsoleEntry> {
-    const found = this.#console.slice(after).find(({ text }) => pattern.test(text));
+    const found = this.#console.entries.slice(after).find(({ text }) => pattern.test(text));
     if (found !== undefined) return found;
     return new Promise((resolve, reject) => {
       const settle = (): void => {
