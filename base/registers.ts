@@ -183,11 +183,22 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
       const word = mapped[i]!;
       const reserved = masks.reserved[word]!;
       if (((view.getUint32(i * 4, true) ^ this.resets[word]!) & reserved) !== 0) {
-        return `${name}: reserved bits differ at offset 0x${(word * 4).toString(16)}`;
+        const [there, here] = [view.getUint32(i * 4, true), this.resets[word]!].map((v) => v.toString(16));
+        return `${name}: fixed bits of ${this.nameAt(word)} differ: 0x${there} saved, 0x${here} here`;
       }
     }
     for (let i = 0; i < mapped.length; i++) this.words[mapped[i]!] = view.getUint32(i * 4, true);
     return undefined;
+  }
+
+  /** The registers in a word, for messages. */
+  private nameAt(word: number): string {
+    const here = this.table.registers.filter(({ offset, count, stride, width }) => {
+      const index = Math.floor(Math.max(0, word * 4 - offset) / stride);
+      const at = offset + Math.min(index, count - 1) * stride;
+      return at < word * 4 + 4 && at + width / 8 > word * 4;
+    });
+    return `${here.map((register) => register.name).join('/')} at offset 0x${(word * 4).toString(16)}`;
   }
 
   private readOther(offset: number, size: number): number {
