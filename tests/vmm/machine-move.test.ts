@@ -95,6 +95,21 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
       expect(after.lines.filter((line) => line.startsWith('x'))).toEqual([]);
     }));
 
+  test('a destination that is asked to lets the guest see the time of its move', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'clock');
+      await watch.count(2);
+      await machine.pause();
+      const { clockNs } = await machine.save();
+      const next = await moved(world, machine, { clockCatchUp: 1 });
+      await world.elapse(30);
+      watch.follow(next);
+      await next.run();
+      expect(next.query().clockNs).toBeGreaterThan(clockNs + 25e6);
+      await watch.count(watch.lines.length + 2);
+      expect(watch.lines.filter((line) => line.startsWith('x'))).toEqual([]);
+    }));
+
   test('negative control: one word of RAM changed on the way shows in the result', () =>
     run(async (world) => {
       const { machine, watch } = await booted(world, 'churn', world.rounds);

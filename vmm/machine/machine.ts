@@ -243,14 +243,16 @@ export class Machine implements SourceMachine, DestinationMachine {
     });
   }
 
-  async prepareCode(): Promise<void> {
-    if (this.#state !== 'incoming' || this.#guest !== undefined) return;
-    try {
-      this.#guest = await this.#takeCode(this.#incoming!);
-    } catch (error) {
-      // The image has not arrived whole, most likely; `load` looks again and tells.
-      if (!(error instanceof FerryError)) throw error;
-    }
+  prepareCode(): Promise<void> {
+    return this.#exclusively(async () => {
+      if (this.#state !== 'incoming' || this.#guest !== undefined) return;
+      try {
+        this.#guest = await this.#takeCode(this.#incoming!);
+      } catch (error) {
+        // The image has not arrived whole, most likely; `load` looks again and tells.
+        if (!(error instanceof FerryError)) throw error;
+      }
+    });
   }
 
   async load(state: MachineState): Promise<void> {
