@@ -44,6 +44,16 @@ export class AtomicBitmap {
     return popCount(mask & ~before);
   }
 
+  /** Sets bits [first, end). */
+  setRange(first: number, end: number): void {
+    const { words } = this;
+    let bit = first;
+    for (; bit < end && (bit & 31) !== 0; bit++) this.set(bit);
+    // A plain store will do for whole words: all ones can hide nobody's bit, and a taker finds it before or after.
+    for (; bit + 32 <= end; bit += 32) words[bit >>> 5] = -1;
+    for (; bit < end; bit++) this.set(bit);
+  }
+
   /** Takes a word: returns its bits and clears them, atomically. */
   exchangeWord(word: number): number {
     return Atomics.exchange(this.words, word, 0);

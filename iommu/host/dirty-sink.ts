@@ -1,11 +1,11 @@
 /** Where a dirty scan reports to: bits for the caller, and the range that must be invalidated. */
-import { type AtomicBitmap, popCount } from '../../base/bitmap.js';
+import { type AtomicBitmap, countTrailingZeros } from '../../base/bitmap.js';
 
 const IOMMU_PAGE = 4096;
 
 export interface DirtySink {
-  /** Dirty 4 KiB leaves: bit i of `mask` stands for the page at `iova + i * 4096`. */
-  small(iova: number, mask: number): void;
+  /** `found` dirty 4 KiB leaves from `iova`: bit i of `masks[n]` stands for leaf 32 n + i, of `blocks` masks. */
+  small(iova: number, masks: Int32Array, blocks: number, found: number): void;
   /** One dirty leaf of `bytes` bytes. */
   large(iova: number, bytes: number): void;
 }
@@ -31,22 +31,30 @@ export class DirtyReport implements DirtySink {
     this.pageBytes = pageBytes;
   }
 
-  small(iova: number, mask: number): void {
-    this.leaves += popCount(mask);
-    if (iova < this.first) this.first = iova;
-    const end = iova + (32 - Math.clz32(mask)) * IOMMU_PAGE;
+  small(iova: number, masks: Int32Array, blocks: number, found: number): void {
+    this.leaves += found;
+    let low = 0;
+    while (masks[low] === 0) low++;
+    let high = blocks - 1;
+    while (masks[high] === 0) high--;
+    const start = iova + (32 * low + countTrailingZeros(masks[low]!)) * IOMMU_PAGE;
+    const end = iova + (32 * high + 32 - Math.clz32(masks[high]!)) * IOMMU_PAGE;
+    if (start < this.first) this.first = start;
     if (end > this.end) this.end = end;
     const { bitmap } = this;
     if (bitmap === undefined) return;
-    if (this.pageBytes === IOMMU_PAGE) {
-      const bit = (iova - this.base) / IOMMU_PAGE;
-      const shift = bit & 31;
-      bitmap.orWord(bit >>> 5, mask << shift);
-      if (shift !== 0 && mask >>> (32 - shift) !== 0) bitmap.orWord((bit >>> 5) + 1, mask >>> (32 - shift));
+    if (this.pageBytes !== IOMMU_PAGE) {
+      this.setCoarse(bitmap, iova, masks, low, high);
       return;
     }
-    for (let i = 0; i < 32; i++) {
-      if ((mask >>> i) & 1) bitmap.set(Math.floor((iova + i * IOMMU_PAGE - this.base) / this.pageBytes));
+    const bit = (iova - this.base) / IOMMU_PAGE;
+    const shift = bit & 31;
+    for (let block = low; block <= high; block++) {
+      const mask = masks[block]!;
+      if (mask === 0) continue;
+      const word = (bit >>> 5) + block;
+      bitmap.orWord(word, mask << shift);
+      if (shift !== 0 && mask >>> (32 - shift) !== 0) bitmap.orWord(word + 1, mask >>> (32 - shift));
     }
   }
 
@@ -57,14 +65,15 @@ export class DirtyReport implements DirtySink {
     const { bitmap, base, pageBytes } = this;
     if (bitmap === undefined) return;
     // A leaf may reach beyond either end of the range that was asked for.
-    let bit = Math.max(0, Math.floor((iova - base) / pageBytes));
-    const end = Math.min(bitmap.length, Math.ceil((iova + bytes - base) / pageBytes));
-    while (bit < end) {
-      if ((bit & 31) === 0 && bit + 32 <= end) {
-        bitmap.orWord(bit >>> 5, -1);
-        bit += 32;
-      } else {
-        bitmap.set(bit++);
+    const first = Math.max(0, Math.floor((iova - base) / pageBytes));
+    bitmap.setRange(first, Math.min(bitmap.length, Math.ceil((iova + bytes - base) / pageBytes)));
+  }
+
+  private setCoarse(bitmap: AtomicBitmap, iova: number, masks: Int32Array, low: number, high: number): void {
+    for (let block = low; block <= high; block++) {
+      for (let rest = masks[block]!; rest !== 0; rest &= rest - 1) {
+        const at = iova + (32 * block + countTrailingZeros(rest)) * IOMMU_PAGE;
+        bitmap.set(Math.floor((at - this.base) / this.pageBytes));
       }
     }
   }

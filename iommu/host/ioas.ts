@@ -8,6 +8,9 @@ import { descriptors } from './queue-client.js';
 import { MAP_READ, MAP_WRITE, SecondStageTable } from './second-stage.js';
 
 const IOMMU_PAGE = 4096;
+/** Writes here are interrupts, whatever is mapped: a reserved region of every address space. */
+const INTERRUPT_BASE = 0xfee0_0000;
+const INTERRUPT_END = 0xfef0_0000;
 
 export interface Area {
   readonly iova: number;
@@ -52,8 +55,8 @@ export class Ioas {
   }
 
   /**
-   * IOMMU_IOAS_MAP with a fixed IOVA. EINVAL for what is not in whole pages or maps nothing, EOVERFLOW beyond the
-   * tables, EEXIST over another area, ENOMEM without table memory; then nothing is mapped.
+   * IOMMU_IOAS_MAP with a fixed IOVA. EINVAL for what is not in whole pages, maps nothing or touches the interrupt
+   * range, EOVERFLOW beyond the tables, EEXIST over another area, ENOMEM without table memory; nothing is mapped then.
    */
   map(iova: number, target: number, bytes: number, access: { read: boolean; write: boolean }): void {
     const operation = 'IOMMU_IOAS_MAP';
@@ -64,6 +67,9 @@ export class Ioas {
       refuse(operation, 'EINVAL', `addresses and length must be multiples of ${IOMMU_PAGE}`);
     }
     if (!access.read && !access.write) refuse(operation, 'EINVAL', 'neither readable nor writable');
+    if (iova < INTERRUPT_END && iova + bytes > INTERRUPT_BASE) {
+      refuse(operation, 'EINVAL', 'the range holds addresses that are reserved for interrupts');
+    }
     if (this.tables.some(({ table }) => iova + bytes > table.limit)) {
       refuse(operation, 'EOVERFLOW', `0x${(iova + bytes).toString(16)} is beyond the page table`);
     }

@@ -10,11 +10,15 @@ import { invariant } from '../../base/errors.js';
 import { secondStageEntry as entry, LEVEL_BITS, TABLE_ENTRIES } from '../entries.js';
 import type { HostRegion } from '../host-memory.js';
 import type { DirtySink } from './dirty-sink.js';
+import { BLOCK_LEAVES } from './leaf-scanner.js';
 import type { TablePages } from './table-pages.js';
 
 /** Rights of a mapping. */
 export const MAP_READ = entry.R.mask;
 export const MAP_WRITE = entry.W.mask;
+
+/** Entries of upper tables that the dirty scan looks at together. */
+const GROUP = 16;
 
 const PRESENT = entry.R.mask | entry.W.mask;
 const LARGE = entry.PS.mask;
@@ -23,7 +27,9 @@ const STATE = entry.A.mask | entry.D.mask;
 /** Sizes of leaves at levels 1, 2 and 3. */
 export const LEAF_BYTES = [4096, 4096 * 512, 4096 * 512 * 512] as const;
 
-const spanOf = (level: number): number => 4096 * 2 ** (LEVEL_BITS * (level - 1));
+/** Bytes that one entry of each level covers; the last is the reach of a table of five levels. */
+const SPANS = Array.from({ length: 7 }, (_, level) => 4096 * 2 ** (LEVEL_BITS * (level - 1)));
+const spanOf = (level: number): number => SPANS[level]!;
 
 export class SecondStageTable {
   readonly root: number;
@@ -211,11 +217,17 @@ export class SecondStageTable {
     const last = Math.min(base + span * TABLE_ENTRIES, end);
     if (level === 1) {
       const count = Math.ceil((last - first) / span);
-      if (count > 0) scanLeaves(this.words, this.entryIndex(table, first, 1), count, first, sink, clear);
+      if (count > 0) this.scanLeaves(this.entryIndex(table, first, 1), count, first, sink, clear);
       return;
     }
-    for (let at = first; at < last; at += span) {
-      const index = this.entryIndex(table, at, level);
+    let index = this.entryIndex(table, first, level);
+    for (let at = first; at < last; at += span, index += 2) {
+      // Looked at only where a group may start, so that a dirty one is not looked at again and again.
+      if ((index & (2 * GROUP - 1)) === 0 && at + GROUP * span <= last && isCleanGroup(this.words, index)) {
+        at += (GROUP - 1) * span;
+        index += 2 * (GROUP - 1);
+        continue;
+      }
       const low = this.words[index]!;
       if ((low & PRESENT) === 0) continue;
       if (!this.isLeaf(low, level)) {
@@ -226,6 +238,12 @@ export class SecondStageTable {
         sink.large(at, span);
       }
     }
+  }
+
+  private scanLeaves(index: number, count: number, iova: number, sink: DirtySink, clear: boolean): void {
+    const { scanner } = this.pages;
+    const found = scanner.take(index, count, clear);
+    if (found > 0) sink.small(iova, scanner.masks, Math.ceil(count / BLOCK_LEAVES), found);
   }
 
   private splitIn(table: number, level: number, base: number, start: number, end: number): void {
@@ -306,51 +324,17 @@ const fits = (leafBytes: number, iova: number, target: number, left: number): bo
 const fitsRelative = (leafBytes: number, iova: number, target: number): boolean =>
   leafBytes !== Number.POSITIVE_INFINITY && (iova - target) % leafBytes === 0;
 
-/**
- * The inner loop of the scan: `count` 4 KiB leaves from word `index`. Most are clean, so 32 at a time are looked at
- * together; only where one is dirty are they taken one by one.
- */
-function scanLeaves(
-  words: Int32Array,
-  index: number,
-  count: number,
-  iova: number,
-  sink: DirtySink,
-  clear: boolean,
-): void {
-  let done = 0;
-  for (; done + 32 <= count; done += 32) {
-    const at = index + 2 * done;
-    let any = 0;
-    for (let i = at; i < at + 64; i += 16) {
-      any |=
-        words[i]! |
-        words[i + 2]! |
-        words[i + 4]! |
-        words[i + 6]! |
-        words[i + 8]! |
-        words[i + 10]! |
-        words[i + 12]! |
-        words[i + 14]!;
-    }
-    if ((any & DIRTY) === 0) continue;
-    const taken = takeDirty(words, at, 32, clear);
-    if (taken !== 0) sink.small(iova + done * 4096, taken);
+/** Whether `GROUP` entries are all large leaves, and all clean. */
+function isCleanGroup(words: Int32Array, index: number): boolean {
+  let all = LARGE;
+  let any = 0;
+  for (let i = index; i < index + 2 * GROUP; i += 8) {
+    const a = words[i]!;
+    const b = words[i + 2]!;
+    const c = words[i + 4]!;
+    const d = words[i + 6]!;
+    all &= a & b & c & d;
+    any |= a | b | c | d;
   }
-  if (done < count) {
-    const taken = takeDirty(words, index + 2 * done, count - done, clear);
-    if (taken !== 0) sink.small(iova + done * 4096, taken);
-  }
-}
-
-/** Bit i of the result says that leaf i was dirty. */
-function takeDirty(words: Int32Array, index: number, count: number, clear: boolean): number {
-  let taken = 0;
-  for (let i = 0; i < count; i++) {
-    const at = index + 2 * i;
-    if ((words[at]! & DIRTY) === 0) continue;
-    if (clear) Atomics.and(words, at, ~DIRTY);
-    taken |= 1 << i;
-  }
-  return taken;
+  return all !== 0 && (any & DIRTY) === 0;
 }

@@ -2,20 +2,27 @@
 import { invariant } from '../../base/errors.js';
 import { iommuErrors } from '../errors.js';
 import type { HostRegion } from '../host-memory.js';
+import { type LeafScanner, plainLeafScanner } from './leaf-scanner.js';
 
 const PAGE = 4096;
 
 export class TablePages {
   readonly region: HostRegion;
+  /** Scans leaf tables in this region. */
+  readonly scanner: LeafScanner;
   private readonly end: number;
   private readonly free: number[] = [];
   /** First page never handed out so far. */
   private fresh: number;
 
-  /** The pages of `region` from byte `start` to its end belong to this allocator alone. */
-  constructor(region: HostRegion, start = 0) {
+  /**
+   * The pages of `region` from byte `start` to its end belong to this allocator alone. `scanner`, if given, works on
+   * the same memory and replaces the one in plain JavaScript.
+   */
+  constructor(region: HostRegion, start = 0, scanner: LeafScanner = plainLeafScanner(region.words)) {
     invariant(start % PAGE === 0, 'table pages start at a page');
     this.region = region;
+    this.scanner = scanner;
     this.fresh = region.base + start;
     this.end = region.end;
   }

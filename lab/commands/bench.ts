@@ -1,11 +1,12 @@
 /**
- * `ferry bench machine|transfer`: figures of this machine, each beside the limit it is measured against, in the same
+ * `ferry bench machine|transfer|iommu`: figures of this machine, each beside the limit it is measured against, in the same
  * run. Absolute figures of shared machines drift; the ratios are what to compare.
  */
 import { cpus } from 'node:os';
 import type { Command } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP } from '../../base/abi/platform.js';
 import { GIB, MIB } from '../../base/units.js';
+import type { BenchIommuResult } from '../bench/iommu.js';
 import type { BenchKernelsResult } from '../bench/kernels.js';
 import type { BenchMachineResult } from '../bench/machine.js';
 import type { BenchTransferResult } from '../bench/transfer.js';
@@ -30,7 +31,8 @@ export function define(command: Command): void {
 Examples:
   ferry bench machine                      boot, memory, blackout, dirty logging
   ferry bench transfer                     2 GiB over loopback, beside a bare socket pump
-  ferry bench transfer --bytes 512MiB --integrity --json`,
+  ferry bench transfer --bytes 512MiB --integrity --json
+  ferry bench iommu                        translations, and the dirty scan of 16 GiB`,
     )
     .action(() => command.help());
   defineMachine(
@@ -42,6 +44,11 @@ Examples:
     command
       .command('transfer')
       .description('page transfer and its kernels, beside bare Node and plain reads'),
+  );
+  defineIommu(
+    command
+      .command('iommu')
+      .description('translations a second; dirty scans, beside a plain read of the tables'),
   );
 }
 
@@ -108,6 +115,36 @@ function defineTransfer(command: Command): void {
         ...(flags.runs === undefined ? {} : { runs: flags.runs }),
       });
       print(flags.json, { kernels, transfer }, transferText);
+    });
+}
+
+function defineIommu(command: Command): void {
+  const name = 'ferry bench iommu';
+  const size = { min: GIB, max: 64 * GIB, step: GIB };
+  command
+    .option(
+      '--bytes <size>',
+      'address space to map and scan (default: 16GiB); its tables take 2 MiB a GiB',
+      optionValue(name, '--bytes', (text) => parseSize(text, size)),
+    )
+    .option('--dirty <percent>', 'leaves written between scans (default: 10)', whole(name, '--dirty', 0, 100))
+    .option('--runs <n>', 'repetitions of each figure (default: 7)', whole(name, '--runs', 1, 1000))
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ferry bench iommu\n  ferry bench iommu --bytes 4GiB --dirty 50 --json',
+    )
+    .action(async () => {
+      const { bytes, dirty, runs, json } = command.optsWithGlobals<
+        Common & { bytes?: number; dirty?: number }
+      >();
+      const { benchIommu } = await import('../bench/iommu.js');
+      const result = benchIommu({
+        ...(bytes === undefined ? {} : { bytes }),
+        ...(dirty === undefined ? {} : { dirtyShare: dirty / 100 }),
+        ...(runs === undefined ? {} : { runs }),
+      });
+      print(json, result, iommuText);
     });
 }
 
@@ -195,3 +232,45 @@ function transferText({
       : 'all pages arrived as they were sent',
   ].join('\n');
 }
+
+function iommuText(result: BenchIommuResult): string {
+  const gibs = result.bytes / GIB;
+  const perGib = (value: number): string => `${(value / gibs).toPrecision(2)} ms`;
+  return [
+    table(
+      ['translation', 'a second'],
+      [
+        ['in the IOTLB', formatCount(result.warmPerSecond)],
+        ['walking the tables', formatCount(result.coldPerSecond)],
+      ],
+    ),
+    '',
+    table(
+      [
+        `dirty scan of ${gibs} GiB`,
+        ...result.scans.map(({ leafBytes }) => `${formatBytes(leafBytes)} leaves`),
+        'a GiB',
+      ],
+      SCAN_ROWS.map(([name, pick]) => [
+        name,
+        ...result.scans.map((scan) => ms(pick(scan))),
+        result.scans.map((scan) => perGib(pick(scan))).join(', '),
+      ]),
+    ),
+    ...result.scans.map(
+      ({ leafBytes, dirtyLeaves, plainReadMs, cleanMs, clearAndFlushMs }) =>
+        `${formatBytes(leafBytes)} leaves: clean at ${(plainReadMs / cleanMs).toFixed(2)} of the rate of a plain read; ` +
+        `${formatCount(dirtyLeaves)} dirty take ${(clearAndFlushMs / cleanMs).toFixed(1)} times as long as none`,
+    ),
+  ].join('\n');
+}
+
+type ScanFigure = BenchIommuResult['scans'][number];
+
+const SCAN_ROWS: readonly (readonly [string, (scan: ScanFigure) => number])[] = [
+  ['plain SIMD read of the leaf tables', (scan) => scan.plainReadMs],
+  ['clean', (scan) => scan.cleanMs],
+  ['dirty, read only', (scan) => scan.readOnlyMs],
+  ['dirty, cleared, no flush', (scan) => scan.clearMs],
+  ['dirty, cleared and flushed', (scan) => scan.clearAndFlushMs],
+];

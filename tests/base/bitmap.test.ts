@@ -39,6 +39,19 @@ describe('atomic bitmap', () => {
     }
   });
 
+  it('sets ranges exactly, wherever they start and end', () => {
+    const random = seededRandom(13);
+    for (let step = 0; step < 500; step++) {
+      const bitmap = new AtomicBitmap(300);
+      const first = random.below(301);
+      const end = random.between(first, 300);
+      bitmap.setRange(first, end);
+      expect(bitmap.count()).toBe(end - first);
+      if (end > first) expect(bitmap.next(0)).toBe(first);
+      expect(bitmap.next(end)).toBe(-1);
+    }
+  });
+
   it('drains into another by or-ing, empties itself, and counts only what was new', () => {
     const source = new AtomicBitmap(100);
     const target = new AtomicBitmap(100);

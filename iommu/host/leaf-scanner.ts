@@ -1,0 +1,55 @@
+/**
+ * The inner loop of the dirty scan, over tables of 4 KiB leaves. Gigabytes of address space are megabytes of these,
+ * most of them clean, so this is where the time of a scan goes. The plain one here works anywhere; a machine whose
+ * tables lie in WebAssembly memory can bring one in SIMD instructions.
+ */
+import { countTrailingZeros, popCount } from '../../base/bitmap.js';
+import { secondStageEntry, TABLE_ENTRIES } from '../entries.js';
+
+/** Leaves that one mask stands for. */
+export const BLOCK_LEAVES = 32;
+export const BLOCKS_MAX = TABLE_ENTRIES / BLOCK_LEAVES;
+
+export interface LeafScanner {
+  /** Of the last scan: one mask a block of 32 leaves; bit i stands for leaf i of its block. */
+  readonly masks: Int32Array;
+  /**
+   * Finds the dirty ones of `count` (1 to 512) leaves from word `index`, clears them atomically if told to, and fills
+   * `masks` of the blocks it looked at. Returns how many were dirty.
+   */
+  take(index: number, count: number, clear: boolean): number;
+}
+
+const DIRTY = secondStageEntry.D.mask;
+const DIRTY_SHIFT = secondStageEntry.D.shift;
+
+export function plainLeafScanner(words: Int32Array): LeafScanner {
+  const masks = new Int32Array(BLOCKS_MAX);
+  return {
+    masks,
+    take(index, count, clear) {
+      let found = 0;
+      for (let block = 0; block * BLOCK_LEAVES < count; block++) {
+        const first = index + 2 * BLOCK_LEAVES * block;
+        const mask = takeBlock(words, first, Math.min(BLOCK_LEAVES, count - block * BLOCK_LEAVES), clear);
+        masks[block] = mask;
+        found += popCount(mask);
+      }
+      return found;
+    },
+  };
+}
+
+function takeBlock(words: Int32Array, first: number, count: number, clear: boolean): number {
+  let any = 0;
+  for (let i = 0; i < count; i++) any |= words[first + 2 * i]!;
+  if ((any & DIRTY) === 0) return 0;
+  // Without branches: with a tenth of the leaves dirty, guessing wrong would cost more than looking.
+  let mask = 0;
+  for (let i = count - 1; i >= 0; i--) mask = (mask << 1) | ((words[first + 2 * i]! >>> DIRTY_SHIFT) & 1);
+  if (!clear) return mask;
+  for (let rest = mask; rest !== 0; rest &= rest - 1) {
+    Atomics.and(words, first + 2 * countTrailingZeros(rest), ~DIRTY);
+  }
+  return mask;
+}
