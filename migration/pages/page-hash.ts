@@ -3,17 +3,18 @@
  * to, and what runs where there is no kernel. 64-bit values are pairs of 32-bit halves.
  *
  * Four accumulators of two 64-bit lanes take a stripe of four 16-byte vectors (here: 16 words of 32 bits) at a time.
- * Two vectors, each with its own key added, are multiplied lane by lane into two accumulators, while the same two
- * vectors are added to the other two: a product that happens to be zero hides nothing, and a change confined to one
- * word always reaches an accumulator that no product of that word touches. Keys move on by an odd step each stripe,
- * so that the same bytes elsewhere weigh differently; every 1024 bytes the accumulators are scrambled (a bijection).
+ * Two vectors, each with a key added, are multiplied lane by lane into two accumulators, while the same two vectors
+ * are added to the other two: a product that happens to be zero hides nothing, and a change confined to one word
+ * always reaches an accumulator that no product of that word touches. The two keys move on by an odd step each stripe,
+ * so that the same bytes elsewhere weigh differently; every 1024 bytes the accumulators are scrambled (a bijection),
+ * and at the end folded into one word with multiplications by odd constants.
  *
  * It guards against damage on the way and defects of ours, not against a forger.
  */
 import { invariant } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 
-/** First keys of the four vectors of a stripe: digits of pi. */
+/** First keys, one for the first vector of a pair and one for the second: digits of pi. */
 const KEYS = Uint32Array.of(
   0x243f6a88,
   0x85a308d3,
@@ -23,36 +24,22 @@ const KEYS = Uint32Array.of(
   0x299f31d0,
   0x082efa98,
   0xec4e6c89,
-  0x452821e6,
+);
+/** What each key moves on by: the next digits, made odd. */
+const STEPS = Uint32Array.of(
+  0x452821e7,
   0x38d01377,
   0xbe5466cf,
-  0x34e90c6c,
+  0x34e90c6d,
   0xc0ac29b7,
   0xc97c50dd,
   0x3f84d5b5,
   0xb5470917,
 );
-/** What each key moves on by: the next digits, made odd. */
-const STEPS = Uint32Array.of(
-  0x9216d5d9,
-  0x8979fb1b,
-  0xd1310ba7,
-  0x98dfb5ad,
-  0x2ffd72db,
-  0xd01adfb7,
-  0xb8e1afed,
-  0x6a267e97,
-  0xba7c9045,
-  0xf12c7f99,
-  0x24a19947,
-  0xb3916cf7,
-  0x0801f2e3,
-  0x858efc17,
-  0x636920d9,
-  0x71574e69,
-);
 const GOLDEN = 0x9e3779b1;
-const STRIPE_WORDS = 16;
+const STRIPE_BYTES = 64;
+/** Words of the two vectors that are multiplied with each other. */
+const PAIR_WORDS = 8;
 const BLOCK_STRIPES = 16;
 
 /** Products low * high of two words, as a pair of halves. */
@@ -100,53 +87,50 @@ export function referencePageHash(page: Uint8Array, seed: number, table: Uint32A
   const view = new DataView(page.buffer, page.byteOffset, page.byteLength);
   const spread = Math.imul(seed, GOLDEN);
   const keys = KEYS.map((key) => key ^ spread);
-  const x = new Uint32Array(STRIPE_WORDS);
-  const keyed = new Uint32Array(STRIPE_WORDS);
+  const x = new Uint32Array(PAIR_WORDS);
   const lanes = new Lanes();
-  for (let stripe = 0; stripe < PAGE_BYTES / 64; stripe++) {
-    for (let i = 0; i < STRIPE_WORDS; i++) {
-      x[i] = view.getUint32(stripe * 64 + i * 4, true);
-      keyed[i] = x[i]! + keys[i]!;
-      keys[i] = keys[i]! + STEPS[i]!;
-    }
+  for (let stripe = 0; stripe < PAGE_BYTES / STRIPE_BYTES; stripe++) {
     for (let pair = 0; pair < 2; pair++) {
-      const first = pair * 8; // words of the pair's first vector; the second follows
+      for (let i = 0; i < PAIR_WORDS; i++) {
+        x[i] = view.getUint32(stripe * STRIPE_BYTES + (pair * PAIR_WORDS + i) * 4, true);
+      }
       for (let i = 0; i < 4; i++) {
-        multiply(keyed[first + i]!, keyed[first + 4 + i]!);
+        multiply((x[i]! + keys[i]!) >>> 0, (x[4 + i]! + keys[4 + i]!) >>> 0);
         lanes.add(pair * 4 + i, productLow, productHigh);
       }
-      for (let i = 0; i < 4; i++) {
-        lanes.add((pair ^ 1) * 4 + i, x[first + 2 * i]!, x[first + 2 * i + 1]!);
-      }
+      for (let i = 0; i < 4; i++) lanes.add((pair ^ 1) * 4 + i, x[2 * i]!, x[2 * i + 1]!);
     }
+    for (let i = 0; i < keys.length; i++) keys[i] = keys[i]! + STEPS[i]!;
     if (stripe % BLOCK_STRIPES === BLOCK_STRIPES - 1) {
       for (let lane = 0; lane < 8; lane++) lanes.scramble(lane);
     }
   }
   const hash = foldLanes(lanes.words, seed);
-  table[at] = hash[0];
-  table[at + 1] = hash[1];
+  table[at] = hash[0]!;
+  table[at + 1] = hash[1]!;
 }
 
-/** h * (high:low), modulo 2^64. */
-function multiply64(hash: [number, number], low: number, high: number): void {
-  const [hashLow, hashHigh] = hash;
-  multiply(hashLow, low);
+/** hash = (hash ^ high:low) * (primeHigh:primeLow) modulo 2^64, then hash ^= hash >>> 32. */
+function mix(hash: Uint32Array, low: number, high: number, primeLow: number, primeHigh: number): void {
+  const mixedLow = (hash[0]! ^ low) >>> 0;
+  const mixedHigh = (hash[1]! ^ high) >>> 0;
+  multiply(mixedLow, primeLow);
+  hash[1] = productHigh + Math.imul(mixedHigh, primeLow) + Math.imul(mixedLow, primeHigh);
+  hash[0] = productLow ^ hash[1];
+}
+
+function foldLanes(lanes: Uint32Array, seed: number): Uint32Array {
+  const hash = new Uint32Array(2);
+  // seed * prime, without the shift that `mix` would add
+  multiply(seed >>> 0, 0x133111eb);
   hash[0] = productLow;
-  hash[1] = (productHigh + Math.imul(hashHigh, low) + Math.imul(hashLow, high)) >>> 0;
-}
-
-function foldLanes(lanes: Uint32Array, seed: number): [number, number] {
-  const hash: [number, number] = [seed >>> 0, 0];
-  multiply64(hash, 0x133111eb, 0x94d049bb);
-  for (let lane = 0; lane < 8; lane++) {
-    hash[0] = (hash[0] ^ lanes[2 * lane]!) >>> 0;
-    hash[1] = (hash[1] ^ lanes[2 * lane + 1]!) >>> 0;
-    multiply64(hash, 0x7f4a7c15, 0x9e3779b9);
-    hash[0] = (hash[0] ^ hash[1]) >>> 0;
+  hash[1] = productHigh + Math.imul(seed, 0x94d049bb);
+  for (let parity = 0; parity < 2; parity++) {
+    const lane = new Uint32Array(2);
+    for (let i = parity; i < 8; i += 2) mix(lane, lanes[2 * i]!, lanes[2 * i + 1]!, 0x7f4a7c15, 0x9e3779b9);
+    mix(hash, lane[0]!, lane[1]!, 0x7f4a7c15, 0x9e3779b9);
   }
-  multiply64(hash, 0x1ce4e5b9, 0xbf58476d);
-  hash[0] = (hash[0] ^ hash[1]) >>> 0;
+  mix(hash, 0, 0, 0x1ce4e5b9, 0xbf58476d);
   if (hash[0] === 0 && hash[1] === 0) hash[0] = 1;
   return hash;
 }
