@@ -84,6 +84,7 @@ export class PfDriver implements DriverStateKeeper {
   private readonly filters: FilterTables;
   private readonly vfs: VfInfo[];
   private readonly retries: number[];
+  private readonly retryArmed: boolean[];
   private readonly message = new Uint32Array(MAILBOX_WORDS);
 
   constructor(options: PfDriverOptions) {
@@ -92,6 +93,7 @@ export class PfDriver implements DriverStateKeeper {
     this.filters = new FilterTables(options.port);
     this.vfs = options.vfs.map((policy) => newVfInfo({ ...DEFAULT_POLICY, ...policy }));
     this.retries = this.vfs.map(() => 0);
+    this.retryArmed = this.vfs.map(() => false);
   }
 
   /** What is known of a VF, for monitors and tests. */
@@ -430,9 +432,12 @@ export class PfDriver implements DriverStateKeeper {
       info.pendingReply = undefined;
       return;
     }
+    // One timer a VF, however many requests it floods us with.
+    if (this.retryArmed[vf]) return;
+    this.retryArmed[vf] = true;
     this.options.scheduler.after(RETRY_AFTER, () => {
-      // A newer answer has its own turn.
-      if (this.vfs[vf]!.pendingReply === words) this.retryReply(vf);
+      this.retryArmed[vf] = false;
+      this.retryReply(vf);
     });
   }
 }
