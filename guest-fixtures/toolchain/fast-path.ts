@@ -11,7 +11,16 @@
  * the very loop in which it was moved. Both are made from the same woven code and save the same frames; which of the two
  * is on the stack when it is unwound makes no difference.
  */
-import { type Form, functionIdentifier, parseForm, type TopLevel, topLevelForms } from './wat.js';
+import {
+  type Form,
+  formsNamed,
+  functionIdentifier,
+  functionParts,
+  parseForm,
+  printForm,
+  type TopLevel,
+  topLevelForms,
+} from './wat.js';
 
 const STATE = '$__asyncify_state';
 const NORMAL = '0';
@@ -94,8 +103,6 @@ function isRegular(form: Form, mayUnwind: (callee: string) => boolean): boolean 
   return regular && !called;
 }
 
-const print = (node: Node): string => (typeof node === 'string' ? node : `(${node.map(print).join(' ')})`);
-
 const REWIND_SUFFIX = ':rewind';
 
 /** The identifier of the re-enterable version of `identifier`. */
@@ -109,24 +116,19 @@ export const sourceName = (name: string): string =>
 /** The text of the two functions that a `func` form becomes, or of itself if it is not what we know how to split. */
 function splitFunction(text: string, top: TopLevel, mayUnwind: (callee: string) => boolean): string {
   const form = parseForm(text, top);
-  if (!isRegular(form, mayUnwind)) return print(form);
-  const identifier = form[1] as string;
-  const headEnd = form.findIndex(
-    (node, i) => i > 1 && !['type', 'param', 'result', 'local'].includes(String((node as Form)[0])),
-  );
-  const head = form.slice(2, headEnd);
-  const params = head.filter((node) => isForm(node, 'param')).map((node) => (node as Form)[1] as string);
-  const body = form.slice(headEnd);
-  const goOn = ['call', rewindable(identifier), ...params.map((name) => ['local.get', name])];
-  const hasResult = head.some((node) => isForm(node, 'result'));
+  if (!isRegular(form, mayUnwind)) return printForm(form);
+  const { identifier, head, body } = functionParts(form);
+  const params = formsNamed(head, 'param').map(([, name]) => ['local.get', name!]);
+  const goOn = ['call', rewindable(identifier), ...params];
+  const hasResult = formsNamed(head, 'result').length > 0;
   const handOver = [
     'if',
     ['i32.eq', state, constant(REWINDING)],
     ['then', ...(hasResult ? [['return', goOn]] : [goOn, ['return']])],
   ];
   return [
-    print(['func', identifier, ...head, handOver, ...body.map((node) => assumeNormal(node as Form))]),
-    print(['func', rewindable(identifier), ...head, ...body.map((node) => leaveLoops(node as Form))]),
+    printForm(['func', identifier, ...head, handOver, ...body.map(assumeNormal)]),
+    printForm(['func', rewindable(identifier), ...head, ...body.map((part) => leaveLoops(part))]),
   ].join('\n');
 }
 

@@ -3,10 +3,10 @@
  * goes to every loop head and to the entry of every function that calls another, and whatever could not be stopped,
  * moved or tracked is refused by name.
  */
-import { type Access, describeAccess } from './access.js';
+import { type Access, accessShape, describeAccess } from './access.js';
 import { guestErrors } from './errors.js';
 import { SAFEPOINT } from './runtime.js';
-import { eachToken, plainName, type TopLevel } from './wat.js';
+import { type Form, functionParts, parseForm, plainName, printForm, type TopLevel } from './wat.js';
 
 export interface LoweredFunctions {
   readonly text: string;
@@ -22,6 +22,8 @@ const CONTROL = new Set(
 );
 const DECLARATIONS = new Set(['type', 'param', 'result', 'local']);
 const VALUE_TYPES = new Set(['i32', 'i64', 'f32', 'f64', 'v128']);
+/** Instructions with such names reach memory in ways that we don't know, or depend on the processor. */
+const UNSUITABLE = /load|store|atomic|relaxed/;
 const NUMERIC = /^(i32|i64|f32|f64|v128|i8x16|i16x8|i32x4|i64x2|f32x4|f64x2)\./;
 
 /** Long copies and fills become loops with safepoints, so that they can be interrupted and moved half-way. */
@@ -51,7 +53,17 @@ function refusal(instruction: string): string {
   return "the toolchain doesn't know how to instrument it";
 }
 
+/** What lowering one function needs and finds. */
+interface Scope {
+  readonly leaves: ReadonlySet<string>;
+  readonly accesses: Map<string, Access>;
+  readonly refuse: (instruction: string, problem: string) => Error;
+  /** Whether the function calls one that is no leaf. */
+  callsOthers: boolean;
+}
+
 /**
+ * @param name the guest's, for errors
  * @param text module text as binaryen prints it
  * @param functions its `func` forms
  * @param leaves identifiers of functions that never reach a safepoint: what the platform provides
@@ -63,110 +75,64 @@ export function lowerFunctions(
   leaves: ReadonlySet<string>,
 ): LoweredFunctions {
   const accesses = new Map<string, Access>();
-  const lowered = functions.map((form) => lowerFunction(name, text, form, leaves, accesses));
+  const lowered = functions.map((top) => {
+    const { identifier, head, body } = functionParts(parseForm(text, top));
+    const scope: Scope = {
+      leaves,
+      accesses,
+      refuse: (instruction, problem) =>
+        guestErrors.error('instruction', { name, function: plainName(identifier), instruction, problem }),
+      callsOthers: false,
+    };
+    for (const declaration of head) checkTypes(declaration, scope);
+    const code = body.map((expression) => lower(expression, scope));
+    return printForm(['func', identifier, ...head, ...(scope.callsOthers ? [SAFEPOINT] : []), ...code]);
+  });
   return { text: lowered.join('\n'), accesses };
 }
 
-/** One function; walks its tokens, copying text from `copied` on whenever something is inserted or replaced. */
-function lowerFunction(
-  name: string,
-  text: string,
-  form: TopLevel,
-  leaves: ReadonlySet<string>,
-  accesses: Map<string, Access>,
-): string {
-  const pieces: string[] = [];
-  let copied = form.start;
-  /** Index in `pieces` of the place for the safepoint at the function's entry. */
-  let entry = -1;
-  let callsOthers = false;
-  let functionName = '';
-  let depth = 0;
-  /** A `(` was seen, its head comes next. */
-  let opened = -1;
-  /** Depth of the loop whose head ends here, or 0: its safepoint goes before the first token of its body. */
-  let loopDepth = 0;
-  /** Depth of a declaration such as `(param i32)`, or 0. */
-  let declaration = 0;
-  let results = 0;
-  let pending: { instruction: string; at: number; immediates: string[] } | undefined;
-  let expectCallee = false;
+function lower(form: Form, scope: Scope): Form {
+  const instruction = form[0] as string;
+  if (DECLARATIONS.has(instruction)) {
+    if (instruction === 'param') throw scope.refuse('a block with parameters', refusal('tuple'));
+    checkTypes(form, scope);
+    return form;
+  }
+  if (!isKnown(instruction)) throw scope.refuse(instruction, refusal(instruction));
+  const words = form.slice(1).filter((part): part is string => typeof part === 'string');
+  const operands = form
+    .filter((part): part is Form => typeof part !== 'string')
+    .map((operand) => lower(operand, scope));
+  const bulk = BULK[instruction];
+  if (bulk !== undefined) return ['call', bulk, ...operands];
+  const access = describeAccess(instruction, words);
+  if (access !== undefined) {
+    scope.accesses.set(access.helper, access);
+    return ['call', access.helper, ...operands];
+  }
+  if (instruction === 'loop') {
+    const results = operands.filter(([head]) => head === 'result');
+    return ['loop', ...words, ...results, SAFEPOINT, ...operands.slice(results.length)];
+  }
+  if (instruction === 'call') scope.callsOthers ||= !scope.leaves.has(words[0]!);
+  if (instruction === 'call_indirect') scope.callsOthers = true;
+  return [instruction, ...words, ...operands];
+}
 
-  const refuse = (instruction: string, problem: string): Error =>
-    guestErrors.error('instruction', { name, function: functionName, instruction, problem });
-  const insert = (at: number, piece: string): void => {
-    pieces.push(text.slice(copied, at), piece);
-    copied = at;
-  };
-  const endImmediates = (at: number): void => {
-    if (pending === undefined) return;
-    const access = describeAccess(pending.instruction, pending.immediates);
-    if (access === undefined) throw refuse(pending.instruction, refusal(pending.instruction));
-    accesses.set(access.helper, access);
-    pieces.push(text.slice(copied, pending.at), `call ${access.helper} `);
-    copied = at;
-    pending = undefined;
-  };
-  const head = (token: string, start: number, at: number): void => {
-    if (DECLARATIONS.has(token)) {
-      if (token === 'param' && depth > 2) throw refuse('a block with parameters', refusal(token));
-      declaration = depth;
-      results = token === 'result' ? 0 : Number.NEGATIVE_INFINITY;
-      return;
-    }
-    if (loopDepth !== 0) {
-      insert(start, SAFEPOINT);
-      loopDepth = 0;
-    }
-    if (depth === 2 && entry < 0) {
-      insert(start, '');
-      entry = pieces.length - 1;
-    }
-    if (token === 'loop') loopDepth = depth;
-    else if (token === 'call') expectCallee = true;
-    else if (token === 'call_indirect') callsOthers = true;
-    else if (token in BULK) {
-      pieces.push(text.slice(copied, at), `call ${BULK[token]}`);
-      copied = at + token.length;
-    } else if (/load|store|\.atomic\./.test(token)) pending = { instruction: token, at, immediates: [] };
-    else if (!CONTROL.has(token) && (!NUMERIC.test(token) || token.includes('relaxed'))) {
-      throw refuse(token, refusal(token));
-    }
-  };
+const isKnown = (instruction: string): boolean =>
+  CONTROL.has(instruction) ||
+  BULK[instruction] !== undefined ||
+  accessShape(instruction) !== undefined ||
+  (NUMERIC.test(instruction) && !UNSUITABLE.test(instruction));
 
-  eachToken(text, form.start, form.end, (token, at) => {
-    if (token === '(') {
-      endImmediates(at);
-      depth++;
-      opened = at;
-      return;
-    }
-    if (token === ')') {
-      endImmediates(at);
-      if (loopDepth === depth) {
-        insert(at, SAFEPOINT);
-        loopDepth = 0;
-      }
-      if (declaration === depth) declaration = 0;
-      depth--;
-      opened = -1;
-      return;
-    }
-    if (opened >= 0) {
-      const start = opened;
-      opened = -1;
-      if (depth > 1) head(token, start, at);
-    } else if (depth === 1) functionName = plainName(token);
-    else if (pending !== undefined) pending.immediates.push(token);
-    else if (expectCallee) {
-      expectCallee = false;
-      callsOthers ||= !leaves.has(token);
-    } else if (declaration === depth && !token.startsWith('$')) {
-      if (!VALUE_TYPES.has(token)) throw refuse(`a value of type ${token}`, refusal('ref'));
-      if (++results > 1) throw refuse('several results', refusal('tuple'));
-    }
-  });
-  pieces.push(text.slice(copied, form.end));
-  if (entry >= 0 && callsOthers) pieces[entry] = SAFEPOINT;
-  return pieces.join('');
+/** Refuses a declaration such as `(param $p i32)` or `(result i64)` with values that can't be saved. */
+function checkTypes(declaration: Form, scope: Scope): void {
+  if (declaration[0] === 'type') return;
+  const types = declaration.slice(1).filter((word) => typeof word !== 'string' || !word.startsWith('$'));
+  for (const type of types) {
+    if (typeof type !== 'string') throw scope.refuse(String(type[0]), refusal(String(type[0])));
+    if (!VALUE_TYPES.has(type)) throw scope.refuse(`a value of type ${type}`, refusal('ref'));
+  }
+  if (declaration[0] === 'result' && types.length > 1)
+    throw scope.refuse('several results', refusal('tuple'));
 }

@@ -68,6 +68,24 @@ export function parseForm(text: string, { start, end }: Pick<TopLevel, 'start' |
   return form;
 }
 
+/** A form as text; a word in it may be text of any length. */
+export const printForm = (form: Form): string =>
+  `(${form.map((part) => (typeof part === 'string' ? part : printForm(part))).join(' ')})`;
+
+const FUNCTION_DECLARATIONS: readonly unknown[] = ['type', 'param', 'result', 'local'];
+
+/** A `func` form taken apart: its declarations, and the expressions of its body. */
+export function functionParts(form: Form): {
+  readonly identifier: string;
+  readonly head: readonly Form[];
+  readonly body: readonly Form[];
+} {
+  const [, identifier, ...parts] = form as readonly [string, string, ...Form[]];
+  const end = parts.findIndex(([head]) => !FUNCTION_DECLARATIONS.includes(head));
+  const headEnd = end < 0 ? parts.length : end;
+  return { identifier, head: parts.slice(0, headEnd), body: parts.slice(headEnd) };
+}
+
 /** All members of `form` that are themselves forms starting with `head`. */
 export const formsNamed = (form: Form, head: string): Form[] =>
   form.filter((member): member is Form => typeof member !== 'string' && member[0] === head);
