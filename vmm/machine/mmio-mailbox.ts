@@ -31,8 +31,12 @@ const POSTED_RANGES_MAX = 16;
 export const DEVICE_BUFFER_BYTES = 4 * (POSTED_RANGES + 2 * POSTED_RANGES_MAX);
 invariant((POSTED_ENTRIES & (POSTED_ENTRIES - 1)) === 0, 'ring indices wrap by mask');
 
-/** The device thread answers within microseconds when it is awake; so the vCPU looks a few times before it sleeps. */
-const SPINS = 200;
+/**
+ * Accesses come in bursts, so both ends look this often before they sleep: a few microseconds. An access then takes a
+ * fraction of one; if one of the two has to be woken, ten and more.
+ */
+const ANSWER_SPINS = 1000;
+const REQUEST_SPINS = 2000;
 
 /** The vCPU's end. */
 export class MmioRequester {
@@ -62,7 +66,7 @@ export class MmioRequester {
     block[MMIO_VALUE] = value;
     Atomics.store(block, MMIO_STATE, MMIO_REQUESTED);
     ringDevices(this.#device);
-    for (let i = 0; i < SPINS; i++) {
+    for (let i = 0; i < ANSWER_SPINS; i++) {
       if (Atomics.load(block, MMIO_STATE) === MMIO_DONE) break;
     }
     while (Atomics.load(block, MMIO_STATE) !== MMIO_DONE) Atomics.wait(block, MMIO_STATE, MMIO_REQUESTED);
@@ -141,6 +145,14 @@ export class MmioResponder {
   /** What the bell shows now: read it before looking for work, and wait for it to change after. */
   bell(): number {
     return Atomics.load(this.#device, BELL);
+  }
+
+  /** Looks at the bell for a moment; true if it shows something other than `seen`. */
+  rangSoon(seen: number): boolean {
+    for (let i = 0; i < REQUEST_SPINS; i++) {
+      if (this.bell() !== seen) return true;
+    }
+    return false;
   }
 
   /** Resolves when the bell shows something other than `seen`. */

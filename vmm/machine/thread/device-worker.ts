@@ -63,7 +63,7 @@ for (let rounds = 0; ; rounds++) {
   if (rounds >= ROUNDS_MAX) {
     rounds = 0;
     await new Promise((resolve) => setImmediate(resolve));
-  } else if (served === 0) {
+  } else if (served === 0 || !responder.rangSoon(seen)) {
     await responder.rung(seen);
   }
 }
