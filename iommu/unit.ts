@@ -25,7 +25,6 @@ import { PageRequests } from './page-requests.js';
 import { PagingCache } from './paging-cache.js';
 import {
   ADDRESS_MASK_MAX,
-  ADDRESS_WIDTH_MAX,
   capabilityValues,
   DEFAULT_FEATURES,
   reg,
@@ -297,7 +296,7 @@ export class VtdUnit implements SaveableDevice {
     return TRANSLATED;
   }
 
-  /** Pass-through contexts: the address is the host address, within the width that the unit has. */
+  /** Pass-through contexts: the address is the host address, within the width that host addresses have. */
   private translateIdentity(
     context: TranslationContext,
     source: number,
@@ -307,7 +306,7 @@ export class VtdUnit implements SaveableDevice {
     access: number,
   ): number {
     let reason = 0;
-    if (high >>> (ADDRESS_WIDTH_MAX - 32) !== 0) {
+    if (high >>> (this.features.hostAddressWidth - 32) !== 0) {
       reason = context.legacy ? FAULT.ADDRESS_BEYOND_WIDTH : FAULT.SS_ADDRESS_BEYOND_WIDTH;
     } else if (high === 0 && low >>> 20 === INTERRUPT_WINDOW) {
       reason = FAULT.SM_OUTPUT_IN_INTERRUPT_RANGE;

@@ -78,14 +78,15 @@ export class Walker {
   private walkSecond(context: TranslationContext, page: number, access: number): boolean {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       if (!this.descendSecond(context, page, access)) return false;
-      if (!context.trackSecond) return true;
-      const dirty = access & ACCESS_WRITE ? second.D.mask : 0;
-      const outcome = this.markPath(this.secondPath, second.A.mask, dirty, context.snooped);
-      if (outcome === MARKED) {
+      if (context.trackSecond) {
+        const dirty = access & ACCESS_WRITE ? second.D.mask : 0;
+        const outcome = this.markPath(this.secondPath, second.A.mask, dirty, context.snooped);
+        if (outcome === NOT_SNOOPED) return this.fail(FAULT.SS_AD_NOT_SNOOPED);
+        if (outcome === CHANGED) continue;
         if ((this.secondPath.leaf() & second.D.mask) === 0) this.rights &= ~RIGHT_DIRTY;
-        return true;
       }
-      if (outcome === NOT_SNOOPED) return this.fail(FAULT.SS_AD_NOT_SNOOPED);
+      this.keepPath(this.secondPath, context.tag, context.secondKey, page);
+      return true;
     }
     return this.fail(FAULT.SS_ENTRY_ACCESS);
   }
@@ -134,9 +135,7 @@ export class Walker {
         return true;
       }
       table = target * 4096;
-      if (level - 1 <= CACHED_LEVELS) {
-        this.paging.insert(tag, secondKey, level - 1, Math.floor(page / SPAN[level - 1]!), table, rights);
-      }
+      path.leadsTo(level - 1, table, rights);
     }
   }
 
@@ -150,6 +149,7 @@ export class Walker {
       const outcome = this.markPath(this.firstPath, accessed, dirty, context.snooped);
       if (outcome === NOT_SNOOPED) return this.fail(FAULT.FS_AD_NOT_SNOOPED);
       if (outcome === CHANGED) continue;
+      this.keepPath(this.firstPath, context.tag, context.key, page);
       this.hostPage = hostPage;
       this.size = size;
       this.rights = this.firstPath.leaf() & first.D.mask ? rights | RIGHT_DIRTY : rights;
@@ -217,9 +217,7 @@ export class Walker {
         return true;
       }
       table = target * 4096;
-      if (level - 1 <= CACHED_LEVELS) {
-        this.paging.insert(tag, key, level - 1, Math.floor(page / SPAN[level - 1]!), table, rights);
-      }
+      path.leadsTo(level - 1, table, rights);
     }
   }
 
@@ -333,6 +331,18 @@ export class Walker {
     return MARKED;
   }
 
+  /**
+   * Caches the tables that the path went through. Only now, with the accessed bits of its entries set: a later walk
+   * that starts below them will not set them.
+   */
+  private keepPath(path: Path, tag: number, key: number, page: number): void {
+    for (let i = 0; i < path.length - 1; i++) {
+      const level = path.level[i]!;
+      if (level > CACHED_LEVELS) continue;
+      this.paging.insert(tag, key, level, Math.floor(page / SPAN[level]!), path.table[i]!, path.rights[i]!);
+    }
+  }
+
   private fail(reason: number): false {
     this.reason = reason;
     return false;
@@ -358,6 +368,17 @@ class Path {
   readonly low = new Int32Array(LEVELS_MAX);
   /** Where each entry lies in the address space that the walk's tables are named in. */
   readonly address = new Float64Array(LEVELS_MAX);
+  /** The table that each entry but the leaf points to, its level, and the rights left over. */
+  readonly table = new Float64Array(LEVELS_MAX);
+  readonly level = new Int32Array(LEVELS_MAX);
+  readonly rights = new Int32Array(LEVELS_MAX);
+
+  leadsTo(level: number, table: number, rights: number): void {
+    const last = this.length - 1;
+    this.level[last] = level;
+    this.table[last] = table;
+    this.rights[last] = rights;
+  }
 
   leaf(): number {
     return this.low[this.length - 1]!;

@@ -199,6 +199,14 @@ describe('paging-structure caches', () => {
     expect(remap(true)).toBe(0x4000n);
   });
 
+  it('hold nothing of a walk that failed, whose accessed bits were not set', () => {
+    const { world, table } = trackedWorld();
+    expect(world.dma(DEVICE, 0x5000n, READ)).toBeUndefined();
+    world.mapSecond(table, 4, 0x5000n, 0x6000n);
+    expect(world.dma(DEVICE, 0x5000n, READ)).toBe(0x6000n);
+    expect(world.get64(table) & A2).toBe(A2);
+  });
+
   it('are dropped by an invalidation without that hint', () => {
     expect(remap(false)).toBe(0x9000n);
   });

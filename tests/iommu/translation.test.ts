@@ -71,7 +71,7 @@ describe('legacy translation', () => {
     world.start(false);
     world.legacyContext(DEVICE, 0, 5, 1, 2n);
     expect(world.dma(DEVICE, 0x12_3456_7890n, WRITE)).toBe(0x12_3456_7890n);
-    expect(world.dma(DEVICE, 1n << 57n, WRITE)).toBeUndefined();
+    expect(world.dma(DEVICE, 1n << 52n, WRITE)).toBeUndefined();
     expect(world.takeFaults()[0]?.reason).toBe(FAULT.ADDRESS_BEYOND_WIDTH);
   });
 

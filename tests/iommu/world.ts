@@ -56,8 +56,12 @@ export class World {
   readonly base: number;
   private next: number;
 
-  constructor(options: VtdOptions & { bytes?: number; base?: number; deviceTlb?: boolean } = {}) {
-    const { bytes = 8 << 20, base = 0x10_0000, ...rest } = options;
+  /** PDTS: PASID directories of 2^(code + 7) entries; 7 holds all PASIDs. */
+  private readonly directoryCode: number;
+
+  constructor(options: VtdOptions & { bytes?: number; base?: number; directoryCode?: number } = {}) {
+    const { bytes = 8 << 20, base = 0x10_0000, directoryCode = 7, ...rest } = options;
+    this.directoryCode = directoryCode;
     this.base = base;
     this.buffer = new SharedArrayBuffer(bytes);
     this.view = new DataView(this.buffer);
@@ -207,8 +211,9 @@ export class World {
     const context = this.contextAt(source);
     if ((this.get64(context) & 1n) === 0n) {
       this.set64(context + 8, 0n);
-      // PASIDE, and a directory of 2^(7+7) entries: all PASIDs.
-      this.set64(context, BigInt(this.allocate(2 ** 14 * 8)) | 1n | 8n | (7n << 9n));
+      const code = this.directoryCode;
+      // Present, PASIDE, PDTS.
+      this.set64(context, BigInt(this.allocate(2 ** (code + 7) * 8)) | 9n | (BigInt(code) << 9n));
     }
     const directory = Number(this.get64(context) & ~0xfffn);
     const slot = directory + (pasid >> 6) * 8;
