@@ -73,6 +73,7 @@ export async function migrate(
         vcpus: scenario.vcpus,
         append: commandLine(scenario),
         seed: scenario.seed,
+        ...(scenario.recordTo === undefined ? {} : { recordTo: scenario.recordTo }),
       }),
       spawned('destination', { incoming: 'tcp:127.0.0.1:0' }),
     ]);
