@@ -7,11 +7,11 @@ import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { ControlDescriber } from '../../migration/control-recording.js';
 import { StreamDescriber } from '../../migration/pages/describe.js';
-import { describePlatform } from '../../vmm/machine/platform-records.js';
 import { reasonOf } from '../../vmm/sockets/listening.js';
 import { labErrors } from '../errors.js';
 import { optionValue } from '../options/option-value.js';
 import { parseWhole } from '../options/quantities.js';
+import { describeDevice } from '../report/describe-device.js';
 
 const CHUNK_BYTES = 1024 * 1024;
 const MAGIC_BYTES = 8;
@@ -86,7 +86,7 @@ export function explain(file: string, framesMax?: number): Explained {
     const describer = StreamDescriber.recognises(start)
       ? new StreamDescriber(framesMax === undefined ? {} : { framesMax })
       : ControlDescriber.recognises(start)
-        ? new ControlDescriber({ device: describePlatform })
+        ? new ControlDescriber({ device: describeDevice })
         : undefined;
     if (describer === undefined)
       throw unreadable(file, 'it does not begin as a recorded control or data channel does');
