@@ -89,6 +89,23 @@ export class Hwpt {
     this.attached.push({ source, pasid });
   }
 
+  /**
+   * IOMMU_HWPT_ALLOC with a nesting parent: requests of `source` with `pasid` go through a first-stage table of the
+   * guest at guest address `first` (4 or 5 levels) and then through this one.
+   */
+  attachNested(source: number, pasid: number, first: number, firstLevels: 4 | 5): void {
+    if (this.find(source, pasid) >= 0)
+      refuse('attach', 'EBUSY', `requester 0x${source.toString(16)} is attached`);
+    if (first % IOMMU_PAGE !== 0) refuse('attach', 'EINVAL', 'the first-stage table is not aligned');
+    const { domain, table } = this.owner;
+    this.driver.attach(
+      source,
+      { kind: 'nested', domain, table, track: this.tracking, first, firstLevels },
+      pasid,
+    );
+    this.attached.push({ source, pasid });
+  }
+
   /** VFIO_DEVICE_DETACH_IOMMUFD_PT: from here on the requester is blocked. ENOENT if it was not attached. */
   detach(source: number, pasid?: number): void {
     const at = this.find(source, pasid);

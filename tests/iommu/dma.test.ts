@@ -28,7 +28,7 @@ describe('translated DMA', () => {
     const { w, bus, at } = world();
     const random = seededRandom(21);
     const bytes = new Uint8Array(w.buffer);
-    for (let step = 0; step < 300; step++) {
+    for (let step = 0; step < 100; step++) {
       const length = random.below(9000);
       const start = random.below(0x6000 - length);
       const data = new Uint8Array(length + 7);
@@ -37,7 +37,7 @@ describe('translated DMA', () => {
       for (let i = 0; i < length; i += 97) expect(bytes[at(start + i)]).toBe(data[7 + i]);
       const back = new Uint8Array(length + 3);
       expect(bus.read(DEVICE, iova(0x10_0000 + start), back, 3, length)).toBe(true);
-      expect(back.subarray(3)).toEqual(data.subarray(7));
+      expect(Buffer.compare(back.subarray(3), data.subarray(7))).toBe(0);
     }
   });
 

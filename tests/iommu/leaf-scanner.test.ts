@@ -1,0 +1,43 @@
+import { describe, expect, it } from 'vitest';
+import { seededRandom } from '../../base/random.js';
+import { type LeafScanner, plainLeafScanner } from '../../iommu/host/leaf-scanner.js';
+import { simdLeafScanner } from '../../vmm/kernels/leaf-scanner.js';
+
+const DIRTY = 0x200;
+
+describe.each([
+  ['plain', (memory: WebAssembly.Memory) => plainLeafScanner(new Int32Array(memory.buffer))],
+  ['SIMD', (memory: WebAssembly.Memory) => simdLeafScanner(memory, 0)],
+])('the %s leaf scanner', (_name, make: (memory: WebAssembly.Memory) => LeafScanner) => {
+  it('finds and clears exactly the dirty bits of its range, whatever else the entries say', () => {
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    const words = new Int32Array(memory.buffer);
+    const scanner = make(memory);
+    const random = seededRandom(41);
+    for (let step = 0; step < 400; step++) {
+      const density = random.pick([0, 0.01, 0.1, 0.9, 1]);
+      for (let i = 1024; i < 2048; i++) {
+        const noise = random.u32() & ~DIRTY;
+        words[i] = noise | (random.chance(density) ? DIRTY : 0);
+      }
+      const first = step % 3 === 0 ? 0 : random.below(512);
+      const count = step % 3 === 0 ? 512 : random.between(1, 512 - first);
+      const clear = random.chance(0.5);
+      const before = words.slice();
+      const found = scanner.take(1024 + 2 * first, count, clear);
+      let expected = 0;
+      for (let i = 0; i < count; i++) {
+        const dirty = (before[1024 + 2 * (first + i)]! & DIRTY) !== 0 ? 1 : 0;
+        expected += dirty;
+        expect((scanner.masks[i >>> 5]! >>> (i & 31)) & 1).toBe(dirty);
+        if (dirty === 1 && clear) before[1024 + 2 * (first + i)]! &= ~DIRTY;
+      }
+      expect(found).toBe(expected);
+      expect(
+        Buffer.compare(Buffer.from(words.slice(1024).buffer), Buffer.from(before.slice(1024).buffer)),
+      ).toBe(0);
+      // Bits beyond the range are not reported.
+      if (count % 32 !== 0) expect(scanner.masks[count >>> 5]! >>> (count & 31)).toBe(0);
+    }
+  });
+});
