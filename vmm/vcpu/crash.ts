@@ -91,8 +91,9 @@ export function explainCrash(
     else if (opcode >= STORES[0] && opcode <= STORES[1]) reason = 'out of bounds store';
     else if (PREFIXED.has(opcode)) reason = `out of bounds ${PREFIXED.get(opcode)}`;
   }
+  // The image's names are the guest's own; the engine also knows the copies that the toolchain made of functions.
   const nameOf = (frame: GuestFrame): string | undefined =>
-    frame.functionName ?? functionNames[frame.functionIndex];
+    functionNames[frame.functionIndex] ?? frame.functionName;
   const shown = frames.find((frame) => !ADDED_BY_TOOLCHAIN.test(nameOf(frame) ?? '')) ?? innermost;
   const name = nameOf(shown);
   const place = `wasm function ${shown.functionIndex} +0x${shown.offset.toString(16)}`;
