@@ -23,9 +23,9 @@ export function importDirection(tree: Tree): string[] {
     if (allowed === undefined || !isHostSource(path)) continue;
     for (const specifier of importsOf(text)) {
       const target = resolveImport(tree, path, specifier);
-      if (target === undefined) continue;
+      if (target === undefined || !isHostSource(target)) continue;
       const folder = folderOf(target);
-      if (folder !== folderOf(path) && !allowed.includes(folder) && target.includes('/')) {
+      if (folder !== folderOf(path) && !allowed.includes(folder)) {
         findings.push(`${path} imports ${target}`);
       }
     }
@@ -39,7 +39,7 @@ const DRIVERS = [
   /^tests\//,
   /^scripts\//,
   /^guest-fixtures\/toolchain\//,
-  /^vmm\/(process|sockets|threads|kernels|monitor\/listener\.ts)/,
+  /^vmm\/(process|sockets|threads|transfer|kernels|monitor\/listener\.ts)/,
   /^vmm\/(machine|vcpu)\/thread\//,
   /^vmm\/.*(worker|thread|socket|process)[\w-]*\.ts$/,
   /^vitest\.config\.ts$/,
