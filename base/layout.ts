@@ -1,7 +1,7 @@
 /**
  * Declared binary layouts: one table per structure, from which encode, decode, dumps and hot-path offsets derive.
- * Little-endian, as everything the machine has (PCIe, VT-d, the NIC, our stream); fields are packed in the order
- * given unless a field names its own offset. No offset, mask or shift stands outside a declaration.
+ * Little-endian, as everything the machine has (PCIe, VT-d, the NIC, our stream), but for the kinds that end in `be`:
+ * those are for network frames. Fields are packed in the order given unless a field names its own offset. No offset, mask or shift stands outside a declaration.
  *
  *     const header = layout('page frame', { magic: u32(), kind: u8(), pad: bytes(3), length: u32() }, { size: 16 });
  *     header.write(view, 0, { magic: 1, kind: 2, length: 3 });      // whole structure, zero where not given
@@ -79,6 +79,23 @@ export const u32 = (at?: number): Field<number> =>
     at,
   );
 
+/** 16 bits in network byte order, for what goes over a wire. */
+export const u16be = (at?: number): Field<number> =>
+  unsigned(
+    2,
+    (v, o) => v.getUint16(o, false),
+    (v, o, x) => v.setUint16(o, x, false),
+    at,
+  );
+/** 32 bits in network byte order. */
+export const u32be = (at?: number): Field<number> =>
+  unsigned(
+    4,
+    (v, o) => v.getUint32(o, false),
+    (v, o, x) => v.setUint32(o, x, false),
+    at,
+  );
+
 /**
  * 64 bits as a number. Writing refuses what is not exact (above 2^53); reading a larger value from a hostile peer
  * gives an inexact number above 2^53, which every bound check refuses.
@@ -92,6 +109,20 @@ export const u64 = (at?: number): Field<number> => ({
       throw new InvariantError(`value ${x} does not fit 53 unsigned bits`);
     v.setUint32(o, x % 2 ** 32, true);
     v.setUint32(o + 4, Math.floor(x / 2 ** 32), true);
+  },
+  zero: 0,
+});
+
+/** 64 bits in network byte order; exact as `u64` is. */
+export const u64be = (at?: number): Field<number> => ({
+  width: 8,
+  at,
+  get: (v, o) => v.getUint32(o, false) * 2 ** 32 + v.getUint32(o + 4, false),
+  set: (v, o, x) => {
+    if (!Number.isSafeInteger(x) || x < 0)
+      throw new InvariantError(`value ${x} does not fit 53 unsigned bits`);
+    v.setUint32(o, Math.floor(x / 2 ** 32), false);
+    v.setUint32(o + 4, x % 2 ** 32, false);
   },
   zero: 0,
 });

@@ -1,0 +1,106 @@
+/**
+ * The receiving end of a flow: tells lost, duplicated, reordered and corrupt datagrams apart, and measures gaps and
+ * latency. Memory is fixed whatever the sender numbers.
+ */
+import { type Duration, elapsed, type Instant, nanoseconds } from '../../base/units.js';
+import { LatencyHistogram, type LatencySummary } from './histogram.js';
+
+/** Sequence numbers behind the newest for which it is known whether they came. */
+const WINDOW = 65536;
+const WINDOW_MASK = WINDOW - 1;
+
+export interface FlowMeasurement {
+  /** Intact datagrams, each counted once. */
+  readonly received: number;
+  /** Numbers below the newest that came neither intact nor corrupt. */
+  readonly lost: number;
+  readonly duplicated: number;
+  /** Came after one with a higher number. RFC 4737, 3.3 */
+  readonly reordered: number;
+  readonly corrupt: number;
+  /** So late that nobody knows whether they are duplicates: more than 65536 numbers behind. */
+  readonly tooLate: number;
+  /** Longest time between two arrivals, and when it began, by the receiver's clock. */
+  readonly longestGapNs: number;
+  readonly longestGapAtNs: number;
+  /** Time since the last arrival. */
+  readonly silentNs: number;
+  /** There and back for echoes; one way where both ends have one clock; null where nothing can be said. */
+  readonly latency: LatencySummary | null;
+}
+
+export class FlowReceiver {
+  readonly #seen = new Uint32Array(WINDOW / 32);
+  readonly #latency = new LatencyHistogram();
+  /** The number after the highest seen. */
+  #next = 0;
+  #received = 0;
+  #duplicated = 0;
+  #reordered = 0;
+  #corrupt = 0;
+  #tooLate = 0;
+  #lastAt: Instant | undefined;
+  #longestGap: Duration = nanoseconds(0);
+  #longestGapAt: Duration = nanoseconds(0);
+
+  /** An intact datagram came. `latency` in nanoseconds, undefined if the clocks have nothing in common. */
+  arrived(sequence: number, now: Instant, latency: Duration | undefined): void {
+    if (sequence >= this.#next) {
+      this.#advance(sequence);
+    } else if (this.#next - sequence > WINDOW) {
+      this.#tooLate++;
+      return;
+    } else if (this.#has(sequence)) {
+      this.#duplicated++;
+      return;
+    } else {
+      this.#reordered++;
+    }
+    this.#seen[(sequence & WINDOW_MASK) >>> 5]! |= 1 << (sequence & 31);
+    this.#received++;
+    if (latency !== undefined) this.#latency.add(latency);
+    if (this.#lastAt !== undefined) {
+      const gap = elapsed(this.#lastAt, now);
+      if (gap > this.#longestGap) {
+        this.#longestGap = gap;
+        this.#longestGapAt = nanoseconds(this.#lastAt);
+      }
+    }
+    this.#lastAt = now;
+  }
+
+  /** One came with a wrong byte in it. What it says of itself, its number included, is not believed. */
+  damaged(): void {
+    this.#corrupt++;
+  }
+
+  measurement(now: Instant): FlowMeasurement {
+    return {
+      received: this.#received,
+      lost: Math.max(0, this.#next - this.#received - this.#corrupt),
+      duplicated: this.#duplicated,
+      reordered: this.#reordered,
+      corrupt: this.#corrupt,
+      tooLate: this.#tooLate,
+      longestGapNs: this.#longestGap,
+      longestGapAtNs: this.#longestGapAt,
+      silentNs: this.#lastAt === undefined ? 0 : elapsed(this.#lastAt, now),
+      latency: this.#latency.summary() ?? null,
+    };
+  }
+
+  /** Moves the window on to end with `sequence`; the numbers passed over have not come. */
+  #advance(sequence: number): void {
+    if (sequence - this.#next >= WINDOW) this.#seen.fill(0);
+    else {
+      for (let i = this.#next; i <= sequence; i++) {
+        this.#seen[(i & WINDOW_MASK) >>> 5]! &= ~(1 << (i & 31));
+      }
+    }
+    this.#next = sequence + 1;
+  }
+
+  #has(sequence: number): boolean {
+    return ((this.#seen[(sequence & WINDOW_MASK) >>> 5]! >>> (sequence & 31)) & 1) !== 0;
+  }
+}

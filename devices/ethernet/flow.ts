@@ -1,0 +1,46 @@
+/** What a traffic flow is, and what is reported of it. */
+import { formatIpv4 } from './addresses.js';
+import type { FlowMeasurement } from './flow-receiver.js';
+
+/**
+ * `echo`: sent to a port that sends everything back, measured there and back. `out`: sent only; the other end measures.
+ * `in`: comes from the other end, measured here.
+ */
+export type FlowKind = 'echo' | 'out' | 'in';
+
+export interface FlowOptions {
+  readonly kind: 'echo' | 'out';
+  /** The other end. */
+  readonly ip: number;
+  readonly port: number;
+  /** Datagrams per second. */
+  readonly rate: number;
+  readonly payloadBytes: number;
+  /** Datagrams to send; without it the flow runs until it is stopped. */
+  readonly count?: number;
+}
+
+export interface FlowReport {
+  readonly flow: number;
+  readonly kind: FlowKind;
+  /** The other end, as `10.0.0.2:7`. */
+  readonly remote: string;
+  readonly sent: number;
+  /** Sent and neither come back, lost, nor corrupt: still under way, or the last ones lost. Echo flows only. */
+  readonly outstanding: number;
+  /** What came in; null for a flow that only goes out. */
+  readonly arrived: FlowMeasurement | null;
+}
+
+export const remoteName = (ip: number, port: number): string => `${formatIpv4(ip)}:${port}`;
+
+export function flowReport(
+  flow: number,
+  kind: FlowKind,
+  remote: string,
+  sent: number,
+  arrived: FlowMeasurement | null,
+): FlowReport {
+  const settled = arrived === null ? sent : arrived.received + arrived.lost + arrived.corrupt;
+  return { flow, kind, remote, sent, outstanding: Math.max(0, sent - settled), arrived };
+}
