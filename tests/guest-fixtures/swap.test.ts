@@ -201,7 +201,8 @@ describe('code variants', () => {
       expected,
     );
     const lostRegister = moveOnce((machine) => {
-      machine.register('count').value += 5;
+      const count = machine.register('count');
+      count.value = Number(count.value) + 5;
     });
     expect(() => expectSame(lostRegister, expected)).toThrow();
     const lostByte = moveOnce((machine) => {

@@ -113,7 +113,7 @@ export class TestMachine {
     return this;
   }
 
-  #imports(): WebAssembly.ModuleImports {
+  #imports(): Record<string, WebAssembly.ImportValue> {
     const i32 = (value: number): WebAssembly.Global => new WebAssembly.Global({ value: 'i32' }, value);
     const { control, dirtyMap } = this.#vcpu;
     return {

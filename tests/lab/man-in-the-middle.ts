@@ -40,7 +40,7 @@ const ANY_MACHINE_PAGES = 2 ** 20;
 /** Knows which page the bytes that arrive belong to. */
 class AimedSink extends DiscardSink {
   firstPage = 0;
-  #view = new Uint8Array(0);
+  #view: Uint8Array = new Uint8Array(0);
 
   override view(firstPage: number, pageCount: number): Uint8Array {
     this.firstPage = firstPage;
