@@ -37,6 +37,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import('./commands/vmm.js'),
   },
   {
+    name: 'fabric',
+    summary: 'run the Ethernet between hosts, with stations that measure traffic',
+    load: () => import('./commands/fabric.js'),
+  },
+  {
     name: 'guest',
     summary: 'build a bootable guest image, or inspect one',
     load: () => import('./commands/guest.js'),

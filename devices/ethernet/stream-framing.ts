@@ -113,6 +113,8 @@ export type StreamWrite = (bytes: Uint8Array) => void;
 
 const BLOCK_BYTES = 64 * 1024;
 const BLOCKS_MAX = 32;
+/** Blocks that are handed over before they are full. */
+const EAGER_BLOCKS = 2;
 
 /**
  * Collects frames in blocks of a fixed pool and hands over whole blocks. When all blocks wait for a slow reader, frames
@@ -132,7 +134,7 @@ export class FrameStreamEncoder {
 
   /** Adds a frame; false if there is no room for it. It goes out at the next `flush`, or when the block is full. */
   add(bytes: Uint8Array, at: number, length: number): boolean {
-    if (this.#block !== undefined && this.#used + HEADER_BYTES + length > BLOCK_BYTES) this.flush();
+    if (this.#block !== undefined && this.#used + HEADER_BYTES + length > BLOCK_BYTES) this.#handOver();
     if (this.#block === undefined) {
       if (this.#idle.length === 0 && this.#made < BLOCKS_MAX) {
         this.#made++;
@@ -156,23 +158,31 @@ export class FrameStreamEncoder {
     return true;
   }
 
-  /** Hands over what has been collected. */
+  /**
+   * Hands over what has been collected; while the stream still works on earlier blocks, goes on collecting instead, so
+   * that a slow reader fills blocks and not a pool of nearly empty ones.
+   */
   flush(): void {
-    const block = this.#block;
-    if (block === undefined || this.#used === 0) return;
-    this.#block = undefined;
-    this.#inFlight.push(block);
-    this.#write(block.subarray(0, this.#used));
+    if (this.#inFlight.length < EAGER_BLOCKS) this.#handOver();
   }
 
   /** The stream is done with the oldest bytes it was given. */
   written(): void {
     const block = this.#inFlight.shift();
     if (block !== undefined) this.#idle.push(block);
+    this.flush();
   }
 
   /** Blocks that the stream has not taken yet. */
   get blocksInFlight(): number {
     return this.#inFlight.length;
+  }
+
+  #handOver(): void {
+    const block = this.#block;
+    if (block === undefined || this.#used === 0) return;
+    this.#block = undefined;
+    this.#inFlight.push(block);
+    this.#write(block.subarray(0, this.#used));
   }
 }

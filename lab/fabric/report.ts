@@ -1,0 +1,103 @@
+/** What a fabric reports, and how people read it. */
+import type { FlowReport } from '../../devices/ethernet/flow.js';
+import type { PeerStatistics } from '../../devices/ethernet/peer.js';
+import type { PortStatistics } from '../../devices/ethernet/switch.js';
+import { table } from '../report/migration-tables.js';
+import { formatBytes, formatCount, formatTime } from '../report/words.js';
+
+export interface PortReport extends PortStatistics {
+  readonly name: string;
+  /** Why the port is gone; null while something is plugged in. */
+  readonly end: string | null;
+  /** Frames too long for any station. */
+  readonly giants: number;
+}
+
+export interface PeerReport extends PeerStatistics {
+  readonly ip: string;
+  readonly mac: string;
+  readonly flows: readonly FlowReport[];
+}
+
+export interface FabricReport {
+  readonly listening: readonly string[];
+  readonly ports: readonly PortReport[];
+  /** Connections that found no free port. */
+  readonly connectionsRefused: number;
+  readonly stations: { readonly known: number; readonly moves: number; readonly evictions: number };
+  readonly peers: readonly PeerReport[];
+  readonly capture: {
+    readonly path: string;
+    readonly packets: number;
+    readonly failure: string | null;
+  } | null;
+}
+
+/** The report as tables. */
+export function reportText(report: FabricReport): string {
+  const parts: string[] = [];
+  if (report.ports.length > 0) {
+    parts.push(
+      table(
+        ['port', 'frames in', 'bytes', 'frames out', 'bytes', 'flooded', 'lost', 'dropped', 'invalid'],
+        report.ports.map((port) => [
+          port.end === null ? port.name : `${port.name} (${port.end})`,
+          formatCount(port.framesIn),
+          formatBytes(port.bytesIn),
+          formatCount(port.framesOut),
+          formatBytes(port.bytesOut),
+          formatCount(port.flooded),
+          formatCount(port.lost),
+          formatCount(port.queueDrops + port.refused + port.downDrops),
+          formatCount(port.invalid + port.giants),
+        ]),
+      ),
+    );
+  }
+  const flows = report.peers.flatMap((peer) => peer.flows.map((flow) => flowRow(peer, flow)));
+  if (flows.length > 0) {
+    parts.push(
+      table(
+        [
+          'flow',
+          'sent',
+          'received',
+          'lost',
+          'dupl.',
+          'reord.',
+          'corrupt',
+          'pending',
+          'longest gap',
+          'median',
+          '99 %',
+        ],
+        flows,
+      ),
+    );
+  }
+  const { known, moves } = report.stations;
+  parts.push(`${formatCount(known)} stations known, ${formatCount(moves)} moves from one port to another`);
+  if (report.capture !== null) {
+    const { path, packets, failure } = report.capture;
+    parts.push(
+      `${formatCount(packets)} packets in ${path}${failure === null ? '' : `; the capture ended early: ${failure}`}`,
+    );
+  }
+  return parts.join('\n');
+}
+
+function flowRow({ ip }: PeerReport, { kind, remote, sent, arrived, outstanding }: FlowReport): string[] {
+  const arrow = kind === 'echo' ? '<->' : kind === 'out' ? '->' : '<-';
+  const name = `${ip} ${arrow} ${remote}`;
+  const sentText = kind === 'in' ? '' : formatCount(sent);
+  if (arrived === null) return [name, sentText, ...Array<string>(9).fill('')];
+  const { received, lost, duplicated, reordered, corrupt, longestGapNs, latency } = arrived;
+  return [
+    name,
+    sentText,
+    ...[received, lost, duplicated, reordered, corrupt, outstanding].map(formatCount),
+    formatTime(longestGapNs),
+    latency === null ? '' : formatTime(latency.medianNs),
+    latency === null ? '' : formatTime(latency.p99Ns),
+  ];
+}
