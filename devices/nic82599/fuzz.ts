@@ -5,11 +5,9 @@
  */
 
 import { compose } from '../../base/bits.js';
-import type { Cancel, Scheduler } from '../../base/clock.js';
-import type { DmaPort, MsiPort } from '../../base/dma.js';
 import { type SeededRandom, seededRandom } from '../../base/random.js';
 import type { Register } from '../../base/registers.js';
-import { type Duration, type Instant, instant, milliseconds } from '../../base/units.js';
+import { milliseconds } from '../../base/units.js';
 import { enableVirtualFunctions, enumerate } from '../pci/enumerate.js';
 import type { PciFunction } from '../pci/function.js';
 import { hostBridge } from '../pci/host-bridge.js';
@@ -19,6 +17,7 @@ import { assignVf } from './assigned.js';
 import { txContext, txData } from './descriptors.js';
 import { Nic82599 } from './device.js';
 import { vfLayout, vfMsixWindow } from './functions.js';
+import { FuzzMemory, FuzzTime, MEMORY_BYTES } from './fuzz-world.js';
 import { PfDriver } from './pf-driver/driver.js';
 import { VF_VECTORS, vfTable } from './registers.js';
 
@@ -37,7 +36,6 @@ export interface FuzzReport {
   readonly hash: number;
 }
 
-const MEMORY_BYTES = 0x20_0000;
 const BAR_BASE = 0xf000_0000;
 const BAR_BYTES = 0x0e00_0000;
 const VFS = 2;
@@ -49,75 +47,6 @@ const RING_BYTES = 0x800;
 const REQUESTS_PER_BUDGET_MAX = 256;
 const FAILURES_MAX = 10;
 const MAC_VF0 = [2, 0, 0, 0, 0, 1] as const;
-
-/** Time that passes when the run says so. */
-class FuzzTime implements Scheduler {
-  private clock = 0;
-  private timers = new Set<{ at: number; callback: () => void }>();
-
-  now(): Instant {
-    return instant(this.clock);
-  }
-
-  after(duration: Duration, callback: () => void): Cancel {
-    const timer = { at: this.clock + duration, callback };
-    this.timers.add(timer);
-    return () => this.timers.delete(timer);
-  }
-
-  sleep(duration: Duration): Promise<void> {
-    return new Promise((resolve) => {
-      this.after(duration, resolve);
-    });
-  }
-
-  async yield(): Promise<void> {}
-
-  advance(duration: number): void {
-    this.clock += duration;
-    const due = [...this.timers].filter((t) => t.at <= this.clock).sort((a, b) => a.at - b.at);
-    for (const timer of due) if (this.timers.delete(timer)) timer.callback();
-  }
-}
-
-/** Memory from address 0, requests beyond it blocked; everything counted. */
-class FuzzMemory implements DmaPort, MsiPort {
-  readonly bytes = new Uint8Array(MEMORY_BYTES);
-  requests = 0;
-  blocked = 0;
-  messages = 0;
-  onMessage: (requester: number) => void = () => {};
-
-  read(_requester: number, address: number, target: Uint8Array, at: number, length: number): boolean {
-    if (!this.allows(address, length)) return false;
-    target.set(this.bytes.subarray(address, address + length), at);
-    return true;
-  }
-
-  write(_requester: number, address: number, source: Uint8Array, at: number, length: number): void {
-    if (this.allows(address, length)) this.bytes.set(source.subarray(at, at + length), address);
-  }
-
-  writeDescriptor(_requester: number, address: number, d0: number, d1: number, d2: number, d3: number): void {
-    if (!this.allows(address, 16)) return;
-    const view = new DataView(this.bytes.buffer);
-    [d0, d1, d2, d3].forEach((dword, i) => {
-      view.setUint32(address + i * 4, dword, true);
-    });
-  }
-
-  send(requester: number): void {
-    this.messages++;
-    this.onMessage(requester);
-  }
-
-  private allows(address: number, length: number): boolean {
-    this.requests++;
-    if (address >= 0 && address + length <= MEMORY_BYTES) return true;
-    this.blocked++;
-    return false;
-  }
-}
 
 class FuzzRun {
   readonly failures: string[] = [];

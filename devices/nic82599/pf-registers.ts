@@ -1,10 +1,9 @@
 /**
  * Registers of the 82599's physical function (BAR 0): what its driver programs for itself and for its virtual
  * functions, and the tables of the internal switch. Sections are the chapters of Intel's 82599 datasheet. What belongs to one
- * pool is not here but in that pool's file (`registers.ts`), and reached through the views at the end.
+ * pool is not here but in that pool's file (`registers.ts`), and reached through views (`views.ts`).
  */
 import { registerTable } from '../../base/registers.js';
-import { MAILBOX_DWORDS, QUEUES_PER_POOL, vfRegisters } from './registers.js';
 
 export const PF_BAR_BYTES = 0x8_0000;
 export const PF_REGISTER_BYTES = 0x2_0000;
@@ -344,73 +343,3 @@ export const MRQC_POOLS_64_RSS = 0xa;
 
 /** GPIE and GCR_EXT virtualisation mode: 64 pools. */
 export const VT_MODE_64 = 3;
-
-/** A range of physical-function offsets that shows registers of pool files. */
-export interface PoolView {
-  readonly offset: number;
-  readonly stride: number;
-  /** First pool shown, and how many. */
-  readonly firstPool: number;
-  readonly pools: number;
-  /** Offset in the pool's file. */
-  readonly target: number;
-}
-
-const perPool = (offset: number, target: number, stride = 4): PoolView => ({
-  offset,
-  stride,
-  firstPool: 0,
-  pools: POOLS,
-  target,
-});
-
-/** Queue `p` is queue `p % 2` of pool `p / 2`. Receive queues from 64 on lie in a second range. */
-function queueViews(): PoolView[] {
-  const views: PoolView[] = [];
-  const stride = vfRegisters.RDBAL.stride;
-  const half = POOLS / 2;
-  for (let queue = 0; queue < QUEUES_PER_POOL; queue++) {
-    const { RDBAL, RDBAH, RDLEN, DCA_RXCTRL, RDH, SRRCTL, RDT, RXDCTL, RSCCTL } = vfRegisters;
-    for (const register of [RDBAL, RDBAH, RDLEN, DCA_RXCTRL, RDH, SRRCTL, RDT, RXDCTL, RSCCTL]) {
-      const within = register.offset - RDBAL.offset;
-      const target = register.offset + queue * stride;
-      const common = { stride: stride * QUEUES_PER_POOL, pools: half, target };
-      views.push({ ...common, offset: 0x1000 + queue * stride + within, firstPool: 0 });
-      views.push({ ...common, offset: 0xd000 + queue * stride + within, firstPool: half });
-    }
-    const { TDBAL, TDBAH, TDLEN, DCA_TXCTRL, TDH, TDT, TXDCTL, TDWBAL, TDWBAH } = vfRegisters;
-    for (const register of [TDBAL, TDBAH, TDLEN, DCA_TXCTRL, TDH, TDT, TXDCTL, TDWBAL, TDWBAH]) {
-      const within = register.offset - TDBAL.offset;
-      const target = register.offset + queue * stride;
-      views.push(perPool(0x6000 + queue * stride + within, target, stride * QUEUES_PER_POOL));
-    }
-  }
-  return views;
-}
-
-export const poolViews: readonly PoolView[] = /* @__PURE__ */ [
-  ...queueViews(),
-  perPool(0x0300, vfRegisters.CTRL.offset),
-  perPool(0x4c00, vfRegisters.MAILBOX.offset),
-  perPool(0x0b00, vfRegisters.EICR.offset),
-  perPool(0x0c00, vfRegisters.EICS.offset),
-  perPool(0x0d00, vfRegisters.EIMS.offset),
-  perPool(0x0e00, vfRegisters.EIMC.offset),
-  perPool(0x0f00, vfRegisters.EIAC.offset),
-  perPool(0x4d00, vfRegisters.EIAM.offset),
-  perPool(0x1_2500, vfRegisters.IVAR.offset),
-  perPool(0x4e00, vfRegisters.IVAR_MISC.offset),
-  perPool(0xea00, vfRegisters.PSRTYPE.offset),
-  perPool(0x101c, vfRegisters.GPRC.offset, 0x40),
-  perPool(0xd01c, vfRegisters.MPRC.offset, 0x40),
-  perPool(0x8300, vfRegisters.GPTC.offset),
-  perPool(0x8400, vfRegisters.GOTC_LSB.offset, 8),
-  perPool(0x8404, vfRegisters.GOTC_MSB.offset, 8),
-  ...Array.from({ length: MAILBOX_DWORDS }, (_, i) =>
-    perPool(0x1_3000 + i * 4, vfRegisters.MBMEM.offset + i * 4, MAILBOX_DWORDS * 4),
-  ),
-];
-
-/** The first 16 receive addresses have an older place too. 8.2.3.7 */
-export const RAL_ALIAS_OFFSET = 0x5400;
-export const RAL_ALIAS_BYTES = 16 * 8;

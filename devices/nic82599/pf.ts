@@ -9,19 +9,10 @@ import { Sriov } from '../pci/sriov.js';
 import { PF_MSIX_BAR, PF_REGISTER_BAR, pfBars, pfLayout, pfMsixWindow, sriovGeometry } from './functions.js';
 import { InterruptUnit } from './interrupts.js';
 import { MailboxCauses } from './mailbox.js';
-import {
-  CAUSE_LINK,
-  CAUSE_MAILBOX,
-  PF_QUEUE_CAUSES,
-  PF_REGISTER_BYTES,
-  pfTable,
-  poolViews,
-  RAL_ALIAS_BYTES,
-  RAL_ALIAS_OFFSET,
-  pfRegisters as reg,
-} from './pf-registers.js';
+import { CAUSE_LINK, CAUSE_MAILBOX, PF_QUEUE_CAUSES, pfTable, pfRegisters as reg } from './pf-registers.js';
 import type { Pool } from './pool.js';
 import { QUEUES_PER_POOL } from './registers.js';
+import { aliased, viewOfWord } from './views.js';
 
 type PfSpecs = typeof pfTable extends RegisterTable<infer T> ? T : never;
 
@@ -44,17 +35,6 @@ const OTHER_CAUSES = 0xffff_0000;
 /** Flags of QDE that the NIC keeps for each queue. */
 export const QUEUE_DROP = 1;
 export const QUEUE_HIDE_VLAN = 2;
-
-/** Register word of the physical function to pool and word there: `(pool << 16) | word`, or -1. */
-const viewOfWord: Int32Array = /* @__PURE__ */ (() => {
-  const map = new Int32Array(PF_REGISTER_BYTES / 4).fill(-1);
-  for (const view of poolViews) {
-    for (let i = 0; i < view.pools; i++) {
-      map[(view.offset + i * view.stride) / 4] = ((view.firstPool + i) << 16) | (view.target / 4);
-    }
-  }
-  return map;
-})();
 
 export class PhysicalFunction {
   readonly fn: PciFunction;
@@ -269,10 +249,4 @@ export class PhysicalFunction {
     if (bar === PF_REGISTER_BAR) this.write(offset, size, value);
     else if (bar === PF_MSIX_BAR) this.msix.window.write(offset, size, value);
   }
-}
-
-/** The older place of the first receive addresses shows the newer one. */
-function aliased(offset: number): number {
-  const within = offset - RAL_ALIAS_OFFSET;
-  return within >= 0 && within < RAL_ALIAS_BYTES ? reg.RAL.offset + within : offset;
 }

@@ -4,28 +4,10 @@
  */
 import type { Scheduler } from '../../../base/clock.js';
 import { microseconds } from '../../../base/units.js';
-import {
-  CAUSE_LINK,
-  CAUSE_MAILBOX,
-  MAX_FRAME_RESET,
-  MRQC_POOLS_64_RSS,
-  POOLS,
-  poolViews,
-  pfRegisters as reg,
-  VLAN_INSERT_DEFAULT,
-  VT_MODE_64,
-} from '../pf-registers.js';
+import { CAUSE_LINK, MAX_FRAME_RESET, pfRegisters as reg, VLAN_INSERT_DEFAULT } from '../pf-registers.js';
 import { QUEUES_PER_POOL, vfRegisters } from '../registers.js';
 import type { DriverStateKeeper } from '../state.js';
-import {
-  FilterTables,
-  isZero,
-  type MacAddress,
-  macWords,
-  offsetOf,
-  poolBit,
-  type RegisterPort,
-} from './filters.js';
+import { FilterTables, isZero, type MacAddress, macWords } from './filters.js';
 import {
   MESSAGE_ACK,
   MESSAGE_CTS,
@@ -36,7 +18,9 @@ import {
   opcodeSince,
   XCAST_MULTICAST,
 } from './messages.js';
+import { change, offsetOf, poolBit, poolHalf, poolOffset, type RegisterPort } from './register-port.js';
 import { applyXcast, changeReceiveMode, handlers } from './requests.js';
+import { setUpDevice, startDevice } from './setup.js';
 import {
   DEFAULT_POLICY,
   decodeVfInfo,
@@ -62,22 +46,6 @@ export interface PfDriverOptions {
 const RETRY_AFTER = microseconds(50);
 /** A VF that holds the mailbox for a second does not get its answer. */
 const RETRIES_MAX = 20_000;
-/** Interrupt vector of everything that is not a queue. */
-const OTHER_VECTOR = 0;
-/** The key that Microsoft's RSS verification suite uses, as most drivers do. */
-const DEFAULT_RSS_KEY = [
-  0xda565a6d, 0xc20e5b25, 0x3d256741, 0xb08fa343, 0xcb2bcad0, 0xb4307bae, 0xa32dcb77, 0x0cf23080, 0x3bb7426a,
-  0xfa01acbe,
-] as const;
-
-/** PF offset of a register in pool `pool`'s file. */
-function poolOffset(target: number, pool: number): number {
-  const view = poolViews.find(
-    (v) => v.target === target && pool >= v.firstPool && pool < v.firstPool + v.pools,
-  );
-  return view!.offset + (pool - view!.firstPool) * view!.stride;
-}
-
 export class PfDriver implements DriverStateKeeper {
   private readonly options: PfDriverOptions;
   private readonly port: RegisterPort;
@@ -96,6 +64,10 @@ export class PfDriver implements DriverStateKeeper {
     this.retryArmed = this.vfs.map(() => false);
   }
 
+  private get frameBytesMax(): number {
+    return this.options.frameBytesMax ?? MAX_FRAME_RESET;
+  }
+
   /** What is known of a VF, for monitors and tests. */
   info(vf: number): Readonly<VfInfo> {
     return this.vfs[vf]!;
@@ -111,27 +83,10 @@ export class PfDriver implements DriverStateKeeper {
     for (const [vf, info] of this.vfs.entries()) {
       this.vfs[vf] = { ...newVfInfo(info.policy), mac: info.policy.mac };
     }
-    port.write(reg.GPIE.offset, reg.GPIE.fields.MSIX.mask | reg.GPIE.fields.VT_MODE.set(0, VT_MODE_64));
-    port.write(reg.GCR_EXT.offset, VT_MODE_64);
-    const { ENABLE, DEFAULT_POOL, REPLICATE } = reg.VT_CTL.fields;
-    port.write(reg.VT_CTL.offset, (DEFAULT_POOL.set(0, own) | ENABLE.mask | REPLICATE.mask) >>> 0);
-    port.write(reg.TX_SWITCH.offset, reg.TX_SWITCH.fields.LOOPBACK.mask);
-    port.write(reg.VLNCTRL.offset, reg.VLNCTRL.fields.VFE.mask);
-    port.write(reg.MCSTCTRL.offset, reg.MCSTCTRL.fields.ENABLE.mask);
-    const frameBytes = this.options.frameBytesMax ?? MAX_FRAME_RESET;
-    port.write(reg.MAXFRS.offset, reg.MAXFRS.fields.BYTES.set(0, frameBytes));
-    this.startRss();
+    setUpDevice(port, { ownPool: own, frameBytes: this.frameBytesMax, rssKey: this.options.rssKey });
     for (let vf = 0; vf < this.vfs.length; vf++) this.setSpoofCheck(vf);
     this.startOwnPool(own);
-    port.write(reg.RXCTRL.offset, reg.RXCTRL.fields.RXEN.mask);
-    port.write(reg.DMATXCTL.offset, reg.DMATXCTL.fields.TE.mask);
-
-    const { OTHER_VECTOR: vector, OTHER_VALID } = reg.IVAR_MISC.fields;
-    port.write(reg.IVAR_MISC.offset, vector.set(0, OTHER_VECTOR) | OTHER_VALID.mask);
-    port.read(reg.EICR.offset);
-    port.write(reg.EIMS.offset, CAUSE_MAILBOX | CAUSE_LINK);
-    const { PFRSTD, DRV_LOAD } = reg.CTRL_EXT.fields;
-    port.write(reg.CTRL_EXT.offset, PFRSTD.mask | DRV_LOAD.mask);
+    startDevice(port);
   }
 
   /** The device's interrupt. Handles what is there now; what comes meanwhile interrupts again. */
@@ -276,12 +231,9 @@ export class PfDriver implements DriverStateKeeper {
   }
 
   private enableQueues(vf: number, on: boolean): void {
-    const half = vf < POOLS / 2 ? 0 : 1;
-    const bit = poolBit(vf, half);
+    const bit = poolBit(vf, poolHalf(vf));
     for (const register of [reg.VFTE, reg.VFRE]) {
-      const offset = offsetOf(register, half);
-      const value = this.port.read(offset);
-      this.port.write(offset, (on ? value | bit : value & ~bit) >>> 0);
+      change(this.port, offsetOf(register, poolHalf(vf)), bit, on ? bit : 0);
     }
   }
 
@@ -309,17 +261,6 @@ export class PfDriver implements DriverStateKeeper {
     this.port.write(offset, VLAN.set(next, (VLAN.get(value) & others & 0xff) | vlan));
   }
 
-  private startRss(): void {
-    const key = this.options.rssKey ?? DEFAULT_RSS_KEY;
-    for (let i = 0; i < reg.RSSRK.count; i++) this.port.write(offsetOf(reg.RSSRK, i), (key[i] ?? 0) >>> 0);
-    // Hash values alternate between a pool's two queues.
-    for (let i = 0; i < reg.RETA.count; i++) this.port.write(offsetOf(reg.RETA, i), 0x0100_0100);
-    const { MODE, TCP_IPV4, IPV4, IPV6, TCP_IPV6 } = reg.MRQC.fields;
-    const kinds = TCP_IPV4.mask | IPV4.mask | IPV6.mask | TCP_IPV6.mask;
-    this.port.write(reg.MRQC.offset, MODE.set(kinds, MRQC_POOLS_64_RSS));
-    this.port.write(reg.RXCSUM.offset, reg.RXCSUM.fields.RSS_HASH.mask);
-  }
-
   /** The pool behind the last VF is the host's own. */
   private startOwnPool(pool: number): void {
     const { port, filters } = this;
@@ -340,8 +281,8 @@ export class PfDriver implements DriverStateKeeper {
   // Mailbox
 
   private takeReset(vf: number): boolean {
-    const register = vf < POOLS / 2 ? reg.VFLRE0 : reg.VFLRE1;
-    const half = vf < POOLS / 2 ? 0 : 1;
+    const half = poolHalf(vf);
+    const register = half === 0 ? reg.VFLRE0 : reg.VFLRE1;
     if ((this.port.read(register.offset) & poolBit(vf, half)) === 0) return false;
     this.port.write(offsetOf(reg.VFLREC, half), poolBit(vf, half));
     return true;
@@ -396,7 +337,7 @@ export class PfDriver implements DriverStateKeeper {
             port,
             filters: this.filters,
             words: message,
-            hostJumbo: (this.options.frameBytesMax ?? MAX_FRAME_RESET) > MAX_FRAME_RESET,
+            hostJumbo: this.frameBytesMax > MAX_FRAME_RESET,
             multicastChanged: () => this.multicastChanged(),
           });
     message[0] = (header | (words > 0 ? MESSAGE_ACK : MESSAGE_NACK) | MESSAGE_CTS) >>> 0;

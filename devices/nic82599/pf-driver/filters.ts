@@ -2,17 +2,8 @@
  * Programs the switch's tables through the physical function's registers: receive addresses, VLAN filters, multicast
  * hashes. The tables are shared by all functions, so that their contents are worked out from what each one wants.
  */
-import type { Register } from '../../../base/registers.js';
-import { POOLS, RECEIVE_ADDRESSES, pfRegisters as reg, VLAN_FILTERS } from '../pf-registers.js';
-
-/** How the driver reaches its device's registers. */
-export interface RegisterPort {
-  read(offset: number): number;
-  write(offset: number, value: number): void;
-}
-
-export const offsetOf = (register: Register<unknown>, index = 0): number =>
-  register.offset + index * register.stride;
+import { RECEIVE_ADDRESSES, pfRegisters as reg, VLAN_FILTERS } from '../pf-registers.js';
+import { change, offsetOf, poolBit, type RegisterPort } from './register-port.js';
 
 export type MacAddress = readonly [number, number, number, number, number, number];
 
@@ -21,8 +12,6 @@ export const isZero = (mac: MacAddress): boolean => mac.every((byte) => byte ===
 export const sameMac = (a: MacAddress, b: MacAddress): boolean => a.every((byte, i) => byte === b[i]);
 /** A unicast address that is not all zero. */
 export const isStationAddress = (mac: MacAddress): boolean => !isMulticast(mac) && !isZero(mac);
-export const formatMac = (mac: MacAddress): string =>
-  mac.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
 
 export const macWords = (mac: MacAddress): readonly [low: number, high: number] => [
   (mac[0] | (mac[1] << 8) | (mac[2] << 16) | (mac[3] << 24)) >>> 0,
@@ -160,11 +149,6 @@ export class FilterTables {
   private setVlanBit(vlan: number, on: boolean): void {
     const offset = offsetOf(reg.VFTA, vlan >>> 5);
     const bit = 1 << (vlan & 31);
-    const value = this.port.read(offset);
-    this.port.write(offset, (on ? value | bit : value & ~bit) >>> 0);
+    change(this.port, offset, bit, on ? bit : 0);
   }
 }
-
-/** The bit of `pool` in the low (0) or high (1) word of a set of pools. */
-export const poolBit = (pool: number, half: 0 | 1): number =>
-  Math.floor(pool / (POOLS / 2)) === half ? (1 << (pool % (POOLS / 2))) >>> 0 : 0;

@@ -2,17 +2,9 @@
  * Answers to requests of VF drivers: one function for each opcode, in the manner of Linux's ixgbe. A handler changes
  * what is known of the VF, programs the tables, fills in the answer's words, and says whether it granted the request.
  */
-import { POOLS, pfRegisters as reg } from '../pf-registers.js';
+import { pfRegisters as reg } from '../pf-registers.js';
 import { QUEUES_PER_POOL } from '../registers.js';
-import {
-  type FilterTables,
-  isStationAddress,
-  macFromWords,
-  offsetOf,
-  poolBit,
-  type RegisterPort,
-  sameMac,
-} from './filters.js';
+import { type FilterTables, isStationAddress, macFromWords, sameMac } from './filters.js';
 import {
   API_1_0,
   API_1_3,
@@ -36,6 +28,7 @@ import {
   XCAST_NONE,
   XCAST_PROMISCUOUS,
 } from './messages.js';
+import { change, offsetOf, poolBit, poolHalf, type RegisterPort } from './register-port.js';
 import { mayAddMacvlan, mayAddVlan, type VfInfo } from './vf-info.js';
 
 export interface RequestContext {
@@ -99,11 +92,9 @@ const setFrameSize: Handler = ({ vf, info, port, words, hostJumbo }) => {
   if (bytes > JUMBO_FRAME_BYTES) return 0;
   const understandsJumbo = info.apiVersion !== API_1_0;
   const granted = hostJumbo ? understandsJumbo : bytes <= STANDARD_FRAME_BYTES;
-  const half = vf < POOLS / 2 ? 0 : 1;
-  const offset = offsetOf(reg.VFRE, half);
-  const enabled = port.read(offset);
-  const bit = poolBit(vf, half);
-  port.write(offset, (granted && info.policy.linkEnabled ? enabled | bit : enabled & ~bit) >>> 0);
+  const bit = poolBit(vf, poolHalf(vf));
+  const receives = granted && info.policy.linkEnabled;
+  change(port, offsetOf(reg.VFRE, poolHalf(vf)), bit, receives ? bit : 0);
   if (!granted) return 0;
   info.frameBytesMax = bytes;
   const limit = reg.MAXFRS.fields.BYTES.get(port.read(reg.MAXFRS.offset));
@@ -203,6 +194,5 @@ export function applyXcast(port: RegisterPort, pool: number, mode: number): void
 
 /** Clears, then sets, bits of a pool's VMOLR. */
 export function changeReceiveMode(port: RegisterPort, pool: number, clear: number, set: number): void {
-  const offset = offsetOf(reg.VMOLR, pool);
-  port.write(offset, ((port.read(offset) & ~clear) | set) >>> 0);
+  change(port, offsetOf(reg.VMOLR, pool), clear, set);
 }
