@@ -35,7 +35,6 @@ export const RX_VLAN = 1 << 3;
 export const RX_UDP_CHECKED = 1 << 4;
 export const RX_L4_CHECKED = 1 << 5;
 export const RX_IP_CHECKED = 1 << 6;
-export const RX_NOT_EXACT = 1 << 7;
 export const RX_UDP_VALID = 1 << 10;
 export const RX_LOOPBACK = 1 << 18;
 export const RX_L4_ERROR = 1 << 30;

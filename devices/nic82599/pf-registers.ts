@@ -329,10 +329,8 @@ export const pfRegisters = pfTable.reg;
 export const CAUSE_MAILBOX = 1 << 19;
 export const CAUSE_LINK = 1 << 20;
 
-/** LINKS speeds. */
+/** LINKS speed: 10 Gbit/s. */
 export const LINK_10G = 3;
-export const LINK_1G = 2;
-export const LINK_100M = 1;
 
 /** VMVIR actions. */
 export const VLAN_INSERT_DEFAULT = 1;

@@ -13,8 +13,6 @@ export const QUEUES_PER_POOL = 2;
 export const VF_VECTORS = 3;
 export const MAILBOX_DWORDS = 16;
 const QUEUE_STRIDE = 0x40;
-/** RDLEN and TDLEN count bytes in units of eight 16-byte descriptors. */
-export const RING_UNIT_BYTES = 128;
 export const DESCRIPTOR_BYTES = 16;
 
 /** Settings of the direct cache access registers that a driver finds after reset. */

@@ -1,6 +1,6 @@
 /** MSI with one vector: what a root port signals its own events with. 7.7.1, 6.1.4 */
 import { iovaOf } from '../../base/dma.js';
-import type { RegisterFile, RegisterHooks } from '../../base/registers.js';
+import type { RegisterFile } from '../../base/registers.js';
 import type { Iova } from '../../base/units.js';
 import type { Capability, Registers } from './capability.js';
 import type { messageSignalledInterrupts } from './registers.js';
@@ -21,9 +21,6 @@ export class Msi {
     this.owner = owner;
   }
 
-  /** For CONTROL and MASK of the capability: unmasking releases a pending message. */
-  readonly releaseHook: RegisterHooks = { write: () => this.release() };
-
   get enabled(): boolean {
     const { config, capability } = this.owner;
     return config.getField(capability.CONTROL, capability.CONTROL.fields.ENABLE) === 1;
@@ -37,7 +34,7 @@ export class Msi {
     config.setField(capability.PENDING, capability.PENDING.fields.VECTOR_0, 1);
   }
 
-  /** Sends a pending message that is no longer held back. */
+  /** Sends a pending message that is no longer held back; to be called when CONTROL or MASK was written. */
   release(): void {
     const { config, capability } = this.owner;
     if (!this.enabled || config.getField(capability.MASK, capability.MASK.fields.VECTOR_0) === 1) return;

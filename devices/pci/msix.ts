@@ -5,13 +5,7 @@
  * the bus, is remembered in its pending bit and leaves when that ends.
  */
 import { iovaOf } from '../../base/dma.js';
-import {
-  block,
-  RegisterFile,
-  type RegisterHooks,
-  type RegisterTable,
-  registerTable,
-} from '../../base/registers.js';
+import { block, RegisterFile, type RegisterTable, registerTable } from '../../base/registers.js';
 import type { Iova } from '../../base/units.js';
 import type { Registers } from './capability.js';
 import type { MsixPlace, MsixRegisters } from './registers.js';
@@ -79,9 +73,6 @@ export class Msix {
       CONTROL: { write: (_written, _before, vector) => this.release(vector) },
     });
   }
-
-  /** For the function's configuration space: enabling and unmasking release what is pending. */
-  readonly controlHook: RegisterHooks = { write: () => this.releaseAll() };
 
   get enabled(): boolean {
     const { config, capability } = this.owner;

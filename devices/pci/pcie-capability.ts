@@ -13,7 +13,6 @@ export const PORT_ROOT_PORT = 4;
 
 /** Encodings of link speed and of Max_Payload_Size and Max_Read_Request_Size. */
 export const LINK_SPEED_5GT = 2;
-export const LINK_SPEED_8GT = 3;
 export const PAYLOAD_512 = 2;
 export const READ_REQUEST_512 = 2;
 

@@ -7,6 +7,7 @@ import { at, capability, configLayout, extendedCapability } from '../../devices/
 import { PciFunction, type ResetKind } from '../../devices/pci/function.js';
 import { hostBridge } from '../../devices/pci/host-bridge.js';
 import { pcieCapability } from '../../devices/pci/pcie-capability.js';
+import { barRegion, configRegion } from '../../devices/pci/regions.js';
 import { type BarSpec, powerManagement, type0Header } from '../../devices/pci/registers.js';
 import { ecamOffset, RootComplex } from '../../devices/pci/topology.js';
 import { rootPortLayout } from '../../devices/root-port/registers.js';
@@ -243,5 +244,18 @@ describe('root complex', () => {
     fn.configWrite(0x04, 2, 4);
     expect(fn.dmaRead(0x7000_0000 as never, new Uint8Array(4), 0, 4)).toBe(false);
     expect(fn.configRead(0x06, 2) & 0x2000).toBe(0x2000);
+  });
+});
+
+describe('a root complex on the machine’s bus', () => {
+  it('answers configuration accesses in its ECAM window and BARs in their window', () => {
+    const { complex } = new TestMachine();
+    const config = configRegion(complex, 0xe000_0000, 0x1000_0000);
+    const bars = barRegion(complex, BAR_RANGE.base, BAR_RANGE.bytes);
+    expect(config.handler.read(ecamOffset(1, 0, 0), 4)).toBe(0x10fb_8086);
+    expect(config.posted).not.toBe(true);
+    bars.handler.write(0x1_3000, 4, 0x55);
+    expect(bars.handler.read(0x1_3000, 4), 'mailbox memory of VF 0').toBe(0x55);
+    expect(bars.posted).toBe(true);
   });
 });

@@ -40,7 +40,6 @@ export const API_1_1 = 2;
 export const API_1_2 = 3;
 export const API_1_3 = 4;
 export const API_1_4 = 5;
-export const API_1_5 = 6;
 
 export const XCAST_NONE = 0;
 export const XCAST_MULTICAST = 1;

@@ -76,8 +76,6 @@ const recordLayout = /* @__PURE__ */ layout('vf_info', {
   reserved: u32(),
 });
 
-export const VF_INFO_BYTES = recordLayout.size;
-
 const packMacs = (macs: readonly MacAddress[]): Uint8Array => Uint8Array.from(macs.flat());
 const pack16 = (values: readonly number[]): Uint8Array =>
   Uint8Array.from(values.flatMap((value) => [value & 0xff, value >>> 8]));
