@@ -2,9 +2,9 @@
  * The invalidation queue (VT-d 6.5.2): software fills descriptors, the tail register starts the unit, wait
  * descriptors say when everything before them has taken effect.
  *
- * The unit carries DMA requests out between descriptors, never during one: when a wait descriptor is processed, no
- * request that used an older translation is under way in this thread, and what `drain` holds back is visible. That is
- * the write drain on which dirty tracking rests.
+ * The unit carries DMA requests out between descriptors, never during one: when an invalidation is processed, no
+ * request that used an older translation is under way in this thread; and with write drain (DW), writes that the bus
+ * still held back are visible before the next descriptor is. That is what dirty tracking rests on.
  */
 import { bits } from '../base/bits.js';
 import type { RegisterFile } from '../base/registers.js';
@@ -188,7 +188,7 @@ export class InvalidationQueue {
   private invalidateTranslations(): boolean {
     const { words } = this;
     const { iotlb, paging, drain } = this.targets;
-    const { G, DID, AM, IH, ADDR } = d.iotlbDescriptor;
+    const { G, DW, DID, AM, IH, ADDR } = d.iotlbDescriptor;
     const domain = DID.read(words, 0);
     switch (G.read(words, 0)) {
       case d.GLOBAL:
@@ -211,8 +211,7 @@ export class InvalidationQueue {
       default:
         return false;
     }
-    // Writes are drained whether DW asks for it or not, which the specification allows.
-    drain();
+    if (DW.read(words, 0) === 1) drain();
     return true;
   }
 
@@ -301,7 +300,6 @@ export class InvalidationQueue {
     const { words, registers } = this;
     const { IF, SW, DATA, ADDR_LOW, ADDR_HIGH } = d.waitDescriptor;
     if (this.aborting) return true;
-    this.targets.drain();
     if (SW.read(words, 0) === 1) {
       const address = ADDR_HIGH.read(words, 0) * 2 ** 32 + ADDR_LOW.readInPlace(words, 0);
       this.memory.store(address, DATA.read(words, 0));

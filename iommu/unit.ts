@@ -396,7 +396,7 @@ export class VtdUnit implements SaveableDevice {
   /** Register-based IOTLB invalidation (6.5.1); an actual granularity of 0 says that nothing was done. */
   private iotlbCommand(): void {
     const { registers, iotlb, paging } = this;
-    const { IVT, IIRG, IAIG, DID } = reg.IOTLB.fields;
+    const { IVT, IIRG, IAIG, DID, DW } = reg.IOTLB.fields;
     const { AM, IH, ADDR } = reg.IVA.fields;
     if (registers.getField(reg.IOTLB, IVT) === 0 || this.queue.enabled) return;
     let granularity = registers.getField(reg.IOTLB, IIRG);
@@ -416,7 +416,7 @@ export class VtdUnit implements SaveableDevice {
     } else {
       granularity = 0;
     }
-    this.drain();
+    if (registers.getField(reg.IOTLB, DW) === 1) this.drain();
     registers.setField(reg.IOTLB, IAIG, granularity);
     registers.setField(reg.IOTLB, IVT, 0);
   }

@@ -110,7 +110,7 @@ export class VtdDriver {
   /** Gives requests of `source` (with `pasid`, if given) their translation, replacing what they had. */
   attach(source: number, attachment: Attachment, pasid = NO_PASID_ENTRY): void {
     const at = this.pasidAt(source, pasid);
-    this.invalidateEntry(at, source, pasid);
+    this.invalidateEntry(at, pasid);
     const words = pasidWords(attachment);
     const { words: memory } = this.pages.region;
     const index = this.pages.region.index(at);
@@ -121,7 +121,7 @@ export class VtdDriver {
 
   /** Blocks requests of `source` (with `pasid`). When it returns none that was accepted is still under way. */
   detach(source: number, pasid = NO_PASID_ENTRY): void {
-    this.invalidateEntry(this.pasidAt(source, pasid), source, pasid);
+    this.invalidateEntry(this.pasidAt(source, pasid), pasid);
   }
 
   /**
@@ -191,19 +191,14 @@ export class VtdDriver {
   }
 
   /** Clears a present PASID entry and everything cached from it; the entry stays intact but for its present bit. */
-  private invalidateEntry(at: number, source: number, pasid: number): void {
+  private invalidateEntry(at: number, pasid: number): void {
     const { region } = this.pages;
     const index = region.index(at);
     const before = Atomics.and(region.words, index, ~pasidEntry.P.mask);
     if (pasidEntry.P.get(before) === 0) return;
     const domain = pasidEntry.DID.read(region.words, index);
-    const context = pasid === NO_PASID_ENTRY ? [descriptors.contextDevice(source, domain)] : [];
-    this.queue.submit(
-      ...context,
-      descriptors.pasid(domain, pasid),
-      descriptors.pasidTranslations(domain, pasid),
-      descriptors.domain(domain),
-    );
+    // The context entry stays as it was. A domain-selective invalidation takes first-stage and nested entries along.
+    this.queue.submit(descriptors.pasid(domain, pasid), descriptors.domain(domain));
   }
 
   /** Address of a PASID entry, with context entry, directory and table made as needed. */

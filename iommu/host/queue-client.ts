@@ -35,19 +35,10 @@ export function addressMask(first: number, end: number): { page: number; mask: n
 }
 
 export const descriptors = {
-  contextDevice: (source: number, domain: number): Descriptor =>
-    build(d.contextDescriptor, { TYPE: d.TYPE_CONTEXT, G: d.SELECTIVE, SID: source, DID: domain }),
   pasid: (domain: number, pasid: number): Descriptor =>
     build(d.pasidCacheDescriptor, {
       TYPE: d.TYPE_PASID_CACHE,
       G: d.PASID_CACHE_PASID,
-      DID: domain,
-      PASID: pasid,
-    }),
-  pasidTranslations: (domain: number, pasid: number): Descriptor =>
-    build(d.pasidIotlbDescriptor, {
-      TYPE: d.TYPE_PASID_IOTLB,
-      G: d.PASID_ALL_PAGES,
       DID: domain,
       PASID: pasid,
     }),

@@ -101,6 +101,16 @@ describe('writes in flight', () => {
     expect(byte(w, at(0))).toBe(9);
   });
 
+  it('are not drained by a wait alone, nor by an invalidation that does not ask for it', () => {
+    const { w, bus, at } = world(16);
+    bus.write(DEVICE, iova(0x10_0000), new Uint8Array([9]), 0, 1);
+    const [low, high] = iotlbDomain(5);
+    expect(w.submit([low & ~0xc0n, high])).toBe(true);
+    expect(byte(w, at(0))).toBe(0);
+    w.submit(iotlbDomain(5));
+    expect(byte(w, at(0))).toBe(9);
+  });
+
   it('become visible in order, pushed by newer ones', () => {
     const { w, bus, at } = world(2);
     for (let i = 0; i < 4; i++) bus.write(DEVICE, iova(0x10_0000), new Uint8Array([i + 1]), 0, 1);

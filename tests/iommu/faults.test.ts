@@ -111,6 +111,17 @@ describe('fault recording', () => {
     expect(w.takeFaults()[0]?.reason).toBe(FAULT.CONTEXT_NOT_PRESENT);
   });
 
+  it('leaves them out whichever of context, directory and PASID entry says so', () => {
+    const w = new World();
+    w.start(true);
+    const sources = [0x100, 0x101, 0x102, 0x103];
+    for (const source of sources) w.setPasid(source, 0, { type: 2, second: w.allocate(), levels: 4 });
+    const quiet = [w.contextAt(0x100), Number(w.get64(w.contextAt(0x101)) & ~0xfffn), w.pasidAt(0x102, 0)];
+    for (const at of quiet) w.set64(at, w.get64(at) | 2n);
+    for (const source of sources) expect(w.dma(source, 0x1000n, READ)).toBeUndefined();
+    expect(w.takeFaults().map(({ source }) => source)).toEqual([0x103]);
+  });
+
   it('starts again at record 0 when translation is turned off', () => {
     const w = world();
     w.dma(0x101, 0x1000n, WRITE);

@@ -4,6 +4,7 @@ import { hpa, iova } from '../../base/units.js';
 import { TranslatedBus } from '../../iommu/dma.js';
 import { VtdDriver } from '../../iommu/host/driver.js';
 import { TablePages } from '../../iommu/host/table-pages.js';
+import type { UnitPort } from '../../iommu/host/unit-port.js';
 import { HostMemory, HostRegion } from '../../iommu/host-memory.js';
 import type { VtdOptions } from '../../iommu/registers.js';
 import { VtdUnit } from '../../iommu/unit.js';
@@ -19,6 +20,8 @@ export class HostWorld {
   readonly driver: VtdDriver;
   readonly bus: TranslatedBus;
   readonly interrupts: (readonly (number | string | boolean)[])[] = [];
+  /** Called after every register write of the driver: what a device might do in between. */
+  betweenWrites = (): void => {};
 
   constructor(
     options: VtdOptions & { tableBytes?: number; ramBytes?: number; writesInFlight?: number } = {},
@@ -34,7 +37,14 @@ export class HostWorld {
       notify: (...args: number[]) => interrupts.push(['notify', ...args]),
     };
     this.unit = new VtdUnit('iommu0', { memory, interrupts: sink }, features);
-    this.driver = new VtdDriver(this.unit, new TablePages(this.tables));
+    const port: UnitPort = {
+      read: (offset, size) => this.unit.read(offset, size),
+      write: (offset, size, value) => {
+        this.unit.write(offset, size, value);
+        this.betweenWrites();
+      },
+    };
+    this.driver = new VtdDriver(port, new TablePages(this.tables));
     this.bus = new TranslatedBus(this.unit, memory, writesInFlight);
   }
 

@@ -74,6 +74,9 @@ describe('interrupt remapping', () => {
     ['function bit 2 ignored, bit 1 differs', source(DEVICE ^ 2, 1n, 1n), false],
     ['all function bits ignored', source(DEVICE ^ 7, 1n, 3n), true],
     ['bus range around it', source(0x0205, 2n), true],
+    ['bus range that ends with it', source(0x0203, 2n), true],
+    ['bus range that starts with it', source(0x0305, 2n), true],
+    ['bus range below it', source(0x0102, 2n), false],
     ['bus range above it', source(0x0405, 2n), false],
     ['no validation', source(0xffff, 0n), true],
   ] as const)('verifies the source: %s', (_what, high, accepted) => {

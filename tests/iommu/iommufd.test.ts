@@ -93,6 +93,18 @@ describe('an address space', () => {
     expect(world.driver.pages.available).toBeGreaterThan(before);
   });
 
+  it('never lets a device walk a table page that was freed and put to other use', () => {
+    const { world, ioas } = tracked();
+    ioas.unmapAll();
+    ioas.map(0x4000_0000, RAM_BASE, 2 * MIB, RW);
+    world.poke(0x4000_0000);
+    ioas.unmap(0x4000_0000, 2 * MIB);
+    // The same table page now maps something else.
+    ioas.map(0x8000_0000, RAM_BASE + 4 * MIB, 2 * MIB, RW);
+    for (let page = 0; page < 512; page++) expect(world.peek(0x4000_0000 + page * 4096)).toBeUndefined();
+    expect(world.peek(0x8000_0000)).toBe(0);
+  });
+
   it('uses the largest leaves that alignment allows, or 4 KiB ones when huge pages are off', () => {
     const world = new HostWorld({ tableBytes: 16 * MIB });
     const count = (hugePages: boolean, iova: number, target: number, bytes: number) => {
@@ -208,6 +220,39 @@ describe('dirty tracking', () => {
     world.poke(3 * 4096, 42);
     expect(dirty(hwpt)).toEqual([3]);
     expect(world.ram.bytes[3 * 4096]).toBe(0);
+  });
+
+  it('covers every write after it was enabled, though the device never stops writing meanwhile', () => {
+    const { world, hwpt } = tracked();
+    world.betweenWrites = () => world.poke(5 * 4096);
+    hwpt.setDirtyTracking(true);
+    world.betweenWrites = () => {};
+    world.poke(5 * 4096);
+    expect(dirty(hwpt)).toEqual([5]);
+  });
+
+  it('loses no write that falls between the clearing and the end of the invalidation', () => {
+    const { world, hwpt } = tracked();
+    hwpt.setDirtyTracking(true);
+    world.poke(5 * 4096, 1);
+    let copied = 0;
+    world.betweenWrites = () => world.poke(5 * 4096, 2);
+    expect(dirty(hwpt)).toEqual([5]);
+    world.betweenWrites = () => {};
+    copied = world.ram.bytes[5 * 4096]!;
+    // Either the copy has the write, or the next scan reports it.
+    expect(copied === 2 || dirty(hwpt).includes(5)).toBe(true);
+  });
+
+  it('invalidates the range it cleared, and not what others have cached', () => {
+    const { world, hwpt } = tracked();
+    hwpt.setDirtyTracking(true);
+    world.poke(8 * 4096);
+    world.poke(11 * 4096);
+    for (const page of [3, 1000]) world.peek(page * 4096);
+    expect(world.unit.iotlb.size).toBe(4);
+    dirty(hwpt);
+    expect(world.unit.iotlb.size).toBe(2);
   });
 
   it('clears nothing and invalidates nothing with NO_CLEAR', () => {

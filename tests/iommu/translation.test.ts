@@ -317,6 +317,26 @@ describe('scalable-mode translation', () => {
     expect(world.takeFaults()[0]?.reason).toBe(FAULT.NESTED_ENTRY_WRITE);
   });
 
+  it('blocks first-stage addresses that the second stage cannot reach', () => {
+    const world = new World();
+    world.start(true);
+    const second = world.allocate();
+    for (let page = world.base; page < world.base + (64 << 12); page += 4096) {
+      world.mapSecond(second, 3, BigInt(page), BigInt(page));
+    }
+    const first = world.allocate();
+    world.mapFirst(first, 4, 0x1000n, 1n << 39n);
+    world.mapFirst(first, 4, 0x2000n, (1n << 39n) - 0x1000n);
+    world.setPasid(DEVICE, 1, { type: 3, second, levels: 3, first });
+    world.setPasid(DEVICE, 2, { type: 3, second, levels: 3, first: 2 ** 39 });
+    expect(world.dma(DEVICE, 0x1000n, READ, 1)).toBeUndefined();
+    expect(world.takeFaults()[0]?.reason).toBe(FAULT.NESTED_ADDRESS_BEYOND_WIDTH);
+    expect(world.dma(DEVICE, 0x2000n, READ, 1)).toBeUndefined();
+    expect(world.takeFaults()[0]?.reason).toBe(FAULT.SS_PERMISSION);
+    expect(world.dma(DEVICE, 0x1000n, READ, 2)).toBeUndefined();
+    expect(world.takeFaults()[0]?.reason).toBe(FAULT.NESTED_ADDRESS_BEYOND_WIDTH);
+  });
+
   it('honours zero-length reads on anything that is mapped', () => {
     const world = new World();
     world.start(false);
