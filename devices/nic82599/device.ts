@@ -324,7 +324,10 @@ export class Nic82599 implements Endpoint, SaveableDevice {
         if (state.request === 1) causes.set(n, 'request');
         if (state.acknowledge === 1) causes.set(n, 'acknowledge');
         if (state.reset === 1) causes.setReset(n);
-        if (state.request + state.acknowledge + state.reset > 0) nic.pf.raiseMailbox();
+      },
+      restored() {
+        const waiting = causes.has(n, 'request') || causes.has(n, 'acknowledge') || causes.hasReset(n);
+        if (waiting) nic.pf.raiseMailbox();
       },
     };
   }

@@ -45,6 +45,8 @@ export class InterruptUnit {
   /** When each vector may fire again. */
   private readonly nextAt: Float64Array;
   private readonly timers: (Cancel | undefined)[];
+  /** Vectors whose message is still to be asked for, held back by throttling or because the unit is stopped. */
+  private held = 0;
   private readonly expiries: (() => void)[] = [];
   private stopped = false;
 
@@ -98,18 +100,29 @@ export class InterruptUnit {
 
   start(): void {
     this.stopped = false;
-    const { words, EICR, EIMS } = this.options.registers;
-    const waiting = words[EICR]! & words[EIMS]!;
-    if (waiting !== 0) this.fireAll(waiting);
+    for (let vector = 0; vector < this.options.vectors; vector++) {
+      if ((this.held & (1 << vector)) !== 0) this.fire(vector);
+    }
   }
 
   /** Forgets what waits; registers are the caller's to reset. */
   reset(): void {
     this.cancelTimers();
     this.nextAt.fill(0);
+    this.held = 0;
   }
 
-  /** What is left of each vector's interval: hidden state, kept across a move. */
+  /** Vectors held back, a bit each: hidden state, kept across a move. */
+  get heldVectors(): number {
+    return this.held;
+  }
+
+  /** Restores what was held back; it fires on the next `start`. */
+  setHeldVectors(vectors: number): void {
+    this.held = vectors;
+  }
+
+  /** What is left of a vector's interval: hidden state as well. */
   remaining(vector: number): Duration {
     const left = elapsed(this.options.scheduler.now(), this.nextAt[vector]! as Instant);
     return Math.max(0, left) as Duration;
@@ -126,10 +139,16 @@ export class InterruptUnit {
   }
 
   private fire(vector: number): void {
-    if (this.stopped || this.timers[vector] !== undefined) return;
+    if (this.timers[vector] !== undefined) return;
+    const bit = 1 << vector;
+    this.held |= bit;
+    if (this.stopped) return;
     const { registers, scheduler } = this.options;
     const { words, EICR, EIMS, EITR } = registers;
-    if ((words[EICR]! & words[EIMS]! & this.options.causesOf(vector)) === 0) return;
+    if ((words[EICR]! & words[EIMS]! & this.options.causesOf(vector)) === 0) {
+      this.held &= ~bit;
+      return;
+    }
     const interval = words[EITR + vector]! & INTERVAL_MASK;
     if (interval !== 0) {
       const now = scheduler.now();
@@ -140,6 +159,7 @@ export class InterruptUnit {
       }
       this.nextAt[vector] = addDuration(now, microseconds(interval / INTERVAL_UNITS_PER_MICROSECOND));
     }
+    this.held &= ~bit;
     this.options.trigger(vector);
   }
 

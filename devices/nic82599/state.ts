@@ -24,7 +24,13 @@ const queueLayout = /* @__PURE__ */ layout('transmit_queue', {
 /** A packet makes at most one segment a byte of its payload. */
 const SEGMENTS_MAX = 2 ** 18;
 
-const throttleLayout = /* @__PURE__ */ layout('interrupt_throttle', { remainingNs: f64() });
+const throttleLayout = /* @__PURE__ */ layout('interrupt_throttle', {
+  /** Vectors whose message is held back, a bit each. */
+  held: u8(),
+  remainingNs0: f64(8),
+  remainingNs1: f64(),
+  remainingNs2: f64(),
+});
 /** EITR's longest interval is about a millisecond; nothing waits longer than this. */
 const REMAINING_MAX = seconds(1);
 
@@ -58,6 +64,8 @@ export interface DriverStateKeeper {
 export interface VfStateHost {
   saveSwitch(): SwitchState;
   restoreSwitch(state: SwitchState): void;
+  /** Everything is restored: what was pending for the driver reaches it now. */
+  restored(): void;
   /** The driver, if one is bound, and the number it knows this VF by. */
   readonly driver: DriverStateKeeper | undefined;
   readonly index: number;
@@ -94,41 +102,34 @@ function queueSection(name: string, queue: TransmitQueue): StateSection {
 }
 
 function throttleSection(pool: Pool): StateSection {
-  const size = throttleLayout.size * VF_VECTORS;
+  const { interrupts } = pool;
   return {
     name: 'throttle',
-    save() {
-      const saved = new Uint8Array(size);
-      for (let vector = 0; vector < VF_VECTORS; vector++) {
-        const remainingNs = pool.interrupts.remaining(vector);
-        throttleLayout.write(viewOf(saved), vector * throttleLayout.size, { remainingNs });
-      }
-      return saved;
-    },
+    save: () =>
+      throttleLayout.encode({
+        held: interrupts.heldVectors,
+        remainingNs0: interrupts.remaining(0),
+        remainingNs1: interrupts.remaining(1),
+        remainingNs2: interrupts.remaining(2),
+      }),
     restore(data) {
-      if (data.length !== size) return `${data.length} bytes where ${size} belong`;
-      const remaining = Array.from(
-        { length: VF_VECTORS },
-        (_, vector) => throttleLayout.read(viewOf(data), vector * throttleLayout.size).remainingNs,
-      );
+      if (data.length !== throttleLayout.size)
+        return `${data.length} bytes where ${throttleLayout.size} belong`;
+      const saved = throttleLayout.read(viewOf(data), 0);
+      const remaining = [saved.remainingNs0, saved.remainingNs1, saved.remainingNs2];
       const bad = remaining.find((value) => !(value >= 0 && value <= REMAINING_MAX));
       if (bad !== undefined) return `an interrupt held back for ${bad} ns`;
-      pool.interrupts.reset();
+      if (saved.held >= 1 << VF_VECTORS) return `vectors 0x${saved.held.toString(16)} held back`;
+      interrupts.reset();
+      interrupts.setHeldVectors(saved.held);
       remaining.forEach((value, vector) => {
-        pool.interrupts.setRemaining(vector, nanoseconds(value));
+        interrupts.setRemaining(vector, nanoseconds(value));
       });
       return undefined;
     },
     describe: (data) =>
-      data.length === size
-        ? Array.from(
-            { length: VF_VECTORS },
-            (_, vector) =>
-              [
-                `vector${vector}`,
-                `${throttleLayout.read(viewOf(data), vector * throttleLayout.size).remainingNs} ns left`,
-              ] as const,
-          )
+      data.length === throttleLayout.size
+        ? words(throttleLayout.read(viewOf(data), 0))
         : [['damaged', 'length']],
   };
 }
@@ -180,7 +181,11 @@ export function vfSections(vf: VirtualFunction, host: VfStateHost): readonly Sta
     throttleSection(vf.pool),
     switchSection(host),
     driverSection(host),
-    refreshSection(() => vf.fn.refresh()),
+    refreshSection(() => {
+      vf.fn.refresh();
+      if (!vf.pool.stopped) vf.pool.interrupts.start();
+      host.restored();
+    }),
   ];
 }
 

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
+import { storeChecksum, sumBytes } from '../../devices/nic82599/checksum.js';
+import { FrameBuffer } from '../../devices/nic82599/frame.js';
 import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import {
@@ -230,6 +232,23 @@ describe('RSS', () => {
     flow(7);
     const moved = [guest.read(reg.RDH, 0) - which, guest.read(reg.RDH, 1) - before];
     expect(moved.sort()).toEqual([0, 2]);
+  });
+});
+
+describe('the one’s complement sum', () => {
+  it('is that of the bytes, from any offset, of any length', () => {
+    const frame = new FrameBuffer();
+    const random = seededRandom(31);
+    for (let i = 0; i < 2000; i++) {
+      frame.length = 300;
+      for (let at = 0; at < 300; at++) frame.bytes[at] = random.below(256);
+      const from = random.below(100);
+      const length = random.below(200);
+      storeChecksum(frame, 400, sumBytes(frame, from, length), 6);
+      const expected = internetChecksum(frame.bytes.slice(from, from + length));
+      // All ones and zero are the same number in one's complement.
+      expect(frame.u16(400) % 0xffff).toBe(expected % 0xffff);
+    }
   });
 });
 

@@ -202,6 +202,45 @@ describe('a virtual function that moves', () => {
     expect(target.vf(0).save()).not.toEqual(record);
   });
 
+  it('a request that the driver had not seen yet is answered by the new one, which knows the VF by then', () => {
+    const m = busyMachine();
+    m.guest.request(4 | (1 << 16), 100);
+    m.machine.memory.onMessage = () => {};
+    m.guest.read(reg.MAILBOX);
+    m.guest.write(reg.MBMEM, 9);
+    m.guest.write(reg.MAILBOX, 1);
+    m.machine.vf(0).stop();
+    const record = m.machine.vf(0).save();
+    const target = new TestMachine({ vfs: POLICIES });
+    target.vf(0).stop();
+    target.vf(0).restore(record);
+    const guest = new GuestVf(target, target.vf(0), 0x10_0000);
+    expect(guest.read(reg.MAILBOX) & 0x10).toBe(0x10);
+    expect(guest.read(reg.MBMEM, 0)).toBe(0xa000_0009);
+    expect([...target.driver.info(0).vlans]).toEqual([100]);
+  });
+
+  it('an interrupt is neither lost nor doubled by the move', () => {
+    for (const waiting of [false, true]) {
+      const m = busyMachine();
+      m.guest.read(reg.EICR);
+      m.guest.write(reg.EIAM, 0);
+      m.guest.write(reg.EIAC, 0);
+      m.guest.write(reg.EITR, 400);
+      m.guest.write(reg.EIMS, 1);
+      m.guest.write(reg.EICS, 1);
+      // The first message has left; a second event waits for the interval to end, or there is none.
+      if (waiting) m.guest.write(reg.EICS, 1);
+      m.machine.vf(0).stop();
+      const target = new TestMachine({ vfs: POLICIES });
+      target.vf(0).stop();
+      target.vf(0).restore(m.machine.vf(0).save());
+      target.vf(0).start();
+      target.time.advance(microseconds(1000));
+      expect(target.memory.messages.map((message) => message.data)).toEqual(waiting ? [0x50] : []);
+    }
+  });
+
   it('is refused where the policy fixes another address, by name', () => {
     const { machine } = busyMachine();
     machine.vf(0).stop();
