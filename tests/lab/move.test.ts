@@ -16,6 +16,9 @@ afterEach(async () => {
 /** Pages that the ledger of the guest kernel lies in, with the RAM given here. */
 const LEDGER = { from: 0x500, to: 0x5ff };
 
+/** Few transactions, so that a damaged page is not written again, and sent again, by chance. */
+const QUIET_LEDGER = 'workload=ledger transactions=10 status_ms=100';
+
 interface Pair {
   readonly source: Vmm;
   readonly destination: Vmm;
@@ -116,7 +119,7 @@ describe('a guest moved between processes', () => {
 describe('a byte flipped on the way', () => {
   it('is found by the integrity root, and by full verification; the guest goes on at the source', async () => {
     for (const verify of ['root', 'full']) {
-      const { source, destination } = await pair();
+      const { source, destination } = await pair(QUIET_LEDGER);
       await source.execute('migrate-set-parameters', { verify });
       const intermediary = await between(destination, { flipPage: LEDGER });
       const error = await refusal(source.migrate(intermediary.address));
@@ -129,8 +132,7 @@ describe('a byte flipped on the way', () => {
   });
 
   it('is found by the guest itself when nobody compared', async () => {
-    // Few transactions, so that the page is not written again, and sent again, by chance.
-    const { source, destination } = await pair('workload=ledger transactions=10 status_ms=100');
+    const { source, destination } = await pair(QUIET_LEDGER);
     await source.execute('migrate-set-parameters', { verify: 'off' });
     const intermediary = await between(destination, { flipPage: LEDGER });
     const panicked = destination.waitFor('GUEST_PANICKED');
