@@ -123,8 +123,10 @@ async function run(flags: Flags): Promise<void> {
     ...(seed === undefined ? {} : { seed }),
     ...(json ? {} : { onNotice: notice }),
   });
+  // Whoever reads the notice may send the signal at once.
+  const end = ended(flags.for);
   for (const address of fabric.addresses) notice(`listening at ${formatSocketAddress(address)}`);
-  await ended(flags.for);
+  await end;
   const report = await fabric.close();
   process.stdout.write(`${json ? JSON.stringify(report, null, 2) : reportText(report)}\n`);
 }
