@@ -74,9 +74,9 @@ export class TestMemory implements DmaPort, MsiPort {
   onMessage: (message: Message) => void = () => {};
   writes = 0;
 
-  constructor(size: number) {
-    this.bytes = new Uint8Array(size);
-    this.view = new DataView(this.bytes.buffer);
+  constructor(memory: number | Uint8Array) {
+    this.bytes = typeof memory === 'number' ? new Uint8Array(memory) : memory;
+    this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
   }
 
   read(requester: number, address: number, target: Uint8Array, at: number, length: number): boolean {
@@ -124,6 +124,8 @@ const PF_MESSAGE_DATA = 0x40;
 export interface MachineOptions {
   readonly vfs?: readonly Partial<VfPolicy>[];
   readonly memoryBytes?: number;
+  /** Another way to memory than straight, such as through an IOMMU. */
+  readonly memory?: TestMemory;
   readonly frameBytesMax?: number;
 }
 
@@ -141,7 +143,7 @@ export class TestMachine {
 
   constructor(options: MachineOptions = {}) {
     const policies = options.vfs ?? [{ mac: [0x52, 0x54, 0, 0, 0, 1] as const }];
-    this.memory = new TestMemory(options.memoryBytes ?? 0x40_0000);
+    this.memory = options.memory ?? new TestMemory(options.memoryBytes ?? 0x40_0000);
     this.complex = new RootComplex(this.memory, this.memory);
     this.complex.addFunction(0, hostBridge());
     this.port = new RootPort('root-port0', { number: 1, surprise: false });
