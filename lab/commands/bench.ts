@@ -1,11 +1,12 @@
 /**
- * `ferry bench machine|transfer|iommu`: figures of this machine, each beside the limit it is measured against, in the same
+ * `ferry bench machine|transfer|iommu|fabric`: figures of this machine, each beside the limit it is measured against, in the same
  * run. Absolute figures of shared machines drift; the ratios are what to compare.
  */
 import { cpus } from 'node:os';
 import type { Command } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP } from '../../base/abi/platform.js';
 import { GIB, MIB } from '../../base/units.js';
+import type { BenchFabricResult } from '../bench/fabric.js';
 import type { BenchIommuResult } from '../bench/iommu.js';
 import type { BenchKernelsResult } from '../bench/kernels.js';
 import type { BenchMachineResult } from '../bench/machine.js';
@@ -32,7 +33,8 @@ Examples:
   ferry bench machine                      boot, memory, blackout, dirty logging
   ferry bench transfer                     2 GiB over loopback, beside a bare socket pump
   ferry bench transfer --bytes 512MiB --integrity --json
-  ferry bench iommu                        translations, and the dirty scan of 16 GiB`,
+  ferry bench iommu                        translations, and the dirty scan of 16 GiB
+  ferry bench fabric                       frames a second from socket to socket`,
     )
     .action(() => command.help());
   defineMachine(
@@ -49,6 +51,11 @@ Examples:
     command
       .command('iommu')
       .description('translations a second; dirty scans, beside a plain read of the tables'),
+  );
+  defineFabric(
+    command
+      .command('fabric')
+      .description('frames a second through a switch process, small ones and large ones'),
   );
 }
 
@@ -145,6 +152,19 @@ function defineIommu(command: Command): void {
         ...(runs === undefined ? {} : { runs }),
       });
       print(json, result, iommuText);
+    });
+}
+
+function defineFabric(command: Command): void {
+  const name = 'ferry bench fabric';
+  command
+    .option('--runs <n>', 'measured turns of each size (default: 5)', whole(name, '--runs', 1, 1000))
+    .allowExcessArguments(false)
+    .addHelpText('after', '\nExamples:\n  ferry bench fabric\n  ferry bench fabric --runs 20 --json')
+    .action(async () => {
+      const { runs, json } = command.optsWithGlobals<Common>();
+      const { benchFabric } = await import('../bench/fabric.js');
+      print(json, await benchFabric(runs === undefined ? {} : { runs }), fabricText);
     });
 }
 
@@ -274,3 +294,15 @@ const SCAN_ROWS: readonly (readonly [string, (scan: ScanFigure) => number])[] = 
   ['dirty, cleared, no flush', (scan) => scan.clearMs],
   ['dirty, cleared and flushed', (scan) => scan.clearAndFlushMs],
 ];
+
+function fabricText({ figures }: BenchFabricResult): string {
+  return table(
+    ['frames through the switch', 'frames/s', 'rate', 'lost'],
+    figures.map(({ frameBytes, framesPerSecond, bytesPerSecond, lost }) => [
+      `${frameBytes} bytes without FCS`,
+      formatCount(Math.round(framesPerSecond)),
+      `${((bytesPerSecond * 8) / 1e9).toFixed(2)} Gbit/s`,
+      formatCount(lost),
+    ]),
+  );
+}

@@ -106,6 +106,8 @@ async function run(flags: Flags): Promise<void> {
   const { delay, loss, bandwidth, queue, pcap, seed } = flags;
   const { startFabric } = await import('../fabric/fabric.js');
   const { reportText } = await import('../fabric/report.js');
+  // A reader of the notices who goes away must not take the network along.
+  process.stderr.on('error', () => {});
   const notice = (text: string): void => {
     process.stderr.write(`${text}\n`);
   };
