@@ -136,9 +136,9 @@ export class Hwpt {
       }
       const nothing = new DirtyReport(undefined, 0, IOMMU_PAGE);
       for (const { iova, bytes } of this.ioas.mapped) table.scanDirty(iova, bytes, nothing, true);
-      this.driver.queue.submit(descriptors.domain(domain));
     }
     this.tracking = on;
+    // Invalidates the domain, so that nothing cached before goes on as dirty, or as part of a leaf that was split.
     for (const { source, pasid } of this.attached) this.driver.setTracking(source, domain, on, pasid);
     if (!on && this.demote) {
       this.owner.largest = 2;

@@ -11,7 +11,8 @@ const unit = new VtdUnit('iommu0', { memory: new HostMemory(regions), interrupts
 const box = new Int32Array(mailbox);
 const words = regions[1].words;
 
-// Mailbox: 0 request (1 read, 2 write, 0 none or done), 1 offset, 2 value, 3 device state (0 off, 1 on, 2 end), 4 writes.
+// Mailbox: 0 request (1 read, 2 write, 0 none or done), 1 offset, 2 value, 3 device state (0 off, 1 on, 2 end), 4 writes,
+// 5 requests that were blocked, 6 requests that led to the wrong place.
 let seed = 1;
 for (;;) {
   const request = Atomics.load(box, 0);
@@ -30,7 +31,14 @@ for (;;) {
   for (let i = 0; i < 64; i++) {
     seed = (Math.imul(seed, 1664525) + 1013904223) | 0;
     const page = (seed >>> 8) % pages;
-    if (unit.translate(source, -1, (page << 12) | 0x40, 0, 2) !== TRANSLATED) continue;
+    if (unit.translate(source, -1, (page << 12) | 0x40, 0, 2) !== TRANSLATED) {
+      Atomics.add(box, 5, 1);
+      continue;
+    }
+    if (unit.result[0] !== ramBase + page * 4096 + 0x40) {
+      Atomics.add(box, 6, 1);
+      continue;
+    }
     const at = regions[1].index(unit.result[0]);
     Atomics.store(words, at, words[at] + 1);
     Atomics.add(box, 4, 1);

@@ -105,6 +105,16 @@ describe('an address space', () => {
     expect(world.peek(0x8000_0000)).toBe(0);
   });
 
+  it('has every accepted write in memory when a device is detached or its memory unmapped', () => {
+    for (const end of ['detach', 'unmap']) {
+      const { world, ioas, hwpt } = tracked({ writesInFlight: 64 });
+      world.poke(4096, 42);
+      if (end === 'detach') hwpt.detach(DEVICE);
+      else ioas.unmapAll();
+      expect(world.ram.bytes[4096]).toBe(42);
+    }
+  });
+
   it('uses the largest leaves that alignment allows, or 4 KiB ones when huge pages are off', () => {
     const world = new HostWorld({ tableBytes: 16 * MIB });
     const count = (hugePages: boolean, iova: number, target: number, bytes: number) => {
@@ -337,6 +347,19 @@ describe('dirty tracking', () => {
     expect(hwpt.countLeaves()).toEqual([0, 5, 0]);
     expect(world.driver.pages.available).toBe(pages);
     expect(world.peek(3 * MIB)).toBe(8);
+  });
+
+  it('lets no device walk the tables that joining freed', () => {
+    const { world, ioas, hwpt } = tracked({ hugePages: true, demote: true });
+    hwpt.setDirtyTracking(true);
+    for (let at = 0; at < 8 * MIB; at += 2 * MIB) world.peek(at);
+    hwpt.setDirtyTracking(false);
+    // These take the freed table pages.
+    for (let i = 0; i < 8; i++) ioas.map(0x4000_0000 * (i + 4), RAM_BASE + 8 * MIB, 4096, RW);
+    for (let page = 0; page < 2048; page++) {
+      expect(world.unit.translate(DEVICE, -1, page << 12, 0, 1)).toBe(0);
+      expect(world.unit.result[0]).toBe(RAM_BASE + page * 4096);
+    }
   });
 
   it('splits and joins 1 GiB leaves through both levels', () => {
