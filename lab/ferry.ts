@@ -56,6 +56,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     summary: 'measure the machine and the transfer, beside their limits',
     load: () => import('./commands/bench.js'),
   },
+  {
+    name: 'fuzz',
+    summary: 'let a hostile guest driver loose on the device models',
+    load: () => import('./commands/fuzz.js'),
+  },
 ];
 
 async function build(args: readonly string[]): Promise<Command> {
