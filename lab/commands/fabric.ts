@@ -28,7 +28,7 @@ interface Flags {
 
 const EXAMPLES = `
 Examples:
-  A network for two machines, with a station that pings one of them a thousand times a second:
+  A network for two machines, with a station that has one of them echo 1000 datagrams a second:
     ferry fabric --listen unix:net.sock --peer ip=10.0.0.1 --flow to=10.0.0.2,rate=1000
 
   What joins it, besides vf-ferry's own VMMs: QEMU, with

@@ -3,6 +3,7 @@
  * `-netdev stream`, and stations of its own that make and measure traffic.
  */
 import { createServer, type Server, type Socket } from 'node:net';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Cancel } from '../../base/clock.js';
 import { invariant } from '../../base/errors.js';
 import { seededRandom } from '../../base/random.js';
@@ -39,6 +40,7 @@ export interface FabricOptions {
 /** Ports that are gone are remembered up to this number, the latest. */
 const GONE_MAX = 64;
 const CAPTURE_FLUSH = seconds(1);
+const STALL_RESOLUTION_MS = 1;
 
 export class Fabric {
   readonly #options: FabricOptions;
@@ -50,6 +52,8 @@ export class Fabric {
   readonly #peerPorts: SwitchPort[] = [];
   readonly #capture: PcapFile | undefined;
   readonly #captured: number[] = [];
+  /** How long this process was kept from running: no gap shorter than that says anything of the network. */
+  readonly #stalls = monitorEventLoopDelay({ resolution: STALL_RESOLUTION_MS });
   #flushTimer: Cancel | undefined;
   #connections = 0;
   #refused = 0;
@@ -82,6 +86,7 @@ export class Fabric {
       await fabric.close();
       throw error;
     }
+    if (fabric.#peers.length > 0) fabric.#stalls.enable();
     for (const { from = 0, ...flow } of options.flows ?? []) {
       const peer = fabric.#peers[from];
       invariant(peer !== undefined, `flow from peer ${from} of ${fabric.#peers.length}`);
@@ -111,6 +116,7 @@ export class Fabric {
       listening: this.addresses.map(formatSocketAddress),
       ports: [...this.#peerPorts.map((port) => portReport(port)), ...live, ...this.#gone],
       connectionsRefused: this.#refused,
+      longestStallNs: this.#stalls.max,
       stations: this.#network.stations,
       peers: this.#peers.map((peer) => ({
         ip: formatIpv4(peer.station.ip),
@@ -130,6 +136,7 @@ export class Fabric {
 
   async #close(): Promise<FabricReport> {
     for (const peer of this.#peers) peer.stopFlows();
+    this.#stalls.disable();
     this.#flushTimer?.();
     this.#capture?.flush();
     const report = this.report();

@@ -24,6 +24,8 @@ export interface FabricReport {
   readonly ports: readonly PortReport[];
   /** Connections that found no free port. */
   readonly connectionsRefused: number;
+  /** Longest time for which the fabric itself did not run, measured while it has peers; 0 without. */
+  readonly longestStallNs: number;
   readonly stations: { readonly known: number; readonly moves: number; readonly evictions: number };
   readonly peers: readonly PeerReport[];
   readonly capture: {
@@ -73,6 +75,7 @@ export function reportText(report: FabricReport): string {
         ],
         flows,
       ),
+      `the fabric itself was kept waiting for up to ${formatTime(report.longestStallNs)}`,
     );
   }
   const { known, moves } = report.stations;

@@ -10,7 +10,7 @@ import {
   finishIcmp,
   finishUdp,
 } from '../../devices/ethernet/datagram.js';
-import { payloadIsIntact, writePayload } from '../../devices/ethernet/flow-payload.js';
+import { flowHeader, payloadIsIntact, writePayload } from '../../devices/ethernet/flow-payload.js';
 import { PORT_DISCARD, PORT_ECHO, TrafficPeer } from '../../devices/ethernet/peer.js';
 import { ETHERTYPE_ARP, ETHERTYPE_RARP, L4_AT, UDP_PAYLOAD_AT } from '../../devices/ethernet/protocols.js';
 import { FrameBuffer } from '../../devices/nic82599/frame.js';
@@ -160,6 +160,7 @@ describe('a payload', () => {
       expect(payloadIsIntact(view, 0, 61), `bit ${bit}`).toBe(false);
       view.setUint8(at, view.getUint8(at) ^ (1 << (bit & 7)));
     }
+    expect(flowHeader.read(view, 0)).toMatchObject({ flow: 3, sequence: 4_000_000_000, sentAt: 2 ** 52 + 1 });
     expect(payloadIsIntact(view, 0, 60)).toBe(false);
     expect(payloadIsIntact(view, 0, 23)).toBe(false);
   });

@@ -112,6 +112,7 @@ describe('a fabric', () => {
       expect(capture.packets).toHaveLength(framesIn);
       expect(report.capture).toEqual({ path: pcap, packets: framesIn, failure: null });
       expect(capture.interfaces.map(({ name }) => name)).toEqual(['peer 10.0.0.1', 'port0']);
+      expect(report.longestStallNs).toBeGreaterThan(0);
       expect(reportText(report)).toMatch(/10\.0\.0\.1 <-> 10\.0\.0\.2:7.*1,000/);
     },
   );
