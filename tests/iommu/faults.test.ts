@@ -254,6 +254,24 @@ describe('hostile tables get the architected fault', () => {
     expect(w.takeFaults()).toMatchObject([{ reason: FAULT.SM_PASID_TOO_LARGE, pasid: 0x2000 }]);
   });
 
+  it('domain ids beyond the width that the unit has', () => {
+    for (const scalable of [false, true]) {
+      const w = new World({ domainIdBits: 8 });
+      w.start(scalable);
+      const bind = (source: number, domain: number): void => {
+        const table = w.allocate();
+        w.mapSecond(table, 4, 0x1000n, 0x2000n);
+        if (scalable) w.setPasid(source, 0, { type: 2, second: table, levels: 4, domain });
+        else w.legacyContext(source, table, 4, domain);
+      };
+      bind(S, 255);
+      bind(S + 1, 256);
+      expect(w.dma(S, 0x1000n, READ)).toBe(0x2000n);
+      expect(w.dma(S + 1, 0x1000n, READ)).toBeUndefined();
+      expect(w.takeFaults()[0]?.reason).toBe(scalable ? FAULT.PASID_ENTRY_RESERVED : FAULT.CONTEXT_RESERVED);
+    }
+  });
+
   it('a table that points to itself ends after as many levels as there are', () => {
     const w = new World();
     w.start(false);

@@ -317,6 +317,18 @@ describe('scalable-mode translation', () => {
     expect(world.takeFaults()[0]?.reason).toBe(FAULT.NESTED_ENTRY_WRITE);
   });
 
+  it('translates the interrupt range for requests with PASID, as any other address', () => {
+    const world = new World();
+    world.start(true);
+    const table = world.allocate();
+    world.setPasid(DEVICE, 1, { type: 2, second: table, levels: 4 });
+    world.setPasid(DEVICE, 2, { type: 4 });
+    world.mapSecond(table, 4, 0xfee0_0000n, 0x2000n);
+    expect(world.dma(DEVICE, 0xfee0_0000n, WRITE, 1)).toBe(0x2000n);
+    expect(world.dma(DEVICE, 0xfee0_0000n, WRITE, 2)).toBeUndefined();
+    expect(world.takeFaults()[0]?.reason).toBe(FAULT.SM_OUTPUT_IN_INTERRUPT_RANGE);
+  });
+
   it('blocks first-stage addresses that the second stage cannot reach', () => {
     const world = new World();
     world.start(true);
