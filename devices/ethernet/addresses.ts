@@ -1,7 +1,6 @@
 /** MAC and IPv4 addresses: as people write them, as bytes, and, for IPv4, as the 32-bit number that is compared. */
 
 export const MAC_BYTES = 6;
-export const IPV4_BYTES = 4;
 
 export const BROADCAST_MAC: Uint8Array = new Uint8Array(MAC_BYTES).fill(0xff);
 

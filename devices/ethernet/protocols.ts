@@ -3,7 +3,7 @@
  * order. Hot paths use the offsets; what a frame holds is judged before a header is read.
  */
 import { bytes, layout, u8, u16be, u32be } from '../../base/layout.js';
-import { ETHER_HEADER_BYTES, VLAN_TAG_BYTES } from '../nic82599/frame.js';
+import { ETHER_HEADER_BYTES } from '../nic82599/frame.js';
 
 /** IEEE 802.3-2018, 3.1.1 */
 export const etherHeader = layout(
@@ -11,9 +11,6 @@ export const etherHeader = layout(
   { target: bytes(6), source: bytes(6), etherType: u16be() },
   { size: ETHER_HEADER_BYTES },
 );
-
-/** IEEE 802.1Q-2018, 9.6: follows the addresses; the frame's own EtherType comes behind it. */
-export const vlanTag = layout('802.1Q tag', { tpid: u16be(), control: u16be() }, { size: VLAN_TAG_BYTES });
 
 /** RFC 826 for Ethernet and IPv4; RFC 903 (RARP) uses the same packet. */
 export const arpPacket = layout('ARP packet', {
