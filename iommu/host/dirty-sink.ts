@@ -49,12 +49,13 @@ export class DirtyReport implements DirtySink {
     }
     const bit = (iova - this.base) / IOMMU_PAGE;
     const shift = bit & 31;
+    const { words } = bitmap;
     for (let block = low; block <= high; block++) {
       const mask = masks[block]!;
       if (mask === 0) continue;
       const word = (bit >>> 5) + block;
-      bitmap.orWord(word, mask << shift);
-      if (shift !== 0 && mask >>> (32 - shift) !== 0) bitmap.orWord(word + 1, mask >>> (32 - shift));
+      Atomics.or(words, word, mask << shift);
+      if (shift !== 0 && mask >>> (32 - shift) !== 0) Atomics.or(words, word + 1, mask >>> (32 - shift));
     }
   }
 

@@ -260,8 +260,8 @@ function iommuText(result: BenchIommuResult): string {
     table(
       ['translation', 'a second'],
       [
-        ['in the IOTLB', formatCount(result.warmPerSecond)],
-        ['walking the tables', formatCount(result.coldPerSecond)],
+        ['in the IOTLB', formatCount(Math.round(result.warmPerSecond))],
+        ['walking the tables', formatCount(Math.round(result.coldPerSecond))],
       ],
     ),
     '',
