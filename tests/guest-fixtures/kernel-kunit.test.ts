@@ -8,7 +8,7 @@ beforeAll(async () => {
 });
 
 /** What the params suite expects to find. */
-const WORDS = 'size=3M count=17 flag text=first text=second =odd';
+const WORDS = 'size=3M count=17 flag text=first text=second address=10.10.0.2 =odd';
 
 const run = (test = ''): { machine: PlainMachine; end: string } => {
   const machine = new PlainMachine(kernel, { commandLine: `${WORDS} kunit=${test}` });

@@ -13,7 +13,14 @@ import {
   MEMORY_USABLE,
   memoryMapEntry,
 } from '../../base/abi/boot-params.js';
-import { CONSOLE_BASE, LAPIC_BASE, POWER_BASE, TIMER_VECTOR } from '../../base/abi/platform.js';
+import {
+  CONSOLE_BASE,
+  ECAM_BASE,
+  ECAM_BYTES,
+  LAPIC_BASE,
+  POWER_BASE,
+  TIMER_VECTOR,
+} from '../../base/abi/platform.js';
 import { MIB, PAGE_BYTES } from '../../base/units.js';
 
 /** Where the kernel's static data ends at the latest. */
@@ -31,6 +38,14 @@ export interface PlainMachineOptions {
   readonly version?: number;
 }
 
+/** Devices of the machine beyond console and power. */
+export interface PlainDevices {
+  read(address: number, width: number): number;
+  write(address: number, width: number, value: number): void;
+  /** Lets the devices work, at each look at the clock; true if there is more to do at once. */
+  run(): boolean;
+}
+
 /** Thrown through the guest's frames to end a run; nothing can be resumed after it. */
 class EndOfRun extends Error {}
 
@@ -41,6 +56,9 @@ export class PlainMachine {
   readonly u8: Uint8Array;
   readonly view: DataView;
   readonly lines: string[] = [];
+  /** Set before `run`. Without them there is no PCI, and a read of MMIO gives 0. */
+  devices: PlainDevices | undefined;
+  mmioReads = 0;
   halts = 0;
   interrupts = 0;
   now = 0;
@@ -50,6 +68,7 @@ export class PlainMachine {
   #irqEnabled = false;
   #limit = 0;
   #end: End = 'time';
+  readonly #vectors: number[] = [];
   readonly #events: { at: number; run: () => void }[] = [];
   readonly #entry: (page: number) => void;
   readonly #irqEntry: (vector: number) => void;
@@ -63,7 +82,10 @@ export class PlainMachine {
     const { exports } = new WebAssembly.Instance(module, {
       env: { memory: this.memory },
       ferry: {
-        mmio_read: () => 0,
+        mmio_read: (address: number, width: number) => {
+          this.mmioReads++;
+          return this.devices?.read(address >>> 0, width) ?? 0;
+        },
         mmio_write: (address: number, width: number, value: number) =>
           this.#mmioWrite(address >>> 0, width, value >>> 0),
         clock_ns: () => this.#clock(),
@@ -113,6 +135,8 @@ export class PlainMachine {
       consoleBase: CONSOLE_BASE,
       powerBase: POWER_BASE,
       lapicBase: LAPIC_BASE,
+      ecamBase: ECAM_BASE,
+      ecamBytes: ECAM_BYTES,
       hypervisor: 'FerryVMM',
     });
     map.forEach((entry, index) => {
@@ -131,6 +155,11 @@ export class PlainMachine {
     return this;
   }
 
+  /** Interrupts the guest: the vector is taken as soon as interrupts are enabled. */
+  interrupt(vector: number): void {
+    if (!this.#vectors.includes(vector)) this.#vectors.push(vector);
+  }
+
   /** Boots the guest and lets it run until the virtual time `until`, or until it ends by itself. */
   run(until: number): End {
     this.#limit = until;
@@ -144,6 +173,7 @@ export class PlainMachine {
 
   #due(): void {
     while (this.#events.length > 0 && this.#events[0]!.at <= this.now) this.#events.shift()!.run();
+    this.devices?.run();
     if (this.now >= this.#limit) throw new EndOfRun();
   }
 
@@ -155,11 +185,16 @@ export class PlainMachine {
   }
 
   #deliver(): boolean {
-    if (!this.#irqEnabled || this.#deadline < 0 || this.#deadline > this.now) return false;
-    this.#deadline = -1;
+    if (!this.#irqEnabled) return false;
+    let vector = this.#vectors.shift();
+    if (vector === undefined) {
+      if (this.#deadline < 0 || this.#deadline > this.now) return false;
+      this.#deadline = -1;
+      vector = TIMER_VECTOR;
+    }
     this.interrupts++;
     this.#irqEnabled = false;
-    this.#irqEntry(TIMER_VECTOR);
+    this.#irqEntry(vector);
     this.#irqEnabled = true;
     return true;
   }
@@ -167,6 +202,7 @@ export class PlainMachine {
   #halt(): void {
     this.halts++;
     while (!this.#deliver()) {
+      if (this.devices?.run() === true || this.#vectors.length > 0) continue;
       const next = Math.min(
         this.#irqEnabled && this.#deadline >= 0 ? this.#deadline : Number.POSITIVE_INFINITY,
         this.#events[0]?.at ?? Number.POSITIVE_INFINITY,
@@ -178,13 +214,15 @@ export class PlainMachine {
   }
 
   #mmioWrite(address: number, width: number, value: number): void {
-    if (width !== 4) throw new Error(`write of ${width} bytes to 0x${address.toString(16)}`);
+    if (width !== 4 && this.devices === undefined)
+      throw new Error(`write of ${width} bytes to 0x${address.toString(16)}`);
     if (address === CONSOLE_BASE + 4) this.#consoleAddress = value;
     else if (address === CONSOLE_BASE + 8) this.#print(this.#consoleAddress, value);
     else if (address === POWER_BASE) {
       this.#end = value === 3 ? 'panic' : 'power-off';
       throw new EndOfRun();
-    } else throw new Error(`write to 0x${address.toString(16)}`);
+    } else if (this.devices !== undefined) this.devices.write(address, width, value);
+    else throw new Error(`write to 0x${address.toString(16)}`);
   }
 
   #print(address: number, length: number): void {

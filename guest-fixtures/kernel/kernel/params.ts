@@ -90,8 +90,32 @@ export function param_u64(name: string, fallback: u64): u64 {
   return value;
 }
 
+/** The address in `name=a.b.c.d`, as it lies in memory; `fallback` if absent. Panics if it is none. */
+export function param_ipv4(name: string, fallback: u32): u32 {
+  const start = find_value(name);
+  if (start < 0) return fallback;
+  const end = word_end(<u32>start);
+  let position = <u32>start;
+  let address: u32 = 0;
+  let parts: u32 = 0;
+  let valid = true;
+  for (; parts < 4 && valid; parts++) {
+    let value: u32 = 0;
+    let digits: u32 = 0;
+    for (; position < end && at(position) >= 0x30 && at(position) <= 0x39 && digits < 4; position++) {
+      value = value * 10 + (at(position) - 0x30);
+      digits++;
+    }
+    valid = digits != 0 && digits < 4 && value < 256 && (parts == 3 ? position == end : at(position) == 0x2e);
+    position++;
+    address |= value << (parts << 3);
+  }
+  if (!valid) panic('Malformed kernel parameter: %s', changetype<usize>(name));
+  return address;
+}
+
 /** In one piece: adding strings up would need the compiler's allocator. */
-const KNOWN = changetype<usize>(' dirty_rate ledger_working_set loglevel pattern quiet seed status_ms sweep_ms tick_us transactions working_set workload ');
+const KNOWN = changetype<usize>(' dirty_rate ip ledger_working_set loglevel pattern payload peer peer_port quiet rate seed status_ms sweep_ms tick_us transactions working_set workload ');
 
 /** Whether the `length` bytes at `name` are one of the KNOWN names. */
 function is_known(name: usize, length: u32): bool {

@@ -31,6 +31,8 @@ export const PRINTK_LINE_MAX: u32 = 512;
   timer_armed: u64;
   work_lock: u32;
   work_head: ListHead;
+  /** Network devices to be polled: see net/core/dev. */
+  poll_head: ListHead;
   idle_ns: u64;
   interrupts: u64;
 }
@@ -71,5 +73,8 @@ export function setup_per_cpu_area(cpu: u32): void {
   data.timer_head.prev = data.timer_head;
   data.work_head.next = data.work_head;
   data.work_head.prev = data.work_head;
+  data.poll_head = changetype<ListHead>(changetype<usize>(data) + LISTS_AT + 128);
+  data.poll_head.next = data.poll_head;
+  data.poll_head.prev = data.poll_head;
   data.timer_armed = u64.MAX_VALUE;
 }

@@ -40,7 +40,7 @@ function test_list(): void {
   expect(node(3).next == node(2) && node(2).prev == node(3) && list_empty(node(1)), 'list: removal');
 }
 
-/** The command line of the test: `workload=kunit size=3M count=17 flag text=first text=second =odd`. */
+/** The command line of the test: `workload=kunit size=3M count=17 flag text=first text=second address=10.10.0.2 =odd`. */
 function test_params(): void {
   expect(param_u64('size', 1) == 3 << 20 && param_u64('count', 1) == 17, 'params: numbers with and without suffix');
   expect(param_u64('coun', 5) == 5 && param_u64('counts', 6) == 6, 'params: names match as a whole');

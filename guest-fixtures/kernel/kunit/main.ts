@@ -5,6 +5,7 @@ import { param_is } from '../kernel/params';
 import { console_lock, console_unlock, pr_info } from '../kernel/printk';
 import { test_lib } from './lib';
 import { free_twice, kfree_foreign, test_mm, test_mm_exhaustion } from './mm';
+import { test_net } from './net';
 import { expect, summary } from './test';
 import { sleep_in_softirq, test_time } from './time';
 
@@ -27,6 +28,7 @@ export function start_kernel(page: u32): void {
   test_lib();
   test_time();
   test_mm();
+  test_net();
   test_mm_exhaustion();
   summary();
   machine_power_off();

@@ -1,5 +1,6 @@
 // Formatting, as lib/vsprintf.c: %d %u %x %X %c %s %% with the flags `0` and `-` and a width. Arguments are 64-bit words;
-// %s takes the address of a string literal (`str("...")`), %S raw bytes up to a NUL.
+// %s takes the address of a string literal (`str("...")`), %S raw bytes up to a NUL, %pM the address of a MAC address,
+// %pI4 that of an IPv4 address.
 import { str_at, str_length } from './string';
 
 
@@ -44,6 +45,15 @@ function bytes_length(bytes: usize, limit: u32): u32 {
   let length: u32 = 0;
   while (length < limit && load<u8>(bytes + length) != 0) length++;
   return length;
+}
+
+/** `count` bytes at `bytes` as a MAC (two hexadecimal digits each) or IPv4 address (decimal). */
+function put_address(at: usize, end: usize, bytes: usize, count: u32, base: u32, separator: u32): usize {
+  for (let i: u32 = 0; i < count; i++) {
+    if (i != 0) at = put(at, end, separator);
+    at = put_number(at, end, load<u8>(bytes + i), base, false, false, base == 16 ? 2 : 0, true, false);
+  }
+  return at;
 }
 
 /** Writes `format` with its arguments to at most `size` bytes at `buffer`, without a NUL; returns the bytes written. */
@@ -99,6 +109,14 @@ export function scnprintf(
     } else if (char == 0x53) { // S
       const count = bytes_length(<usize>value, <u32>(end - at));
       for (let j: u32 = 0; j < count; j++) at = put(at, end, load<u8>(<usize>value + j));
+    } else if (char == 0x70) { // p
+      char = str_at(text, ++i);
+      if (char == 0x4d) { // M
+        at = put_address(at, end, <usize>value, 6, 16, 0x3a);
+      } else { // I4
+        i++;
+        at = put_address(at, end, <usize>value, 4, 10, 0x2e);
+      }
     }
   }
   return <u32>(at - buffer);

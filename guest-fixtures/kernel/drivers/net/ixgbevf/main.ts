@@ -1,0 +1,409 @@
+// ixgbevf: the driver of the 82599's virtual function. Probe, up and down, and the service task that watches the link.
+import { boot_params } from '../../../arch/setup';
+import { pr_err, pr_info } from '../../../kernel/printk';
+import { msleep } from '../../../kernel/sched';
+import { NSEC_PER_SEC, ktime_get } from '../../../kernel/time';
+import { TimerList, mod_timer, timer_delete, timer_setup } from '../../../kernel/timer';
+import { INIT_WORK, WorkStruct } from '../../../kernel/workqueue';
+import { mix64 } from '../../../lib/random';
+import { str } from '../../../lib/string';
+import { kmalloc } from '../../../mm/slab';
+import {
+  NapiStruct,
+  NetDevice,
+  alloc_netdev,
+  napi_disable,
+  napi_enable,
+  napi_schedule,
+  netif_carrier_off,
+  netif_carrier_on,
+  netif_napi_add,
+  netif_stop_queue,
+  netif_wake_queue,
+  register_netdev,
+} from '../../../net/core/dev';
+import { ETH_HLEN, is_valid_ether_addr } from '../../../net/ethernet/eth';
+import { PciDev, pci_enable_device, pci_iomap, pci_set_master } from '../../pci/pci';
+import { PciDriver, pci_register_driver } from '../../pci/pci_driver';
+import { pci_disable_msix, pci_enable_msix, pci_free_irq, pci_request_irq } from '../../pci/msi';
+import {
+  IXGBE_DCA_RXCTRL_DEFAULT,
+  IXGBE_DCA_TXCTRL_DEFAULT,
+  IXGBE_DESC_SIZE,
+  IXGBE_DEV_ID_82599_VF,
+  IXGBE_IVAR_ALLOC_VAL,
+  IXGBE_LINKS_SPEED_10G_82599,
+  IXGBE_LINKS_SPEED_1G_82599,
+  IXGBE_RXDCTL_ENABLE,
+  IXGBE_RXDCTL_VME,
+  IXGBE_SRRCTL_BSIZEHDR_256,
+  IXGBE_SRRCTL_BSIZEPKT_2K,
+  IXGBE_SRRCTL_DESCTYPE_ADV_ONEBUF,
+  IXGBE_SRRCTL_DROP_EN,
+  IXGBE_TXDCTL_ENABLE,
+  IXGBE_TXDCTL_SWFLSH,
+  IXGBE_VFDCA_RXCTRL,
+  IXGBE_VFDCA_TXCTRL,
+  IXGBE_VFPSRTYPE,
+  IXGBE_VFRDBAH,
+  IXGBE_VFRDBAL,
+  IXGBE_VFRDH,
+  IXGBE_VFRDLEN,
+  IXGBE_VFRDT,
+  IXGBE_VFRXDCTL,
+  IXGBE_VFSRRCTL,
+  IXGBE_VFTDBAH,
+  IXGBE_VFTDBAL,
+  IXGBE_VFTDH,
+  IXGBE_VFTDLEN,
+  IXGBE_VFTDT,
+  IXGBE_VFTDWBAH,
+  IXGBE_VFTDWBAL,
+  IXGBE_VFTXDCTL,
+  IXGBE_VTEIAC,
+  IXGBE_VTEIAM,
+  IXGBE_VTEICR,
+  IXGBE_VTEICS,
+  IXGBE_VTEIMC,
+  IXGBE_VTEIMS,
+  IXGBE_VTIVAR,
+  IXGBE_VTIVAR_MISC,
+  PCI_VENDOR_ID_INTEL,
+} from './defines';
+import {
+  IXGBEVF_DEFAULT_RXD,
+  IXGBEVF_DEFAULT_TXD,
+  IXGBE_WRITE_FLUSH,
+  IxgbevfAdapter,
+  IxgbevfRing,
+  NUM_MSIX_VECTORS,
+  OTHER_VECTOR,
+  QUEUE_VECTOR,
+  __IXGBEVF_DOWN,
+  __IXGBEVF_REMOVED,
+  __IXGBEVF_RESET_REQUESTED,
+  __IXGBEVF_SERVICE_INITED,
+  clear_state,
+  ixgbe_read_reg,
+  ixgbe_write_reg,
+  ixgbevf_service_event_schedule,
+  set_state,
+  test_state,
+} from './ixgbevf';
+import {
+  IXGBE_20K_ITR,
+  ixgbevf_alloc_rx_buffers,
+  ixgbevf_clean_rx_ring,
+  ixgbevf_clean_tx_ring,
+  ixgbevf_poll,
+  ixgbevf_setup_rx_resources,
+  ixgbevf_setup_tx_resources,
+  ixgbevf_write_eitr,
+  ixgbevf_xmit_frame,
+} from './txrx';
+import {
+  ixgbevf_check_mac_link_vf,
+  ixgbevf_get_link_state_vf,
+  ixgbevf_get_queues,
+  ixgbevf_negotiate_api,
+  ixgbevf_reset_hw_vf,
+  ixgbevf_set_rar_vf,
+  ixgbevf_set_rlpml_vf,
+  ixgbevf_set_rx_mode,
+  ixgbevf_vlan_rx_add_vid,
+} from './vf';
+
+const SERVICE_PERIOD: u64 = 2 * NSEC_PER_SEC;
+const RESET_INTERVAL: u64 = 10 * NSEC_PER_SEC;
+const ALL_CAUSES: u32 = (1 << NUM_MSIX_VECTORS) - 1;
+const FCS_AND_HEADER: u32 = ETH_HLEN + 4;
+
+const id_table = memory.data<u32>([(IXGBE_DEV_ID_82599_VF << 16) | PCI_VENDOR_ID_INTEL, 0]);
+const driver = changetype<PciDriver>(memory.data(16, 16));
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Interrupts
+
+function ixgbevf_msix_clean_rings(data: usize): void {
+  // Masked by the device itself until the poll is done.
+  napi_schedule(changetype<IxgbevfAdapter>(data).napi);
+}
+
+function ixgbevf_msix_other(data: usize): void {
+  const adapter = changetype<IxgbevfAdapter>(data);
+  adapter.get_link_status = true;
+  ixgbevf_service_event_schedule(adapter);
+  ixgbe_write_reg(adapter, IXGBE_VTEIMS, 1 << OTHER_VECTOR);
+}
+
+function ixgbevf_request_msix_irqs(adapter: IxgbevfAdapter): bool {
+  const data = changetype<usize>(adapter);
+  if (!pci_request_irq(adapter.pdev, QUEUE_VECTOR, 0, ixgbevf_msix_clean_rings, str('eth-TxRx-0'), data)) return false;
+  if (pci_request_irq(adapter.pdev, OTHER_VECTOR, 0, ixgbevf_msix_other, str('eth-other'), data)) return true;
+  pci_free_irq(adapter.pdev, QUEUE_VECTOR);
+  return false;
+}
+
+function ixgbevf_configure_msix(adapter: IxgbevfAdapter): void {
+  const queue = QUEUE_VECTOR | IXGBE_IVAR_ALLOC_VAL;
+  ixgbe_write_reg(adapter, IXGBE_VTIVAR, queue | (queue << 8));
+  ixgbe_write_reg(adapter, IXGBE_VTIVAR_MISC, OTHER_VECTOR | IXGBE_IVAR_ALLOC_VAL);
+  adapter.itr = IXGBE_20K_ITR;
+  adapter.itr_time = ktime_get();
+  ixgbevf_write_eitr(adapter, QUEUE_VECTOR, adapter.itr);
+}
+
+function ixgbevf_irq_enable(adapter: IxgbevfAdapter): void {
+  ixgbe_write_reg(adapter, IXGBE_VTEIAM, ALL_CAUSES);
+  ixgbe_write_reg(adapter, IXGBE_VTEIAC, ALL_CAUSES);
+  ixgbe_write_reg(adapter, IXGBE_VTEIMS, ALL_CAUSES);
+}
+
+function ixgbevf_irq_disable(adapter: IxgbevfAdapter): void {
+  ixgbe_write_reg(adapter, IXGBE_VTEIAM, 0);
+  ixgbe_write_reg(adapter, IXGBE_VTEIMC, 0xffff_ffff);
+  ixgbe_write_reg(adapter, IXGBE_VTEIAC, 0);
+  IXGBE_WRITE_FLUSH(adapter);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Up and down
+
+/** Waits until a queue's control register shows `enable` as `on`. */
+function ixgbevf_poll_enable(adapter: IxgbevfAdapter, reg: u32, enable: u32, on: bool): void {
+  for (let tries = 10; tries > 0; tries--) {
+    if (((ixgbe_read_reg(adapter, reg) & enable) != 0) == on) return;
+    msleep(1);
+  }
+  if (adapter.hw_addr == 0) return;
+  pr_err('ixgbevf %S: Could not %s queue', adapter.pdev.name, on ? str('enable') : str('disable'));
+}
+
+function ixgbevf_configure_tx_ring(adapter: IxgbevfAdapter): void {
+  const ring = adapter.tx_ring;
+  ixgbe_write_reg(adapter, IXGBE_VFTXDCTL, IXGBE_TXDCTL_SWFLSH);
+  IXGBE_WRITE_FLUSH(adapter);
+  ixgbe_write_reg(adapter, IXGBE_VFTDBAL, <u32>ring.desc);
+  ixgbe_write_reg(adapter, IXGBE_VFTDBAH, 0);
+  ixgbe_write_reg(adapter, IXGBE_VFTDLEN, ring.count * IXGBE_DESC_SIZE);
+  ixgbe_write_reg(adapter, IXGBE_VFTDWBAH, 0);
+  ixgbe_write_reg(adapter, IXGBE_VFTDWBAL, 0);
+  ixgbe_write_reg(adapter, IXGBE_VFDCA_TXCTRL, IXGBE_DCA_TXCTRL_DEFAULT);
+  ixgbe_write_reg(adapter, IXGBE_VFTDH, 0);
+  ixgbe_write_reg(adapter, IXGBE_VFTDT, 0);
+  ring.tail = adapter.io_addr + IXGBE_VFTDT;
+  // Write back 8 at a time, fetch 32 ahead, one at least.
+  ixgbe_write_reg(adapter, IXGBE_VFTXDCTL, IXGBE_TXDCTL_ENABLE | (8 << 16) | (1 << 8) | 32);
+  ixgbevf_poll_enable(adapter, IXGBE_VFTXDCTL, IXGBE_TXDCTL_ENABLE, true);
+}
+
+function ixgbevf_configure_rx_ring(adapter: IxgbevfAdapter): void {
+  const ring = adapter.rx_ring;
+  ixgbevf_disable_rx_queue(adapter);
+  ixgbe_write_reg(adapter, IXGBE_VFRDBAL, <u32>ring.desc);
+  ixgbe_write_reg(adapter, IXGBE_VFRDBAH, 0);
+  ixgbe_write_reg(adapter, IXGBE_VFRDLEN, ring.count * IXGBE_DESC_SIZE);
+  ixgbe_write_reg(adapter, IXGBE_VFDCA_RXCTRL, IXGBE_DCA_RXCTRL_DEFAULT);
+  ixgbe_write_reg(adapter, IXGBE_VFRDH, 0);
+  ixgbe_write_reg(adapter, IXGBE_VFRDT, 0);
+  ring.tail = adapter.io_addr + IXGBE_VFRDT;
+  const sizes = IXGBE_SRRCTL_BSIZEHDR_256 | IXGBE_SRRCTL_BSIZEPKT_2K;
+  ixgbe_write_reg(adapter, IXGBE_VFSRRCTL, sizes | IXGBE_SRRCTL_DROP_EN | IXGBE_SRRCTL_DESCTYPE_ADV_ONEBUF);
+  ixgbe_write_reg(adapter, IXGBE_VFRXDCTL, IXGBE_RXDCTL_ENABLE | IXGBE_RXDCTL_VME);
+  ixgbevf_poll_enable(adapter, IXGBE_VFRXDCTL, IXGBE_RXDCTL_ENABLE, true);
+  ixgbevf_alloc_rx_buffers(adapter, ring.count - 1);
+}
+
+function ixgbevf_disable_rx_queue(adapter: IxgbevfAdapter): void {
+  const value = ixgbe_read_reg(adapter, IXGBE_VFRXDCTL);
+  if (adapter.hw_addr == 0) return;
+  ixgbe_write_reg(adapter, IXGBE_VFRXDCTL, value & ~IXGBE_RXDCTL_ENABLE);
+  ixgbevf_poll_enable(adapter, IXGBE_VFRXDCTL, IXGBE_RXDCTL_ENABLE, false);
+}
+
+function ixgbevf_configure(adapter: IxgbevfAdapter): void {
+  ixgbevf_set_rx_mode(adapter);
+  if (!ixgbevf_vlan_rx_add_vid(adapter, 0)) pr_err('ixgbevf %S: Unable to add VLAN 0', adapter.pdev.name);
+  ixgbevf_configure_tx_ring(adapter);
+  ixgbe_write_reg(adapter, IXGBE_VFPSRTYPE, 0);
+  if (!ixgbevf_set_rlpml_vf(adapter, adapter.netdev.mtu + FCS_AND_HEADER)) {
+    pr_err('ixgbevf %S: Failed to set MTU at %u', adapter.pdev.name, adapter.netdev.mtu);
+  }
+  ixgbevf_configure_rx_ring(adapter);
+}
+
+function ixgbevf_up_complete(adapter: IxgbevfAdapter): void {
+  ixgbevf_configure_msix(adapter);
+  ixgbevf_set_rar_vf(adapter, adapter.netdev.dev_addr);
+  adapter.link_state = ixgbevf_get_link_state_vf(adapter);
+  clear_state(adapter, __IXGBEVF_DOWN);
+  napi_enable(adapter.napi);
+  ixgbe_read_reg(adapter, IXGBE_VTEICR);
+  ixgbevf_irq_enable(adapter);
+  netif_wake_queue(adapter.netdev);
+  adapter.get_link_status = true;
+  mod_timer(adapter.service_timer, ktime_get());
+}
+
+/** Resets the device and finds out again what the PF offers; false if that failed. */
+function ixgbevf_reset(adapter: IxgbevfAdapter): bool {
+  const netdev = adapter.netdev;
+  adapter.last_reset = ktime_get();
+  if (!ixgbevf_reset_hw_vf(adapter, netdev.dev_addr)) {
+    pr_err('ixgbevf %S: PF still resetting', adapter.pdev.name);
+    return false;
+  }
+  ixgbevf_negotiate_api(adapter);
+  return true;
+}
+
+/** Stops everything, then resets the device, so that it touches memory no more. One that is gone touches none. */
+function ixgbevf_down(adapter: IxgbevfAdapter): void {
+  if (set_state(adapter, __IXGBEVF_DOWN) != 0) return;
+  ixgbevf_disable_rx_queue(adapter);
+  netif_stop_queue(adapter.netdev);
+  netif_carrier_off(adapter.netdev);
+  ixgbevf_irq_disable(adapter);
+  napi_disable(adapter.napi);
+  timer_delete(adapter.service_timer);
+  ixgbe_write_reg(adapter, IXGBE_VFTXDCTL, IXGBE_TXDCTL_SWFLSH);
+  if (adapter.hw_addr != 0) ixgbevf_reset(adapter);
+  ixgbevf_clean_tx_ring(adapter);
+  ixgbevf_clean_rx_ring(adapter);
+}
+
+function ixgbevf_reinit_locked(adapter: IxgbevfAdapter): void {
+  ixgbevf_down(adapter);
+  if (adapter.hw_addr == 0) return;
+  ixgbevf_configure(adapter);
+  ixgbevf_up_complete(adapter);
+}
+
+function ixgbevf_open(netdev: NetDevice): bool {
+  const adapter = changetype<IxgbevfAdapter>(netdev.priv);
+  if (!ixgbevf_setup_tx_resources(adapter, IXGBEVF_DEFAULT_TXD)) return false;
+  if (!ixgbevf_setup_rx_resources(adapter, IXGBEVF_DEFAULT_RXD)) return false;
+  ixgbevf_configure(adapter);
+  if (!ixgbevf_request_msix_irqs(adapter)) return false;
+  set_state(adapter, __IXGBEVF_SERVICE_INITED);
+  ixgbevf_up_complete(adapter);
+  return true;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The service task
+
+function link_speed_name(speed: u32): usize {
+  if (speed == IXGBE_LINKS_SPEED_10G_82599) return str('10 Gbps');
+  return speed == IXGBE_LINKS_SPEED_1G_82599 ? str('1 Gbps') : str('100 Mbps');
+}
+
+function ixgbevf_watchdog_link(adapter: IxgbevfAdapter): void {
+  if (!ixgbevf_check_mac_link_vf(adapter) && ktime_get() > adapter.last_reset + RESET_INTERVAL) {
+    set_state(adapter, __IXGBEVF_RESET_REQUESTED);
+    ixgbevf_service_event_schedule(adapter);
+  }
+  const netdev = adapter.netdev;
+  const up = adapter.link_up && adapter.link_state;
+  if (up && netdev.carrier == 0) {
+    pr_info('ixgbevf %S %S: NIC Link is Up %s', adapter.pdev.name, netdev.name, link_speed_name(adapter.link_speed));
+    netif_carrier_on(netdev);
+  } else if (!up && netdev.carrier != 0) {
+    pr_info('ixgbevf %S %S: NIC Link is Down', adapter.pdev.name, netdev.name);
+    netif_carrier_off(netdev);
+  }
+}
+
+function ixgbevf_service_task(work: WorkStruct): void {
+  const adapter = changetype<IxgbevfAdapter>(work.data);
+  if (test_state(adapter, __IXGBEVF_REMOVED)) {
+    ixgbevf_down(adapter);
+    return;
+  }
+  if (clear_state(adapter, __IXGBEVF_RESET_REQUESTED) != 0 && !test_state(adapter, __IXGBEVF_DOWN)) {
+    pr_err('ixgbevf %S: Reset adapter', adapter.pdev.name);
+    ixgbevf_reinit_locked(adapter);
+  }
+  if (test_state(adapter, __IXGBEVF_DOWN)) return;
+  ixgbevf_watchdog_link(adapter);
+  // An interrupt that got lost anywhere is made up for.
+  if (adapter.netdev.carrier != 0) ixgbe_write_reg(adapter, IXGBE_VTEICS, 1 << QUEUE_VECTOR);
+}
+
+function ixgbevf_service_timer(timer: TimerList): void {
+  const adapter = changetype<IxgbevfAdapter>(timer.data);
+  mod_timer(timer, ktime_get() + SERVICE_PERIOD);
+  ixgbevf_service_event_schedule(adapter);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Probe
+
+/** A locally administered address, from the machine's seed. */
+function eth_hw_addr_random(address: usize): void {
+  const random = mix64(boot_params().seed ^ boot_params().wall_clock_ns);
+  store<u32>(address, <u32>random);
+  store<u16>(address, <u16>(random >> 32), 4);
+  store<u8>(address, (load<u8>(address) & 0xfe) | 0x02);
+}
+
+function ixgbevf_alloc_adapter(pdev: PciDev): IxgbevfAdapter {
+  const adapter = changetype<IxgbevfAdapter>(kmalloc(offsetof<IxgbevfAdapter>()));
+  adapter.pdev = pdev;
+  adapter.netdev = alloc_netdev();
+  adapter.netdev.priv = changetype<usize>(adapter);
+  adapter.netdev.open = ixgbevf_open;
+  adapter.netdev.start_xmit = ixgbevf_xmit_frame;
+  adapter.state = __IXGBEVF_DOWN;
+  adapter.tx_ring = changetype<IxgbevfRing>(kmalloc(offsetof<IxgbevfRing>()));
+  adapter.rx_ring = changetype<IxgbevfRing>(kmalloc(offsetof<IxgbevfRing>()));
+  adapter.napi = changetype<NapiStruct>(kmalloc(offsetof<NapiStruct>()));
+  netif_napi_add(adapter.napi, ixgbevf_poll, changetype<usize>(adapter));
+  adapter.service_timer = changetype<TimerList>(kmalloc(offsetof<TimerList>()));
+  timer_setup(adapter.service_timer, ixgbevf_service_timer, changetype<usize>(adapter));
+  adapter.service_task = changetype<WorkStruct>(kmalloc(offsetof<WorkStruct>()));
+  INIT_WORK(adapter.service_task, ixgbevf_service_task, changetype<usize>(adapter));
+  return adapter;
+}
+
+function ixgbevf_probe(pdev: PciDev): bool {
+  pci_enable_device(pdev);
+  pci_set_master(pdev);
+  const io_addr = pci_iomap(pdev, 0);
+  if (io_addr == 0) {
+    pr_err('ixgbevf %S: BAR 0 has no address', pdev.name);
+    return false;
+  }
+  const adapter = ixgbevf_alloc_adapter(pdev);
+  adapter.io_addr = io_addr;
+  adapter.hw_addr = io_addr;
+  const address = adapter.netdev.dev_addr;
+  if (!ixgbevf_reset(adapter)) return false;
+  if (!is_valid_ether_addr(address)) {
+    pr_info('ixgbevf %S: MAC address not assigned by administrator.', pdev.name);
+    pr_info('ixgbevf %S: Assigning random MAC address', pdev.name);
+    eth_hw_addr_random(address);
+  }
+  if (!ixgbevf_get_queues(adapter) || !pci_enable_msix(pdev, NUM_MSIX_VECTORS)) {
+    pr_err('ixgbevf %S: no queues or no MSI-X vectors', pdev.name);
+    return false;
+  }
+  if (!register_netdev(adapter.netdev)) {
+    pci_disable_msix(pdev);
+    return false;
+  }
+  pr_info('ixgbevf %S: Multiqueue Disabled: Rx Queue count = 1, Tx Queue count = 1', pdev.name);
+  pr_info('ixgbevf %S: %pM', pdev.name, address);
+  pr_info('ixgbevf %S: MAC: 1', pdev.name);
+  pr_info('ixgbevf %S: Intel(R) 82599 Virtual Function', pdev.name);
+  return true;
+}
+
+/** Boot CPU, once PCI is there. */
+export function ixgbevf_init_module(): void {
+  pr_info('ixgbevf: Intel(R) 10 Gigabit PCI Express Virtual Function Network Driver');
+  driver.name = str('ixgbevf');
+  driver.id_table = id_table;
+  driver.probe = ixgbevf_probe;
+  pci_register_driver(driver);
+}

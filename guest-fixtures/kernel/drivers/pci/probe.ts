@@ -1,0 +1,170 @@
+// Finding what is there: bus 0, and behind each bridge. Bus numbers and addresses that firmware gave are kept, others are
+// given (setup_bus). A machine without PCI costs one read.
+import { readl } from '../../arch/io';
+import { boot_params } from '../../arch/setup';
+import { pr_info } from '../../kernel/printk';
+import { INIT_LIST_HEAD, ListHead, list_add_tail } from '../../lib/list';
+import { str } from '../../lib/string';
+import { scnprintf } from '../../lib/vsprintf';
+import { kmalloc } from '../../mm/slab';
+import {
+  IORESOURCE_MEM,
+  IORESOURCE_MEM_64,
+  IORESOURCE_PREFETCH,
+  PCI_FUNC,
+  PCI_SLOT,
+  PCI_STD_NUM_BARS,
+  PciDev,
+  Resource,
+  pci_ecam_map_bus,
+  pci_find_capability,
+  pci_read_config_byte,
+  pci_read_config_dword,
+  pci_read_config_word,
+  pci_resource,
+  pci_write_config_dword,
+  pci_write_config_word,
+} from './pci';
+import {
+  PCI_BASE_ADDRESS_0,
+  PCI_BASE_ADDRESS_MEM_PREFETCH,
+  PCI_BASE_ADDRESS_MEM_TYPE_64,
+  PCI_BASE_ADDRESS_SPACE_IO,
+  PCI_CAP_ID_EXP,
+  PCI_CAP_ID_MSIX,
+  PCI_CLASS_REVISION,
+  PCI_COMMAND,
+  PCI_COMMAND_MEMORY,
+  PCI_EXP_FLAGS,
+  PCI_EXP_TYPE_ROOT_PORT,
+  PCI_HEADER_TYPE,
+  PCI_HEADER_TYPE_BRIDGE,
+  PCI_HEADER_TYPE_MASK,
+  PCI_HEADER_TYPE_MFD,
+  PCI_SECONDARY_BUS,
+  PCI_VENDOR_ID,
+} from './pci_regs';
+import { pci_assign_resources, pci_bridge_set_bus } from './setup_bus';
+
+const DEVICES_PER_BUS: u32 = 32;
+
+const devices = changetype<ListHead>(memory.data(64, 64));
+
+/** Head of the list of all PciDev, in the order of the scan. */
+// @ts-ignore: decorator
+@inline export function pci_devices(): ListHead { return devices; }
+
+/** Whether a vendor id word names a device; what else there is to read where none answers. */
+function present(id: u32): bool {
+  return id != 0xffff_ffff && id != 0 && id != 0x0000_ffff && id != 0xffff_0000;
+}
+
+/** Learns size and address of each memory BAR. Decode is off meanwhile: a BAR of all ones answers at odd places. */
+function pci_read_bases(dev: PciDev, count: u32): void {
+  const command = pci_read_config_word(dev, PCI_COMMAND);
+  pci_write_config_word(dev, PCI_COMMAND, command & ~PCI_COMMAND_MEMORY);
+  for (let bar: u32 = 0; bar < count; bar++) {
+    const at = PCI_BASE_ADDRESS_0 + (bar << 2);
+    const former = pci_read_config_dword(dev, at);
+    pci_write_config_dword(dev, at, 0xffff_ffff);
+    const mask = pci_read_config_dword(dev, at);
+    pci_write_config_dword(dev, at, former);
+    if (mask == 0 || (mask & PCI_BASE_ADDRESS_SPACE_IO) != 0) continue;
+    const resource = pci_resource(dev, bar);
+    resource.flags = IORESOURCE_MEM;
+    if (mask & PCI_BASE_ADDRESS_MEM_PREFETCH) resource.flags |= IORESOURCE_PREFETCH;
+    resource.size = ~(mask & ~15) + 1;
+    resource.start = former & ~15;
+    if ((mask & PCI_BASE_ADDRESS_MEM_TYPE_64) == 0) continue;
+    resource.flags |= IORESOURCE_MEM_64;
+    bar++;
+    // RAM and windows lie below 4 GiB: an address beyond counts as none.
+    if (pci_read_config_dword(dev, at + 4) != 0) resource.start = 0;
+  }
+  pci_write_config_word(dev, PCI_COMMAND, command);
+}
+
+function pcie_type_name(dev: PciDev): usize {
+  if (dev.pcie_cap == 0) return str('conventional PCI');
+  const type = (pci_read_config_word(dev, dev.pcie_cap + PCI_EXP_FLAGS) >> 4) & 15;
+  return type == PCI_EXP_TYPE_ROOT_PORT ? str('PCIe Root Port') : str('PCIe Endpoint');
+}
+
+function pci_setup_device(bus: u32, devfn: u32, id: u32): PciDev {
+  const dev = changetype<PciDev>(kmalloc(offsetof<PciDev>()));
+  dev.bus = bus;
+  dev.devfn = devfn;
+  dev.vendor = id & 0xffff;
+  dev.device = id >> 16;
+  dev.name = kmalloc(16);
+  scnprintf(dev.name, 15, '0000:%02x:%02x.%u', bus, PCI_SLOT(devfn), PCI_FUNC(devfn));
+  dev.resource = kmalloc(PCI_STD_NUM_BARS * offsetof<Resource>());
+  dev.class_code = pci_read_config_dword(dev, PCI_CLASS_REVISION) >> 8;
+  dev.hdr_type = pci_read_config_byte(dev, PCI_HEADER_TYPE);
+  dev.pcie_cap = pci_find_capability(dev, PCI_CAP_ID_EXP);
+  dev.msix_cap = pci_find_capability(dev, PCI_CAP_ID_MSIX);
+  pr_info(
+    'pci %S: [%04x:%04x] type %02x class 0x%06x %s', dev.name, dev.vendor, dev.device,
+    dev.hdr_type & PCI_HEADER_TYPE_MASK, dev.class_code, pcie_type_name(dev),
+  );
+  if (!pci_is_bridge(dev)) pci_read_bases(dev, PCI_STD_NUM_BARS);
+  for (let bar: u32 = 0; bar < PCI_STD_NUM_BARS; bar++) {
+    const resource = pci_resource(dev, bar);
+    if (resource.size == 0) continue;
+    pr_info(
+      'pci %S: BAR %u [mem 0x%08x-0x%08x%s%s]', dev.name, bar, resource.start, resource.start + resource.size - 1,
+      resource.flags & IORESOURCE_MEM_64 ? str(' 64bit') : str(''),
+      resource.flags & IORESOURCE_PREFETCH ? str(' pref') : str(''),
+    );
+  }
+  list_add_tail(dev, devices);
+  return dev;
+}
+
+export function pci_is_bridge(dev: PciDev): bool {
+  return (dev.hdr_type & PCI_HEADER_TYPE_MASK) == PCI_HEADER_TYPE_BRIDGE;
+}
+
+/** Functions of the device in `slot`; other functions than the first exist only in a multi-function device. */
+function pci_scan_slot(bus: u32, slot: u32): void {
+  for (let fn: u32 = 0; fn < 8; fn++) {
+    const devfn = (slot << 3) + fn;
+    const id = readl(pci_ecam_map_bus(bus, devfn) + PCI_VENDOR_ID);
+    if (!present(id)) {
+      if (fn == 0) return;
+      continue;
+    }
+    const dev = pci_setup_device(bus, devfn, id);
+    if (fn == 0 && (dev.hdr_type & PCI_HEADER_TYPE_MFD) == 0) return;
+  }
+}
+
+/** Bridges lie on bus 0, and a link has one device: nothing deeper exists on this platform. */
+function pci_scan_bridges(): void {
+  let next_bus: u32 = 1;
+  for (let entry = devices.next; entry != devices; entry = entry.next) {
+    const dev = changetype<PciDev>(entry);
+    if (dev.bus != 0 || !pci_is_bridge(dev)) continue;
+    dev.secondary = pci_read_config_byte(dev, PCI_SECONDARY_BUS);
+    if (dev.secondary == 0 || dev.secondary < next_bus) pci_bridge_set_bus(dev, next_bus);
+    next_bus = dev.secondary + 1;
+    pr_info('pci %S: PCI bridge to [bus %02x]', dev.name, dev.secondary);
+    pci_scan_slot(dev.secondary, 0);
+  }
+}
+
+/** Boot CPU: finds all devices and gives each an address. Returns whether there is PCI at all. */
+export function pci_subsys_init(): bool {
+  INIT_LIST_HEAD(devices);
+  if (boot_params().ecam_bytes == 0) return false;
+  // The host bridge is always there where there is PCI.
+  if (!present(readl(pci_ecam_map_bus(0, 0) + PCI_VENDOR_ID))) return false;
+  pr_info(
+    'PCI: ECAM [mem 0x%08x-0x%08x] (base 0x%08x) for domain 0000', boot_params().ecam_base,
+    boot_params().ecam_base + boot_params().ecam_bytes - 1, boot_params().ecam_base,
+  );
+  for (let slot: u32 = 0; slot < DEVICES_PER_BUS; slot++) pci_scan_slot(0, slot);
+  pci_scan_bridges();
+  pci_assign_resources(devices);
+  return true;
+}

@@ -1,0 +1,218 @@
+// Network devices and the way of packets between them and the protocols.
+import { BUG_ON } from '../../kernel/panic';
+import { CpuData, this_cpu } from '../../kernel/percpu';
+import { local_irq_restore, local_irq_save } from '../../arch/irqflags';
+import { msleep } from '../../kernel/sched';
+import { NET_RX_SOFTIRQ, open_softirq, raise_softirq } from '../../kernel/softirq';
+import { spin_lock_irqsave, spin_unlock_irqrestore } from '../../kernel/spinlock';
+import { NSEC_PER_MSEC, ktime_get } from '../../kernel/time';
+import { INIT_LIST_HEAD, ListHead, list_add_tail, list_del_init, list_empty } from '../../lib/list';
+import { scnprintf } from '../../lib/vsprintf';
+import { kmalloc } from '../../mm/slab';
+import { ETHERTYPE_ARP, ETHERTYPE_IP, eth_type_trans } from '../ethernet/eth';
+import { arp_ifdown, arp_rcv } from '../ipv4/arp';
+import { ip_rcv } from '../ipv4/ip';
+import { SkBuff, kfree_skb } from '../skbuff';
+
+/** Packets that one poll of one device may take. */
+export const NAPI_POLL_WEIGHT: u32 = 64;
+/** Packets, and time, of one soft interrupt; the rest waits for the next. */
+const NETDEV_BUDGET: u32 = 300;
+const NETDEV_BUDGET_TIME: u64 = 2 * NSEC_PER_MSEC;
+
+export const IFF_UP: u32 = 1;
+
+// @ts-ignore: decorator
+@unmanaged export class NetDevice {
+  /** Serialises start_xmit. */
+  tx_lock: u32;
+  flags: u32;
+  /** 1 while the driver has a link. */
+  carrier: u32;
+  /** 1 while the driver's ring is full. */
+  tx_stopped: u32;
+  mtu: u32;
+  /** `eth0` with a NUL. */
+  name: usize;
+  /** Six bytes. */
+  dev_addr: usize;
+  /** Address and mask as they lie in memory; 0 for none. */
+  ip: u32;
+  netmask: u32;
+  /** The driver's own. */
+  priv: usize;
+  open: (dev: NetDevice) => bool;
+  /** Takes the packet, or returns false if there is no room: it is then the caller's still. */
+  start_xmit: (skb: SkBuff, dev: NetDevice) => bool;
+  rx_packets: u64;
+  rx_bytes: u64;
+  rx_dropped: u64;
+  rx_errors: u64;
+  tx_packets: u64;
+  tx_bytes: u64;
+  tx_dropped: u64;
+}
+
+const NAPI_STATE_SCHED: u32 = 1;
+const NAPI_STATE_DISABLE: u32 = 2;
+
+// @ts-ignore: decorator
+@unmanaged export class NapiStruct extends ListHead {
+  /** NAPI_STATE_SCHED: it is on a poll list or being polled. */
+  state: u32;
+  /** Takes up to `budget` packets and returns how many; with fewer it has called napi_complete_done. */
+  poll: (napi: NapiStruct, budget: u32) => u32;
+  data: usize;
+}
+
+const devices = memory.data(4 * 4, 4);
+const device_count = memory.data(4, 4);
+const NETDEV_MAX: u32 = 4;
+
+// @ts-ignore: decorator
+@inline export function netdev_count(): u32 { return load<u32>(device_count); }
+/** Device `index`, in the order of registration. */
+// @ts-ignore: decorator
+@inline export function netdev_at(index: u32): NetDevice {
+  return changetype<NetDevice>(load<usize>(devices + (index << 2)));
+}
+
+export function alloc_netdev(): NetDevice {
+  const dev = changetype<NetDevice>(kmalloc(offsetof<NetDevice>()));
+  dev.dev_addr = kmalloc(6);
+  dev.name = kmalloc(16);
+  dev.mtu = 1500;
+  return dev;
+}
+
+/** Boot CPU: names the device; false if there are too many. */
+export function register_netdev(dev: NetDevice): bool {
+  const index = netdev_count();
+  if (index == NETDEV_MAX) return false;
+  scnprintf(dev.name, 15, 'eth%u', index);
+  store<usize>(devices + (index << 2), changetype<usize>(dev));
+  store<u32>(device_count, index + 1);
+  return true;
+}
+
+/** Starts the device; false if its driver could not. */
+export function dev_open(dev: NetDevice): bool {
+  if (!dev.open(dev)) return false;
+  dev.flags |= IFF_UP;
+  return true;
+}
+
+export function netif_carrier_on(dev: NetDevice): void { dev.carrier = 1; }
+
+export function netif_carrier_off(dev: NetDevice): void {
+  dev.carrier = 0;
+  arp_ifdown();
+}
+
+// @ts-ignore: decorator
+@inline export function netif_stop_queue(dev: NetDevice): void { dev.tx_stopped = 1; }
+// @ts-ignore: decorator
+@inline export function netif_wake_queue(dev: NetDevice): void { dev.tx_stopped = 0; }
+
+/** Sends a whole frame, or drops and counts it: false then. Callable from task and soft interrupt context. */
+export function dev_queue_xmit(skb: SkBuff, dev: NetDevice): bool {
+  const flags = spin_lock_irqsave(changetype<usize>(dev));
+  const length = skb.len;
+  const sent = dev.carrier != 0 && dev.tx_stopped == 0 && dev.start_xmit(skb, dev);
+  if (sent) {
+    dev.tx_packets++;
+    dev.tx_bytes += length;
+  } else {
+    dev.tx_dropped++;
+  }
+  spin_unlock_irqrestore(changetype<usize>(dev), flags);
+  if (!sent) kfree_skb(skb);
+  return sent;
+}
+
+/** A frame from a driver's poll: to its protocol. */
+export function netif_receive_skb(skb: SkBuff, dev: NetDevice): void {
+  dev.rx_packets++;
+  dev.rx_bytes += skb.len;
+  skb.dev = changetype<usize>(dev);
+  if (!eth_type_trans(skb, dev)) {
+    dev.rx_dropped++;
+    kfree_skb(skb);
+  } else if (skb.protocol == ETHERTYPE_IP) ip_rcv(skb, dev);
+  else if (skb.protocol == ETHERTYPE_ARP) arp_rcv(skb, dev);
+  else {
+    dev.rx_dropped++;
+    kfree_skb(skb);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// NAPI
+
+// @ts-ignore: decorator
+@inline function state_word(napi: NapiStruct): usize { return changetype<usize>(napi) + offsetof<NapiStruct>('state'); }
+
+/** The instance starts disabled. */
+export function netif_napi_add(napi: NapiStruct, poll: (napi: NapiStruct, budget: u32) => u32, data: usize): void {
+  INIT_LIST_HEAD(napi);
+  napi.poll = poll;
+  napi.data = data;
+  napi.state = NAPI_STATE_SCHED | NAPI_STATE_DISABLE;
+}
+
+export function napi_enable(napi: NapiStruct): void {
+  BUG_ON(napi.state != (NAPI_STATE_SCHED | NAPI_STATE_DISABLE), 'napi_enable: is enabled already');
+  atomic.store<u32>(state_word(napi), 0);
+}
+
+/** Returns when the instance is not being polled and won't be. Task context only. */
+export function napi_disable(napi: NapiStruct): void {
+  while (atomic.cmpxchg<u32>(state_word(napi), 0, NAPI_STATE_SCHED | NAPI_STATE_DISABLE) != 0) msleep(1);
+}
+
+/** Interrupt handler: has this CPU poll the instance. */
+export function napi_schedule(napi: NapiStruct): void {
+  if (atomic.cmpxchg<u32>(state_word(napi), 0, NAPI_STATE_SCHED) != 0) return;
+  const flags = local_irq_save();
+  list_add_tail(napi, this_cpu().poll_head);
+  raise_softirq(NET_RX_SOFTIRQ);
+  local_irq_restore(flags);
+}
+
+/** From within poll: all done, interrupts may come again. */
+export function napi_complete_done(napi: NapiStruct): void {
+  atomic.store<u32>(state_word(napi), 0);
+}
+
+function net_rx_action(): void {
+  const cpu: CpuData = this_cpu();
+  const head = cpu.poll_head;
+  const end = ktime_get() + NETDEV_BUDGET_TIME;
+  let budget: i32 = NETDEV_BUDGET;
+  for (;;) {
+    const flags = local_irq_save();
+    const empty = list_empty(head);
+    const napi = changetype<NapiStruct>(head.next);
+    if (!empty) list_del_init(napi);
+    local_irq_restore(flags);
+    if (empty) return;
+    const work = napi.poll(napi, NAPI_POLL_WEIGHT);
+    if (work == NAPI_POLL_WEIGHT) {
+      const again = local_irq_save();
+      list_add_tail(napi, head);
+      local_irq_restore(again);
+    }
+    budget -= <i32>work;
+    if (budget <= 0 || ktime_get() >= end) {
+      const last = local_irq_save();
+      if (!list_empty(head)) raise_softirq(NET_RX_SOFTIRQ);
+      local_irq_restore(last);
+      return;
+    }
+  }
+}
+
+/** Boot CPU, once. */
+export function net_dev_init(): void {
+  open_softirq(NET_RX_SOFTIRQ, net_rx_action);
+}

@@ -1,0 +1,242 @@
+// ARP (RFC 826) and the neighbours it finds. An entry is right until ARP says otherwise: every packet from a known
+// neighbour brings it up to date, and a lost link forgets all.
+import { spin_lock_irqsave, spin_unlock_irqrestore } from '../../kernel/spinlock';
+import { NSEC_PER_SEC, ktime_get } from '../../kernel/time';
+import { TimerList, mod_timer, timer_setup } from '../../kernel/timer';
+import { get_be16, put_be16 } from '../../lib/byteorder';
+import { kmalloc } from '../../mm/slab';
+import { NetDevice, dev_queue_xmit, netdev_at } from '../core/dev';
+import {
+  ETHERTYPE_ARP,
+  ETHERTYPE_IP,
+  ETH_ALEN,
+  eth_broadcast_addr,
+  eth_header,
+  is_valid_ether_addr,
+} from '../ethernet/eth';
+import { SkBuff, alloc_skb, kfree_skb, skb_put } from '../skbuff';
+
+const ARPHRD_ETHER: u32 = 1;
+const ARPOP_REQUEST: u32 = 1;
+const ARPOP_REPLY: u32 = 2;
+const ARP_BYTES: u32 = 28;
+const AR_HRD: u32 = 0;
+const AR_PRO: u32 = 2;
+const AR_HLN: u32 = 4;
+const AR_PLN: u32 = 5;
+const AR_OP: u32 = 6;
+const AR_SHA: u32 = 8;
+const AR_SIP: u32 = 14;
+const AR_THA: u32 = 18;
+const AR_TIP: u32 = 24;
+
+const NUD_NONE: u32 = 0;
+const NUD_INCOMPLETE: u32 = 1;
+const NUD_REACHABLE: u32 = 2;
+
+const NEIGH_MAX: u32 = 16;
+/** Packets that wait for one neighbour's address; the oldest gives way. */
+const UNRES_QLEN: u32 = 3;
+const RETRANS_TIME: u64 = NSEC_PER_SEC;
+const MCAST_PROBES: u32 = 3;
+
+// @ts-ignore: decorator
+@unmanaged class Neighbour {
+  state: u32;
+  /** As it lies in memory. */
+  ip: u32;
+  ha: usize;
+  probes: u32;
+  used: u64;
+  /** UNRES_QLEN words: the packets that wait, oldest first. */
+  queue: usize;
+  queued: u32;
+  timer: TimerList;
+}
+
+const table = memory.data(16 * 4, 4);
+const table_lock = memory.data(4, 4);
+
+// @ts-ignore: decorator
+@inline function neigh_at(index: u32): Neighbour { return changetype<Neighbour>(load<usize>(table + (index << 2))); }
+
+/** Boot CPU, once there is a device. */
+export function arp_init(): void {
+  for (let i: u32 = 0; i < NEIGH_MAX; i++) {
+    const neigh = changetype<Neighbour>(kmalloc(offsetof<Neighbour>()));
+    neigh.ha = kmalloc(ETH_ALEN);
+    neigh.queue = kmalloc(UNRES_QLEN << 2);
+    neigh.timer = changetype<TimerList>(kmalloc(offsetof<TimerList>()));
+    timer_setup(neigh.timer, neigh_timer_handler, changetype<usize>(neigh));
+    store<usize>(table + (i << 2), changetype<usize>(neigh));
+  }
+}
+
+/** The lock is held. */
+function neigh_lookup(ip: u32): Neighbour | null {
+  for (let i: u32 = 0; i < NEIGH_MAX; i++) {
+    const neigh = neigh_at(i);
+    if (neigh.state != NUD_NONE && neigh.ip == ip) return neigh;
+  }
+  return null;
+}
+
+function neigh_purge(neigh: Neighbour): void {
+  for (let i: u32 = 0; i < neigh.queued; i++) kfree_skb(changetype<SkBuff>(load<usize>(neigh.queue + (i << 2))));
+  neigh.queued = 0;
+}
+
+/** An entry for `ip`, which has none: a free one, or the one that was used longest ago. The lock is held. */
+function neigh_create(ip: u32): Neighbour {
+  let chosen = neigh_at(0);
+  for (let i: u32 = 0; i < NEIGH_MAX; i++) {
+    const neigh = neigh_at(i);
+    if (neigh.state == NUD_NONE) {
+      chosen = neigh;
+      break;
+    }
+    if (neigh.used < chosen.used) chosen = neigh;
+  }
+  neigh_purge(chosen);
+  chosen.ip = ip;
+  chosen.used = ktime_get();
+  chosen.state = NUD_INCOMPLETE;
+  chosen.probes = 0;
+  return chosen;
+}
+
+function arp_send(dev: NetDevice, op: u32, target_ip: u32, destination: usize): void {
+  const skb = alloc_skb();
+  const at = skb_put(skb, ARP_BYTES);
+  put_be16(ARPHRD_ETHER, at + AR_HRD);
+  put_be16(ETHERTYPE_IP, at + AR_PRO);
+  store<u8>(at + AR_HLN, <u8>ETH_ALEN);
+  store<u8>(at + AR_PLN, 4);
+  put_be16(op, at + AR_OP);
+  memory.copy(at + AR_SHA, dev.dev_addr, ETH_ALEN);
+  store<u32>(at + AR_SIP, dev.ip);
+  if (op == ARPOP_REPLY) memory.copy(at + AR_THA, destination, ETH_ALEN);
+  else memory.fill(at + AR_THA, 0, ETH_ALEN);
+  store<u32>(at + AR_TIP, target_ip);
+  eth_header(skb, dev, ETHERTYPE_ARP, destination);
+  dev_queue_xmit(skb, dev);
+}
+
+/** Asks again, and gives up after MCAST_PROBES. */
+function neigh_timer_handler(timer: TimerList): void {
+  const neigh = changetype<Neighbour>(timer.data);
+  const flags = spin_lock_irqsave(table_lock);
+  const asking = neigh.state == NUD_INCOMPLETE;
+  const again = asking && neigh.probes < MCAST_PROBES;
+  if (again) neigh.probes++;
+  else if (asking) {
+    neigh.state = NUD_NONE;
+    neigh_purge(neigh);
+  }
+  const ip = neigh.ip;
+  spin_unlock_irqrestore(table_lock, flags);
+  if (!again) return;
+  arp_send(netdev_at(0), ARPOP_REQUEST, ip, eth_broadcast_addr());
+  mod_timer(timer, ktime_get() + RETRANS_TIME);
+}
+
+/** Begins to ask for `neigh`, if nobody has; the lock is not held. */
+function neigh_probe(neigh: Neighbour, dev: NetDevice, first: bool): void {
+  if (!first) return;
+  arp_send(dev, ARPOP_REQUEST, neigh.ip, eth_broadcast_addr());
+  mod_timer(neigh.timer, ktime_get() + RETRANS_TIME);
+}
+
+/** The entry of `ip`, made if need be. The lock is held. */
+function neigh_get(ip: u32): Neighbour {
+  const known = neigh_lookup(ip);
+  const neigh = known !== null ? known : neigh_create(ip);
+  neigh.used = ktime_get();
+  return neigh;
+}
+
+/** Whether this is the first probe of an entry that has to be asked for. The lock is held. */
+function neigh_begin(neigh: Neighbour): bool {
+  if (neigh.probes != 0) return false;
+  neigh.probes = 1;
+  return true;
+}
+
+/** Sends an IP packet to the neighbour `ip`, once its address is known; false if it was dropped at once. */
+export function neigh_output(skb: SkBuff, dev: NetDevice, ip: u32): bool {
+  const flags = spin_lock_irqsave(table_lock);
+  const neigh = neigh_get(ip);
+  if (neigh.state == NUD_REACHABLE) {
+    eth_header(skb, dev, ETHERTYPE_IP, neigh.ha);
+    spin_unlock_irqrestore(table_lock, flags);
+    return dev_queue_xmit(skb, dev);
+  }
+  if (neigh.queued == UNRES_QLEN) {
+    kfree_skb(changetype<SkBuff>(load<usize>(neigh.queue)));
+    memory.copy(neigh.queue, neigh.queue + 4, (UNRES_QLEN - 1) << 2);
+    neigh.queued--;
+  }
+  store<usize>(neigh.queue + (neigh.queued << 2), changetype<usize>(skb));
+  neigh.queued++;
+  const first = neigh_begin(neigh);
+  spin_unlock_irqrestore(table_lock, flags);
+  neigh_probe(neigh, dev, first);
+  return true;
+}
+
+/** Whether the address of `ip` is known; asks for it if not. */
+export function neigh_resolve(dev: NetDevice, ip: u32): bool {
+  const flags = spin_lock_irqsave(table_lock);
+  const neigh = neigh_get(ip);
+  const reachable = neigh.state == NUD_REACHABLE;
+  const first = !reachable && neigh_begin(neigh);
+  spin_unlock_irqrestore(table_lock, flags);
+  neigh_probe(neigh, dev, first);
+  return reachable;
+}
+
+/** Notes where `ip` is and sends what waited for it; one that is not known becomes so only with `create`. */
+function neigh_update(dev: NetDevice, ip: u32, ha: usize, create: bool): void {
+  const flags = spin_lock_irqsave(table_lock);
+  let neigh = neigh_lookup(ip);
+  if (neigh === null && create) neigh = neigh_create(ip);
+  if (neigh === null) {
+    spin_unlock_irqrestore(table_lock, flags);
+    return;
+  }
+  memory.copy(neigh.ha, ha, ETH_ALEN);
+  neigh.state = NUD_REACHABLE;
+  const count = neigh.queued;
+  neigh.queued = 0;
+  for (let i: u32 = 0; i < count; i++) {
+    const skb = changetype<SkBuff>(load<usize>(neigh.queue + (i << 2)));
+    eth_header(skb, dev, ETHERTYPE_IP, ha);
+    dev_queue_xmit(skb, dev);
+  }
+  spin_unlock_irqrestore(table_lock, flags);
+}
+
+/** The link is gone: who is where has to be asked again. */
+export function arp_ifdown(): void {
+  const flags = spin_lock_irqsave(table_lock);
+  for (let i: u32 = 0; i < NEIGH_MAX && load<usize>(table) != 0; i++) {
+    neigh_at(i).state = NUD_NONE;
+    neigh_purge(neigh_at(i));
+  }
+  spin_unlock_irqrestore(table_lock, flags);
+}
+
+export function arp_rcv(skb: SkBuff, dev: NetDevice): void {
+  const at = skb.data;
+  const valid =
+    skb.len >= ARP_BYTES && dev.ip != 0 && get_be16(at + AR_HRD) == ARPHRD_ETHER && get_be16(at + AR_PRO) == ETHERTYPE_IP &&
+    load<u8>(at + AR_HLN) == ETH_ALEN && load<u8>(at + AR_PLN) == 4 && is_valid_ether_addr(at + AR_SHA);
+  if (!valid) dev.rx_dropped++;
+  else {
+    const sender = load<u32>(at + AR_SIP);
+    const for_us = load<u32>(at + AR_TIP) == dev.ip;
+    if (sender != 0 && sender != dev.ip) neigh_update(dev, sender, at + AR_SHA, for_us);
+    if (for_us && get_be16(at + AR_OP) == ARPOP_REQUEST) arp_send(dev, ARPOP_REPLY, sender, at + AR_SHA);
+  }
+  kfree_skb(skb);
+}

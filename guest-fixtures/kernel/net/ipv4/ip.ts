@@ -1,0 +1,85 @@
+// IPv4 without options of our own, fragments or forwarding: hosts on the same link.
+import { csum_fold, csum_partial } from '../../lib/checksum';
+import { get_be16, put_be16 } from '../../lib/byteorder';
+import { NetDevice, netdev_at, netdev_count } from '../core/dev';
+import { SkBuff, kfree_skb, skb_pull, skb_push } from '../skbuff';
+import { neigh_output } from './arp';
+import { icmp_rcv } from './icmp';
+import { SNMP_INC, SnmpMib } from './snmp';
+import { udp_rcv } from './udp';
+
+export const IPPROTO_ICMP: u32 = 1;
+export const IPPROTO_UDP: u32 = 17;
+export const IP_HLEN: u32 = 20;
+const IPDEFTTL: u32 = 64;
+const IP_DF: u32 = 0x4000;
+/** More fragments, or an offset. */
+const IP_FRAGMENT: u32 = 0x3fff;
+
+export const IP_TOT_LEN: u32 = 2;
+const IP_ID: u32 = 4;
+const IP_FRAG_OFF: u32 = 6;
+const IP_TTL: u32 = 8;
+export const IP_PROTOCOL: u32 = 9;
+const IP_CHECK: u32 = 10;
+export const IP_SADDR: u32 = 12;
+export const IP_DADDR: u32 = 16;
+
+function drop(skb: SkBuff, counter: usize): void {
+  SNMP_INC(counter);
+  kfree_skb(skb);
+}
+
+/** A packet from a device. What the headers claim is checked before it is used. */
+export function ip_rcv(skb: SkBuff, dev: NetDevice): void {
+  SNMP_INC(offsetof<SnmpMib>('IpInReceives'));
+  const at = skb.data;
+  if (skb.len < IP_HLEN || load<u8>(at) >> 4 != 4) return drop(skb, offsetof<SnmpMib>('IpInHdrErrors'));
+  const header: u32 = (load<u8>(at) & 15) << 2;
+  const total = get_be16(at + IP_TOT_LEN);
+  if (header < IP_HLEN || total < header || total > skb.len || csum_fold(csum_partial(at, header, 0)) != 0) {
+    return drop(skb, offsetof<SnmpMib>('IpInHdrErrors'));
+  }
+  // The device pads short frames.
+  skb.len = total;
+  const daddr = load<u32>(at + IP_DADDR);
+  if (dev.ip == 0 || (daddr != dev.ip && daddr != (dev.ip | ~dev.netmask) && daddr != 0xffff_ffff)) {
+    return drop(skb, offsetof<SnmpMib>('IpInAddrErrors'));
+  }
+  if (get_be16(at + IP_FRAG_OFF) & IP_FRAGMENT) return drop(skb, offsetof<SnmpMib>('IpInDiscards'));
+  skb_pull(skb, header);
+  skb.transport_header = skb.data;
+  const protocol = load<u8>(at + IP_PROTOCOL);
+  if (protocol == IPPROTO_UDP) udp_rcv(skb, dev);
+  else if (protocol == IPPROTO_ICMP) icmp_rcv(skb, dev);
+  else drop(skb, offsetof<SnmpMib>('IpInUnknownProtos'));
+}
+
+/** The device whose link `daddr` is on. */
+export function ip_route_output(daddr: u32): NetDevice | null {
+  for (let i: u32 = 0; i < netdev_count(); i++) {
+    const dev = netdev_at(i);
+    if (dev.ip != 0 && ((dev.ip ^ daddr) & dev.netmask) == 0) return dev;
+  }
+  return null;
+}
+
+/** Sends `skb`, which starts at its transport header, from `dev`; false if it was dropped. */
+export function ip_output(skb: SkBuff, dev: NetDevice, daddr: u32, protocol: u32): bool {
+  const at = skb_push(skb, IP_HLEN);
+  skb.network_header = at;
+  store<u16>(at, 0x0045);
+  put_be16(skb.len, at + IP_TOT_LEN);
+  // Never fragmented, so any id will do (RFC 6864).
+  store<u16>(at + IP_ID, 0);
+  put_be16(IP_DF, at + IP_FRAG_OFF);
+  store<u8>(at + IP_TTL, <u8>IPDEFTTL);
+  store<u8>(at + IP_PROTOCOL, <u8>protocol);
+  store<u16>(at + IP_CHECK, 0);
+  store<u32>(at + IP_SADDR, dev.ip);
+  store<u32>(at + IP_DADDR, daddr);
+  store<u16>(at + IP_CHECK, csum_fold(csum_partial(at, IP_HLEN, 0)));
+  const sent = neigh_output(skb, dev, daddr);
+  if (!sent) SNMP_INC(offsetof<SnmpMib>('IpOutDiscards'));
+  return sent;
+}

@@ -1,0 +1,30 @@
+// Counters of the protocols, by the names of `nstat`. Several CPUs count.
+
+// @ts-ignore: decorator
+@unmanaged export class SnmpMib {
+  IpInReceives: u32;
+  IpInHdrErrors: u32;
+  IpInAddrErrors: u32;
+  IpInDiscards: u32;
+  IpInUnknownProtos: u32;
+  IpOutNoRoutes: u32;
+  IpOutDiscards: u32;
+  IcmpInEchos: u32;
+  IcmpOutEchoReps: u32;
+  IcmpInErrors: u32;
+  IcmpInCsumErrors: u32;
+  UdpInDatagrams: u32;
+  UdpOutDatagrams: u32;
+  UdpNoPorts: u32;
+  UdpInErrors: u32;
+  UdpInCsumErrors: u32;
+}
+
+const mib = changetype<SnmpMib>(memory.data(64, 64));
+
+// @ts-ignore: decorator
+@inline export function snmp(): SnmpMib { return mib; }
+
+/** Counts one event; `counter` is offsetof<SnmpMib>('...'). */
+// @ts-ignore: decorator
+@inline export function SNMP_INC(counter: usize): void { atomic.add<u32>(changetype<usize>(mib) + counter, 1); }

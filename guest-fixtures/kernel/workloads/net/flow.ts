@@ -1,0 +1,160 @@
+// Flows of numbered datagrams whose every byte is known: the payload of one carries its flow, its number and the time it
+// left, and a pattern that only this datagram has. The format is the traffic peer's (devices/ethernet/flow-payload).
+import { get_be32, put_be32 } from '../../lib/byteorder';
+import { ktime_get } from '../../kernel/time';
+import { alloc_pages } from '../../mm/page_alloc';
+
+/** "FLOW" */
+const FLOW_MAGIC: u32 = 0x464c_4f57;
+const AT_MAGIC: u32 = 0;
+const AT_FLOW: u32 = 4;
+const AT_SEQUENCE: u32 = 8;
+const AT_CHECKSUM: u32 = 12;
+const AT_SENT: u32 = 16;
+/** The header, and the shortest payload. */
+export const FLOW_HEADER: u32 = 24;
+
+// @ts-ignore: decorator
+@inline function seed_of(flow: u32, sequence: u32): u32 {
+  return (((flow ^ 0x9e37_79b9) * 0x85eb_ca6b) ^ ((sequence + 1) * 0xc2b2_ae35)) | 1;
+}
+
+/** xorshift32 */
+// @ts-ignore: decorator
+@inline function step(state: u32): u32 {
+  let s = state;
+  s ^= s << 13;
+  s ^= s >> 17;
+  return s ^ (s << 5);
+}
+
+// @ts-ignore: decorator
+@inline function mix(sum: u32, word: u32): u32 {
+  const m = (sum ^ word) * 0x0100_0193;
+  return m ^ (m >> 15);
+}
+
+function header_sum(at: usize): u32 {
+  let sum = mix(0x811c_9dc5, get_be32(at + AT_MAGIC));
+  sum = mix(sum, get_be32(at + AT_FLOW));
+  sum = mix(sum, get_be32(at + AT_SEQUENCE));
+  sum = mix(sum, get_be32(at + AT_SENT));
+  return mix(sum, get_be32(at + AT_SENT + 4));
+}
+
+/** Writes a payload of `length` bytes at `at`. */
+export function flow_write(at: usize, length: u32, flow: u32, sequence: u32, now: u64): void {
+  put_be32(FLOW_MAGIC, at + AT_MAGIC);
+  put_be32(flow, at + AT_FLOW);
+  put_be32(sequence, at + AT_SEQUENCE);
+  put_be32(<u32>(now >> 32), at + AT_SENT);
+  put_be32(<u32>now, at + AT_SENT + 4);
+  let sum = header_sum(at);
+  let state = seed_of(flow, sequence);
+  const end = at + length;
+  let i = at + FLOW_HEADER;
+  for (; i + 4 <= end; i += 4) {
+    state = step(state);
+    put_be32(state, i);
+    sum = mix(sum, state);
+  }
+  for (; i < end; i++) {
+    state = step(state);
+    store<u8>(i, <u8>state);
+    sum = mix(sum, state & 0xff);
+  }
+  put_be32(sum, at + AT_CHECKSUM);
+}
+
+/** Whether not one byte of the payload is wrong. */
+function flow_is_intact(at: usize, length: u32): bool {
+  if (length < FLOW_HEADER || get_be32(at + AT_MAGIC) != FLOW_MAGIC) return false;
+  let sum = header_sum(at);
+  let state = seed_of(get_be32(at + AT_FLOW), get_be32(at + AT_SEQUENCE));
+  let wrong: u32 = 0;
+  const end = at + length;
+  let i = at + FLOW_HEADER;
+  for (; i + 4 <= end; i += 4) {
+    state = step(state);
+    wrong |= get_be32(i) ^ state;
+    sum = mix(sum, state);
+  }
+  for (; i < end; i++) {
+    state = step(state);
+    wrong |= <u32>load<u8>(i) ^ (state & 0xff);
+    sum = mix(sum, state & 0xff);
+  }
+  return wrong == 0 && get_be32(at + AT_CHECKSUM) == sum;
+}
+
+/** Numbers behind the newest for which it is known whether they came; as bits, one page. */
+const WINDOW: u32 = 32768;
+
+/** The receiving end of one flow. */
+// @ts-ignore: decorator
+@unmanaged export class FlowReceiver {
+  /** WINDOW bits. */
+  seen: usize;
+  /** The number after the highest seen. */
+  next: u32;
+  received: u32;
+  duplicated: u32;
+  reordered: u32;
+  corrupt: u32;
+  last: u64;
+  longest_gap: u64;
+}
+
+/** False without memory. */
+export function flow_receiver_init(receiver: FlowReceiver): bool {
+  receiver.seen = alloc_pages(0);
+  if (receiver.seen != 0) memory.fill(receiver.seen, 0, WINDOW >> 3);
+  return receiver.seen != 0;
+}
+
+// @ts-ignore: decorator
+@inline function seen_byte(receiver: FlowReceiver, sequence: u32): usize {
+  return receiver.seen + ((sequence & (WINDOW - 1)) >> 3);
+}
+
+function is_seen(receiver: FlowReceiver, sequence: u32): bool {
+  return (load<u8>(seen_byte(receiver, sequence)) & (1 << (sequence & 7))) != 0;
+}
+
+function set_seen(receiver: FlowReceiver, sequence: u32, seen: bool): void {
+  const at = seen_byte(receiver, sequence);
+  const bit: u32 = 1 << (sequence & 7);
+  const byte: u32 = load<u8>(at);
+  store<u8>(at, <u8>(seen ? byte | bit : byte & ~bit));
+}
+
+/** Judges a datagram. */
+export function flow_receive(receiver: FlowReceiver, at: usize, length: u32): void {
+  if (!flow_is_intact(at, length)) {
+    receiver.corrupt++;
+    return;
+  }
+  const sequence = get_be32(at + AT_SEQUENCE);
+  if (sequence >= receiver.next) {
+    if (sequence - receiver.next >= WINDOW) memory.fill(receiver.seen, 0, WINDOW >> 3);
+    else {
+      for (let i = receiver.next; i <= sequence; i++) set_seen(receiver, i, false);
+    }
+    receiver.next = sequence + 1;
+  } else if (receiver.next - sequence > WINDOW || is_seen(receiver, sequence)) {
+    receiver.duplicated++;
+    return;
+  } else {
+    receiver.reordered++;
+  }
+  set_seen(receiver, sequence, true);
+  receiver.received++;
+  const now = ktime_get();
+  if (receiver.last != 0) receiver.longest_gap = max<u64>(receiver.longest_gap, now - receiver.last);
+  receiver.last = now;
+}
+
+/** Numbers below the newest that did not come intact. */
+export function flow_lost(receiver: FlowReceiver): u32 {
+  return receiver.next - receiver.received;
+}

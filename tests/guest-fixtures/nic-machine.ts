@@ -1,0 +1,210 @@
+/**
+ * The guest kernel on a machine with a network: the plain machine, a root port with a virtual function of the 82599 in
+ * it, the physical function and its driver on the host's side, and a traffic peer on the wire. One thread, virtual time.
+ */
+import { BAR_WINDOW_BASE, ECAM_BASE, ECAM_BYTES } from '../../base/abi/platform.js';
+import type { Cancel, Scheduler } from '../../base/clock.js';
+import type { DmaPort, MsiPort } from '../../base/dma.js';
+import { type Duration, type Instant, instant } from '../../base/units.js';
+import { parseIpv4, parseMac } from '../../devices/ethernet/addresses.js';
+import { TrafficPeer } from '../../devices/ethernet/peer.js';
+import { assignVf } from '../../devices/nic82599/assigned.js';
+import { Nic82599 } from '../../devices/nic82599/device.js';
+import { FrameBuffer } from '../../devices/nic82599/frame.js';
+import { pfLayout } from '../../devices/nic82599/functions.js';
+import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
+import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
+import type { VfPolicy } from '../../devices/nic82599/pf-driver/vf-info.js';
+import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
+import { enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
+import { hostBridge } from '../../devices/pci/host-bridge.js';
+import { RootComplex } from '../../devices/pci/topology.js';
+import { RootPort } from '../../devices/root-port/device.js';
+import { PlainMachine, type PlainMachineOptions } from './plain-machine.js';
+
+export const GUEST_IP = parseIpv4('10.0.0.2')!;
+export const PEER_IP = parseIpv4('10.0.0.1')!;
+export const PEER_MAC = parseMac('02:00:00:00:00:99')!;
+export const GUEST_MAC: MacAddress = [0x52, 0x54, 0, 0, 0, 1];
+const PF_MAC: MacAddress = [0x00, 0x1b, 0x21, 0x00, 0x00, 0x01];
+/** Host-side BARs lie where the guest can't reach. */
+const HOST_BARS = { base: 0xf000_0000, bytes: 0x0e00_0000 };
+const GUEST_BARS = { base: BAR_WINDOW_BASE, bytes: 0x0400_0000 };
+const INTERRUPT_RANGE = 0xfee;
+const PF_VECTOR_DATA = 0x40;
+
+/** The machine's virtual time for devices. */
+class MachineTime implements Scheduler {
+  readonly #machine: PlainMachine;
+
+  constructor(machine: PlainMachine) {
+    this.#machine = machine;
+  }
+
+  now(): Instant {
+    return instant(this.#machine.now);
+  }
+
+  after(duration: Duration, callback: () => void): Cancel {
+    let cancelled = false;
+    this.#machine.at(this.#machine.now + duration, () => {
+      if (!cancelled) callback();
+    });
+    return () => {
+      cancelled = true;
+    };
+  }
+
+  sleep(duration: Duration): Promise<void> {
+    return new Promise((resolve) => {
+      this.after(duration, resolve);
+    });
+  }
+
+  async yield(): Promise<void> {}
+}
+
+export interface NicMachineOptions extends PlainMachineOptions {
+  readonly vf?: Partial<VfPolicy>;
+  /** Whether firmware numbers buses and places BARs, or leaves that to the guest. */
+  readonly firmware?: boolean;
+}
+
+/** What happens to a frame on the wire: passed on, as it is or changed, or lost. */
+export type WireRule = (frame: Uint8Array) => Uint8Array | undefined;
+
+export class NicMachine {
+  readonly machine: PlainMachine;
+  readonly nic: Nic82599;
+  readonly driver: PfDriver;
+  readonly peer: TrafficPeer;
+  readonly guestComplex: RootComplex;
+  readonly port: RootPort;
+  readonly vf: AssignedFunction;
+  /** Frames that the guest put on the wire, and answers that reached it. */
+  readonly fromGuest: Uint8Array[] = [];
+  toGuestRule: WireRule = (frame) => frame;
+  fromGuestRule: WireRule = (frame) => frame;
+  /** Messages by vector. */
+  readonly messages = new Map<number, number>();
+  /** Reads and writes of the device's BARs. */
+  barAccesses = 0;
+  keepFrames = false;
+  /** The NIC's own work stands still. */
+  paused = false;
+  readonly #frame = new FrameBuffer();
+
+  constructor(module: WebAssembly.Module, options: NicMachineOptions = {}) {
+    const machine = new PlainMachine(module, options);
+    this.machine = machine;
+    const time = new MachineTime(machine);
+    const ports = this.#ports();
+    const host = new RootComplex(ports, ports);
+    host.addFunction(0, hostBridge());
+    const hostPort = new RootPort('host-port0', { number: 1, surprise: false });
+    host.addPort(8, hostPort);
+    this.peer = new TrafficPeer({
+      station: { mac: PEER_MAC, ip: PEER_IP },
+      scheduler: time,
+      sharedClock: true,
+      send: (bytes, at, length) => this.toGuest(bytes.slice(at, at + length)),
+    });
+    this.nic = new Nic82599({
+      name: 'nic0',
+      mac: Uint8Array.from(PF_MAC),
+      scheduler: time,
+      wire: { send: (frame) => this.#wire(frame.bytes.slice(0, frame.length)) },
+      wake: () => {},
+    });
+    hostPort.populate(this.nic);
+    enumerate(host, HOST_BARS);
+    enableVirtualFunctions(host, 1, 0, 1);
+    const { pf } = this.nic;
+    this.driver = new PfDriver({
+      port: {
+        read: (offset) => pf.read(offset, 4),
+        write: (offset, value) => pf.write(offset, 4, value),
+      },
+      scheduler: time,
+      mac: PF_MAC,
+      vfs: [options.vf ?? { mac: GUEST_MAC }],
+    });
+    this.nic.driver = this.driver;
+    pf.fn.behaviour.writeBar(4, 0, 4, 0xfee0_0000);
+    pf.fn.behaviour.writeBar(4, 8, 4, PF_VECTOR_DATA);
+    pf.fn.behaviour.writeBar(4, 12, 4, 0);
+    pf.fn.configWrite(pfLayout(Uint8Array.from(PF_MAC)).cap.msix.CONTROL.offset, 2, 0x8000);
+    this.driver.start();
+    this.nic.setLink(true);
+
+    this.guestComplex = new RootComplex(ports, ports);
+    this.guestComplex.addFunction(0, hostBridge());
+    this.port = new RootPort('root-port0', { number: 1, surprise: true });
+    this.guestComplex.addPort(8, this.port);
+    this.vf = assignVf('vf0', this.nic.vf(0), { route: (_vector, message) => message });
+    this.port.populate(this.vf);
+    if (options.firmware !== false) enumerate(this.guestComplex, GUEST_BARS);
+    machine.devices = {
+      read: (address, width) => {
+        if (address - ECAM_BASE < ECAM_BYTES) return this.guestComplex.configRead(address - ECAM_BASE, width);
+        this.barAccesses++;
+        return this.guestComplex.memoryRead(address, width);
+      },
+      write: (address, width, value) => {
+        if (address - ECAM_BASE < ECAM_BYTES)
+          this.guestComplex.configWrite(address - ECAM_BASE, width, value);
+        else {
+          this.barAccesses++;
+          this.guestComplex.memoryWrite(address, width, value);
+        }
+      },
+      run: () => !this.paused && this.nic.run(64),
+    };
+  }
+
+  /** Puts a frame on the wire towards the guest. */
+  toGuest(bytes: Uint8Array): void {
+    const frame = this.toGuestRule(bytes);
+    if (frame === undefined) return;
+    this.#frame.bytes.set(frame);
+    this.#frame.length = frame.length;
+    this.nic.receive(this.#frame);
+  }
+
+  #wire(bytes: Uint8Array): void {
+    const frame = this.fromGuestRule(bytes);
+    if (frame === undefined) return;
+    if (this.keepFrames) this.fromGuest.push(frame);
+    this.peer.receive(frame, 0, frame.length);
+  }
+
+  /** Identity mapping of guest memory; messages of the physical function go to its driver, the VF's to the guest. */
+  #ports(): DmaPort & MsiPort {
+    const { u8, view } = this.machine;
+    const inRam = (address: number, length: number): boolean => address >= 0 && address + length <= u8.length;
+    return {
+      read: (_requester, address, target, at, length) => {
+        if (!inRam(address, length)) return false;
+        target.set(u8.subarray(address, address + length), at);
+        return true;
+      },
+      write: (_requester, address, source, at, length) => {
+        if (inRam(address, length)) u8.set(source.subarray(at, at + length), address);
+      },
+      writeDescriptor: (_requester, address, ...dwords) => {
+        if (!inRam(address, 16)) return;
+        dwords.forEach((dword, i) => {
+          view.setUint32(address + i * 4, dword, true);
+        });
+      },
+      send: (requester, address, data) => {
+        if (requester === this.nic.pf.fn.routingId) {
+          this.driver.interrupt();
+        } else if (address >>> 20 === INTERRUPT_RANGE) {
+          this.messages.set(data, (this.messages.get(data) ?? 0) + 1);
+          this.machine.interrupt(data & 0xff);
+        }
+      },
+    };
+  }
+}
