@@ -25,6 +25,17 @@ describe('the kernel tested by itself', () => {
     expect(end).toBe('power-off');
   });
 
+  it('says in full what was wrong with the use of the DMA API', () => {
+    const lines = run().machine.printed(/^DMA-API: pci 0000:00:1f.7: |^DMA-API: .*mapped with/);
+    expect(lines).toContain(
+      'DMA-API: pci 0000:00:1f.7: device driver frees DMA memory with different direction',
+    );
+    expect(lines.filter((line) => line.includes('mapped with')).join()).toMatch(
+      /\[mapped with DMA_FROM_DEVICE\] \[unmapped with DMA_TO_DEVICE\]$/,
+    );
+    expect(lines.filter((line) => line.startsWith('DMA-API: pci'))).toHaveLength(6);
+  });
+
   it('fails when an expectation does not hold', () => {
     const { machine } = run('failing');
     expect(machine.printed(/^not ok/)).toEqual(['not ok 1 - kunit: this one has to fail']);

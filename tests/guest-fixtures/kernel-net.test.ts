@@ -53,10 +53,10 @@ function flow(net: NicMachine, port: number, rate: number, count: number, payloa
   });
 }
 
-function ping(sequence: number, data: Uint8Array): Uint8Array {
+function ping(sequence: number, data: Uint8Array, ip = GUEST_IP): Uint8Array {
   const frame = new FrameBuffer();
   const messageBytes = 8 + data.length;
-  const to = { mac: Uint8Array.from(GUEST_MAC), ip: GUEST_IP };
+  const to = { mac: Uint8Array.from(GUEST_MAC), ip };
   buildIcmp(frame, { mac: PEER_MAC, ip: PEER_IP }, to, messageBytes);
   frame.bytes.set([8, 0, 0, 0, 0x12, 0x34, sequence >> 8, sequence & 0xff], L4_AT);
   frame.bytes.set(data, L4_AT + 8);
@@ -213,20 +213,23 @@ describe('protocols', () => {
     });
   });
 
-  it('does not answer a damaged echo request, nor one for somebody else', () => {
-    const net = start('workload=idle');
+  it('does not answer a damaged echo request, nor one for somebody else, and counts them', () => {
+    const net = start('workload=udp-echo');
     net.keepFrames = true;
     const damaged = ping(1, new Uint8Array(64));
     damaged[L4_AT + 20]! ^= 1;
     const header = ping(2, new Uint8Array(64));
     header[22]! ^= 1;
-    const other = ping(3, new Uint8Array(64));
-    other[33]! ^= 1;
+    const other = ping(3, new Uint8Array(64), GUEST_IP + 1);
     for (const frame of [damaged, header, other, ping(4, new Uint8Array(64))]) {
       net.machine.at(SETTLED, () => net.toGuest(frame));
     }
-    run(net, SECOND);
+    run(net, 1.2 * SECOND);
     expect(pongs(net).map((frame) => frame[L4_AT + 7])).toEqual([4]);
+    expect(net.machine.printed(/^(ip|icmp):/)).toEqual([
+      'ip: 4 in, 1 bad headers, 1 other addresses, 0 discarded, 0 unknown protocols, 0 not sent',
+      'icmp: 1 echo requests, 1 replies, 1 bad checksums, 0 errors',
+    ]);
   });
 
   it('answers ARP requests for its own address alone', () => {
@@ -272,6 +275,7 @@ describe('protocols', () => {
     run(net, 2.5 * SECOND);
     const [, echoed, , bad] = numbers(net, /^udp-echo:/);
     expect({ echoed, bad }).toEqual({ echoed: 4950, bad: 50 });
+    expect(net.machine.printed(/^eth0: .*, 50 bad checksums$/)).not.toEqual([]);
     expect(net.peer.report()[0]!.arrived).toMatchObject({ received: 4950, corrupt: 0 });
   });
 

@@ -48,6 +48,8 @@ export const IFF_UP: u32 = 1;
   rx_bytes: u64;
   rx_dropped: u64;
   rx_errors: u64;
+  /** Packets whose checksum the device found wrong: the protocols judge again. */
+  rx_csum_errors: u64;
   tx_packets: u64;
   tx_bytes: u64;
   tx_dropped: u64;

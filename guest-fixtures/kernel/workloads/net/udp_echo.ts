@@ -9,6 +9,7 @@ import { snmp } from '../../net/ipv4/snmp';
 import { UDP_PAYLOAD_MAX, UdpSock, udp_alloc, udp_bind, udp_saddr, udp_send, udp_sport } from '../../net/ipv4/udp';
 import { start_periodic } from '../periodic';
 import { status_period } from '../workload';
+import { print_net_status } from './status';
 
 const PORT_ECHO: u32 = 7;
 
@@ -39,6 +40,7 @@ function udp_echo_status(context: usize): bool {
     'udp-echo: %u packets/s, %u echoed, %u not sent, %u bad checksums', rate, self.echoed, self.dropped,
     snmp().UdpInCsumErrors,
   );
+  print_net_status();
   self.time = now;
   self.last = self.echoed;
   return false;

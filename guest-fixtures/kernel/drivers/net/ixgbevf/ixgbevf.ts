@@ -71,10 +71,6 @@ export const __IXGBEVF_SERVICE_INITED: u32 = 8;
   itr_time: u64;
   service_timer: TimerList;
   service_task: WorkStruct;
-  hw_csum_rx_error: u64;
-  rx_length_errors: u64;
-  tx_busy: u64;
-  restart_queue: u64;
 }
 
 /** Vector of the queue pair, and of everything else. */

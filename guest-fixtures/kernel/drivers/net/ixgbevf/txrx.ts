@@ -127,10 +127,7 @@ function ixgbevf_tx_ctxtdesc(ring: IxgbevfRing, macip_lens: u32, tucmd: u32): vo
 export function ixgbevf_xmit_frame(skb: SkBuff, netdev: NetDevice): bool {
   const adapter = changetype<IxgbevfAdapter>(netdev.priv);
   const ring = adapter.tx_ring;
-  if (test_state(adapter, __IXGBEVF_DOWN) || ixgbevf_desc_unused(ring) < DESC_NEEDED) {
-    adapter.tx_busy++;
-    return false;
-  }
+  if (test_state(adapter, __IXGBEVF_DOWN) || ixgbevf_desc_unused(ring) < DESC_NEEDED) return false;
   const partial = skb.ip_summed == CHECKSUM_PARTIAL;
   const ip_bytes = partial ? <u32>(skb.transport_header - skb.network_header) : 0;
   const macip_lens = (ETH_HLEN << IXGBE_ADVTXD_MACLEN_SHIFT) | ip_bytes;
@@ -182,7 +179,6 @@ function ixgbevf_clean_tx_irq(adapter: IxgbevfAdapter): void {
   const netdev = adapter.netdev;
   if (netdev.tx_stopped != 0 && netdev.carrier != 0 && ixgbevf_desc_unused(ring) >= TX_WAKE_THRESHOLD) {
     netif_wake_queue(netdev);
-    adapter.restart_queue++;
   }
 }
 
@@ -244,9 +240,9 @@ export function ixgbevf_alloc_rx_buffers(adapter: IxgbevfAdapter, count: u32): v
 /** What the device says of the checksums. */
 function ixgbevf_rx_checksum(adapter: IxgbevfAdapter, skb: SkBuff, status: u32): void {
   if ((status & IXGBE_RXD_STAT_IPCS) != 0 && (status & IXGBE_RXDADV_ERR_IPE) != 0) {
-    adapter.hw_csum_rx_error++;
+    adapter.netdev.rx_csum_errors++;
   } else if (status & IXGBE_RXD_STAT_L4CS) {
-    if (status & IXGBE_RXDADV_ERR_TCPE) adapter.hw_csum_rx_error++;
+    if (status & IXGBE_RXDADV_ERR_TCPE) adapter.netdev.rx_csum_errors++;
     else skb.ip_summed = CHECKSUM_UNNECESSARY;
   }
 }
@@ -268,7 +264,6 @@ function ixgbevf_clean_rx_irq(adapter: IxgbevfAdapter, budget: u32): u32 {
     const whole = (status & IXGBE_RXD_STAT_EOP) != 0 && length <= SKB_DATA_MAX;
     if (!whole || (status & IXGBE_RXDADV_ERR_FRAME_ERR_MASK) != 0) {
       adapter.netdev.rx_errors++;
-      if (!whole) adapter.rx_length_errors++;
       continue;
     }
     const skb = alloc_skb();

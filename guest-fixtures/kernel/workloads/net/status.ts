@@ -1,0 +1,39 @@
+// What the network has seen: a line about the device, and one about protocols when they had something to object to.
+import { tty_print } from '../../kernel/printk';
+import { netdev_at } from '../../net/core/dev';
+import { snmp } from '../../net/ipv4/snmp';
+
+/** Packets that a protocol did not take or could not send. */
+function protocol_errors(): u32 {
+  const mib = snmp();
+  const ip = mib.IpInHdrErrors + mib.IpInAddrErrors + mib.IpInDiscards + mib.IpInUnknownProtos;
+  const out = mib.IpOutNoRoutes + mib.IpOutDiscards;
+  return ip + out + mib.IcmpInErrors + mib.IcmpInCsumErrors + mib.UdpNoPorts + mib.UdpInErrors;
+}
+
+const printed = memory.data(4, 4);
+
+export function print_net_status(): void {
+  const dev = netdev_at(0);
+  tty_print(
+    '%S: %u received, %u sent, %u dropped, %u errors, %u bad checksums', dev.name, dev.rx_packets, dev.tx_packets,
+    dev.rx_dropped + dev.tx_dropped, dev.rx_errors, dev.rx_csum_errors,
+  );
+  const errors = protocol_errors();
+  if (errors == load<u32>(printed)) return;
+  store<u32>(printed, errors);
+  const mib = snmp();
+  tty_print(
+    'ip: %u in, %u bad headers, %u other addresses, %u discarded, %u unknown protocols, %u not sent', mib.IpInReceives,
+    mib.IpInHdrErrors, mib.IpInAddrErrors, mib.IpInDiscards, mib.IpInUnknownProtos,
+    mib.IpOutNoRoutes + mib.IpOutDiscards,
+  );
+  tty_print(
+    'icmp: %u echo requests, %u replies, %u bad checksums, %u errors', mib.IcmpInEchos, mib.IcmpOutEchoReps,
+    mib.IcmpInCsumErrors, mib.IcmpInErrors,
+  );
+  tty_print(
+    'udp: %u in, %u out, %u no port, %u bad checksums, %u errors', mib.UdpInDatagrams, mib.UdpOutDatagrams,
+    mib.UdpNoPorts, mib.UdpInCsumErrors, mib.UdpInErrors,
+  );
+}
