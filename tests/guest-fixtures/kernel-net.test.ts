@@ -152,6 +152,24 @@ describe('ixgbevf', () => {
     expect(rate).toBeGreaterThan(990);
   });
 
+  it('tries again until a PF that does not answer is back', () => {
+    const net = start('workload=udp-stream rate=100 peer_port=7');
+    net.machine.at(15 * SECOND, () => {
+      net.pfDeaf = true;
+      net.driver.start();
+      net.nic.setLink(true);
+    });
+    net.machine.at(45 * SECOND, () => {
+      net.pfDeaf = false;
+      net.driver.interrupt();
+    });
+    run(net, 75 * SECOND);
+    expect(net.machine.printed(/PF still resetting/).length).toBeGreaterThan(1);
+    expect(net.machine.printed(/PF still resetting/).length).toBeLessThan(5);
+    expect(net.machine.printed(/NIC Link/).at(-1)).toMatch(/NIC Link is Up/);
+    expect(numbers(net, /^udp-stream: returned \d+ packets\/s/)[0]).toBeGreaterThan(98);
+  });
+
   it('has no link while the administrator denies it one', () => {
     const net = start('workload=idle');
     net.machine.at(20 * SECOND, () => net.driver.setPolicy(0, { linkEnabled: false }));

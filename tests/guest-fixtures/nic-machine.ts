@@ -90,6 +90,8 @@ export class NicMachine {
   /** Reads and writes of the device's BARs. */
   barAccesses = 0;
   keepFrames = false;
+  /** The PF's driver does not notice its interrupts. */
+  pfDeaf = false;
   /** The NIC's own work stands still. */
   paused = false;
   readonly #frame = new FrameBuffer();
@@ -199,7 +201,7 @@ export class NicMachine {
       },
       send: (requester, address, data) => {
         if (requester === this.nic.pf.fn.routingId) {
-          this.driver.interrupt();
+          if (!this.pfDeaf) this.driver.interrupt();
         } else if (address >>> 20 === INTERRUPT_RANGE) {
           this.messages.set(data, (this.messages.get(data) ?? 0) + 1);
           this.machine.interrupt(data & 0xff);

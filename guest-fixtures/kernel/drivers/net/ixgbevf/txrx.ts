@@ -177,7 +177,7 @@ function ixgbevf_clean_tx_irq(adapter: IxgbevfAdapter): void {
     ring.next_to_clean = ring_next(ring, data);
   }
   const netdev = adapter.netdev;
-  if (netdev.tx_stopped != 0 && netdev.carrier != 0 && ixgbevf_desc_unused(ring) >= TX_WAKE_THRESHOLD) {
+  if (netdev.tx_stopped != 0 && ixgbevf_desc_unused(ring) >= TX_WAKE_THRESHOLD) {
     netif_wake_queue(netdev);
   }
 }

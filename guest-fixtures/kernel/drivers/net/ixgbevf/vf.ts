@@ -87,6 +87,8 @@ export function ixgbevf_reset_hw_vf(adapter: IxgbevfAdapter, perm_addr: usize): 
   ixgbevf_stop_hw_vf(adapter);
   adapter.api_version = ixgbe_mbox_api_10;
   adapter.mbx_v2p_mailbox = 0;
+  // Nothing is asked of a PF that has not come out of its own reset.
+  adapter.mbx_timeout = 0;
   ixgbe_write_reg(adapter, IXGBE_VFCTRL, IXGBE_CTRL_RST);
   IXGBE_WRITE_FLUSH(adapter);
   let tries: u32 = 200;
@@ -184,6 +186,11 @@ export function ixgbevf_check_mac_link_vf(adapter: IxgbevfAdapter): bool {
     adapter.link_speed = links & IXGBE_LINKS_SPEED_82599;
     udelay(100);
   }
+  // The PF left a message without an answer: only a reset makes the mailbox work again.
+  if (adapter.mbx_timeout == 0) {
+    adapter.link_up = false;
+    return false;
+  }
   if (!ixgbevf_read_mbx_vf(adapter, message, 1)) {
     adapter.link_up = false;
     return true;
@@ -191,10 +198,6 @@ export function ixgbevf_check_mac_link_vf(adapter: IxgbevfAdapter): bool {
   const word = load<u32>(message);
   // Linux asks for a reset only if the PF has refused a request since; with nothing to ask, it would wait for ever.
   if ((word & IXGBE_VT_MSGTYPE_CTS) == 0) {
-    adapter.link_up = false;
-    return false;
-  }
-  if (adapter.mbx_timeout == 0) {
     adapter.link_up = false;
     return false;
   }
