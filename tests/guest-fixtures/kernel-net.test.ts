@@ -13,7 +13,7 @@ import {
   PEER_MAC,
   type WireRule,
 } from './nic-machine.js';
-import { MS, PlainMachine, SECOND } from './plain-machine.js';
+import { DATA_END, MS, PlainMachine, SECOND } from './plain-machine.js';
 
 let kernel: WebAssembly.Module;
 beforeAll(async () => {
@@ -31,7 +31,7 @@ const start = (words: string, options: NicMachineOptions = {}): NicMachine =>
 
 const run = (net: NicMachine, until: number): NicMachine => {
   expect(net.machine.run(until)).toBe('time');
-  expect(net.machine.printed(/DMA-API: ixgbevf/)).toEqual([]);
+  expect(net.machine.printed(/DMA-API: (ixgbevf|.*out of memory)/)).toEqual([]);
   return net;
 };
 
@@ -280,6 +280,8 @@ describe('protocols', () => {
     expect(report).toMatchObject({ sent: 20_000, outstanding: 0 });
     expect(report!.arrived).toMatchObject({ received: 20_000, lost: 0, corrupt: 0, duplicated: 0 });
     expect(net.peer.statistics.checksumErrors).toBe(0);
+    // Rings and buffers take 1.4 MiB; what packets needed is used again.
+    expect(net.machine.nonZeroPages().filter((page) => page >= DATA_END / 4096).length).toBeLessThan(600);
   });
 
   it('drops and counts what was damaged on the wire, and answers the rest', () => {

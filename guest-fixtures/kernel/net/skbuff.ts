@@ -38,8 +38,6 @@ export const CHECKSUM_PARTIAL: u32 = 3;
   lock: u32;
   free: usize;
   count: u32;
-  /** Buffers that somebody has. */
-  in_use: u32;
 }
 
 const cache = changetype<SkbCache>(memory.data(64, 64));
@@ -52,7 +50,6 @@ export function alloc_skb(): SkBuff {
     cache.free = load<usize>(at);
     cache.count--;
   }
-  cache.in_use++;
   spin_unlock_irqrestore(changetype<usize>(cache), flags);
   if (at == 0) at = kmalloc(SKB_TRUESIZE);
   const skb = changetype<SkBuff>(at);
@@ -67,7 +64,6 @@ export function alloc_skb(): SkBuff {
 export function kfree_skb(skb: SkBuff): void {
   const at = changetype<usize>(skb);
   const flags = spin_lock_irqsave(changetype<usize>(cache));
-  cache.in_use--;
   const keep = cache.count < SKB_CACHE_SIZE;
   if (keep) {
     store<usize>(at, cache.free);
