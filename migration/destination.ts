@@ -160,6 +160,7 @@ async function negotiate(destination: Destination): Promise<Hello> {
   );
   destination.connected = true;
   rehearse();
+  integrityRoot(destination.digest, data.hashes, data.hashes.length / 2);
   advance(destination, 'ready');
   return hello;
 }
@@ -168,7 +169,6 @@ async function negotiate(destination: Destination): Promise<Hello> {
 async function receiveRam(destination: Destination): Promise<State> {
   const { machine, talk, data, observer } = destination;
   const answer = destination.parameters.duration('answerTimeoutMs');
-  let preparing: Promise<void> | undefined;
   for (;;) {
     const round = destination.rounds + 1;
     const arriving = data.received(round);
@@ -184,15 +184,12 @@ async function receiveRam(destination: Destination): Promise<State> {
     observer?.roundFinished?.(round, received);
     if (message.kind === 'state') {
       note(destination, 'lastPagesNs', waitingFrom);
-      await preparing;
       return message;
     }
+    // All of RAM is here, if not its last version: enough to compile the guest's code while it runs over there. The
+    // source hears of the round only then, because it may stop the guest at once, and must not wait for it then.
+    if (round === 1) await talk.during(machine.prepareCode());
     await talk.send({ kind: 'round-received', round });
-    // All of RAM is here, if not its last version: enough to compile the guest's code while it runs over there.
-    if (preparing === undefined) {
-      preparing = machine.prepareCode();
-      talk.watch(preparing);
-    }
   }
 }
 

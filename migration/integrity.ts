@@ -8,7 +8,7 @@ import { invariant } from '../base/errors.js';
 import { malformed } from './frame.js';
 import { HASHES_PER_MESSAGE, type MessageOf, ROOT_BYTES } from './messages.js';
 
-/** A cryptographic digest of `ROOT_BYTES` bytes, SHA-256 in every driver. */
+/** A digest of `ROOT_BYTES` bytes; the same at both ends. */
 export type Digest = (bytes: Uint8Array) => Uint8Array;
 
 /** The root over the first `pages` entries of a hash table. */

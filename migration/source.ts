@@ -187,6 +187,7 @@ async function negotiate(source: Source): Promise<void> {
   source.asked.tracking = true;
   await source.tracking.start();
   rehearse();
+  integrityRoot(source.digest, data.hashes, data.hashes.length / 2);
   source.stats.setupDone();
   advance(source, 'ready');
 }
@@ -246,8 +247,10 @@ async function switchOver(source: Source): Promise<MachineState> {
   await machine.pause();
   stats.moment('paused');
   advance(source, 'paused');
-  await harvestPages(source);
   const saving = machine.save();
+  // Whatever goes wrong before it is awaited, it is awaited below.
+  saving.catch(() => undefined);
+  await harvestPages(source);
   const round = ++source.lastRound;
   const skipped = faults.strikes('migration/last-pass-skipped') !== undefined;
   const sending = sendPages(source, round, skipped ? new AtomicBitmap(pending.length) : pending);

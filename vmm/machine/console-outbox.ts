@@ -1,6 +1,6 @@
 /**
  * Console lines on their way out of the device thread. A guest can print faster than anybody reads, so what waits here
- * is bounded: lines beyond that are counted and dropped, and the next batch says how many.
+ * is bounded: beyond that the oldest give way and are counted, because the last words of a guest matter most.
  */
 import type { ConsoleLine } from '../../devices/console/device.js';
 
@@ -20,8 +20,11 @@ export class ConsoleOutbox {
   #inFlight = false;
 
   push(line: ConsoleLine): void {
-    if (this.#lines.length < OUTBOX_LINES_MAX) this.#lines.push(line);
-    else this.#dropped++;
+    if (this.#lines.length === OUTBOX_LINES_MAX) {
+      this.#lines.shift();
+      this.#dropped++;
+    }
+    this.#lines.push(line);
   }
 
   /** The next batch; undefined while the reader has the last one in hand, or there is nothing. */

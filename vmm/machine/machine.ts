@@ -174,6 +174,8 @@ export class Machine implements SourceMachine, DestinationMachine {
     this.#require('log dirty pages', 'running', 'paused');
     this.#harvester.clear();
     await this.#swapTo('log');
+    // Rehearsed: in the blackout nothing shall run for the first time.
+    await this.#drivers.devices.save();
   }
 
   async stopDirtyLog(): Promise<void> {
@@ -248,6 +250,7 @@ export class Machine implements SourceMachine, DestinationMachine {
       if (this.#state !== 'incoming' || this.#guest !== undefined) return;
       try {
         this.#guest = await this.#takeCode(this.#incoming!);
+        await this.#rehearseLoad();
       } catch (error) {
         // The image has not arrived whole, most likely; `load` looks again and tells.
         if (!(error instanceof FerryError)) throw error;
@@ -260,8 +263,7 @@ export class Machine implements SourceMachine, DestinationMachine {
       this.#require('load a guest', 'incoming');
       const incoming = this.#incoming!;
       const { vcpus, devices, clock } = this.#drivers;
-      const image = this.#imageInRam(incoming);
-      if (this.#guest === undefined || !this.#sameContent(image, this.#guest.code)) {
+      if (this.#guest === undefined || !this.#isInRam(this.#guest.code, incoming)) {
         this.#guest = undefined;
         this.#guest = await this.#takeCode(incoming);
       }
@@ -416,8 +418,10 @@ export class Machine implements SourceMachine, DestinationMachine {
     return new Uint8Array(this.ram.subarray(imageGpa, imageGpa + imageBytes));
   }
 
-  #sameContent(image: Uint8Array, code: GuestCode): boolean {
-    return hexOf(this.#drivers.sha256(image.subarray(imageHeader.size))) === code.hash;
+  /** Whether RAM still holds the image that `code` was taken from. In place: nothing writes RAM between arrival and run. */
+  #isInRam(code: GuestCode, { imageGpa, imageBytes }: MachineDescription): boolean {
+    const content = this.ram.subarray(imageGpa + imageHeader.size, imageGpa + imageBytes);
+    return hexOf(this.#drivers.sha256(content)) === code.hash;
   }
 
   /** Compiles the image in RAM and hands it to the vCPUs. */
@@ -432,6 +436,18 @@ export class Machine implements SourceMachine, DestinationMachine {
     await Promise.all(vcpus.map((vcpu) => vcpu.setCode(run)));
     this.#variant = 'run';
     return { code, imageGpa: incoming.imageGpa, imageBytes: incoming.imageBytes };
+  }
+
+  /** Loads what is there already: the threads are new, and in the blackout nothing shall run for the first time. */
+  async #rehearseLoad(): Promise<void> {
+    const { vcpus, devices } = this.#drivers;
+    await Promise.all([
+      devices.save().then((records) => devices.restore(records)),
+      ...vcpus.map(async (vcpu) => {
+        const { record, extra } = await vcpu.save();
+        await vcpu.load(record, extra);
+      }),
+    ]);
   }
 
   #require(operation: string, ...states: MachineRunState[]): void {

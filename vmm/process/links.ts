@@ -2,7 +2,7 @@
  * Links over sockets for the controller: control link and data planes of either side, put together with the flows.
  * What only a migration needs is loaded when one is near, so that a VMM starts quickly.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { FerryError } from '../../base/errors.js';
 import { isFerryError } from '../../base/errors.js';
@@ -13,8 +13,6 @@ import { listen, unlinkSocket } from '../sockets/listening.js';
 import type { ControlRecording } from './control-recording.js';
 import type { IncomingListener, IncomingOptions, Links, OutgoingOptions } from './ports.js';
 import { realTime } from './real-time.js';
-
-const sha256 = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest();
 
 /** Connections that may wait while the end of a failed migration is cleared away. */
 const WAITING_MAX = 4;
@@ -28,13 +26,19 @@ export class SocketLinks implements Links {
   }
 
   async migrate(target: SocketAddress, options: OutgoingOptions): Promise<MigrationRecord> {
-    const [{ migrateSource }, { connectControlLink }, { SocketSourceDataPlane }, { WorkerPageHasher }] =
-      await Promise.all([
-        import('../../migration/source.js'),
-        import('../control-link/socket-link.js'),
-        import('../transfer/source-plane.js'),
-        import('../transfer/page-hasher.js'),
-      ]);
+    const [
+      { migrateSource },
+      { connectControlLink },
+      { SocketSourceDataPlane },
+      { WorkerPageHasher },
+      { tableDigest },
+    ] = await Promise.all([
+      import('../../migration/source.js'),
+      import('../control-link/socket-link.js'),
+      import('../transfer/source-plane.js'),
+      import('../transfer/page-hasher.js'),
+      import('../transfer/table-digest.js'),
+    ]);
     const { memory, ...known } = options;
     let control: ControlLink;
     let host = '127.0.0.1';
@@ -62,7 +66,7 @@ export class SocketLinks implements Links {
           ...(this.#recordTo === undefined ? {} : { recordTo: this.#recordTo }),
         }),
         scheduler: realTime,
-        digest: sha256,
+        digest: tableDigest(),
         hasher: new WorkerPageHasher(memory),
         migrationId: randomBytes(16).toString('hex'),
         ...(recording === undefined ? {} : { record: recording.add }),
@@ -104,8 +108,13 @@ class SocketIncomingListener implements IncomingListener {
     const socket = await this.#nextSocket();
     if (socket === undefined) return undefined;
     const { memory, ...known } = options;
-    const { migrateDestination, SocketControlLink, SocketDestinationDataPlane, WorkerPageHasher } =
-      await flow;
+    const {
+      migrateDestination,
+      SocketControlLink,
+      SocketDestinationDataPlane,
+      WorkerPageHasher,
+      tableDigest,
+    } = await flow;
     const control = new SocketControlLink(socket, socket.remoteAddress ?? 'the source');
     socket.resume();
     return migrateDestination({
@@ -113,7 +122,7 @@ class SocketIncomingListener implements IncomingListener {
       control,
       data: new LateDestinationPlane(() => new SocketDestinationDataPlane({ memory: memory() })),
       scheduler: realTime,
-      digest: sha256,
+      digest: tableDigest(),
       hasher: { hashAll: (...range) => new WorkerPageHasher(memory()).hashAll(...range) },
     });
   }
@@ -163,13 +172,15 @@ async function loadDestination() {
     { SocketControlLink },
     { SocketDestinationDataPlane },
     { WorkerPageHasher },
+    { tableDigest },
   ] = await Promise.all([
     import('../../migration/destination.js'),
     import('../control-link/socket-link.js'),
     import('../transfer/destination-plane.js'),
     import('../transfer/page-hasher.js'),
+    import('../transfer/table-digest.js'),
   ]);
-  return { migrateDestination, SocketControlLink, SocketDestinationDataPlane, WorkerPageHasher };
+  return { migrateDestination, SocketControlLink, SocketDestinationDataPlane, WorkerPageHasher, tableDigest };
 }
 
 const NOTHING: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };

@@ -1,6 +1,7 @@
 /**
  * Publishes one vCPU's dirty byte map, as PML publishes its log: called by the thread that runs the vCPU, with the
- * guest at a safepoint, because a store is marked before it is made and nothing may come in between.
+ * guest at a safepoint, because a store is marked before it is made and nothing may come in between; or by any other
+ * thread while the vCPU is paused.
  */
 import type { ReservedRange } from '../../base/abi/reserved-range.js';
 import type { AtomicBitmap } from '../../base/bitmap.js';
