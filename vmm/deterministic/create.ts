@@ -12,6 +12,7 @@ import type { DeviceHost, DriverEvents, MachineDrivers } from '../machine/driver
 import { Machine, type MachineOptions } from '../machine/machine.js';
 import { sha256 } from '../machine/thread/sha256.js';
 import { allocateRam, checkMachineSize, GuestRam } from '../ram/guest-ram.js';
+import { pageHasherOn } from '../transfer/kernels.js';
 import { allocateControl } from '../vcpu/control-block.js';
 import { DirtyPublisher } from '../vcpu/dirty-publisher.js';
 import { VcpuSignals } from '../vcpu/signals.js';
@@ -79,6 +80,7 @@ function makeDrivers(
     vcpus,
     devices: deviceHost,
     sha256,
+    hashPages: pageHasherOn(memory),
     hostNow,
     wallNow: () => (world.wallClockNs ?? 0) + world.scheduler.now(),
     compile: async (code) => new WebAssembly.Module(new Uint8Array(code)),

@@ -72,6 +72,8 @@ export interface MachineDrivers {
   readonly vcpus: readonly VcpuHandle[];
   readonly devices: DeviceHost;
   readonly sha256: Sha256;
+  /** Hashes of pages as they are in RAM now, two words a page: at memory speed, for what has no time for SHA-256. */
+  hashPages(firstPage: number, pageCount: number): Uint32Array;
   /** Monotonic, ns. */
   hostNow(): number;
   /** Wall clock, ns since 1970. */

@@ -40,10 +40,12 @@ export class Harvester {
     let cpuPages = 0;
     let devicePages = 0;
     let bothPages = 0;
+    const [published, written] = [this.#published.words, this.#deviceLog.words];
     for (let i = 0; i < into.words.length; i++) {
+      // A plain look first, because most words are empty. What it misses of a write of this moment, the next harvest finds.
+      if ((published[i]! | written[i]!) === 0) continue;
       const cpu = this.#take(this.#published, i);
       const device = this.#take(this.#deviceLog, i);
-      if ((cpu | device) === 0) continue;
       const added = (cpu | device) & ~Atomics.or(into.words, i, cpu | device);
       cpuPages += popCount(added & ~device);
       devicePages += popCount(added & ~cpu);

@@ -2,10 +2,11 @@
  * A machine: RAM, vCPUs, devices and clock as one thing that boots, pauses, is saved, loaded and migrated. It is the
  * source and the destination of `migration/ports.ts`. It runs on drivers and can't tell threads from simulation.
  */
-import { type CodeVariant, imageHeader } from '../../base/abi/image.js';
+import type { CodeVariant } from '../../base/abi/image.js';
 import type { AtomicBitmap } from '../../base/bitmap.js';
 import type { Cancel } from '../../base/clock.js';
 import { FerryError, invariant } from '../../base/errors.js';
+import { PAGE_BYTES } from '../../base/units.js';
 import type { PowerRequest } from '../../devices/power/device.js';
 import type {
   DestinationMachine,
@@ -21,7 +22,7 @@ import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
 import { PLATFORM_DEVICES } from './devices.js';
 import type { DriverEvents, MachineDrivers, VcpuHandle } from './drivers.js';
 import { type MachineEvent, MachineEvents, type MachineRunState } from './events.js';
-import { GuestCode, hexOf } from './guest-code.js';
+import { GuestCode } from './guest-code.js';
 import { Harvester } from './harvest.js';
 import { loadImage } from './loader.js';
 import { decodePlatform, encodePlatform, PLATFORM_RECORDS } from './platform-records.js';
@@ -64,6 +65,8 @@ interface Guest {
   readonly code: GuestCode;
   readonly imageGpa: number;
   readonly imageBytes: number;
+  /** Of a guest that comes: hashes of the image's pages from before its content hash was found right. */
+  readonly imagePages?: Uint32Array;
 }
 
 export class Machine implements SourceMachine, DestinationMachine {
@@ -263,7 +266,7 @@ export class Machine implements SourceMachine, DestinationMachine {
       this.#require('load a guest', 'incoming');
       const incoming = this.#incoming!;
       const { vcpus, devices, clock } = this.#drivers;
-      if (this.#guest === undefined || !this.#isInRam(this.#guest.code, incoming)) {
+      if (this.#guest === undefined || !this.#isInRam(this.#guest, incoming)) {
         this.#guest = undefined;
         this.#guest = await this.#takeCode(incoming);
       }
@@ -405,8 +408,11 @@ export class Machine implements SourceMachine, DestinationMachine {
       devices.map(({ name, version }) => `${name} v${version}`).join(', ');
     compare('devices', named(ours), named(theirs));
     const imageEnd = theirs.imageGpa + theirs.imageBytes;
-    if (!(theirs.imageGpa >= 0 && theirs.imageBytes > 0 && imageEnd <= this.#drivers.range.base)) {
-      differences.push(`the guest image at ${theirs.imageGpa} to ${imageEnd} does not lie in migrated RAM`);
+    const wholePages = Number.isInteger(theirs.imageGpa / PAGE_BYTES) && theirs.imageGpa >= 0;
+    if (!(wholePages && theirs.imageBytes > 0 && imageEnd <= this.#drivers.range.base)) {
+      differences.push(
+        `the guest image at ${theirs.imageGpa} to ${imageEnd} does not lie on pages of migrated RAM`,
+      );
     }
     if (differences.length === 0) return;
     const facts = { differences: differences.join('; '), count: differences.length };
@@ -418,15 +424,21 @@ export class Machine implements SourceMachine, DestinationMachine {
     return new Uint8Array(this.ram.subarray(imageGpa, imageGpa + imageBytes));
   }
 
-  /** Whether RAM still holds the image that `code` was taken from. In place: nothing writes RAM between arrival and run. */
-  #isInRam(code: GuestCode, { imageGpa, imageBytes }: MachineDescription): boolean {
-    const content = this.ram.subarray(imageGpa + imageHeader.size, imageGpa + imageBytes);
-    return hexOf(this.#drivers.sha256(content)) === code.hash;
+  /** Whether RAM still holds the image whose content hash was checked when `guest` was taken from it. */
+  #isInRam({ imagePages }: Guest, incoming: MachineDescription): boolean {
+    const now = this.#imagePages(incoming);
+    return imagePages?.every((word, i) => word === now[i]) === true;
+  }
+
+  #imagePages({ imageGpa, imageBytes }: MachineDescription): Uint32Array {
+    return this.#drivers.hashPages(imageGpa / PAGE_BYTES, Math.ceil(imageBytes / PAGE_BYTES));
   }
 
   /** Compiles the image in RAM and hands it to the vCPUs. */
   async #takeCode(incoming: MachineDescription): Promise<Guest> {
     const { sha256, compile, vcpus } = this.#drivers;
+    // Before the content is read: a page that arrives in between makes them differ from what `load` finds.
+    const imagePages = this.#imagePages(incoming);
     const code = GuestCode.parse(this.#imageInRam(incoming), sha256, compile);
     if (code.hash !== incoming.imageHash) {
       const why = `it has content hash ${code.hash}, the source announced ${incoming.imageHash}`;
@@ -435,7 +447,7 @@ export class Machine implements SourceMachine, DestinationMachine {
     const run = await code.variant('run');
     await Promise.all(vcpus.map((vcpu) => vcpu.setCode(run)));
     this.#variant = 'run';
-    return { code, imageGpa: incoming.imageGpa, imageBytes: incoming.imageBytes };
+    return { code, imageGpa: incoming.imageGpa, imageBytes: incoming.imageBytes, imagePages };
   }
 
   /** Loads what is there already: the threads are new, and in the blackout nothing shall run for the first time. */

@@ -34,3 +34,16 @@ export function memoryBuffer(memory: WebAssembly.Memory): Buffer {
 export function memoryPages(memory: WebAssembly.Memory): number {
   return Math.floor(memory.buffer.byteLength / PAGE_BYTES);
 }
+
+/** Hashes pages of `memory`, two words a page. */
+export function pageHasherOn(
+  memory: WebAssembly.Memory,
+): (firstPage: number, pageCount: number) => Uint32Array {
+  let kernels: PageKernels | undefined;
+  return (firstPage, pageCount) => {
+    kernels ??= simdKernels(memory);
+    const table = new Uint32Array(2 * pageCount);
+    for (let i = 0; i < pageCount; i++) kernels.hash(firstPage + i, 0, table, 2 * i);
+    return table;
+  };
+}

@@ -4,6 +4,7 @@ import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
 import { kernelModule } from '../../kernels/load.js';
 import { GuestRam } from '../../ram/guest-ram.js';
+import { pageHasherOn } from '../../transfer/kernels.js';
 import { allocateControl } from '../../vcpu/control-block.js';
 import { VcpuSignals } from '../../vcpu/signals.js';
 import type { AlarmThreadData } from '../../vcpu/thread/alarm-worker.js';
@@ -64,6 +65,7 @@ export function startThreads(
     vcpus,
     devices,
     sha256,
+    hashPages: pageHasherOn(memory),
     hostNow,
     wallNow: () => Date.now() * NS_PER_MS,
     compile: (code) => WebAssembly.compile(new Uint8Array(code)),
