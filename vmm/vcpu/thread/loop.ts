@@ -16,7 +16,7 @@ import type { VirtualClock } from '../virtual-clock.js';
 import type { Alarm } from './alarms.js';
 import type { FromVcpu, ToVcpu, VcpuCommand } from './messages.js';
 
-/** Throttling puts the vCPU to sleep for its percentage of each slice of this many ns. */
+/** A throttled vCPU is looked at when it has run for its share of so many ns; then it pays for what it really ran. */
 const THROTTLE_SLICE_NS = 10e6;
 const NS_PER_MS = 1e6;
 
@@ -42,9 +42,12 @@ export class VcpuLoop implements VcpuPorts {
   #paused = false;
   /** DOORBELL as it was before this thread last looked for work. */
   #seen = 0;
-  /** Host times: when the timer is due, and when the running part of the throttling slice ends. */
+  /** Host times: when the timer is due, and when a throttled vCPU is to be looked at. */
   #timerAt = Infinity;
   #runUntil = Infinity;
+  /** Throttling: host time at which the running part of the slice began, and how long the guest was halted since. */
+  #sliceFrom = 0;
+  #haltedNs = 0;
 
   constructor(parts: LoopParts) {
     this.#parts = parts;
@@ -102,9 +105,11 @@ export class VcpuLoop implements VcpuPorts {
   }
 
   idle(): boolean {
-    const timeout = (this.#timerAt - this.#parts.hostNow()) / NS_PER_MS;
+    const from = this.#parts.hostNow();
+    const timeout = (this.#timerAt - from) / NS_PER_MS;
     if (timeout > 0) {
       Atomics.wait(this.#block, DOORBELL, this.#seen, timeout === Infinity ? undefined : timeout);
+      this.#haltedNs += this.#parts.hostNow() - from;
     }
     return true;
   }
@@ -208,18 +213,25 @@ export class VcpuLoop implements VcpuPorts {
       this.#setAlarm();
       return;
     }
-    const share = (THROTTLE_SLICE_NS * percent) / 100;
     let now = hostNow();
-    if (this.#runUntil === Infinity) this.#runUntil = now;
+    if (this.#runUntil === Infinity) this.#beginSlice(now, percent);
     if (now < this.#runUntil) return;
-    const until = now + share;
+    // Alarms and safepoints come late by more than a small share is long, so the sleep is for what was really run.
+    const ran = Math.max(0, now - this.#sliceFrom - this.#haltedNs);
+    const until = now + (ran * percent) / (100 - percent);
     for (;;) {
       const seen = Atomics.load(this.#block, DOORBELL);
       if (now >= until || Atomics.load(this.#block, COMMANDS) > 0) break;
       Atomics.wait(this.#block, DOORBELL, seen, (until - now) / NS_PER_MS);
       now = hostNow();
     }
-    this.#runUntil = now + THROTTLE_SLICE_NS - share;
+    this.#beginSlice(now, percent);
+  }
+
+  #beginSlice(now: number, percent: number): void {
+    this.#sliceFrom = now;
+    this.#haltedNs = 0;
+    this.#runUntil = now + (THROTTLE_SLICE_NS * (100 - percent)) / 100;
     this.#setAlarm();
   }
 
