@@ -210,3 +210,30 @@ describe('QMP client and monitor sockets', () => {
     await expect(client.waitFor('STOP', { timeoutMs: 20 })).rejects.toEqual(coded('lab/timeout'));
   });
 });
+
+describe('events that come with the end of the negotiation', () => {
+  it('reach the listener given to connect, and only that one', async () => {
+    const path = freshPath();
+    const server = createServer((socket) => {
+      socket.write(
+        '{"QMP":{"version":{"qemu":{"major":0,"minor":1,"micro":0},"package":""},"capabilities":[]}}\n',
+      );
+      socket.once('data', (command) => {
+        const { id } = JSON.parse(command.toString()) as { id: number };
+        // One write, so that answer and event arrive together.
+        socket.write(
+          `{"return":{},"id":${id}}\n{"event":"RESUME","data":{},"timestamp":{"seconds":1,"microseconds":0}}\n`,
+        );
+      });
+    });
+    cleanUp.push(() => server.close());
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    const early: string[] = [];
+    const late: string[] = [];
+    const client = await QmpClient.connect(`unix:${path}`, { onEvent: ({ event }) => early.push(event) });
+    cleanUp.push(() => client.close());
+    client.onEvent(({ event }) => late.push(event));
+    expect(early).toEqual(['RESUME']);
+    expect(late).toEqual([]);
+  });
+});
