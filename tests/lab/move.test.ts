@@ -262,6 +262,11 @@ describe('the verdict', () => {
       { ...evidence, record: { ...evidence.record!, verification: undefined } },
     ];
     for (const each of spoiled) expect(judge(each).outcome).toBe('failed');
+    const timeless = evidence.console.map(({ side, text }) => line(side, text.replace(/^\[.*?\] /, '')));
+    const clockChecks = (statusLine: RegExp) =>
+      judge({ ...evidence, console: timeless, statusLine }).checks.filter(({ name }) => /clock/.test(name));
+    expect(clockChecks(STATUS_LINE).map(({ passed }) => passed)).toEqual([false]);
+    expect(clockChecks(/./)).toEqual([]);
     expect(judge({ ...evidence, record: { ...evidence.record!, verify: 'off' } }).outcome).toBe('unverified');
   });
 });
