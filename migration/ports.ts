@@ -50,9 +50,44 @@ export interface HarvestReport {
   readonly cost: Duration;
 }
 
+/** How it becomes known which pages an assigned device wrote. */
+export type DeviceTracking = 'iommu-dirty' | 'pinned';
+
+/**
+ * A device that writes guest memory by itself and that VFIO lets migrate (its migration protocol v2). What it wrote is
+ * reported with the machine's own host writes: `readDirty` moves it there, the machine's next `harvest` takes it.
+ */
+export interface AssignedDevice {
+  /** Name of the device on this machine: `vf0`. */
+  readonly name: string;
+  /** Every write that the device begins after this resolves is reported by a later `readDirty`; `undefined` ends it. */
+  track(how: DeviceTracking | undefined): Promise<void>;
+  /**
+   * Moves what the device wrote since the last call into the machine's log of host writes. When it resolves, the
+   * clearing of the dirty bits has been invalidated and drained, so that the pages may be copied.
+   */
+  readDirty(): Promise<void>;
+  /** Goes to (or stays in) PRE_COPY, where it runs on; resolves with what its data stream has to give now. */
+  preCopy(): Promise<Uint8Array>;
+  /** Goes to PRE_COPY_P2P: it starts no DMA from here on, registers are answered. */
+  quiesce(): Promise<void>;
+  /** Goes to STOP_COPY, while no vCPU runs; resolves with the rest of its data stream. */
+  stopCopy(): Promise<Uint8Array>;
+  /** Goes back to RUNNING, from wherever it is. */
+  resume(): Promise<void>;
+  /** Destination: the next piece of the stream (RESUMING). Throws a FerryError that names what does not fit. */
+  write(piece: Uint8Array): Promise<void>;
+  /** Destination: the stream is whole; all of it is judged and taken over (STOP). The machine's `run` starts it. */
+  load(): Promise<void>;
+  /** Its complete state, while it is stopped: for verification and inspection. */
+  save(): Promise<readonly DeviceRecord[]>;
+}
+
 export interface SourceMachine {
   readonly description: MachineDescription;
   readonly ram: Uint8Array;
+  /** The assigned device, if the machine has one. `pause` and `resume` stop and start it unless it is stopped already. */
+  readonly device?: AssignedDevice | undefined;
   /** Turns CPU dirty logging on: every store from before this resolves is either logged or already in RAM. */
   startDirtyLog(): Promise<void>;
   stopDirtyLog(): Promise<void>;
@@ -74,6 +109,8 @@ export interface SourceMachine {
 }
 
 export interface DestinationMachine {
+  /** Valid after `accept`. */
+  readonly device?: AssignedDevice | undefined;
   /** Refuses (FerryError) a source that this machine can't take over, naming every difference. */
   accept(description: MachineDescription): Promise<void>;
   /** Valid after `accept`. */
