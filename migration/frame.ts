@@ -9,10 +9,11 @@
  * Magic and version keep their place in every version to come: they alone decide what the rest means, so they are
  * judged first, and a peer of another version is recognised without understanding anything else it says.
  */
+
+import { crc32 } from '../base/crc32.js';
 import { type FerryError, invariant } from '../base/errors.js';
 import { layout, u8, u16, u32 } from '../base/layout.js';
 import { KIB, MIB } from '../base/units.js';
-import { crc32 } from './crc32.js';
 import { migrationErrors } from './errors.js';
 
 /** `FRRY`, little-endian. */

@@ -11,9 +11,10 @@
  * Every length, index and range is judged before any memory is touched: a page's target exists only after header and
  * body of its frame were found good. The first error ends the channel.
  */
+
+import { crc32 } from '../../base/crc32.js';
 import { type FerryError, InvariantError, invariant } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
-import { crc32 } from '../crc32.js';
 import type { TransferCount } from '../ports.js';
 import { pageErrors } from './errors.js';
 import { type Allocate, GATHER_BELOW_PAGES } from './frame-buffer.js';

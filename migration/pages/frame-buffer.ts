@@ -3,9 +3,10 @@
  * guest RAM (large runs, no copy) or of a staging buffer (small scattered runs, which cost more as separate pieces
  * of a gathering write than as one copy). A frame must be left alone until its bytes have been taken over.
  */
+
+import { crc32 } from '../../base/crc32.js';
 import { invariant } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
-import { crc32 } from '../crc32.js';
 import type { TransferCount } from '../ports.js';
 import {
   CHANNEL_VERSION,

@@ -1,6 +1,7 @@
 /** The first bytes of a data channel, in each direction: the same 32 bytes, which name channel and migration. */
+
+import { crc32 } from '../../base/crc32.js';
 import { invariant } from '../../base/errors.js';
-import { crc32 } from '../crc32.js';
 import { pageErrors } from './errors.js';
 import { CHANNEL_VERSION, channelHello, HELLO_MAGIC, TOKEN_BYTES } from './layouts.js';
 

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { AtomicBitmap } from '../../base/bitmap.js';
+import { crc32 } from '../../base/crc32.js';
 import { FerryError } from '../../base/errors.js';
 import { seededRandom } from '../../base/random.js';
 import { PAGE_BYTES } from '../../base/units.js';
-import { crc32 } from '../../migration/crc32.js';
 import { ChannelReceiver, CLOSED, END_OF_ROUND } from '../../migration/pages/channel-receiver.js';
 import { ChannelSender } from '../../migration/pages/channel-sender.js';
 import { StreamDescriber } from '../../migration/pages/describe.js';

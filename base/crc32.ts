@@ -7,9 +7,12 @@ for (let byte = 0; byte < 256; byte++) {
   table[byte] = value;
 }
 
-/** Checksum of `bytes[from, to)`, an unsigned 32-bit number. Meant for control frames, not for pages. */
-export function crc32(bytes: Uint8Array, from = 0, to = bytes.length): number {
-  let crc = -1;
+/**
+ * Checksum of `bytes[from, to)`, an unsigned 32-bit number; `before` is that of what came before them in the same
+ * stream. Meant for headers and device state, not for pages.
+ */
+export function crc32(bytes: Uint8Array, from = 0, to = bytes.length, before = 0): number {
+  let crc = ~before;
   for (let i = from; i < to; i++) crc = (crc >>> 8) ^ table[(crc ^ bytes[i]!) & 0xff]!;
   return ~crc >>> 0;
 }
