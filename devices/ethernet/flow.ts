@@ -26,21 +26,10 @@ export interface FlowReport {
   /** The other end, as `10.0.0.2:7`. */
   readonly remote: string;
   readonly sent: number;
-  /** Sent and neither come back, lost, nor corrupt: still under way, or the last ones lost. Echo flows only. */
+  /** Sent and neither come back, lost, nor corrupt by now: still under way, or the last ones lost. Echo flows only. */
   readonly outstanding: number;
   /** What came in; null for a flow that only goes out. */
   readonly arrived: FlowMeasurement | null;
 }
 
 export const remoteName = (ip: number, port: number): string => `${formatIpv4(ip)}:${port}`;
-
-export function flowReport(
-  flow: number,
-  kind: FlowKind,
-  remote: string,
-  sent: number,
-  arrived: FlowMeasurement | null,
-): FlowReport {
-  const settled = arrived === null ? sent : arrived.received + arrived.lost + arrived.corrupt;
-  return { flow, kind, remote, sent, outstanding: Math.max(0, sent - settled), arrived };
-}

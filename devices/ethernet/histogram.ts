@@ -31,6 +31,27 @@ export class LatencyHistogram {
     if (value > this.#max) this.#max = value;
   }
 
+  /** Takes over all values of `other`, which is empty afterwards. */
+  absorb(other: LatencyHistogram): void {
+    for (let i = 0; i < this.#buckets.length; i++) this.#buckets[i]! += other.#buckets[i]!;
+    this.#count += other.#count;
+    this.#min = Math.min(this.#min, other.#min);
+    this.#max = Math.max(this.#max, other.#max);
+    other.#buckets.fill(0);
+    other.#count = 0;
+    other.#min = Number.POSITIVE_INFINITY;
+    other.#max = 0;
+  }
+
+  copy(): LatencyHistogram {
+    const copy = new LatencyHistogram();
+    copy.#buckets.set(this.#buckets);
+    copy.#count = this.#count;
+    copy.#min = this.#min;
+    copy.#max = this.#max;
+    return copy;
+  }
+
   /** The least time that at least `share` (0 to 1) of all values did not exceed; 0 if there are none. */
   percentile(share: number): number {
     const wanted = Math.max(1, Math.ceil(this.#count * share));

@@ -26,14 +26,14 @@ import {
   finishUdp,
   type Station,
 } from './datagram.js';
-import { type FlowOptions, type FlowReport, flowReport, remoteName } from './flow.js';
+import { type FlowOptions, type FlowReport, remoteName } from './flow.js';
 import {
   FLOW_PAYLOAD_BYTES_MAX,
   FLOW_PAYLOAD_BYTES_MIN,
   flowHeader,
   payloadIsIntact,
 } from './flow-payload.js';
-import { FlowReceiver } from './flow-receiver.js';
+import { type FlowMeasurement, FlowReceiver } from './flow-receiver.js';
 import { FlowSender } from './flow-sender.js';
 import type { FrameSink } from './frame-sink.js';
 import {
@@ -87,6 +87,8 @@ interface OwnFlow {
   readonly options: FlowOptions;
   readonly sender: FlowSender;
   readonly receiver: FlowReceiver | undefined;
+  /** Datagrams sent when the phase began. */
+  sentBefore: number;
 }
 
 interface IncomingFlow {
@@ -147,6 +149,7 @@ export class TrafficPeer {
       options,
       sender: new FlowSender(this.#scheduler, { ...options, flow }, this.#send),
       receiver: kind === 'echo' ? new FlowReceiver() : undefined,
+      sentBefore: 0,
     });
     this.#resolve();
     return flow;
@@ -166,13 +169,37 @@ export class TrafficPeer {
   /** One report per flow: our own by number, then those that came in. */
   report(): FlowReport[] {
     const now = this.#scheduler.now();
+    return this.#flows((receiver) => receiver.measurement(now));
+  }
+
+  /** The same of what happened since the last call, or since the start; the next phase begins here. */
+  nextPhase(): FlowReport[] {
+    const now = this.#scheduler.now();
+    const reports = this.#flows((receiver) => receiver.nextPhase(now));
+    return reports.map((report, i) => {
+      const own = this.#own[i];
+      if (own === undefined) return report;
+      const sent = report.sent - own.sentBefore;
+      own.sentBefore = report.sent;
+      return { ...report, sent };
+    });
+  }
+
+  #flows(measured: (receiver: FlowReceiver) => FlowMeasurement): FlowReport[] {
     return [
-      ...this.#own.map(({ options: { kind, ip, port }, sender, receiver }, flow) =>
-        flowReport(flow, kind, remoteName(ip, port), sender.sent, receiver?.measurement(now) ?? null),
-      ),
-      ...this.#incoming.map(({ flow, ip, port, receiver }) =>
-        flowReport(flow, 'in', remoteName(ip, port), 0, receiver.measurement(now)),
-      ),
+      ...this.#own.map(({ options: { kind, ip, port }, sender: { sent }, receiver }, flow) => {
+        const outstanding = receiver?.outstanding(sent) ?? 0;
+        const arrived = receiver === undefined ? null : measured(receiver);
+        return { flow, kind, remote: remoteName(ip, port), sent, outstanding, arrived };
+      }),
+      ...this.#incoming.map(({ flow, ip, port, receiver }) => ({
+        flow,
+        kind: 'in' as const,
+        remote: remoteName(ip, port),
+        sent: 0,
+        outstanding: 0,
+        arrived: measured(receiver),
+      })),
     ];
   }
 

@@ -115,6 +115,32 @@ describe('a flow', () => {
     expect(b.report()[0]!.arrived).toMatchObject({ lost: 30, longestGapNs: 31e6, duplicated: 0 });
   });
 
+  it('is measured by phases as well, which add up to the whole, each with its own gap and latency', () => {
+    let harm: Harm = (frame, pass) => pass(frame);
+    const { time, a } = wiredStations((frame, pass) => harm(frame, pass));
+    a.startFlow({ kind: 'echo', ip: station(2).ip, port: PORT_ECHO, rate: 1000, payloadBytes: 64 });
+    time.pass(seconds(0.5));
+    const [before] = a.nextPhase();
+    harm = () => {};
+    time.pass(seconds(0.03));
+    harm = (frame, pass) => pass(frame);
+    time.pass(seconds(0.1));
+    const [blackout] = a.nextPhase();
+    time.pass(seconds(0.5));
+    const [after] = a.nextPhase();
+    expect(before!.arrived).toMatchObject({ lost: 0, holes: 0, longestGapNs: 1e6 });
+    expect(blackout!.arrived).toMatchObject({ lost: 30, holes: 1, longestGapNs: 31e6 });
+    expect(after!.arrived).toMatchObject({ lost: 0, holes: 0, longestGapNs: 1e6, latency: { minNs: 2000 } });
+    const [whole] = a.report();
+    expect(whole!.arrived).toMatchObject({ lost: 30, holes: 1, longestGapNs: 31e6 });
+    const sum = (of: (flow: NonNullable<typeof before>) => number): number =>
+      [before, blackout, after].reduce((total, flow) => total + of(flow!), 0);
+    expect(sum(({ sent }) => sent)).toBe(whole!.sent);
+    expect(sum(({ arrived }) => arrived!.received)).toBe(whole!.arrived!.received);
+    expect(sum(({ arrived }) => arrived!.latency!.count)).toBe(whole!.arrived!.latency!.count);
+    expect(a.nextPhase()[0]!.arrived).toMatchObject({ received: 0, longestGapNs: 0, latency: null });
+  });
+
   it('echoed is measured there and back, and what the wire kept at the end is outstanding', () => {
     let cut = false;
     const { time, a, b } = wiredStations((frame, pass) => (cut ? undefined : pass(frame)));
