@@ -73,4 +73,9 @@ export const vmmErrors = catalogue('vmm', {
     text: () => 'the guest reported a panic',
     advice: () => 'The fault is in the guest; its console tells what it found.',
   }),
+  'netdev-failed': entry<{ address: string; reason: string }>({
+    exitStatus: 49,
+    text: ({ address, reason }) => `can't plug the NIC in at ${address}: ${reason}`,
+    advice: () => 'Start `ferry fabric --listen ADDRESS` there first, or leave --netdev out for a NIC without a cable.',
+  }),
 });

@@ -143,6 +143,15 @@ export class VtdDriver {
     this.enable(GLOBAL.IRE.mask);
   }
 
+  /** Has the unit send `data` to `address` when it has recorded a fault, until the records are taken. */
+  enableFaultEvent(address: number, data: number): void {
+    const { unit } = this;
+    unit.write(reg.FEDATA.offset, 4, data);
+    unit.write(reg.FEADDR.offset, 4, address);
+    unit.write(reg.FEUADDR.offset, 4, 0);
+    unit.write(reg.FECTL.offset, 4, 0);
+  }
+
   /** The pending faults, oldest record first; clears them as Linux does, from FRI upwards. */
   takeFaults(): FaultReport[] {
     const { unit } = this;

@@ -62,7 +62,7 @@ describe('the way to the device thread', () => {
     const bell = responder.bell();
     for (let i = 0; i < 5; i++) requester.write(0x1000 + 4 * i, 4, i);
     expect(seen).toEqual([]);
-    await responder.rung(bell);
+    await new Promise<void>((resolve) => responder.whenRung(bell, resolve));
     expect(responder.serve()).toBe(5);
     expect(seen).toEqual([0, 1, 2, 3, 4].map((i) => `nic w4 ${4 * i} ${i}`));
   });
@@ -82,7 +82,7 @@ describe('the way to the device thread', () => {
     const { responder } = link(() => []);
     const bell = responder.bell();
     responder.ring();
-    await responder.rung(bell);
+    await new Promise<void>((resolve) => responder.whenRung(bell, resolve));
     expect(responder.serve()).toBe(0);
   });
 });

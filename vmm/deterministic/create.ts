@@ -4,13 +4,17 @@
  */
 import { reservedRange } from '../../base/abi/reserved-range.js';
 import type { Scheduler } from '../../base/clock.js';
-import type { DeviceRecord } from '../../base/device-record.js';
 import type { SeededRandom } from '../../base/random.js';
+import { nanoseconds } from '../../base/units.js';
+import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { kernelModule } from '../kernels/load.js';
-import { DeviceSet, PLATFORM_DEVICES } from '../machine/devices.js';
-import type { DeviceHost, DriverEvents, MachineDrivers } from '../machine/drivers.js';
+import { carryOut, type DeviceHost, deviceCalls } from '../machine/device-calls.js';
+import { DeviceSet, platformDevices } from '../machine/devices.js';
+import type { DriverEvents, MachineDrivers } from '../machine/drivers.js';
 import { Machine, type MachineOptions } from '../machine/machine.js';
 import { sha256 } from '../machine/thread/sha256.js';
+import { PassthroughDevice } from '../passthrough/device.js';
+import { PassthroughHost } from '../passthrough/host.js';
 import { allocateRam, checkMachineSize, GuestRam } from '../ram/guest-ram.js';
 import { pageHasherOn } from '../transfer/kernels.js';
 import { allocateControl } from '../vcpu/control-block.js';
@@ -26,7 +30,18 @@ export interface DeterministicWorld {
   readonly random: SeededRandom;
   /** The wall clock, ns since 1970, at the scheduler's start; default 0. */
   readonly wallClockNs?: number;
+  /** Plugs the NIC in: takes where frames come in, and gives where they leave. It has no cable if absent. */
+  readonly plug?: (receive: FrameSink) => SimulatedCable;
 }
+
+export interface SimulatedCable {
+  readonly send: FrameSink;
+  /** Nothing comes in any more. */
+  pull(): void;
+}
+
+/** Longest time until the NIC gets to what there is to do, virtual ns. */
+const NIC_LATENCY_NS = 2000;
 
 /** Throws `vmm/machine-option` and `vmm/ram-unavailable` as the machine of threads does. */
 export function createDeterministicMachine(options: MachineOptions, world: DeterministicWorld): Machine {
@@ -49,19 +64,58 @@ function makeDrivers(
   const clock = new VirtualClock(hostNow);
   const signals = range.vcpus.map((area, i) => new VcpuSignals(control, i, ram.i32, area.control));
 
-  const devices = new DeviceSet(PLATFORM_DEVICES, {
+  const interrupt = (target: number, vector: number): void => {
+    signals[target]?.post(vector);
+    runner.wake();
+  };
+  const platform = platformDevices({
     memory: ram,
     clock,
-    interrupt: (target, vector) => {
-      signals[target]?.post(vector);
-      runner.wake();
-    },
+    interrupt,
     print: (line) => runner.defer(() => events.console({ lines: [line], dropped: 0 })),
     power: (request) => runner.defer(() => events.power(request)),
   });
+  const { nic } = options;
+  let cable: SimulatedCable | undefined;
+  const send: FrameSink = (bytes, at, length) => cable?.send(bytes, at, length);
+  let turnAhead = false;
+  const wakeNic = (): void => {
+    if (turnAhead) return;
+    turnAhead = true;
+    world.scheduler.after(nanoseconds(world.random.between(1, NIC_LATENCY_NS)), () => {
+      turnAhead = false;
+      if (host?.run() === true) wakeNic();
+    });
+  };
+  const host =
+    nic === undefined
+      ? undefined
+      : new PassthroughHost(nic, {
+          ram,
+          control,
+          vcpus: options.vcpus,
+          scheduler: world.scheduler,
+          kick: (vcpu) => {
+            signals[vcpu]?.kick();
+            runner.wake();
+          },
+          interrupt,
+          send,
+          wake: wakeNic,
+        });
+  if (host !== undefined && world.plug !== undefined) {
+    cable = world.plug(host.receive);
+    host.setLink(true);
+  }
+  const assigned = host === undefined ? undefined : new PassthroughDevice(host, world.scheduler, send);
+  const devices = new DeviceSet([...platform, ...(host === undefined ? [] : [host.device])]);
+  const calls = deviceCalls(devices, assigned, () => {
+    cable?.pull();
+    host?.setLink(false);
+  });
   const deviceHost: DeviceHost = {
-    save: async () => devices.save(),
-    restore: async (records: readonly DeviceRecord[]) => devices.restore(records),
+    ready: async () => {},
+    call: async (method, ...args) => carryOut(calls, method, args),
   };
 
   const kernel = kernelModule('dirty-map');

@@ -1,13 +1,13 @@
 /** Makes a machine of threads: one for each vCPU, one for the devices, one for alarms. */
 import { allocateRam, checkMachineSize } from '../ram/guest-ram.js';
-import { Machine, type MachineOptions } from './machine.js';
-import { startThreads } from './thread/machine-threads.js';
+import { Machine } from './machine.js';
+import { startThreads, type ThreadMachineOptions } from './thread/machine-threads.js';
 
 /**
  * Returns at once; the threads come up in the background, and whatever is asked of them waits until they have. Throws
  * `vmm/machine-option` for a size that no machine has, `vmm/ram-unavailable` when the host has no room.
  */
-export function createMachine(options: MachineOptions): Machine {
+export function createMachine(options: ThreadMachineOptions): Machine {
   checkMachineSize(options.ramBytes, options.vcpus);
   const memory = allocateRam(options.ramBytes);
   return new Machine(options, (events) => startThreads(options, memory, events));

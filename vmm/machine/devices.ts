@@ -10,6 +10,7 @@ import { ConsoleDevice, type ConsoleLine } from '../../devices/console/device.js
 import { CONSOLE_VERSION } from '../../devices/console/state.js';
 import { POWER_VERSION, PowerDevice, type PowerRequest } from '../../devices/power/device.js';
 import { vmmErrors } from '../errors.js';
+import { PASSTHROUGH_RECORDS } from '../passthrough/records.js';
 import { MmioBus } from './mmio-bus.js';
 
 export interface DevicePorts {
@@ -39,12 +40,25 @@ export const PLATFORM_DEVICES: readonly DeviceModel[] = [
   { name: 'power', version: POWER_VERSION, create: (ports) => new PowerDevice((what) => ports.power(what)) },
 ];
 
+/** The record of a device as the machine's description names it. */
+export type RecordName = Pick<DeviceModel, 'name' | 'version'>;
+
+/** Records of a machine, in the order in which they travel; the assigned function's state takes its own way. */
+export function deviceRecords(hasNic: boolean): readonly RecordName[] {
+  const platform = PLATFORM_DEVICES.map(({ name, version }) => ({ name, version }));
+  return hasNic ? [...platform, ...PASSTHROUGH_RECORDS] : platform;
+}
+
+export function platformDevices(ports: DevicePorts): MachineDevice[] {
+  return PLATFORM_DEVICES.map((model) => model.create(ports));
+}
+
 export class DeviceSet {
   readonly bus: MmioBus;
   readonly #devices: readonly MachineDevice[];
 
-  constructor(models: readonly DeviceModel[], ports: DevicePorts) {
-    this.#devices = models.map((model) => model.create(ports));
+  constructor(devices: readonly MachineDevice[]) {
+    this.#devices = devices;
     this.bus = new MmioBus(this.#devices.flatMap((device) => device.regions));
   }
 

@@ -6,7 +6,6 @@
 import type { Sha256 } from '../../base/abi/image-parse.js';
 import type { ReservedRange } from '../../base/abi/reserved-range.js';
 import type { AtomicBitmap } from '../../base/bitmap.js';
-import type { DeviceRecord } from '../../base/device-record.js';
 import type { FerryError } from '../../base/errors.js';
 import type { PowerRequest } from '../../devices/power/device.js';
 import type { VcpuRecord } from '../../migration/ports.js';
@@ -17,6 +16,7 @@ import type { VcpuExtra } from '../vcpu/core.js';
 import type { GuestCrash } from '../vcpu/crash.js';
 import type { VirtualClock } from '../vcpu/virtual-clock.js';
 import type { ConsoleBatch } from './console-outbox.js';
+import type { DeviceHost } from './device-calls.js';
 
 /**
  * One vCPU from outside. Each call has exactly one answer; it rejects with `vmm/guest-unresponsive` if the guest can't
@@ -42,12 +42,6 @@ export interface VcpuHandle {
   load(record: VcpuRecord, extra: VcpuExtra): Promise<void>;
   /** Percent of its time to be kept from running. */
   throttle(percent: number): void;
-}
-
-export interface DeviceHost {
-  /** Only while all vCPUs are paused. */
-  save(): Promise<readonly DeviceRecord[]>;
-  restore(records: readonly DeviceRecord[]): Promise<void>;
 }
 
 /** Where drivers report what happens by itself. */

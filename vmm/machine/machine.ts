@@ -9,6 +9,7 @@ import { FerryError, invariant } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import type { PowerRequest } from '../../devices/power/device.js';
 import type {
+  AssignedDevice,
   DestinationMachine,
   HarvestReport,
   MachineDescription,
@@ -16,10 +17,12 @@ import type {
   SourceMachine,
 } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
+import { ASSIGNED_NAME, type NicOptions } from '../passthrough/records.js';
 import type { VcpuCode } from '../vcpu/code.js';
 import type { VcpuCounters, VcpuState } from '../vcpu/control-block.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
-import { PLATFORM_DEVICES } from './devices.js';
+import { assignedDevice } from './device-calls.js';
+import { deviceRecords } from './devices.js';
 import type { DriverEvents, MachineDrivers, VcpuHandle } from './drivers.js';
 import { type MachineEvent, MachineEvents, type MachineRunState } from './events.js';
 import { GuestCode } from './guest-code.js';
@@ -38,6 +41,8 @@ export interface MachineOptions {
   readonly clockCatchUp?: number;
   /** How long a guest may take to its next safepoint before it is stopped by force; default 5000 ms. */
   readonly safepointDeadlineMs?: number;
+  /** A NIC whose virtual function the guest is given; none if absent. */
+  readonly nic?: NicOptions;
 }
 
 export interface VcpuQuery {
@@ -73,6 +78,8 @@ export class Machine implements SourceMachine, DestinationMachine {
   readonly #options: MachineOptions;
   readonly #drivers: MachineDrivers;
   readonly #harvester: Harvester;
+  /** The assigned device, on a machine with a NIC. */
+  readonly device: AssignedDevice | undefined;
   readonly #events = new MachineEvents();
   #state: MachineRunState = 'empty';
   #guest: Guest | undefined;
@@ -88,6 +95,8 @@ export class Machine implements SourceMachine, DestinationMachine {
     this.#options = options;
     this.#drivers = makeDrivers(this.#driverEvents());
     this.#harvester = new Harvester(this.#drivers.vcpus, this.#drivers.ram.deviceLog);
+    this.device =
+      options.nic === undefined ? undefined : assignedDevice(ASSIGNED_NAME, this.#drivers.devices);
   }
 
   on(listener: (event: MachineEvent) => void): Cancel {
@@ -121,7 +130,7 @@ export class Machine implements SourceMachine, DestinationMachine {
       imageGpa,
       imageBytes,
       imageHash,
-      devices: [...PLATFORM_RECORDS, ...PLATFORM_DEVICES.map(({ name, version }) => ({ name, version }))],
+      devices: [...PLATFORM_RECORDS, ...deviceRecords(this.#options.nic !== undefined)],
     };
   }
 
@@ -149,6 +158,7 @@ export class Machine implements SourceMachine, DestinationMachine {
   boot(image: Uint8Array, commandLine = '', { paused = false } = {}): Promise<void> {
     return this.#exclusively(async () => {
       this.#require('boot', 'empty');
+      await this.#drivers.devices.ready();
       const { ram, range, vcpus, clock, wallNow } = this.#drivers;
       const code = GuestCode.parse(image.slice(), this.#drivers.sha256, this.#drivers.compile);
       const run = await code.variant('run');
@@ -178,7 +188,7 @@ export class Machine implements SourceMachine, DestinationMachine {
     this.#harvester.clear();
     await this.#swapTo('log');
     // Rehearsed: in the blackout nothing shall run for the first time.
-    await this.#drivers.devices.save();
+    await this.#drivers.devices.call('save');
   }
 
   async stopDirtyLog(): Promise<void> {
@@ -217,7 +227,7 @@ export class Machine implements SourceMachine, DestinationMachine {
     const { vcpus, devices, clock } = this.#drivers;
     const [saved, records] = await Promise.all([
       Promise.all(vcpus.map((vcpu) => vcpu.save())),
-      devices.save(),
+      devices.call('save'),
     ]);
     const platform = encodePlatform({
       stoppedAtWallNs: this.#stoppedAtWallNs,
@@ -233,6 +243,7 @@ export class Machine implements SourceMachine, DestinationMachine {
   relinquish(): void {
     this.#require('be handed over', 'paused');
     this.#enter('released');
+    void this.#drivers.devices.call('leave').catch(() => undefined);
   }
 
   // Destination.
@@ -241,6 +252,7 @@ export class Machine implements SourceMachine, DestinationMachine {
     await this.#exclusively(async () => {
       this.#require('accept a guest', 'empty');
       this.#compare(description);
+      await this.#drivers.devices.ready();
       this.#incoming = description;
       this.#enter('incoming');
       // They stay so until `run`; and once they answer, their threads are up.
@@ -282,7 +294,7 @@ export class Machine implements SourceMachine, DestinationMachine {
       this.#stoppedAtWallNs = platform.stoppedAtWallNs;
       clock.set(state.clockNs);
       await Promise.all([
-        devices.restore(state.devices.slice(PLATFORM_RECORDS.length)),
+        devices.call('restore', state.devices.slice(PLATFORM_RECORDS.length)),
         ...vcpus.map((vcpu, i) => vcpu.load(state.vcpus[i]!, platform.vcpus[i]!)),
       ]);
       this.#harvester.clear();
@@ -373,18 +385,18 @@ export class Machine implements SourceMachine, DestinationMachine {
   }
 
   async #stopVcpus(): Promise<void> {
-    const { vcpus, clock, wallNow } = this.#drivers;
-    await Promise.all(vcpus.map((vcpu) => vcpu.pause()));
+    const { vcpus, clock, devices, wallNow } = this.#drivers;
+    await Promise.all([devices.call('halt'), ...vcpus.map((vcpu) => vcpu.pause())]);
     clock.stop();
     this.#stoppedAtWallNs = wallNow();
   }
 
   async #startVcpus(): Promise<void> {
-    const { vcpus, clock, wallNow } = this.#drivers;
+    const { vcpus, clock, devices, wallNow } = this.#drivers;
     const stood = Math.max(0, wallNow() - this.#stoppedAtWallNs);
     clock.start(clock.now() + Math.floor(stood * (this.#options.clockCatchUp ?? 0)));
     this.#enter('running');
-    await Promise.all(vcpus.map((vcpu) => vcpu.resume()));
+    await Promise.all([devices.call('start'), ...vcpus.map((vcpu) => vcpu.resume())]);
   }
 
   async #swapTo(variant: CodeVariant): Promise<void> {
@@ -454,7 +466,7 @@ export class Machine implements SourceMachine, DestinationMachine {
   async #rehearseLoad(): Promise<void> {
     const { vcpus, devices } = this.#drivers;
     await Promise.all([
-      devices.save().then((records) => devices.restore(records)),
+      devices.call('save').then((records) => devices.call('restore', records)),
       ...vcpus.map(async (vcpu) => {
         const { record, extra } = await vcpu.save();
         await vcpu.load(record, extra);

@@ -108,6 +108,9 @@ export class MmioResponder {
   readonly #blocks: readonly Int32Array[];
   readonly #device: Int32Array;
   readonly #bus: MmioBus;
+  /** The bell's value that a wait stands for, and what is called at its end. */
+  #waitsAt: number | undefined;
+  #then = (): void => {};
 
   constructor(control: SharedArrayBuffer, vcpus: number, deviceBuffer: SharedArrayBuffer, bus: MmioBus) {
     this.#blocks = Array.from({ length: vcpus }, (_, i) => controlBlock(control, i));
@@ -155,10 +158,21 @@ export class MmioResponder {
     return false;
   }
 
-  /** Resolves when the bell shows something other than `seen`. */
-  async rung(seen: number): Promise<void> {
+  /** Calls `then` when the bell shows something other than `seen`; of several calls for one value, the last. */
+  whenRung(seen: number, then: () => void): void {
+    this.#then = then;
+    // A wait that was begun for this value still stands; another would only add to those that end with it.
+    if (this.#waitsAt === seen) return;
     const wait = Atomics.waitAsync(this.#device, BELL, seen);
-    if (wait.async) await wait.value;
+    if (!wait.async) {
+      then();
+      return;
+    }
+    this.#waitsAt = seen;
+    wait.value.then(() => {
+      if (this.#waitsAt === seen) this.#waitsAt = undefined;
+      this.#then();
+    });
   }
 
   /** Wakes a device thread that waits in `rung`, from any thread. */

@@ -6,6 +6,7 @@
  * |---|---|---|
  * | PIR 0-7 | all set bits, the vCPU takes them | vectors requested: a posted-interrupt descriptor as VT-d has it |
  * | ON | posters set, the vCPU clears | a notification is on its way; further posters need not send one |
+ * | NDST | nobody | the vCPU's number, for VT-d to notify it |
  * | DOORBELL | all increment | the one word the vCPU sleeps on |
  * | COMMANDS | machine increments, vCPU decrements | messages that wait in the vCPU's port |
  * | START | other vCPUs set, the vCPU clears | start-up IPI received |
@@ -29,6 +30,8 @@
  * device thread empties the ring of a vCPU before it serves a synchronous access of the same vCPU.
  */
 
+import { PAGE_BYTES } from '../../base/units.js';
+
 export const VCPU_STATES = ['off', 'running', 'halted', 'paused', 'crashed'] as const;
 export type VcpuState = (typeof VCPU_STATES)[number];
 
@@ -36,6 +39,9 @@ export type VcpuState = (typeof VCPU_STATES)[number];
 export const PIR = 0;
 export const PIR_WORDS = 8;
 export const ON = 8;
+/** Of the descriptor as VT-d has it: whom to notify, an APIC id in bits [15:8]. */
+const NDST = 9;
+const NDST_SHIFT = 8;
 // Line 1: attention.
 export const DOORBELL = 16;
 export const COMMANDS = 17;
@@ -71,12 +77,20 @@ export const MMIO_WRITE = 0x100;
 
 const BLOCK_WORDS = POSTED_RING + POSTED_ENTRIES * POSTED_ENTRY_WORDS;
 
-/** The blocks of all vCPUs of a machine, in one buffer that is posted to every thread. */
+/** The blocks of all vCPUs of a machine, in one buffer of whole pages that is posted to every thread. */
 export function allocateControl(vcpus: number): SharedArrayBuffer {
-  const control = new SharedArrayBuffer(BLOCK_WORDS * 4 * vcpus);
-  for (let i = 0; i < vcpus; i++) alarmOf(controlBlock(control, i))[0] = Infinity;
+  const bytes = Math.ceil((BLOCK_WORDS * 4 * vcpus) / PAGE_BYTES) * PAGE_BYTES;
+  const control = new SharedArrayBuffer(bytes);
+  for (let i = 0; i < vcpus; i++) {
+    const block = controlBlock(control, i);
+    block[NDST] = i << NDST_SHIFT;
+    alarmOf(block)[0] = Infinity;
+  }
   return control;
 }
+
+/** Where the vCPU's posted-interrupt descriptor lies in the buffer, bytes; a multiple of 64. */
+export const descriptorOffset = (vcpu: number): number => (vcpu * BLOCK_WORDS + PIR) * 4;
 
 /** The words of one vCPU's block. */
 export function controlBlock(control: SharedArrayBuffer, vcpu: number): Int32Array<SharedArrayBuffer> {

@@ -1,7 +1,7 @@
 /** The device thread, from the machine's side. */
 import { MessageChannel, SHARE_ENV, Worker } from 'node:worker_threads';
-import type { DeviceRecord } from '../../../base/device-record.js';
-import type { DeviceHost, DriverEvents } from '../drivers.js';
+import type { DeviceCalls, DeviceHost } from '../device-calls.js';
+import type { DriverEvents } from '../drivers.js';
 import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
 import { Requests } from './requests.js';
 
@@ -9,6 +9,7 @@ export class DeviceThread implements DeviceHost {
   readonly #worker: Worker;
   readonly #port: MessageChannel['port1'];
   readonly #requests = new Requests();
+  readonly #ready: Promise<void>;
 
   constructor(data: Omit<DeviceThreadData, 'port'>, events: DriverEvents) {
     const { port1, port2 } = new MessageChannel();
@@ -25,7 +26,7 @@ export class DeviceThread implements DeviceHost {
       events.failed(error);
     });
     port1.on('message', (message: FromDevices) => {
-      if (message.kind === 'reply') this.#requests.resolve(message.id, message.records);
+      if (message.kind === 'reply') this.#requests.resolve(message.id, message.result);
       else if (message.kind === 'refusal') this.#requests.reject(message.id, message.error);
       else if (message.kind === 'power') events.power(message.request);
       else {
@@ -33,14 +34,20 @@ export class DeviceThread implements DeviceHost {
         this.#send({ kind: 'console-taken' });
       }
     });
+    this.#ready = this.#requests.request((id) => this.#send({ kind: 'connect', id }));
+    // Whoever uses the machine first hears of it.
+    this.#ready.catch(() => undefined);
   }
 
-  save(): Promise<readonly DeviceRecord[]> {
-    return this.#requests.request((id) => this.#send({ kind: 'save', id }));
+  ready(): Promise<void> {
+    return this.#ready;
   }
 
-  async restore(records: readonly DeviceRecord[]): Promise<void> {
-    await this.#requests.request((id) => this.#send({ kind: 'restore', id, records }));
+  call<K extends keyof DeviceCalls>(
+    method: K,
+    ...args: Parameters<DeviceCalls[K]>
+  ): Promise<ReturnType<DeviceCalls[K]>> {
+    return this.#requests.request((id) => this.#send({ kind: 'call', id, method, args }));
   }
 
   async destroy(): Promise<void> {

@@ -1,42 +1,87 @@
 /**
- * The device thread: owns all devices, answers the vCPUs' MMIO, and takes requests of the machine in between. It sleeps
- * in its event loop; the port's listener is what keeps it alive, a pending `Atomics.waitAsync` alone would not.
+ * The device thread: owns all devices, answers the vCPUs' MMIO, lets the NIC work, and takes calls of the machine in
+ * between. It sleeps in its event loop; the port's listener is what keeps it alive, a pending `Atomics.waitAsync` alone
+ * would not.
  */
 import { workerData } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
 import { FerryError } from '../../../base/errors.js';
+import { PassthroughDevice } from '../../passthrough/device.js';
+import { PassthroughHost } from '../../passthrough/host.js';
 import { GuestRam } from '../../ram/guest-ram.js';
 import { VcpuSignals } from '../../vcpu/signals.js';
 import { VirtualClock } from '../../vcpu/virtual-clock.js';
 import { ConsoleOutbox } from '../console-outbox.js';
-import { DeviceSet, PLATFORM_DEVICES } from '../devices.js';
+import { carryOut, type DeviceCalls, deviceCalls } from '../device-calls.js';
+import { DeviceSet, platformDevices } from '../devices.js';
 import { MmioResponder } from '../mmio-mailbox.js';
+import { Cable } from './cable.js';
+import { DeviceTimers } from './device-timers.js';
 import { hostTime } from './host-time.js';
 import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
 
 /** Rounds of service without a sleep after which the event loop gets its turn. */
 const ROUNDS_MAX = 256;
+/** A timer that is due within this is waited for awake, because the event loop's own timers count in milliseconds. */
+const SOON_NS = 200_000;
+const NS_PER_MS = 1e6;
 
 const data = workerData as DeviceThreadData;
-const { port } = data;
+const { port, nic } = data;
 const ram = new GuestRam(data.ram);
 const areas = reservedRange(ram.u8.length, data.vcpus).vcpus;
 const vcpus = areas.map((area, i) => new VcpuSignals(data.control, i, ram.i32, area.control));
 const outbox = new ConsoleOutbox();
+const hostNow = hostTime(data.epoch);
+const timers = new DeviceTimers(hostNow);
 const send = (message: FromDevices): void => port.postMessage(message);
 
-const devices = new DeviceSet(PLATFORM_DEVICES, {
+/** Ends the loop's sleep. */
+let wake = (): void => {};
+
+const platform = platformDevices({
   memory: ram,
-  clock: new VirtualClock(hostTime(data.epoch), data.clock),
+  clock: new VirtualClock(hostNow, data.clock),
   interrupt: (target, vector) => vcpus[target]?.post(vector),
   print: (line) => outbox.push(line),
   power: (request) => send({ kind: 'power', request }),
 });
+const cable = new Cable({
+  receive: (bytes, at, length) => host?.receive(bytes, at, length),
+  received: () => wake(),
+  link: (up) => host?.setLink(up),
+});
+const host =
+  nic === undefined
+    ? undefined
+    : new PassthroughHost(nic, {
+        ram,
+        control: data.control,
+        vcpus: data.vcpus,
+        scheduler: timers,
+        kick: (vcpu) => vcpus[vcpu]?.kick(),
+        interrupt: (vcpu, vector) => vcpus[vcpu]?.post(vector),
+        send: cable.send,
+        wake: () => wake(),
+      });
+const assigned = host === undefined ? undefined : new PassthroughDevice(host, timers, cable.send);
+const devices = new DeviceSet([...platform, ...(host === undefined ? [] : [host.device])]);
 const responder = new MmioResponder(data.control, data.vcpus, data.devices, devices.bus);
+const calls = deviceCalls(devices, assigned, () => cable.close());
 
 const sendConsole = (): void => {
   const batch = outbox.take();
   if (batch !== undefined) send({ kind: 'console', batch });
+};
+
+const answer = async (id: number, work: () => unknown): Promise<void> => {
+  try {
+    const result = work();
+    send({ kind: 'reply', id, result: result instanceof Promise ? await result : result });
+  } catch (error) {
+    if (!(error instanceof FerryError)) throw error;
+    send({ kind: 'refusal', id, error: error.toJSON() });
+  }
 };
 
 port.on('message', (message: ToDevices) => {
@@ -45,25 +90,47 @@ port.on('message', (message: ToDevices) => {
     sendConsole();
     return;
   }
-  try {
+  if (message.kind === 'connect') {
+    const { netdev } = data;
+    void answer(message.id, () => (netdev === undefined ? undefined : cable.connect(netdev)));
+    return;
+  }
+  const { id, method, args } = message;
+  void answer(id, () => {
     // Posted writes of vCPUs that are paused by now belong to the state.
     while (responder.serve() > 0);
-    if (message.kind === 'restore') devices.restore(message.records);
-    send({ kind: 'reply', id: message.id, records: devices.save() });
-  } catch (error) {
-    if (!(error instanceof FerryError)) throw error;
-    send({ kind: 'refusal', id: message.id, error: error.toJSON() });
-  }
+    return carryOut(calls, method, args as Parameters<DeviceCalls[typeof method]>);
+  });
+  wake();
 });
+
+/** Sleeps until a vCPU rings, something arrives, or a timer that is not due soon comes near. */
+const sleep = (seen: number): Promise<void> =>
+  new Promise((resolve) => {
+    const { next } = timers;
+    const alarm =
+      next === Infinity
+        ? undefined
+        : setTimeout(resolve, Math.max(0, Math.floor((next - hostNow() - SOON_NS) / NS_PER_MS)));
+    wake = () => {
+      clearTimeout(alarm);
+      resolve();
+    };
+    responder.whenRung(seen, () => wake());
+  });
 
 for (let rounds = 0; ; rounds++) {
   const seen = responder.bell();
   const served = responder.serve();
+  timers.runDue();
+  const busy = host?.run() === true || served > 0;
+  cable.flush();
   sendConsole();
-  if (rounds >= ROUNDS_MAX) {
+  const soon = timers.next - hostNow() < SOON_NS;
+  if (rounds >= ROUNDS_MAX || (soon && !busy)) {
     rounds = 0;
     await new Promise((resolve) => setImmediate(resolve));
-  } else if (served === 0 || !responder.rangSoon(seen)) {
-    await responder.rung(seen);
+  } else if (!busy && !responder.rangSoon(seen)) {
+    await sleep(seen);
   }
 }

@@ -4,6 +4,7 @@ import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
 import { kernelModule } from '../../kernels/load.js';
 import { GuestRam } from '../../ram/guest-ram.js';
+import type { SocketAddress } from '../../sockets/address.js';
 import { pageHasherOn } from '../../transfer/kernels.js';
 import { allocateControl } from '../../vcpu/control-block.js';
 import { VcpuSignals } from '../../vcpu/signals.js';
@@ -21,9 +22,15 @@ import { sha256 } from './sha256.js';
 const SAFEPOINT_DEADLINE_MS = 5000;
 const NS_PER_MS = 1e6;
 
+/** Options that only a machine of threads has. */
+export interface ThreadMachineOptions extends MachineOptions {
+  /** Where the NIC's cable is plugged in; it has none if absent. */
+  readonly netdev?: SocketAddress;
+}
+
 /** The drivers of a machine of threads, over RAM that was just allocated. */
 export function startThreads(
-  options: MachineOptions,
+  options: ThreadMachineOptions,
   memory: WebAssembly.Memory,
   events: DriverEvents,
 ): MachineDrivers {
@@ -43,6 +50,7 @@ export function startThreads(
     epoch,
     kernel: kernelModule('dirty-map'),
   };
+  const { nic, netdev } = options;
 
   let alarms: Worker | undefined;
   let ended = false;
@@ -56,7 +64,7 @@ export function startThreads(
     const signals = new VcpuSignals(control, index, ram.i32, area.control);
     return new VcpuThread({ ...shared, index }, signals, threadOptions, events);
   });
-  const devices = new DeviceThread(shared, events);
+  const devices = new DeviceThread({ ...shared, nic, netdev }, events);
 
   return {
     ram,

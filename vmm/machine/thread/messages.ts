@@ -1,19 +1,27 @@
-/** What a machine and its device thread say to each other. Each request has exactly one reply, with the same id. */
+/** What a machine and its device thread say to each other. Each call has exactly one reply, with the same id. */
 import type { MessagePort } from 'node:worker_threads';
-import type { DeviceRecord } from '../../../base/device-record.js';
 import type { SerializedError } from '../../../base/errors.js';
 import type { PowerRequest } from '../../../devices/power/device.js';
+import type { NicOptions } from '../../passthrough/records.js';
 import type { RamHandle } from '../../ram/guest-ram.js';
+import type { SocketAddress } from '../../sockets/address.js';
 import type { ConsoleBatch } from '../console-outbox.js';
+import type { DeviceCalls } from '../device-calls.js';
 
 export type ToDevices =
-  | { readonly kind: 'save'; readonly id: number }
-  | { readonly kind: 'restore'; readonly id: number; readonly records: readonly DeviceRecord[] }
+  | {
+      readonly kind: 'call';
+      readonly id: number;
+      readonly method: keyof DeviceCalls;
+      readonly args: readonly unknown[];
+    }
+  /** Plugs the NIC in, if it has a cable. */
+  | { readonly kind: 'connect'; readonly id: number }
   /** The last console batch was dealt with. */
   | { readonly kind: 'console-taken' };
 
 export type FromDevices =
-  | { readonly kind: 'reply'; readonly id: number; readonly records: readonly DeviceRecord[] }
+  | { readonly kind: 'reply'; readonly id: number; readonly result: unknown }
   | { readonly kind: 'refusal'; readonly id: number; readonly error: SerializedError }
   | { readonly kind: 'console'; readonly batch: ConsoleBatch }
   | { readonly kind: 'power'; readonly request: PowerRequest };
@@ -27,4 +35,6 @@ export interface DeviceThreadData {
   readonly devices: SharedArrayBuffer;
   readonly epoch: bigint;
   readonly port: MessagePort;
+  readonly nic: NicOptions | undefined;
+  readonly netdev: SocketAddress | undefined;
 }

@@ -1,0 +1,106 @@
+/**
+ * The cable of the NIC as a socket to a fabric, in QEMU's `-netdev stream` framing. Frames of one turn of the thread go
+ * out together. A fabric that goes away takes the link down and the guest goes on without a network, as with a cable
+ * that was pulled.
+ */
+import { connect as connectSocket, type Socket } from 'node:net';
+import type { FrameSink } from '../../../devices/ethernet/frame-sink.js';
+import { FrameStreamEncoder, FrameStreamParser } from '../../../devices/ethernet/stream-framing.js';
+import { vmmErrors } from '../../errors.js';
+import { formatSocketAddress, type SocketAddress } from '../../sockets/address.js';
+import { reasonOf } from '../../sockets/listening.js';
+
+export interface CableObserver {
+  receive: FrameSink;
+  /** All frames of a piece of the stream have been handed on. */
+  received(): void;
+  link(up: boolean): void;
+}
+
+export interface CableStatistics {
+  readonly connected: boolean;
+  readonly framesSent: number;
+  /** Frames for which the socket had no room. */
+  readonly framesRefused: number;
+  readonly framesReceived: number;
+}
+
+export class Cable {
+  readonly #observer: CableObserver;
+  readonly #encoder: FrameStreamEncoder;
+  readonly #parser: FrameStreamParser;
+  #socket: Socket | undefined;
+  #sent = 0;
+  #refused = 0;
+  #received = 0;
+  #unsent = false;
+
+  constructor(observer: CableObserver) {
+    this.#observer = observer;
+    const written = (): void => this.#encoder.written();
+    this.#encoder = new FrameStreamEncoder((bytes) => this.#socket?.write(bytes, written));
+    this.#parser = new FrameStreamParser((bytes, at, length) => {
+      this.#received++;
+      observer.receive(bytes, at, length);
+    });
+  }
+
+  /** Resolves when the cable is plugged in; rejects with `vmm/netdev-failed`. */
+  connect(address: SocketAddress): Promise<void> {
+    const socket =
+      address.kind === 'unix'
+        ? connectSocket({ path: address.path })
+        : connectSocket({ host: address.host, port: address.port });
+    return new Promise((resolve, reject) => {
+      socket.once('connect', () => {
+        this.#socket = socket;
+        socket.setNoDelay(true);
+        this.#observer.link(true);
+        resolve();
+      });
+      socket.on('error', (error) => {
+        const facts = { address: formatSocketAddress(address), reason: reasonOf(error) };
+        reject(vmmErrors.error('netdev-failed', facts, error));
+      });
+      socket.on('data', (chunk) => {
+        if (!this.#parser.push(chunk)) socket.destroy();
+        this.#observer.received();
+      });
+      socket.on('close', () => {
+        if (this.#socket !== socket) return;
+        this.#socket = undefined;
+        this.#observer.link(false);
+      });
+    });
+  }
+
+  /** Takes a frame; it goes out at the next `flush`. */
+  readonly send: FrameSink = (bytes, at, length) => {
+    if (this.#socket === undefined || !this.#encoder.add(bytes, at, length)) {
+      this.#refused++;
+      return;
+    }
+    this.#sent++;
+    this.#unsent = true;
+  };
+
+  flush(): void {
+    if (!this.#unsent) return;
+    this.#unsent = false;
+    this.#encoder.flush();
+  }
+
+  /** Pulls the cable. */
+  close(): void {
+    this.#socket?.destroy();
+  }
+
+  get statistics(): CableStatistics {
+    return {
+      connected: this.#socket !== undefined,
+      framesSent: this.#sent,
+      framesRefused: this.#refused,
+      framesReceived: this.#received,
+    };
+  }
+}

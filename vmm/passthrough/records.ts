@@ -1,0 +1,20 @@
+/** What a machine with an assigned function sends beside its platform's records, and what it is made with. */
+import type { FaultRule } from '../../base/fault.js';
+import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
+import { ROOT_PORT_VERSION } from '../../devices/root-port/state.js';
+
+/** The guest's device, and the port that it sits in. */
+export const ASSIGNED_NAME = 'vf0';
+export const ROOT_PORT_NAME = 'root-port0';
+
+export const PASSTHROUGH_RECORDS = [{ name: ROOT_PORT_NAME, version: ROOT_PORT_VERSION }] as const;
+
+/** A NIC of the host, one of whose virtual functions is the guest's. */
+export interface NicOptions {
+  /** The virtual function's address, which the host's administrator sets. */
+  readonly mac: MacAddress;
+  /** Posted writes of the device that may be on their way at any time; none if absent: each is visible at once. */
+  readonly writesInFlight?: number;
+  /** Defects on purpose. */
+  readonly faults?: readonly FaultRule[];
+}
