@@ -14,6 +14,7 @@ export const FAULT_SITES = {
   'iommu/flush-skipped': 'the scan does not invalidate after clearing dirty bits',
   /** A page is copied before the invalidation after its clearing has drained. */
   'migration/copy-before-drain': 'pages are copied before the drain has completed',
+  'migration/device-untracked': 'what the assigned device writes is not tracked',
   'migration/last-pass-skipped': 'the last pass over dirty pages is skipped',
   'migration/commit-twice': 'the commit message is sent twice',
   'migration/page-byte-flipped': 'one byte of a page changes on the way; argument: page number',

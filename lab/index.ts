@@ -12,6 +12,7 @@ export { FerryError, type SerializedError } from '../base/errors.js';
 export type {
   BlackoutRecord,
   DestinationRecord,
+  DeviceTransfer,
   MigrationRecord,
   RoundRecord,
   VerificationRecord,

@@ -26,15 +26,18 @@ export function describeMessage(message: ControlMessage, device?: DeviceDescribe
       return [`round-end: round ${message.round}, ${transferInWords(message)}`];
     case 'round-received':
       return [`round-received: round ${message.round} is in RAM`];
+    case 'device-data':
+      return [`device-data: ${message.data.length} bytes of the data stream of ${message.device}`];
     case 'state':
       return [
         `state: the guest is paused; last round ${message.round}, ${transferInWords(message)}`,
         `integrity root ${message.root.length === 0 ? 'none' : hexBytes(message.root)}`,
+        ...(message.deviceBytes > 0 ? [`device stream of ${message.deviceBytes} bytes ends`] : []),
         ...describeState(message.machine, device),
       ];
     case 'prepared':
       return [
-        `prepared: last pages ${ms(message.lastPagesNs)}, integrity ${ms(message.integrityNs)}, load ${ms(message.loadNs)}`,
+        `prepared: last pages ${ms(message.lastPagesNs)}, integrity ${ms(message.integrityNs)}, load ${ms(message.loadNs)}, device load ${ms(message.deviceLoadNs)}`,
       ];
     case 'damaged':
       return ['damaged: the integrity roots differ; the hashes of all pages follow'];
@@ -49,7 +52,7 @@ export function describeMessage(message: ControlMessage, device?: DeviceDescribe
     case 'commit':
       return [`commit: the guest belongs to the destination (migration ${message.migrationId})`];
     case 'running':
-      return [`running: started in ${ms(message.startNs)}`];
+      return [`running: started in ${ms(message.startNs)}, the device in ${ms(message.deviceStartNs)}`];
     case 'released':
       return ['released: the source has given the guest up'];
     case 'ping':
@@ -68,12 +71,14 @@ export function describeMessage(message: ControlMessage, device?: DeviceDescribe
 
 function describeHello(message: MessageOf<'hello'>): string[] {
   const { description } = message;
+  const { tracking, stop, start } = message.approaches;
   const devices = description.devices.map(({ name, version }) => `${name} v${version}`);
   return [
     `hello: migration ${message.migrationId}, verify=${message.verify}, ${message.channels} channels`,
     `machine: ${description.ramBytes / 2 ** 20} MiB RAM, ${description.vcpus} vCPUs, ${description.migratedPages} pages to migrate`,
     `image: ${description.imageBytes} bytes at 0x${description.imageGpa.toString(16)}, hash ${description.imageHash || 'none'}`,
-    `devices: ${devices.join(', ') || 'none'}`,
+    `devices: ${devices.join(', ') || 'none'}; assigned: ${message.device ?? 'none'}`,
+    `approaches: tracking ${tracking}, stop ${stop}, start ${start}`,
   ];
 }
 

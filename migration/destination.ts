@@ -9,7 +9,9 @@
 import type { AbortSignalLike, Scheduler } from '../base/clock.js';
 import { type FerryError, isFerryError, type SerializedError } from '../base/errors.js';
 import { type Duration, elapsed, type Instant, nanoseconds } from '../base/units.js';
+import { judgeApproaches, startApproach } from './approaches.js';
 import { Conversation, type FrameRecorder } from './conversation.js';
+import { DeviceStreamReceiver, judgeDeviceBytes } from './device-stream.js';
 import { migrationErrors } from './errors.js';
 import { malformed } from './frame.js';
 import { type Digest, hashMessages, integrityRoot, sameBytes } from './integrity.js';
@@ -24,6 +26,7 @@ import type {
   TransferCount,
 } from './ports.js';
 import type { DestinationParts, DestinationRecord } from './record.js';
+import { type DeviceStart, nothingToStart } from './start/start.js';
 import {
   type DestinationEvent,
   type DestinationState,
@@ -63,6 +66,9 @@ interface Destination extends DestinationOptions {
   onCancel: (error: FerryError) => void;
   readonly deafen: () => void;
   hello: Hello | undefined;
+  start: DeviceStart;
+  /** There if the source has an assigned device. */
+  deviceStream: DeviceStreamReceiver | undefined;
   connected: boolean;
   rounds: number;
   error: SerializedError | undefined;
@@ -111,11 +117,20 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     onCancel: (error) => talk.fail(error),
     deafen: () => signal?.removeEventListener('abort', onAbort),
     hello: undefined,
+    start: nothingToStart,
+    deviceStream: undefined,
     connected: false,
     rounds: 0,
     error: undefined,
     afterwards: undefined,
-    parts: { lastPagesNs: zero, integrityNs: zero, loadNs: zero, startNs: zero },
+    parts: {
+      lastPagesNs: zero,
+      integrityNs: zero,
+      loadNs: zero,
+      deviceLoadNs: zero,
+      startNs: zero,
+      deviceStartNs: zero,
+    },
   };
   const snapshot = (): DestinationRecord => ({
     role: 'destination',
@@ -123,8 +138,10 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     status: life.state,
     error: destination.error,
     afterwards: destination.afterwards,
+    approaches: destination.hello?.approaches,
     rounds: destination.rounds,
     received: destination.connected ? data.progress() : { pages: 0, zeroPages: 0, bytes: 0 },
+    deviceBytes: destination.deviceStream?.bytes ?? 0,
     totalNs: elapsed(startedAt, scheduler.now()),
     parts: destination.parts,
   });
@@ -147,7 +164,12 @@ async function negotiate(destination: Destination): Promise<Hello> {
   const answer = parameters.duration('answerTimeoutMs');
   const hello = await talk.expect(['hello'], answer);
   destination.hello = hello;
+  judgeApproaches(hello);
   await machine.accept(hello.description);
+  destination.start = startApproach(hello, machine.device);
+  if (hello.device !== null) {
+    destination.deviceStream = new DeviceStreamReceiver(destination.start, hello.device);
+  }
   await talk.send({ kind: 'welcome' });
   const { endpoint } = await talk.expect(['data'], answer);
   const { channels, hashSeed, verify } = hello;
@@ -174,14 +196,17 @@ async function receiveRam(destination: Destination): Promise<State> {
     const arriving = data.received(round);
     // A channel that breaks while the source has nothing to say would otherwise be noticed only at the round's end.
     talk.watch(arriving);
-    const message = await talk.expect(['round-end', 'state']);
-    if (message.round !== round) throw malformed(message.kind, 'round', `${message.round}, not ${round}`);
+    const message = await nextAnnouncement(destination);
+    // With nothing left to send, the round before was the last.
+    const nothingLeft = message.kind === 'state' && message.round === round - 1;
+    if (message.round !== round && !nothingLeft)
+      throw malformed(message.kind, 'round', `${message.round}, not ${round}`);
     if (message.kind === 'state') advance(destination, 'state');
     const waitingFrom = destination.scheduler.now();
-    const received = await talk.within(answer, `pages of round ${round}`, arriving);
+    const received = nothingLeft ? NOTHING : await talk.within(answer, `pages of round ${round}`, arriving);
     compareCounts(message, received);
-    destination.rounds = round;
-    observer?.roundFinished?.(round, received);
+    destination.rounds = message.round;
+    if (!nothingLeft) observer?.roundFinished?.(round, received);
     if (message.kind === 'state') {
       note(destination, 'lastPagesNs', waitingFrom);
       return message;
@@ -190,6 +215,19 @@ async function receiveRam(destination: Destination): Promise<State> {
     // source hears of the round only then, because it may stop the guest at once, and must not wait for it then.
     if (round === 1) await talk.during(machine.prepareCode());
     await talk.send({ kind: 'round-received', round });
+  }
+}
+
+const NOTHING: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
+
+/** The next message that announces the end of a round; what comes of the device's state before it is taken in. */
+async function nextAnnouncement(destination: Destination): Promise<MessageOf<'round-end' | 'state'>> {
+  const { talk, deviceStream } = destination;
+  if (deviceStream === undefined) return talk.expect(['round-end', 'state']);
+  for (;;) {
+    const message = await talk.expect(['round-end', 'state', 'device-data']);
+    if (message.kind !== 'device-data') return message;
+    await talk.during(deviceStream.take(message));
   }
 }
 
@@ -207,8 +245,9 @@ function compareCounts(announced: MessageOf<'round-end' | 'state'>, received: Tr
 
 /** Checks that RAM arrived as it was sent, loads the machine, and promises to run it. */
 async function load(destination: Destination, hello: Hello, state: State): Promise<void> {
-  const { machine, talk, data, digest, scheduler } = destination;
+  const { machine, talk, data, digest, scheduler, start, deviceStream } = destination;
   const { migratedPages } = hello.description;
+  judgeDeviceBytes(state, deviceStream?.bytes ?? 0);
   if ((hello.verify === 'off') !== (state.root.length === 0)) {
     throw malformed('state', 'root', `${state.root.length} bytes in a migration with verify=${hello.verify}`);
   }
@@ -221,13 +260,18 @@ async function load(destination: Destination, hello: Hello, state: State): Promi
   }
   note(destination, 'integrityNs', checkingFrom);
   const loadingFrom = scheduler.now();
-  await machine.load(state.machine);
-  note(destination, 'loadNs', loadingFrom);
+  const loading = [
+    machine.load(state.machine).then(() => note(destination, 'loadNs', loadingFrom)),
+    deviceStream && start.load().then(() => note(destination, 'deviceLoadNs', loadingFrom)),
+  ];
+  // A failure of one is told when the other has ended too: nothing is under way when the machine is discarded.
+  await Promise.allSettled(loading);
+  await Promise.all(loading);
   talk.check();
   destination.onCancel = (error) => talk.post(errorMessage(error));
   destination.life.to('loaded');
-  const { lastPagesNs, integrityNs, loadNs } = destination.parts;
-  talk.post({ kind: 'prepared', lastPagesNs, integrityNs, loadNs });
+  const { lastPagesNs, integrityNs, loadNs, deviceLoadNs } = destination.parts;
+  talk.post({ kind: 'prepared', lastPagesNs, integrityNs, loadNs, deviceLoadNs });
 }
 
 /** Waits for the source's word, and shows it what was loaded if it asks. */
@@ -243,7 +287,8 @@ async function awaitCommit(destination: Destination, hello: Hello): Promise<void
     }
     const hashes = await talk.during(hasher.hashAll(0, migratedPages, hello.hashSeed));
     for (const part of hashMessages(hashes, migratedPages)) await talk.send(part);
-    await talk.send({ kind: 'read-back', machine: await machine.save() });
+    const [loaded, records] = await Promise.all([machine.save(), destination.start.records()]);
+    await talk.send({ kind: 'read-back', machine: { ...loaded, devices: [...loaded.devices, ...records] } });
   }
   destination.deafen();
   talk.tolerateErrors();
@@ -256,7 +301,10 @@ async function run(destination: Destination): Promise<void> {
   const startingFrom = scheduler.now();
   await machine.run();
   note(destination, 'startNs', startingFrom);
-  talk.post({ kind: 'running', startNs: destination.parts.startNs });
+  const { startNs } = destination.parts;
+  const deviceStartNs = machine.deviceStart ?? nanoseconds(0);
+  destination.parts = { ...destination.parts, deviceStartNs };
+  talk.post({ kind: 'running', startNs, deviceStartNs });
   life.to('running');
   await talk.expect(['released'], destination.parameters.duration('answerTimeoutMs'));
   talk.close();

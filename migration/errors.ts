@@ -1,10 +1,13 @@
 /**
- * The errors of a migration: what the peer, the link or a parameter did wrong. Exit statuses 50 to 65 of the folder's
- * range; the data channels have the rest.
+ * The errors of a migration: what the peer, the link or a parameter did wrong. Exit statuses 50 to 65 and from 95 of
+ * the folder's ranges; the data channels have the rest.
  */
 import { catalogue, entry } from '../base/errors.js';
 
 const unchanged = 'The guest goes on running at the source with nothing lost.';
+
+const assigned = (device: string): string =>
+  device === '' ? 'no assigned device' : `the assigned device ${device}`;
 
 export const migrationErrors = catalogue('migration', {
   'not-a-stream': entry<{ found: string }>({
@@ -50,7 +53,7 @@ export const migrationErrors = catalogue('migration', {
     exitStatus: 54,
     text: ({ reason, because }) =>
       `the migration failed (${because}), and the guest could not be resumed at the source: ${reason}`,
-    advice: () => 'The guest is still here, paused; `cont` tries again to resume it.',
+    advice: () => 'The guest is still here; if it is paused, `cont` tries again to resume it.',
   }),
   cancelled: entry<{ phase: string }>({
     exitStatus: 58,
@@ -91,6 +94,23 @@ export const migrationErrors = catalogue('migration', {
     text: ({ round, field, sent, received }) =>
       `round ${round}: the source sent ${sent} ${field}, the destination received ${received}`,
     advice: () => `A data channel lost or invented frames. ${unchanged}`,
+  }),
+  approach: entry<{ effort: string; approach: string; problem: string }>({
+    exitStatus: 95,
+    text: ({ effort, approach, problem }) => `migration parameter ${effort} = ${approach}: ${problem}`,
+    advice: ({ effort }) => `Leave ${effort} at \`auto\`, which chooses what fits the machine. ${unchanged}`,
+  }),
+  'approach-unknown': entry<{ effort: string; approach: string; known: string }>({
+    exitStatus: 96,
+    text: ({ effort, approach, known }) =>
+      `the source chose ${effort} = ${approach}, which the destination does not know (it knows ${known})`,
+    advice: () => `Run the same version of vf-ferry at both ends. ${unchanged}`,
+  }),
+  'device-mismatch': entry<{ source: string; destination: string }>({
+    exitStatus: 97,
+    text: ({ source, destination }) =>
+      `the source has ${assigned(source)}, the destination ${assigned(destination)}`,
+    advice: () => `Start the destination with the same assigned device as the source. ${unchanged}`,
   }),
   'bad-recording': entry<{ at: number; problem: string }>({
     exitStatus: 65,

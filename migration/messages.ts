@@ -6,9 +6,11 @@
  *       │ hello ─────────────────────────────▶ │  accepts or refuses the machine
  *       │ ◀──────────────────────────── welcome │
  *       │ data ──────────────────────────────▶ │  connects the data channels
+ *       │ device-data ... ───────────────────▶ │  with an assigned device: who it is, and what may travel ahead
  *       │ round-end 1 ───────────────────────▶ │  ... 2, 3, until the rest fits the downtime limit
  *       │ ◀───────────────────── round-received │
- *       │ state ─────────────────────────────▶ │  guest paused; last pages, integrity root, machine state
+ *       │ device-data ... ───────────────────▶ │  guest paused; the rest of the device's state
+ *       │ state ─────────────────────────────▶ │  last pages, integrity root, machine state
  *       │ ◀─────────────────────────── prepared │  a promise: only the source or a lost link can break it
  *       │ verify ────────────────────────────▶ │  verifying runs only
  *       │ ◀────────── page-hashes ..., read-back │
@@ -27,6 +29,8 @@ import { judgeShape } from './message-shape.js';
 
 /** Pages whose hashes travel in one `page-hashes` message. */
 export const HASHES_PER_MESSAGE = 16 * 1024;
+/** Bytes of a device's data stream in one `device-data` message. */
+export const DEVICE_DATA_BYTES_MAX = 1 * MIB;
 /** Bytes of the integrity root: SHA-256 or another digest of that size. */
 export const ROOT_BYTES = 32;
 
@@ -116,6 +120,10 @@ const schemas = {
     verify: v.picklist(['off', 'root', 'full']),
     channels: v.pipe(count(CHANNELS_MAX), v.minValue(1)),
     hashSeed: count(0xffff_ffff),
+    /** The assigned device; null for a machine without one. */
+    device: v.nullable(name),
+    /** By name, so that a destination can say which it does not know. */
+    approaches: v.strictObject({ tracking: name, stop: name, start: name }),
   }),
   welcome: v.strictObject({ kind: v.literal('welcome') }),
   data: v.strictObject({
@@ -128,7 +136,16 @@ const schemas = {
   }),
   'round-end': v.strictObject({ kind: v.literal('round-end'), round, ...transfer }),
   'round-received': v.strictObject({ kind: v.literal('round-received'), round }),
-  /** Everything of the blackout but the pages; `root` is empty when nothing is hashed. */
+  /** The next piece of the assigned device's data stream. */
+  'device-data': v.strictObject({
+    kind: v.literal('device-data'),
+    device: name,
+    data: bytes(1, DEVICE_DATA_BYTES_MAX),
+  }),
+  /**
+   * Everything of the blackout but the pages; `root` is empty when nothing is hashed. `round` is the last that was
+   * sent: the one before again, with nothing counted, if there was nothing left to send.
+   */
   state: v.strictObject({
     kind: v.literal('state'),
     round,
@@ -141,6 +158,8 @@ const schemas = {
       ),
     ),
     machine: machineState,
+    /** Length of the device's whole data stream, which has been sent. */
+    deviceBytes: count(),
   }),
   /** Durations in ns on the destination's clock. */
   prepared: v.strictObject({
@@ -148,6 +167,7 @@ const schemas = {
     lastPagesNs: duration,
     integrityNs: duration,
     loadNs: duration,
+    deviceLoadNs: duration,
   }),
   /** The integrity roots differ: `page-hashes` of all pages as received follow, for the source to name them. */
   damaged: v.strictObject({ kind: v.literal('damaged') }),
@@ -163,7 +183,7 @@ const schemas = {
   }),
   'read-back': v.strictObject({ kind: v.literal('read-back'), machine: machineState }),
   commit: v.strictObject({ kind: v.literal('commit'), migrationId: hex(32) }),
-  running: v.strictObject({ kind: v.literal('running'), startNs: duration }),
+  running: v.strictObject({ kind: v.literal('running'), startNs: duration, deviceStartNs: duration }),
   released: v.strictObject({ kind: v.literal('released') }),
   ping: v.strictObject({ kind: v.literal('ping'), serial: count(0xffff_ffff) }),
   pong: v.strictObject({ kind: v.literal('pong'), serial: count(0xffff_ffff) }),
@@ -239,10 +259,11 @@ export function rehearse(): void {
   const root = new Uint8Array(ROOT_BYTES);
   for (let i = 0; i < 4; i++) {
     for (const message of [
-      { kind: 'state', round: 1, pages: 0, zeroPages: 0, bytes: 0, root, machine },
-      { kind: 'prepared', lastPagesNs: 1.5, integrityNs: 1.5, loadNs: 1.5 },
+      { kind: 'device-data', device: 'rehearsal', data: new Uint8Array(64) },
+      { kind: 'state', round: 1, pages: 0, zeroPages: 0, bytes: 0, root, machine, deviceBytes: 0 },
+      { kind: 'prepared', lastPagesNs: 1.5, integrityNs: 1.5, loadNs: 1.5, deviceLoadNs: 1.5 },
       { kind: 'commit', migrationId },
-      { kind: 'running', startNs: 1.5 },
+      { kind: 'running', startNs: 1.5, deviceStartNs: 1.5 },
     ] as const) {
       decodeMessage(encodeMessage(message));
     }

@@ -6,8 +6,12 @@
 import type { Cancel } from '../base/clock.js';
 import { type Duration, milliseconds } from '../base/units.js';
 import { migrationErrors } from './errors.js';
+import { TRACKINGS, type TrackingName } from './tracking/tracking.js';
 
 export type VerifyMode = 'off' | 'root' | 'full';
+export type TrackingChoice = 'auto' | TrackingName;
+export type StopChoice = 'auto' | 'device-state';
+export type StartChoice = 'auto' | 'device-state';
 
 export interface ParameterValues {
   /** Bytes per second over all channels before the switchover; 0 = no limit. */
@@ -22,6 +26,11 @@ export interface ParameterValues {
   cpuThrottleIncrement: number;
   maxCpuThrottle: number;
   verify: VerifyMode;
+  /** How the writes of an assigned device are found; `auto`: as fits the machine. */
+  tracking: TrackingChoice;
+  /** How an assigned device is brought to a stop, and how it goes on at the destination. */
+  stop: StopChoice;
+  start: StartChoice;
   keepaliveIntervalMs: number;
   peerTimeoutMs: number;
   answerTimeoutMs: number;
@@ -49,8 +58,8 @@ interface BooleanParameter {
 interface ChoiceParameter {
   readonly type: 'choice';
   readonly qmpName: string;
-  readonly default: VerifyMode;
-  readonly choices: readonly VerifyMode[];
+  readonly default: string;
+  readonly choices: readonly string[];
   readonly fixed?: true;
   readonly text: string;
 }
@@ -63,6 +72,16 @@ const number = (
   range: readonly [min: number, max: number],
   text: string,
 ): NumberParameter => ({ type: 'number', qmpName, unit, default: value, min: range[0], max: range[1], text });
+
+/** Looked at once, at the start; the first choice is the default. */
+const choice = (qmpName: string, choices: readonly [string, ...string[]], text: string): ChoiceParameter => ({
+  type: 'choice',
+  qmpName,
+  default: choices[0],
+  choices,
+  fixed: true,
+  text,
+});
 
 export const parameterTable: { readonly [P in ParameterName]: Parameter } = {
   maxBandwidth: number(
@@ -105,6 +124,13 @@ export const parameterTable: { readonly [P in ParameterName]: Parameter } = {
     fixed: true,
     text: 'root: hashes of all pages as sent and received; full: also all of RAM, registers and devices after the stop',
   },
+  tracking: choice(
+    'tracking',
+    ['auto', ...TRACKINGS],
+    'how it is known which pages were written; auto: iommu-dirty with an assigned device, else cpu-log',
+  ),
+  stop: choice('stop', ['auto', 'device-state'], 'how an assigned device is stopped'),
+  start: choice('start', ['auto', 'device-state'], 'how an assigned device goes on at the destination'),
   keepaliveIntervalMs: number(
     'keepalive-interval',
     'ms',
@@ -186,7 +212,7 @@ function problemOf(parameter: Parameter, value: unknown): string | undefined {
     case 'boolean':
       return typeof value === 'boolean' ? undefined : 'must be true or false';
     case 'choice':
-      return parameter.choices.includes(value as VerifyMode)
+      return parameter.choices.includes(value as string)
         ? undefined
         : `must be one of ${parameter.choices.join(', ')}`;
   }

@@ -73,7 +73,7 @@ export interface AssignedDevice {
   quiesce(): Promise<void>;
   /** Goes to STOP_COPY, while no vCPU runs; resolves with the rest of its data stream. */
   stopCopy(): Promise<Uint8Array>;
-  /** Goes back to RUNNING, from wherever it is. */
+  /** Goes back, from wherever it is, to what it was before `preCopy`: RUNNING, unless the machine was paused then. */
   resume(): Promise<void>;
   /** Destination: the next piece of the stream (RESUMING). Throws a FerryError that names what does not fit. */
   write(piece: Uint8Array): Promise<void>;
@@ -88,6 +88,8 @@ export interface SourceMachine {
   readonly ram: Uint8Array;
   /** The assigned device, if the machine has one. `pause` and `resume` stop and start it unless it is stopped already. */
   readonly device?: AssignedDevice | undefined;
+  /** Pages that the host's log (the device's writes) named in any harvest since `startDirtyLog`. For the record. */
+  readonly deviceDirtied?: AtomicBitmap | undefined;
   /** Turns CPU dirty logging on: every store from before this resolves is either logged or already in RAM. */
   startDirtyLog(): Promise<void>;
   stopDirtyLog(): Promise<void>;
@@ -111,6 +113,8 @@ export interface SourceMachine {
 export interface DestinationMachine {
   /** Valid after `accept`. */
   readonly device?: AssignedDevice | undefined;
+  /** How much of `run` went by until the assigned device worked; there after `run`. */
+  readonly deviceStart?: Duration | undefined;
   /** Refuses (FerryError) a source that this machine can't take over, naming every difference. */
   accept(description: MachineDescription): Promise<void>;
   /** Valid after `accept`. */

@@ -4,6 +4,9 @@
  */
 import type { SerializedError } from '../base/errors.js';
 import type { Duration } from '../base/units.js';
+import type { Approaches } from './approaches.js';
+import type { MessageOf } from './messages.js';
+import type { PageRanges } from './page-ranges.js';
 import type { VerifyMode } from './parameters.js';
 import type { TransferCount } from './ports.js';
 import type { DestinationState, SourceState } from './states.js';
@@ -38,14 +41,19 @@ export interface RoundRecord {
 }
 
 /**
- * The blackout of the VM on the source's clock, from asking the vCPUs to stop until the destination said *running*.
- * The parts add up to the total. Full verification stands between `load` and `start`, and is counted in neither.
+ * The blackout of the VM on the source's clock, from asking the assigned device, or without one the vCPUs, to stop
+ * until the destination said *running*. The parts add up to the total. Full verification stands between `load` and
+ * `start`, and is counted in neither.
  */
 export interface BlackoutRecord {
   readonly totalNs: Duration;
+  /** Until the assigned device wrote no more; the vCPUs still ran. */
+  readonly quiesceNs: Duration;
   readonly pauseNs: Duration;
-  /** Last harvest and last pages, until the channels had taken them, and meanwhile the machine's state saved. */
+  /** Last harvest and last pages, until the channels had taken them; meanwhile machine and device are saved. */
   readonly lastPagesNs: Duration;
+  /** What reading out and sending the device's state took longer than that. */
+  readonly deviceStateNs: Duration;
   /** Integrity root computed; it and the state encoded and handed to the control link. */
   readonly stateNs: Duration;
   /** Until *prepared* came: the rest of the pages arriving, root check and load at the destination. */
@@ -59,7 +67,20 @@ export interface DestinationParts {
   readonly lastPagesNs: Duration;
   readonly integrityNs: Duration;
   readonly loadNs: Duration;
+  /** The assigned device, beside that; and of `startNs`, until it worked. 0 without one. */
+  readonly deviceLoadNs: Duration;
   readonly startNs: Duration;
+  readonly deviceStartNs: Duration;
+}
+
+/** What the assigned device had to do with it. */
+export interface DeviceTransfer {
+  readonly name: string;
+  /** Bytes of its data stream that went while it ran, and while it stood still. */
+  readonly preCopyBytes: number;
+  readonly blackoutBytes: number;
+  /** Pages that it wrote, as far as the machine tells them apart; host writes are counted with them. */
+  readonly dirtied: PageRanges | undefined;
 }
 
 export interface VerificationRecord {
@@ -71,7 +92,8 @@ export interface VerificationRecord {
   readonly root: string;
 }
 
-export type RoundsEnd = 'fits-downtime-limit' | 'nothing-left' | 'max-rounds';
+/** `pinned-pages`: the tracking names the same pages again however often they are sent. */
+export type RoundsEnd = 'fits-downtime-limit' | 'nothing-left' | 'max-rounds' | 'pinned-pages';
 
 export interface MigrationRecord {
   readonly role: 'source';
@@ -80,7 +102,9 @@ export interface MigrationRecord {
   /** Why it failed, was cancelled, or how the outcome came to be unknown. */
   readonly error: SerializedError | undefined;
   readonly verify: VerifyMode;
-  readonly tracking: string;
+  /** Undefined until they were chosen. */
+  readonly approaches: Approaches | undefined;
+  readonly device: DeviceTransfer | undefined;
   readonly ramBytes: number;
   readonly migratedPages: number;
   readonly channels: number;
@@ -116,8 +140,12 @@ export interface DestinationRecord {
   readonly error: SerializedError | undefined;
   /** What went wrong after the guest ran: the migration is complete all the same. */
   readonly afterwards: SerializedError | undefined;
+  /** As the source chose. */
+  readonly approaches: MessageOf<'hello'>['approaches'] | undefined;
   readonly rounds: number;
   readonly received: TransferCount;
+  /** Bytes of the assigned device's data stream. */
+  readonly deviceBytes: number;
   readonly totalNs: Duration;
   readonly parts: DestinationParts;
 }

@@ -1,6 +1,6 @@
 /**
  * The life of a migration's source, from top to bottom: agree with the destination, send RAM while the guest runs,
- * stop the guest, send the rest, let the destination prove what it has, and give the guest away.
+ * stop device and guest, send the rest, let the destination prove what it has, and give the guest away.
  *
  * One rule holds everywhere: until `commit` is sent the guest is ours, and whatever goes wrong ends with the guest
  * running here; from the moment before it is sent the guest is not ours any more, and nothing makes it run here.
@@ -10,8 +10,10 @@ import type { AbortSignalLike, Cancel, Scheduler } from '../base/clock.js';
 import { isFerryError } from '../base/errors.js';
 import { type FaultPlan, NO_FAULTS } from '../base/fault.js';
 import { type Duration, elapsed, MIB, nanoseconds } from '../base/units.js';
+import { type Approaches, chooseApproaches, sourceApproaches } from './approaches.js';
 import type { RegisterNames } from './compare-states.js';
 import { Conversation, type FrameRecorder } from './conversation.js';
+import { DeviceStreamSender } from './device-stream.js';
 import { migrationErrors } from './errors.js';
 import { AutoConverge, expectedDowntime } from './estimate.js';
 import { malformed } from './frame.js';
@@ -30,6 +32,7 @@ import type {
 import type { MigrationRecord, RoundRecord, RoundsEnd } from './record.js';
 import { Lifecycle, type SourceEvent, type SourceState, sourceOwnsGuest, sourceTable } from './states.js';
 import { SourceStatistics } from './statistics.js';
+import { type DeviceStop, nothingToStop } from './stop/stop.js';
 import { cpuLog } from './tracking/cpu-log.js';
 import type { DirtyTracking } from './tracking/tracking.js';
 import { nameDamagedPages, verifyDestination } from './verification.js';
@@ -54,7 +57,6 @@ export interface SourceOptions {
   readonly hasher: PageHasher;
   /** 32 random hex digits, new for each migration. */
   readonly migrationId: string;
-  readonly tracking?: DirtyTracking;
   readonly registerNames?: RegisterNames;
   readonly observer?: SourceObserver;
   /** Aborting cancels the migration, at any time before commit; later it changes nothing. */
@@ -65,7 +67,10 @@ export interface SourceOptions {
 
 /** What the steps share. `asked` is set before the machine is asked, so that a failure in between is undone as well. */
 interface Source extends SourceOptions {
-  readonly tracking: DirtyTracking;
+  /** Without regard to a device until `chooseHow` has chosen. */
+  tracking: DirtyTracking;
+  stop: DeviceStop;
+  readonly deviceStream: DeviceStreamSender;
   readonly observer: SourceObserver;
   readonly faults: FaultPlan;
   readonly life: Lifecycle<SourceState, SourceEvent>;
@@ -78,14 +83,15 @@ interface Source extends SourceOptions {
   readonly pending: AtomicBitmap;
   readonly hashSeed: number;
   readonly deafen: Cancel;
-  readonly asked: { tracking: boolean; pause: boolean };
+  readonly asked: { tracking: boolean; device: boolean; pause: boolean };
   lastRound: number;
 }
 
 interface Harvest {
   readonly report: HarvestReport;
   readonly duration: Duration;
-  readonly pages: number;
+  /** Pages that the vCPUs wrote: those that a throttle can make fewer. */
+  readonly vcpuPages: number;
 }
 
 /** What the data channels send between two changes of their count, generously. */
@@ -112,7 +118,7 @@ export async function migrateSource(options: SourceOptions): Promise<MigrationRe
 }
 
 function open(options: SourceOptions): Source {
-  const { machine, parameters, scheduler, data, signal, observer = {}, tracking = cpuLog(machine) } = options;
+  const { machine, parameters, scheduler, data, signal, observer = {} } = options;
   const { description } = machine;
   const { verify, multifdChannels: channels } = parameters.values;
   const life = new Lifecycle(sourceTable, 'none', (from, to, event) =>
@@ -125,19 +131,14 @@ function open(options: SourceOptions): Source {
     phase: () => life.state,
     record: options.record,
   });
-  const stats = new SourceStatistics(
-    {
-      migrationId: options.migrationId,
-      verify,
-      tracking: tracking.name,
-      ramBytes: description.ramBytes,
-      migratedPages: description.migratedPages,
-      channels,
-    },
+  const { ramBytes, migratedPages } = description;
+  const stats = new SourceStatistics({
+    facts: { migrationId: options.migrationId, verify, ramBytes, migratedPages, channels },
+    machine,
     scheduler,
     data,
-    () => life.state,
-  );
+    state: () => life.state,
+  });
   const onAbort = (): void => {
     const cancelled = migrationErrors.error('cancelled', { phase: life.state });
     life.to('cancel');
@@ -149,7 +150,9 @@ function open(options: SourceOptions): Source {
   else signal?.addEventListener('abort', onAbort, { once: true });
   return {
     ...options,
-    tracking,
+    tracking: cpuLog(machine),
+    stop: nothingToStop,
+    deviceStream: new DeviceStreamSender(talk, machine.device?.name ?? ''),
     observer,
     faults: options.faults ?? NO_FAULTS,
     life,
@@ -157,10 +160,10 @@ function open(options: SourceOptions): Source {
     stats,
     verify,
     channels,
-    pending: new AtomicBitmap(description.migratedPages),
+    pending: new AtomicBitmap(migratedPages),
     hashSeed: Number.parseInt(options.migrationId.slice(0, 8), 16),
     deafen: () => signal?.removeEventListener('abort', onAbort),
-    asked: { tracking: false, pause: false },
+    asked: { tracking: false, device: false, pause: false },
     lastRound: 0,
   };
 }
@@ -175,7 +178,18 @@ function advance({ talk, life }: Source, event: SourceEvent): void {
 async function negotiate(source: Source): Promise<void> {
   const { machine, data, talk, parameters, migrationId, hashSeed, channels, verify } = source;
   const { description } = machine;
-  await talk.send({ kind: 'hello', migrationId, description, verify, channels, hashSeed });
+  const approaches = chooseHow(source);
+  const device = machine.device?.name ?? null;
+  await talk.send({
+    kind: 'hello',
+    migrationId,
+    description,
+    verify,
+    channels,
+    hashSeed,
+    device,
+    approaches,
+  });
   await talk.expect(['welcome'], parameters.duration('answerTimeoutMs'));
   const { migratedPages } = description;
   const endpoint = await talk.during(
@@ -192,6 +206,14 @@ async function negotiate(source: Source): Promise<void> {
   advance(source, 'ready');
 }
 
+function chooseHow(source: Source): Approaches {
+  const { machine, parameters, faults, stats } = source;
+  const chosen = chooseApproaches(parameters.values, machine.device);
+  Object.assign(source, sourceApproaches(chosen, machine, faults));
+  stats.chosen({ ...chosen, tracking: source.tracking.name });
+  return chosen;
+}
+
 /** Sends all pages once, then those written meanwhile, until what is left can be sent within the downtime limit. */
 async function preCopy(source: Source): Promise<void> {
   const { pending, data, parameters, stats, talk, observer, scheduler } = source;
@@ -201,6 +223,9 @@ async function preCopy(source: Source): Promise<void> {
   try {
     limitBandwidth();
     pending.fill();
+    // The stream begins with who the device is: one that the destination can't take over is refused before any page.
+    source.asked.device = true;
+    await sendDeviceAhead(source);
     while (stats.roundsEnd === undefined) {
       const round = ++source.lastRound;
       const startedAt = scheduler.now();
@@ -211,11 +236,12 @@ async function preCopy(source: Source): Promise<void> {
       if (received.round !== round)
         throw malformed('round-received', 'round', `${received.round}, not ${round}`);
       const duration = elapsed(startedAt, scheduler.now());
+      await sendDeviceAhead(source);
       const harvest = await harvestPages(source);
       const record = stats.round(round, sent, duration, harvest);
       observer.roundFinished?.(record);
       stats.roundsEnd = judgeRounds(source, round, harvest.duration);
-      const percent = converge.judge(parameters.values, sent.bytes, harvest.pages);
+      const percent = converge.judge(parameters.values, sent.bytes, harvest.vcpuPages);
       if (stats.roundsEnd === undefined && percent !== undefined) throttle(source, percent);
     }
   } finally {
@@ -226,7 +252,7 @@ async function preCopy(source: Source): Promise<void> {
 
 /** Whether, and why, pre-copy ends with this round. */
 function judgeRounds(
-  { stats, talk, parameters }: Source,
+  { stats, talk, parameters, tracking }: Source,
   round: number,
   harvest: Duration,
 ): RoundsEnd | undefined {
@@ -234,36 +260,27 @@ function judgeRounds(
   stats.expectedDowntimeNs = expectedDowntime(stats.remainingPages, stats.bytesPerSecond, fixed);
   if (stats.remainingPages === 0) return 'nothing-left';
   if (stats.expectedDowntimeNs <= parameters.duration('downtimeLimitMs')) return 'fits-downtime-limit';
+  if (!tracking.converges) return 'pinned-pages';
   return round >= parameters.values.maxRounds ? 'max-rounds' : undefined;
 }
 
-/** Stops the guest and sends what is left of it. Resolves when the destination has loaded all of it. */
+/** Stops device and guest, and sends what is left. Resolves when the destination has loaded all of it. */
 async function switchOver(source: Source): Promise<MachineState> {
-  const { machine, data, talk, parameters, stats, pending, faults, verify } = source;
+  const { machine, data, talk, parameters, stats, stop, pending, verify } = source;
   // The limit is for the time in which the guest runs.
   data.limitBandwidth(undefined);
-  stats.moment('pausing');
+  stats.moment('quiescing');
   source.asked.pause = true;
+  await stop.quiesce();
+  stats.moment('pausing');
   await machine.pause();
   stats.moment('paused');
   advance(source, 'paused');
-  const saving = machine.save();
-  // Whatever goes wrong before it is awaited, it is awaited below.
-  saving.catch(() => undefined);
-  await harvestPages(source);
-  const round = ++source.lastRound;
-  const skipped = faults.strikes('migration/last-pass-skipped') !== undefined;
-  const sending = sendPages(source, round, skipped ? new AtomicBitmap(pending.length) : pending);
-  // Both at the same time; and whatever fails, nothing is under way any more when the guest is taken back.
-  await Promise.allSettled([saving, sending]);
-  const [saved, sent] = [await saving, await sending];
-  stats.moment('pagesSent');
-  stats.remainingPages = pending.count();
-  const record = stats.lastRound(round, sent);
-  source.observer.roundFinished?.(record);
+  const { saved, sent, round } = await sendTheRest(source);
   const root =
     verify === 'off' ? new Uint8Array(0) : integrityRoot(source.digest, data.hashes, pending.length);
-  await talk.send({ kind: 'state', round, ...sent, root, machine: saved });
+  const deviceBytes = source.deviceStream.bytes;
+  await talk.send({ kind: 'state', round, ...sent, root, machine: saved, deviceBytes });
   stats.moment('stateSent');
   const deadline = parameters.duration('answerTimeoutMs');
   const answer = await talk.expect(['prepared', 'damaged'], deadline);
@@ -273,13 +290,66 @@ async function switchOver(source: Source): Promise<MachineState> {
   return saved;
 }
 
+interface Rest {
+  readonly saved: MachineState;
+  readonly sent: TransferCount;
+  /** The last round that was sent. */
+  readonly round: number;
+}
+
+/** Everything stands still: the last pages and the device's state go out while the machine is saved. */
+async function sendTheRest(source: Source): Promise<Rest> {
+  const { machine, stats, stop } = source;
+  const saving = machine.save();
+  const reading = stop.stopCopy().then((data) => sendDeviceData(source, data));
+  const sending = sendLastPages(source);
+  const all = Promise.allSettled([saving, reading, sending]);
+  try {
+    const { round, sent } = await sending;
+    stats.moment('pagesSent');
+    const record = stats.lastRound(source.lastRound, sent);
+    await reading;
+    stats.moment('deviceSent');
+    source.observer.roundFinished?.(record);
+    return { saved: await saving, sent, round };
+  } finally {
+    // Whatever failed, nothing is under way any more when the guest is taken back.
+    await all;
+  }
+}
+
+const NOTHING_SENT: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
+
+/** The last harvest, and the round that empties it; no round if it finds nothing. */
+async function sendLastPages(source: Source): Promise<Omit<Rest, 'saved'>> {
+  const { pending, faults, stats } = source;
+  await harvestPages(source);
+  const before = source.lastRound++;
+  const skipped = faults.strikes('migration/last-pass-skipped') !== undefined;
+  if (skipped || stats.remainingPages === 0) return { round: before, sent: NOTHING_SENT };
+  const sent = await sendPages(source, source.lastRound, pending);
+  stats.remainingPages = pending.count();
+  return { round: source.lastRound, sent };
+}
+
+async function sendDeviceAhead(source: Source): Promise<void> {
+  await sendDeviceData(source, await source.stop.preCopy());
+}
+
+async function sendDeviceData({ deviceStream, stats }: Source, data: Uint8Array): Promise<void> {
+  await deviceStream.send(data);
+  stats.deviceSent(data.length);
+}
+
 /** A verifying run: all of RAM as it is now, and the machine as loaded, compared before anything is given away. */
 async function verifyAll(source: Source, saved: MachineState): Promise<void> {
   const { talk, hasher, pending, parameters, stats } = source;
   if (source.verify === 'full') {
     const deadline = parameters.duration('answerTimeoutMs');
     const hashes = hasher.hashAll(0, pending.length, source.hashSeed);
-    await verifyDestination(talk, hashes, pending.length, saved, source.registerNames, deadline);
+    const records = source.stop.records();
+    const all = records.then((more) => ({ ...saved, devices: [...saved.devices, ...more] }));
+    await verifyDestination(talk, hashes, pending.length, all, source.registerNames, deadline);
   }
   stats.moment('verified');
 }
@@ -304,19 +374,20 @@ async function commit(source: Source): Promise<void> {
   await closeData(data);
 }
 
-/** Before commit: the guest runs here again, tracking is off, the destination knows why, and nothing is left open. */
+/** Before commit: device and guest run here again, tracking is off, the destination knows why, and nothing is left open. */
 async function takeBack(source: Source, error: unknown): Promise<void> {
-  const { machine, data, talk, stats, tracking, life, asked } = source;
+  const { machine, data, talk, stats, life, asked } = source;
   let reported: unknown;
   source.deafen();
   data.stop();
   try {
     if (stats.throttlePercent > 0) throttle(source, 0);
+    if (asked.device) await source.stop.resume();
     if (asked.pause) {
       await machine.resume();
       stats.resumed();
     }
-    if (asked.tracking) await tracking.stop();
+    if (asked.tracking) await source.tracking.stop();
     reported = await talk.explain(error);
   } catch (cause) {
     const facts = { reason: messageOf(cause), because: messageOf(error) };
@@ -383,7 +454,7 @@ async function harvestPages({ tracking, pending, scheduler, stats }: Source): Pr
   const report = await tracking.harvest(pending);
   const duration = elapsed(startedAt, scheduler.now());
   stats.harvested(report, duration, pending.count());
-  return { report, duration, pages: report.cpuPages + report.devicePages + report.bothPages };
+  return { report, duration, vcpuPages: report.cpuPages + report.bothPages };
 }
 
 function throttle({ machine, stats, observer }: Source, percent: number): void {

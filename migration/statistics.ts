@@ -2,13 +2,16 @@
 import type { Scheduler } from '../base/clock.js';
 import { FerryError, type SerializedError } from '../base/errors.js';
 import { type Duration, elapsed, type Instant, nanoseconds, toSeconds } from '../base/units.js';
+import type { Approaches } from './approaches.js';
 import { LinkRate } from './estimate.js';
 import { hexBytes } from './frame.js';
 import type { MessageOf } from './messages.js';
-import type { HarvestReport, SourceDataPlane, TransferCount } from './ports.js';
+import { type PageRanges, pageRanges } from './page-ranges.js';
+import type { HarvestReport, SourceDataPlane, SourceMachine, TransferCount } from './ports.js';
 import type {
   BlackoutRecord,
   DestinationParts,
+  DeviceTransfer,
   DirtiedPages,
   MigrationRecord,
   RoundRecord,
@@ -18,20 +21,39 @@ import type {
 import type { SourceState } from './states.js';
 
 /** Moments of the switchover on the source's clock, in the order in which they come. */
-const MOMENTS = ['pausing', 'paused', 'pagesSent', 'stateSent', 'prepared', 'verified', 'running'] as const;
+const MOMENTS = [
+  'quiescing',
+  'pausing',
+  'paused',
+  'pagesSent',
+  'deviceSent',
+  'stateSent',
+  'prepared',
+  'verified',
+  'running',
+] as const;
 export type Moment = (typeof MOMENTS)[number];
 
 /** What stays the same during one migration. */
 export type MigrationFacts = Pick<
   MigrationRecord,
-  'migrationId' | 'verify' | 'tracking' | 'ramBytes' | 'migratedPages' | 'channels'
+  'migrationId' | 'verify' | 'ramBytes' | 'migratedPages' | 'channels'
 >;
+
+export interface StatisticsOptions {
+  readonly facts: MigrationFacts;
+  readonly machine: SourceMachine;
+  readonly scheduler: Scheduler;
+  readonly data: SourceDataPlane;
+  readonly state: () => SourceState;
+}
 
 const none: DirtiedPages = { cpu: 0, device: 0, both: 0 };
 const nothing: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
 
 export class SourceStatistics {
   readonly #facts: MigrationFacts;
+  readonly #machine: SourceMachine;
   readonly #scheduler: Scheduler;
   readonly #data: SourceDataPlane;
   readonly #state: () => SourceState;
@@ -47,6 +69,9 @@ export class SourceStatistics {
   #harvests = { count: 0, totalNs: nanoseconds(0), costNs: nanoseconds(0) };
   #dirtyPagesPerSecond = 0;
   #error: SerializedError | undefined;
+  #approaches: Approaches | undefined;
+  #deviceBytes = { ahead: 0, still: 0 };
+  #deviceDirtied: PageRanges | undefined;
   #destination: DestinationParts | undefined;
   #verification: Omit<VerificationRecord, 'durationNs'> | undefined;
   roundsEnd: RoundsEnd | undefined;
@@ -54,8 +79,10 @@ export class SourceStatistics {
   throttlePercent = 0;
   expectedDowntimeNs: Duration | undefined;
 
-  constructor(facts: MigrationFacts, scheduler: Scheduler, data: SourceDataPlane, state: () => SourceState) {
+  constructor(options: StatisticsOptions) {
+    const { facts, machine, scheduler, data, state } = options;
     this.#facts = facts;
+    this.#machine = machine;
     this.#scheduler = scheduler;
     this.#data = data;
     this.#state = state;
@@ -65,6 +92,15 @@ export class SourceStatistics {
 
   get bytesPerSecond(): number {
     return this.#rate.bytesPerSecond;
+  }
+
+  chosen(approaches: Approaches): void {
+    this.#approaches = approaches;
+  }
+
+  /** So much of the device's data stream was sent. */
+  deviceSent(bytes: number): void {
+    this.#deviceBytes[this.#moments.has('quiescing') ? 'still' : 'ahead'] += bytes;
   }
 
   opened(): void {
@@ -86,6 +122,8 @@ export class SourceStatistics {
 
   ended(error?: unknown): void {
     this.#endedAt = this.#scheduler.now();
+    // The machine's next migration begins a new set.
+    this.#deviceDirtied = this.#dirtiedByDevice();
     if (error instanceof FerryError) this.#error = error.toJSON();
   }
 
@@ -150,15 +188,17 @@ export class SourceStatistics {
       lastPagesNs: nanoseconds(message.lastPagesNs),
       integrityNs: nanoseconds(message.integrityNs),
       loadNs: nanoseconds(message.loadNs),
+      deviceLoadNs: nanoseconds(message.deviceLoadNs),
       startNs: nanoseconds(0),
+      deviceStartNs: nanoseconds(0),
     };
     if (verify !== 'off') this.#verification = { mode: verify, pages: migratedPages, root: hexBytes(root) };
   }
 
   started(message: MessageOf<'running'>): void {
-    if (this.#destination !== undefined) {
-      this.#destination = { ...this.#destination, startNs: nanoseconds(message.startNs) };
-    }
+    if (this.#destination === undefined) return;
+    const [startNs, deviceStartNs] = [nanoseconds(message.startNs), nanoseconds(message.deviceStartNs)];
+    this.#destination = { ...this.#destination, startNs, deviceStartNs };
   }
 
   snapshot(): MigrationRecord {
@@ -168,6 +208,8 @@ export class SourceStatistics {
       ...this.#facts,
       status: this.#state(),
       error: this.#error,
+      approaches: this.#approaches,
+      device: this.#device(),
       setupNs: this.#setupNs ?? elapsed(this.#startedAt, now),
       totalNs: elapsed(this.#startedAt, now),
       rounds: [...this.#rounds],
@@ -187,6 +229,22 @@ export class SourceStatistics {
     };
   }
 
+  #device(): DeviceTransfer | undefined {
+    const name = this.#machine.device?.name;
+    if (name === undefined) return undefined;
+    return {
+      name,
+      preCopyBytes: this.#deviceBytes.ahead,
+      blackoutBytes: this.#deviceBytes.still,
+      dirtied: this.#endedAt === undefined ? this.#dirtiedByDevice() : this.#deviceDirtied,
+    };
+  }
+
+  #dirtiedByDevice(): PageRanges | undefined {
+    const set = this.#machine.deviceDirtied;
+    return set === undefined ? undefined : pageRanges(set);
+  }
+
   #transferred(): MigrationRecord['transferred'] {
     const { pages, zeroPages, bytes } = this.#opened ? this.#data.progress() : nothing;
     const resentPages = this.#rounds.reduce((sum, round) => sum + round.resentPages, 0);
@@ -197,15 +255,19 @@ export class SourceStatistics {
     if (!MOMENTS.every((moment) => this.#moments.has(moment))) return undefined;
     const between = (from: Moment, to: Moment): Duration =>
       elapsed(this.#moments.get(from)!, this.#moments.get(to)!);
+    // Without a device its steps are none, not the time that it takes to find that out.
+    const device = this.#machine.device !== undefined;
     const parts = {
-      pauseNs: between('pausing', 'paused'),
+      quiesceNs: device ? between('quiescing', 'pausing') : nanoseconds(0),
+      pauseNs: between(device ? 'pausing' : 'quiescing', 'paused'),
       lastPagesNs: between('paused', 'pagesSent'),
-      stateNs: between('pagesSent', 'stateSent'),
+      deviceStateNs: device ? between('pagesSent', 'deviceSent') : nanoseconds(0),
+      stateNs: between(device ? 'deviceSent' : 'pagesSent', 'stateSent'),
       loadNs: between('stateSent', 'prepared'),
       startNs: between('verified', 'running'),
     };
     return {
-      totalNs: nanoseconds(between('pausing', 'running') - between('prepared', 'verified')),
+      totalNs: nanoseconds(between('quiescing', 'running') - between('prepared', 'verified')),
       ...parts,
     };
   }
@@ -216,10 +278,10 @@ export class SourceStatistics {
   }
 
   #interruption(): Duration | undefined {
-    const pausing = this.#moments.get('pausing');
-    return pausing === undefined || this.#resumedAt === undefined
+    const stopping = this.#moments.get('quiescing');
+    return stopping === undefined || this.#resumedAt === undefined
       ? undefined
-      : elapsed(pausing, this.#resumedAt);
+      : elapsed(stopping, this.#resumedAt);
   }
 }
 

@@ -46,14 +46,16 @@ export async function verifyDestination(
   talk: Conversation,
   hashes: Promise<Uint32Array>,
   pages: number,
-  saved: MachineState,
+  saved: Promise<MachineState>,
   registerNames: RegisterNames | undefined,
   deadline: Duration,
 ): Promise<void> {
+  // Whoever waits for it hears of a failure, below.
+  saved.catch(() => undefined);
   await talk.send({ kind: 'verify' });
   const { count, inWords } = await comparePages(talk, await talk.during(hashes), pages, deadline);
   const loaded = await talk.expect(['read-back'], deadline);
-  const differences = compareStates(saved, loaded.machine, registerNames);
+  const differences = compareStates(await saved, loaded.machine, registerNames);
   const total = count + differences.length;
   if (total === 0) return;
   if (count > 0) differences.unshift(`pages ${inWords}`);

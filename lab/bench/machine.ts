@@ -172,8 +172,10 @@ function blackoutFigure(workload: string, records: readonly MigrationRecord[]): 
     totalMsMin: Math.min(...totals),
     totalMsMax: Math.max(...totals),
     partsMs: {
+      quiesceNs: ms((b) => b.quiesceNs),
       pauseNs: ms((b) => b.pauseNs),
       lastPagesNs: ms((b) => b.lastPagesNs),
+      deviceStateNs: ms((b) => b.deviceStateNs),
       stateNs: ms((b) => b.stateNs),
       loadNs: ms((b) => b.loadNs),
       startNs: ms((b) => b.startNs),

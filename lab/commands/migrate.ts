@@ -49,7 +49,7 @@ Exit status:
   1      a check failed; the verdict names it
   2      wrong use of the command
   4      the guest moved, and memory was not compared: --verify off
-  20-79  the error that stopped it, printed with its words
+  20-99  the error that stopped it, printed with its words
   70     a defect of vf-ferry`;
 
 export function define(command: Command): void {

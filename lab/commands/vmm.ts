@@ -50,7 +50,7 @@ Exit status:
   0    after \`quit\`
   2    wrong use of the command
   130  ended by SIGINT (143: SIGTERM), in good order
-  else the error's own, printed with its words: 30-49 this VMM, 50-69 an incoming migration that failed
+  else the error's own, printed with its words: 30-49 this VMM, 50-69 and 95-99 an incoming migration that failed
   70   a defect of vf-ferry`;
 
 export function define(command: Command): void {

@@ -6,6 +6,8 @@ import Table from 'cli-table3';
 import type {
   BlackoutRecord,
   DestinationParts,
+  DeviceTransfer,
+  DirtiedPages,
   MigrationRecord,
   RoundRecord,
 } from '../../migration/record.js';
@@ -44,14 +46,20 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return drawn.toString();
 }
 
-function dirtiedPages(round: RoundRecord): number {
-  return round.dirtied.cpu + round.dirtied.device + round.dirtied.both;
+const dirtiedPages = ({ cpu, device, both }: DirtiedPages): number => cpu + device + both;
+
+/** `1,200`, and where a device wrote too, `1,200 (900 CPU, 250 device, 50 both)`. */
+function dirtiedInWords(dirtied: DirtiedPages): string {
+  const { cpu, device, both } = dirtied;
+  const all = formatCount(dirtiedPages(dirtied));
+  if (device + both === 0) return all;
+  return `${all} (${formatCount(cpu)} CPU, ${formatCount(device)} device, ${formatCount(both)} both)`;
 }
 
 /** One line per pre-copy round, for plain output as the migration goes. */
 export function roundLine(round: RoundRecord): string {
   const throttle = round.throttlePercent === 0 ? '' : `, guest throttled by ${round.throttlePercent} %`;
-  const dirtied = round.last ? '' : `; meanwhile dirtied ${formatCount(dirtiedPages(round))} pages`;
+  const dirtied = round.last ? '' : `; meanwhile dirtied ${dirtiedInWords(round.dirtied)} pages`;
   return (
     `round ${round.round}${round.last ? ' (guest paused)' : ''}: ${formatCount(round.pages)} pages ` +
     `(${formatCount(round.zeroPages)} zero), ${formatBytes(round.bytes)} in ${formatTime(round.durationNs)}, ` +
@@ -59,20 +67,31 @@ export function roundLine(round: RoundRecord): string {
   );
 }
 
-/** Phases: set-up, every round, the blackout, the whole; time, pages, bytes and rate of each. */
+/**
+ * Phases: set-up, every round, the blackout, the whole; time, pages, bytes and rate of each, and what was dirtied
+ * meanwhile. With an assigned device the dirtied pages are told apart by who wrote them.
+ */
 export function phaseTable(record: MigrationRecord): string {
-  const rows: string[][] = [['set-up', formatTime(record.setupNs), '', '', '', '', '', '']];
+  const byCause = record.device !== undefined;
+  const dirtiedHead = byCause ? ['by CPU', 'by device', 'by both'] : ['dirtied'];
+  const dirtied = (pages: DirtiedPages): string[] =>
+    byCause ? [pages.cpu, pages.device, pages.both].map(formatCount) : [formatCount(dirtiedPages(pages))];
+  const head = ['phase', 'time', 'pages', 'zero', 'resent', 'bytes', 'rate', ...dirtiedHead];
+  const padded = (row: readonly string[]): string[] => head.map((_, i) => row[i] ?? '');
+  const rows: string[][] = [padded(['set-up', formatTime(record.setupNs)])];
   for (const round of record.rounds) {
-    rows.push([
-      round.last ? 'last pages' : `round ${round.round}`,
-      formatTime(round.durationNs),
-      formatCount(round.pages),
-      formatCount(round.zeroPages),
-      formatCount(round.resentPages),
-      formatBytes(round.bytes),
-      formatRate(round.bytesPerSecond),
-      round.last ? '' : formatCount(dirtiedPages(round)),
-    ]);
+    rows.push(
+      padded([
+        round.last ? 'last pages' : `round ${round.round}`,
+        formatTime(round.durationNs),
+        formatCount(round.pages),
+        formatCount(round.zeroPages),
+        formatCount(round.resentPages),
+        formatBytes(round.bytes),
+        formatRate(round.bytesPerSecond),
+        ...(round.last ? [] : dirtied(round.dirtied)),
+      ]),
+    );
   }
   const { transferred } = record;
   rows.push([
@@ -83,14 +102,17 @@ export function phaseTable(record: MigrationRecord): string {
     formatCount(transferred.resentPages),
     formatBytes(transferred.bytes),
     '',
-    '',
+    ...(byCause ? dirtied(record.dirtied) : ['']),
   ]);
-  return table(['phase', 'time', 'pages', 'zero', 'resent', 'bytes', 'rate', 'dirtied'], rows);
+  return table(head, rows);
 }
 
+/** Those of an assigned device are left out where there is none. */
 const PARTS: readonly (readonly [keyof BlackoutRecord, string])[] = [
+  ['quiesceNs', 'quiesce the device'],
   ['pauseNs', 'pause the vCPUs'],
   ['lastPagesNs', 'last pages'],
+  ['deviceStateNs', 'device state'],
   ['stateNs', 'save and send state'],
   ['loadNs', 'arrive, check, load'],
   ['startNs', 'commit and start'],
@@ -98,7 +120,7 @@ const PARTS: readonly (readonly [keyof BlackoutRecord, string])[] = [
 
 /** The blackout's parts with a bar for each part's share. */
 export function blackoutTable(blackout: BlackoutRecord, destination: DestinationParts | undefined): string {
-  const rows = PARTS.map(([key, words]) => [
+  const rows = PARTS.filter(([key]) => blackout[key] > 0).map(([key, words]) => [
     words,
     formatTime(blackout[key]),
     bar(blackout[key] / blackout.totalNs, 24),
@@ -106,10 +128,12 @@ export function blackoutTable(blackout: BlackoutRecord, destination: Destination
   rows.push(['blackout', formatTime(blackout.totalNs), '']);
   const drawn = table(['guest stands still', 'time', 'share'], rows);
   if (destination === undefined) return drawn;
+  const ofDevice = (ns: number): string => (ns > 0 ? ` (device ${formatTime(ns)})` : '');
   return (
     `${drawn}\nof which the destination: last pages ${formatTime(destination.lastPagesNs)}, ` +
-    `integrity root ${formatTime(destination.integrityNs)}, load ${formatTime(destination.loadNs)}, ` +
-    `start ${formatTime(destination.startNs)}`
+    `integrity root ${formatTime(destination.integrityNs)}, ` +
+    `load ${formatTime(destination.loadNs)}${ofDevice(destination.deviceLoadNs)}, ` +
+    `start ${formatTime(destination.startNs)}${ofDevice(destination.deviceStartNs)}`
   );
 }
 
@@ -121,6 +145,7 @@ export function summaryLines(record: MigrationRecord): string[] {
       'fits-downtime-limit': 'the rest was expected to fit the downtime limit',
       'nothing-left': 'nothing was left to send',
       'max-rounds': 'the limit of rounds was reached',
+      'pinned-pages': 'all pages that the device can reach count as dirty in every round',
     }[record.roundsEnd];
     lines.push(`pre-copy ended after ${record.rounds.filter((r) => !r.last).length} rounds: ${why}`);
   }
@@ -131,9 +156,37 @@ export function summaryLines(record: MigrationRecord): string[] {
         `for ${formatTime(harvests.costNs)}`,
     );
   }
+  lines.push(...deviceLines(record));
   if (record.throttlePercent > 0) lines.push(`the guest was throttled by up to ${record.throttlePercent} %`);
   if (record.remainingPages > 0 && record.status !== 'completed') {
     lines.push(`${formatPages(record.remainingPages)} had not been sent`);
   }
   return lines;
+}
+
+/** Ranges of pages that a line names. */
+const RANGES_SHOWN = 6;
+
+/** What the assigned device had to do with it: the approaches, its state, the pages that it wrote. */
+function deviceLines({ device, approaches }: MigrationRecord): string[] {
+  if (device === undefined) return [];
+  const { tracking = '?', stop = '?', start = '?' } = approaches ?? {};
+  const lines = [
+    `assigned device ${device.name}: tracking ${tracking}, stop ${stop}, start ${start}; of its state ` +
+      `${formatBytes(device.preCopyBytes)} went ahead, ${formatBytes(device.blackoutBytes)} in the blackout`,
+  ];
+  if (device.dirtied !== undefined) lines.push(`${device.name} ${writtenInWords(device.dirtied)}`);
+  return lines;
+}
+
+function writtenInWords({ pages, ranges, rangesLeftOff }: NonNullable<DeviceTransfer['dirtied']>): string {
+  if (pages === 0) return 'wrote no page';
+  const shown = ranges
+    .slice(0, RANGES_SHOWN)
+    .map(([first, last]) => (first === last ? `${first}` : `${first} to ${last}`));
+  const more = ranges.length - shown.length + rangesLeftOff;
+  return (
+    `dirtied ${formatCount(pages)} pages: ${shown.join(', ')}` +
+    (more > 0 ? ` and ${formatCount(more)} more ranges` : '')
+  );
 }

@@ -5,6 +5,7 @@ import type { DirtyTracking } from './tracking.js';
 export function cpuLog(machine: SourceMachine): DirtyTracking {
   return {
     name: 'cpu-log',
+    converges: true,
     start: () => machine.startDirtyLog(),
     harvest: (into) => machine.harvest(into),
     stop: () => machine.stopDirtyLog(),

@@ -167,12 +167,18 @@ const STATUS_RANGES: Readonly<Record<string, readonly (readonly [number, number]
   base: [[2, 29]],
   'guest-fixtures': [[20, 29]],
   vmm: [[30, 49]],
-  migration: [[50, 69]],
+  migration: [
+    [50, 69],
+    [95, 99],
+  ],
   lab: [
     [2, 3],
     [70, 79],
   ],
-  devices: [[80, 84]],
+  devices: [
+    [80, 84],
+    [90, 94],
+  ],
   iommu: [[85, 89]],
 };
 

@@ -56,6 +56,16 @@ export interface MigrationInfo {
   readonly 'error-desc'?: string;
   readonly 'blocked-reasons'?: readonly string[];
   readonly ram?: MigrationRamInfo;
+  /** QEMU's VfioStats: bytes of the assigned device's state; there only with such a device. */
+  readonly vfio?: { readonly transferred: number };
+  /** The approaches chosen. */
+  readonly 'x-ferry-approaches'?: {
+    readonly tracking: string;
+    readonly stop: string;
+    readonly start: string;
+  };
+  /** Pages dirtied since tracking began, by who wrote them: vCPUs only, host and devices only, both. */
+  readonly 'x-ferry-dirtied'?: { readonly cpu: number; readonly device: number; readonly both: number };
   /** Where this VMM listens for a guest, with the real port. */
   readonly 'socket-address'?: readonly QmpSocketAddress[];
 }

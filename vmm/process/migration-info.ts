@@ -44,9 +44,11 @@ export function migrationInfo(
   if (record === undefined) return socket;
   const status = qmpStatus(record.status) as MigrationStatus;
   const error = record.error === undefined ? {} : { 'error-desc': record.error.message };
+  const approaches = record.approaches === undefined ? {} : { 'x-ferry-approaches': record.approaches };
   if (record.role === 'destination') {
-    return { status, 'total-time': wholeMs(record.totalNs), ...error, ...socket };
+    return { status, 'total-time': wholeMs(record.totalNs), ...error, ...approaches, ...socket };
   }
+  const { device } = record;
   return {
     status,
     'total-time': wholeMs(record.totalNs),
@@ -60,6 +62,9 @@ export function migrationInfo(
     ...(record.throttlePercent > 0 ? { 'cpu-throttle-percentage': record.throttlePercent } : {}),
     ...error,
     ram: ramInfo(record),
+    ...(device === undefined ? {} : { vfio: { transferred: device.preCopyBytes + device.blackoutBytes } }),
+    ...approaches,
+    'x-ferry-dirtied': record.dirtied,
     ...socket,
   };
 }
