@@ -4,21 +4,26 @@
  */
 import { catalogue, entry } from '../base/errors.js';
 
+/** Processes of ours that others are driven by. */
+export type SpawnedProcess = 'VMM' | 'fabric';
+
 export const labErrors = catalogue('lab', {
   usage: entry<{ why: string; command: string }>({
     exitStatus: 2,
     text: ({ why }) => why,
     advice: ({ command }) => `See '${command} --help'.`,
   }),
-  'vmm-died': entry<{ pid: number; how: string; lastWords: string }>({
+  'process-died': entry<{ what: SpawnedProcess; pid: number; how: string; lastWords: string }>({
     exitStatus: 71,
-    text: ({ pid, how, lastWords }) =>
-      `the VMM process ${pid} ended (${how})${lastWords === '' ? '' : `; it said: ${lastWords}`}`,
-    advice: () => 'What it said tells the cause; start it by hand with `ferry vmm` to see more.',
+    text: ({ what, pid, how, lastWords }) =>
+      `the ${what} process ${pid} ended (${how})${lastWords === '' ? '' : `; it said: ${lastWords}`}`,
+    advice: ({ what }) =>
+      `What it said tells the cause; start it by hand with \`ferry ${what.toLowerCase()}\` to see more.`,
   }),
-  'vmm-silent': entry<{ pid: number; waitedMs: number }>({
+  'process-silent': entry<{ what: SpawnedProcess; pid: number; waitedMs: number }>({
     exitStatus: 72,
-    text: ({ pid, waitedMs }) => `the VMM process ${pid} did not open its monitor within ${waitedMs} ms`,
+    text: ({ what, pid, waitedMs }) =>
+      `the ${what} process ${pid} did not open its monitor within ${waitedMs} ms`,
     advice: () => 'The machine may be overloaded or out of memory; try again, or allow more time.',
   }),
   'monitor-lost': entry<{ address: string; why: string }>({

@@ -141,7 +141,7 @@ export class TrafficPeer {
    */
   startFlow(options: FlowOptions): number {
     const { payloadBytes, rate, kind } = options;
-    invariant(this.#own.length < FLOWS_MAX, `more than ${FLOWS_MAX} flows`);
+    invariant(this.hasRoom, `more than ${FLOWS_MAX} flows`);
     invariant(payloadBytes >= FLOW_PAYLOAD_BYTES_MIN && payloadBytes <= FLOW_PAYLOAD_BYTES_MAX, 'payload');
     invariant(rate > 0, `rate ${rate}`);
     const flow = this.#own.length;
@@ -153,6 +153,11 @@ export class TrafficPeer {
     });
     this.#resolve();
     return flow;
+  }
+
+  /** Whether another flow can be started. */
+  get hasRoom(): boolean {
+    return this.#own.length < FLOWS_MAX;
   }
 
   /** Stops sending; what comes in is still measured. */

@@ -6,14 +6,15 @@ import type { Station } from '../../devices/ethernet/datagram.js';
 import type { LinkOptions } from '../../devices/ethernet/link.js';
 import { formatSocketAddress, parseSocketAddress, type SocketAddress } from '../../vmm/sockets/address.js';
 import { labErrors } from '../errors.js';
+import { type FabricMonitorAddress, parseFabricMonitor, serveFabricMonitor } from '../fabric/monitor.js';
 import { type FlowSpec, parseFlow, parsePeer, parseShare } from '../fabric/options.js';
 import { optionValue, optionValues } from '../options/option-value.js';
-import { parseDuration, parseRate, parseSize, parseWhole } from '../options/quantities.js';
+import { BadValue, parseDuration, parseRate, parseSize, parseWhole } from '../options/quantities.js';
 
 const NAME = 'ferry fabric';
 
 interface Flags {
-  readonly listen?: readonly SocketAddress[];
+  readonly listen?: readonly (SocketAddress | 'private')[];
   readonly peer?: readonly Station[];
   readonly flow?: readonly FlowSpec[];
   readonly delay?: LinkOptions['delay'];
@@ -21,6 +22,7 @@ interface Flags {
   readonly bandwidth?: number;
   readonly queue?: number;
   readonly pcap?: string;
+  readonly monitor?: readonly FabricMonitorAddress[];
   readonly seed?: number;
   readonly for?: number;
   readonly json?: boolean;
@@ -37,14 +39,19 @@ Examples:
   A slow, lossy link, and a capture for Wireshark:
     ferry fabric --listen tcp:127.0.0.1:4700 --delay 10ms --loss 0.1% --bandwidth 1Gbit/s --pcap net.pcapng
 
+  Ask it while it runs, with any QMP client (socat, nc -U); each next-phase tells what happened since the one before:
+    ferry fabric --listen unix:net.sock --peer ip=10.0.0.1 --monitor unix:fabric.sock
+    {"execute": "start-flow", "arguments": {"flow": "to=10.0.0.2,rate=10000"}}
+    {"execute": "next-phase"}
+
 SIGINT or SIGTERM ends it: the report goes to standard output, and the exit status is 0.`;
 
 export function define(command: Command): void {
   command
     .option(
       '--listen <address>',
-      'let others plug in at tcp:HOST:PORT or unix:PATH, each connection a port of its own; repeatable',
-      optionValues(NAME, '--listen', parseSocketAddress),
+      'let others plug in at tcp:HOST:PORT, unix:PATH, or `private`: a socket in a new directory that goes with the fabric; each connection is a port of its own; repeatable',
+      optionValues(NAME, '--listen', (text) => (text === 'private' ? text : parseSocketAddress(text))),
     )
     .option(
       '--peer <station>',
@@ -76,6 +83,11 @@ export function define(command: Command): void {
       'what may wait for a cable, with --bandwidth (default: 1MiB)',
       optionValue(NAME, '--queue', (text) => parseSize(text, { max: 32 * 1024 * 1024 })),
     )
+    .option(
+      '--monitor <address>',
+      'answer QMP clients at unix:PATH or tcp:HOST:PORT: query-report, next-phase, start-flow, stop-flows, quit; repeatable',
+      optionValues(NAME, '--monitor', parseFabricMonitor),
+    )
     .option('--pcap <file>', 'capture every frame that enters the switch, as pcapng')
     .option(
       '--seed <n>',
@@ -94,15 +106,10 @@ export function define(command: Command): void {
 
 async function run(flags: Flags): Promise<void> {
   const usage = (why: string): Error => labErrors.error('usage', { why, command: NAME });
-  const { listen = [], peer: peers = [], flow = [], json = false } = flags;
+  const { listen = [], peer: peers = [], flow: flows = [], monitor: monitors = [], json = false } = flags;
   if (listen.length === 0) throw usage('nobody could join: give at least one --listen');
   if (new Set(peers.map(({ ip }) => ip)).size < peers.length) throw usage('--peer: two have one IP address');
-  if (flow.length > 0 && peers.length === 0) throw usage('--flow needs a --peer to come from');
-  const flows = flow.map(({ fromIp, ...options }) => {
-    const from = fromIp === undefined ? 0 : peers.findIndex(({ ip }) => ip === fromIp);
-    if (from < 0) throw usage('--flow: no --peer has the address that it comes from');
-    return { ...options, from };
-  });
+  if (flows.length > 0 && peers.length === 0) throw usage('--flow needs a --peer to come from');
   const { delay, loss, bandwidth, queue, pcap, seed } = flags;
   const { startFabric } = await import('../fabric/fabric.js');
   const { reportText } = await import('../fabric/report.js');
@@ -124,26 +131,43 @@ async function run(flags: Flags): Promise<void> {
     ...(pcap === undefined ? {} : { pcap }),
     ...(seed === undefined ? {} : { seed }),
     ...(json ? {} : { onNotice: notice }),
+  }).catch((error: unknown) => {
+    throw error instanceof BadValue ? usage(`--flow: ${error.message}`) : error;
   });
   // Whoever reads the notice may send the signal at once.
-  const end = ended(flags.for);
-  for (const address of fabric.addresses) notice(`listening at ${formatSocketAddress(address)}`);
-  await end;
+  const { end, quit } = ending(flags.for);
+  const closeMonitors: (() => void)[] = [];
+  try {
+    for (const address of monitors) {
+      closeMonitors.push(await serveFabricMonitor({ fabric, quit }, address));
+      if (address.kind !== 'fd') notice(`monitor at ${formatSocketAddress(address)}`);
+    }
+    for (const address of fabric.addresses) notice(`listening at ${formatSocketAddress(address)}`);
+    await end;
+  } catch (error) {
+    quit();
+    await fabric.close();
+    throw error;
+  } finally {
+    for (const close of closeMonitors) close();
+  }
   const report = await fabric.close();
   process.stdout.write(`${json ? JSON.stringify(report, null, 2) : reportText(report)}\n`);
 }
 
-/** Resolves at the first SIGINT or SIGTERM, or when the time is over. */
-function ended(ns: number | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = ns === undefined ? undefined : setTimeout(() => stop(), ns / 1e6);
-    const stop = (): void => {
+/** `end` resolves at the first SIGINT or SIGTERM, when the time is over, or at `quit`. */
+function ending(ns: number | undefined): { readonly end: Promise<void>; readonly quit: () => void } {
+  let quit = (): void => {};
+  const end = new Promise<void>((resolve) => {
+    const timer = ns === undefined ? undefined : setTimeout(() => quit(), ns / 1e6);
+    quit = () => {
       clearTimeout(timer);
-      process.off('SIGINT', stop);
-      process.off('SIGTERM', stop);
+      process.off('SIGINT', quit);
+      process.off('SIGTERM', quit);
       resolve();
     };
-    process.on('SIGINT', stop);
-    process.on('SIGTERM', stop);
+    process.on('SIGINT', quit);
+    process.on('SIGTERM', quit);
   });
+  return { end, quit };
 }

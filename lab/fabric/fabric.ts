@@ -2,33 +2,41 @@
  * The network between hosts, in this process: an Ethernet switch whose ports are sockets that speak QEMU's
  * `-netdev stream`, and stations of its own that make and measure traffic.
  */
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Cancel } from '../../base/clock.js';
 import { invariant } from '../../base/errors.js';
 import { seededRandom } from '../../base/random.js';
 import { seconds } from '../../base/units.js';
 import { formatIpv4, formatMac } from '../../devices/ethernet/addresses.js';
 import type { Station } from '../../devices/ethernet/datagram.js';
-import type { FlowOptions } from '../../devices/ethernet/flow.js';
+import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { LinkOptions } from '../../devices/ethernet/link.js';
 import { TrafficPeer } from '../../devices/ethernet/peer.js';
 import { EthernetSwitch, type SwitchPort } from '../../devices/ethernet/switch.js';
 import { realTime } from '../../vmm/process/real-time.js';
 import { formatSocketAddress, type SocketAddress } from '../../vmm/sockets/address.js';
 import { listen, unlinkSocket } from '../../vmm/sockets/listening.js';
+import { BadValue } from '../options/quantities.js';
+import type { FlowSpec } from './options.js';
 import { PcapFile } from './pcap-file.js';
-import type { FabricReport, PortReport } from './report.js';
+import type { FabricReport, MeasuredFlow, PhaseReport, PortReport } from './report.js';
+import { StallWatch } from './stalls.js';
 import { StreamPort } from './stream-port.js';
 
 export interface FabricOptions {
-  /** Where others plug in; each connection is a port of its own. */
-  readonly listen: readonly SocketAddress[];
+  /**
+   * Where others plug in; each connection is a port of its own. `private`: a UNIX socket in a new directory of the
+   * user's own, which goes when the fabric does; `addresses` tells where.
+   */
+  readonly listen: readonly (SocketAddress | 'private')[];
   /** Each socket's cable, in both directions. */
   readonly link?: LinkOptions;
   readonly peers?: readonly Station[];
-  /** Flows of the peers; `from` is the index of one of them (default: the first). */
-  readonly flows?: readonly (FlowOptions & { readonly from?: number })[];
+  /** Flows of the peers. */
+  readonly flows?: readonly FlowSpec[];
   /** Captures every frame that enters the switch. */
   readonly pcap?: string;
   /** Seed of the losses. */
@@ -40,20 +48,20 @@ export interface FabricOptions {
 /** Ports that are gone are remembered up to this number, the latest. */
 const GONE_MAX = 64;
 const CAPTURE_FLUSH = seconds(1);
-const STALL_RESOLUTION_MS = 1;
 
 export class Fabric {
   readonly #options: FabricOptions;
   readonly #network: EthernetSwitch;
   readonly #servers: { readonly server: Server; readonly address: SocketAddress }[] = [];
+  readonly #folders: string[] = [];
   readonly #streams = new Set<StreamPort>();
   readonly #gone: PortReport[] = [];
   readonly #peers: TrafficPeer[] = [];
   readonly #peerPorts: SwitchPort[] = [];
   readonly #capture: PcapFile | undefined;
   readonly #captured: number[] = [];
-  /** How long this process was kept from running: no gap shorter than that says anything of the network. */
-  readonly #stalls = monitorEventLoopDelay({ resolution: STALL_RESOLUTION_MS });
+  readonly #stalls = new StallWatch(() => realTime.now());
+  #phaseStart = realTime.now();
   #flushTimer: Cancel | undefined;
   #connections = 0;
   #refused = 0;
@@ -82,15 +90,11 @@ export class Fabric {
     try {
       for (const station of options.peers ?? []) fabric.#addPeer(station);
       for (const address of options.listen) await fabric.#listen(address);
+      if (fabric.#peers.length > 0) fabric.#stalls.start();
+      for (const flow of options.flows ?? []) fabric.startFlow(flow);
     } catch (error) {
       await fabric.close();
       throw error;
-    }
-    if (fabric.#peers.length > 0) fabric.#stalls.enable();
-    for (const { from = 0, ...flow } of options.flows ?? []) {
-      const peer = fabric.#peers[from];
-      invariant(peer !== undefined, `flow from peer ${from} of ${fabric.#peers.length}`);
-      peer.startFlow(flow);
     }
     return fabric;
   }
@@ -116,16 +120,47 @@ export class Fabric {
       listening: this.addresses.map(formatSocketAddress),
       ports: [...this.#peerPorts.map((port) => portReport(port)), ...live, ...this.#gone],
       connectionsRefused: this.#refused,
-      longestStallNs: this.#stalls.max,
+      longestStallNs: this.#stalls.longestNs,
       stations: this.#network.stations,
       peers: this.#peers.map((peer) => ({
         ip: formatIpv4(peer.station.ip),
         mac: formatMac(peer.station.mac),
         ...peer.statistics,
-        flows: peer.report(),
+        flows: peer.report().map((flow) => this.#withStalls(flow)),
       })),
       capture: this.#capture?.report ?? null,
     };
+  }
+
+  /** Starts a flow of one of the peers. Throws BadValue if there is no such peer, or no room for another flow. */
+  startFlow({ fromIp, ...flow }: FlowSpec): void {
+    const peer =
+      fromIp === undefined ? this.#peers[0] : this.#peers.find(({ station }) => station.ip === fromIp);
+    if (peer === undefined) {
+      throw new BadValue(
+        fromIp === undefined
+          ? 'there is no peer to come from'
+          : `no peer has the address ${formatIpv4(fromIp)}`,
+      );
+    }
+    if (!peer.hasRoom) throw new BadValue('no more flows from this peer');
+    peer.startFlow(flow);
+  }
+
+  /** Stops sending for good; what comes in is still measured. */
+  stopFlows(): void {
+    for (const peer of this.#peers) peer.stopFlows();
+  }
+
+  /** What was measured since the last call, or since the start; the next phase begins here, and totals go on. */
+  nextPhase(): PhaseReport {
+    const now = realTime.now();
+    const durationNs = now - this.#phaseStart;
+    this.#phaseStart = now;
+    const flows = this.#peers.flatMap((peer) =>
+      peer.nextPhase().map((flow) => ({ peer: formatIpv4(peer.station.ip), ...this.#withStalls(flow) })),
+    );
+    return { durationNs, longestStallNs: this.#stalls.nextPhase(), flows };
   }
 
   /** Ends flows, unplugs everything, finishes the capture. Resolves with the last report; a second call with the same. */
@@ -135,8 +170,8 @@ export class Fabric {
   }
 
   async #close(): Promise<FabricReport> {
-    for (const peer of this.#peers) peer.stopFlows();
-    this.#stalls.disable();
+    this.stopFlows();
+    this.#stalls.stop();
     this.#flushTimer?.();
     this.#capture?.flush();
     const report = this.report();
@@ -151,14 +186,22 @@ export class Fabric {
     );
     for (const stream of this.#streams) stream.close();
     await Promise.all(closing);
+    for (const folder of this.#folders) rmSync(folder, { recursive: true, force: true });
     this.#capture?.close();
     return report;
   }
 
-  async #listen(address: SocketAddress): Promise<void> {
+  async #listen(wanted: SocketAddress | 'private'): Promise<void> {
     const server = createServer((socket) => this.#accept(socket));
+    const address = wanted === 'private' ? this.#privateAddress() : wanted;
     const listening = await listen(server, address);
     this.#servers.push({ server, address: listening.address });
+  }
+
+  #privateAddress(): SocketAddress {
+    const folder = mkdtempSync(join(tmpdir(), 'ferry-'));
+    this.#folders.push(folder);
+    return { kind: 'unix', path: join(folder, 'net.sock') };
   }
 
   #accept(socket: Socket): void {
@@ -203,6 +246,11 @@ export class Fabric {
     this.#plugged(port);
   }
 
+  #withStalls(flow: FlowReport): MeasuredFlow {
+    const { longestGapAtNs = 0, longestGapNs = 0 } = flow.arrived ?? {};
+    return { ...flow, gapStalledNs: this.#stalls.within(longestGapAtNs, longestGapNs) };
+  }
+
   #plugged(port: SwitchPort): void {
     if (this.#capture !== undefined) this.#captured[port.index] = this.#capture.addInterface(port.name);
   }
@@ -222,6 +270,6 @@ function portReport(port: SwitchPort, stream?: StreamPort): PortReport {
 
 /**
  * Starts a fabric in this process. Throws `vmm/listen-failed` for an address that can't be had, `lab/file-failed` for a
- * capture that can't be written.
+ * capture that can't be written, BadValue for a flow that can't be.
  */
 export const startFabric = (options: FabricOptions): Promise<Fabric> => Fabric.start(options);

@@ -13,10 +13,24 @@ export interface PortReport extends PortStatistics {
   readonly giants: number;
 }
 
+export interface MeasuredFlow extends FlowReport {
+  /** How much of the longest gap the fabric itself did not run: that much may be its own, not the network's. */
+  readonly gapStalledNs: number;
+}
+
 export interface PeerReport extends PeerStatistics {
   readonly ip: string;
   readonly mac: string;
-  readonly flows: readonly FlowReport[];
+  readonly flows: readonly MeasuredFlow[];
+}
+
+/** What happened between two moments; see `Fabric.nextPhase`. */
+export interface PhaseReport {
+  readonly durationNs: number;
+  /** Longest time for which the fabric itself did not run. */
+  readonly longestStallNs: number;
+  /** Counts and times of the phase alone, but for `outstanding`: that is as of its end. */
+  readonly flows: readonly (MeasuredFlow & { readonly peer: string })[];
 }
 
 export interface FabricReport {

@@ -21,20 +21,12 @@ import type { VmmOptions } from '../../vmm/process/options.js';
 import type { RunState } from '../../vmm/process/run-state.js';
 import { formatSocketAddress } from '../../vmm/sockets/address.js';
 import { labErrors } from '../errors.js';
+import { endOf, type ProcessExit, startFailed, watchChild } from './child.js';
 import { QmpClient, type QmpEvent, type QmpWaitOptions } from './qmp-client.js';
 
 export interface SpawnOptions extends VmmOptions {
   /** Longest wait until the guest is loaded, or the address listened at; 30 s if absent. */
   readonly startTimeoutMs?: number;
-}
-
-/** How a VMM process ended. */
-export interface VmmExit {
-  /** Undefined if a signal ended it. */
-  readonly exitStatus: number | undefined;
-  readonly signal: string | undefined;
-  /** What it said of the reason; undefined after a good end, and if it could not say. */
-  readonly error: FerryError | undefined;
 }
 
 /** A console line, and when it arrived here, on `performance.now()`'s clock. */
@@ -45,14 +37,13 @@ export interface ConsoleEntry {
 
 /** How often `migrate` reports progress, if asked to. */
 const PROGRESS_PERIOD_MS = 50;
-const LAST_WORDS_CHARACTERS = 4096;
 const MONITOR_FD = 3;
 
 const ENDS: readonly unknown[] = ['completed', 'failed', 'cancelled'];
 
 /**
  * Spawns a VMM. Resolves when its guest is loaded and about to run, or when it listens for a guest. Rejects with the
- * error that the process ended with, `lab/vmm-died` if it did not say, or `lab/vmm-silent`.
+ * error that the process ended with, `lab/process-died` if it did not say, or `lab/process-silent`.
  */
 export async function spawnVmm(options: SpawnOptions): Promise<Vmm> {
   const { startTimeoutMs = 30_000, ...vmmOptions } = options;
@@ -62,7 +53,7 @@ export async function spawnVmm(options: SpawnOptions): Promise<Vmm> {
     [main, JSON.stringify({ ...vmmOptions, json: true }), String(MONITOR_FD)],
     { stdio: ['ignore', options.console === 'stdio' ? 'inherit' : 'ignore', 'pipe', 'pipe'] },
   );
-  const exited = watch(child);
+  const exited = watchChild(child, 'VMM');
   const socket = child.stdio[MONITOR_FD] as Socket;
   const console = new GuestConsole();
   try {
@@ -72,12 +63,7 @@ export async function spawnVmm(options: SpawnOptions): Promise<Vmm> {
     });
     return new Vmm(child, client, exited, console);
   } catch (error) {
-    if (error instanceof FerryError && error.code === 'lab/timeout') {
-      child.kill('SIGKILL');
-      throw labErrors.error('vmm-silent', { pid: child.pid ?? 0, waitedMs: startTimeoutMs }, error);
-    }
-    child.kill('SIGTERM');
-    throw endOf(child, await exited);
+    throw await startFailed(child, 'VMM', exited, error, startTimeoutMs);
   }
 }
 
@@ -107,13 +93,13 @@ export class Vmm {
   /** The monitor connection, for everything that has no method here. */
   readonly client: QmpClient;
   /** Resolves when the process has ended. */
-  readonly exited: Promise<VmmExit>;
+  readonly exited: Promise<ProcessExit>;
 
   readonly #child: ChildProcess;
   readonly #console: GuestConsole;
 
   /** Made by `spawnVmm`. */
-  constructor(child: ChildProcess, client: QmpClient, exited: Promise<VmmExit>, console: GuestConsole) {
+  constructor(child: ChildProcess, client: QmpClient, exited: Promise<ProcessExit>, console: GuestConsole) {
     this.pid = child.pid ?? 0;
     this.client = client;
     this.exited = exited;
@@ -158,7 +144,7 @@ export class Vmm {
       }, timeoutMs);
       void this.exited.then((exit) => {
         settle();
-        reject(endOf(this.#child, exit));
+        reject(endOf(this.#child, 'VMM', exit));
       });
     });
   }
@@ -225,7 +211,7 @@ export class Vmm {
     try {
       await ended;
     } catch {
-      throw endOf(this.#child, await this.exited);
+      throw endOf(this.#child, 'VMM', await this.exited);
     } finally {
       clearInterval(timer);
     }
@@ -242,14 +228,14 @@ export class Vmm {
   }
 
   /** Ends the VMM, and its guest if it is here; resolves when the process is gone. */
-  async quit(): Promise<VmmExit> {
+  async quit(): Promise<ProcessExit> {
     // The process may be gone before it answers, or already.
     await this.execute('quit').catch(() => undefined);
     return this.exited;
   }
 
   /** Ends the process at once, as a crash would. */
-  async kill(): Promise<VmmExit> {
+  async kill(): Promise<ProcessExit> {
     this.#child.kill('SIGKILL');
     return this.exited;
   }
@@ -262,45 +248,4 @@ export class Vmm {
       () => undefined,
     );
   }
-}
-
-/** Gathers the process's last words; resolves when it is gone. */
-function watch(child: ChildProcess): Promise<VmmExit> {
-  let words = '';
-  child.stderr?.setEncoding('utf8');
-  child.stderr?.on('data', (text: string) => {
-    words = (words + text).slice(-LAST_WORDS_CHARACTERS);
-  });
-  return new Promise((resolve) => {
-    const end = (exitStatus: number | undefined, signal: string | undefined): void =>
-      resolve({ exitStatus, signal, error: errorOf(child, words, exitStatus, signal) });
-    child.once('close', (status, signal) => end(status ?? undefined, signal ?? undefined));
-    child.once('error', () => end(undefined, undefined));
-  });
-}
-
-/** The error that the process printed last, or one made of how it ended; undefined after a good end. */
-function errorOf(
-  child: ChildProcess,
-  words: string,
-  exitStatus: number | undefined,
-  signal: string | undefined,
-): FerryError | undefined {
-  if (exitStatus === 0) return undefined;
-  const lines = words.trim().split('\n');
-  try {
-    const last = JSON.parse(lines.at(-1) ?? '') as { error?: object };
-    if (last.error !== undefined) return FerryError.from(last.error);
-  } catch {
-    // Not in its last words: then they are shown as they are.
-  }
-  const how = signal ?? (exitStatus === undefined ? 'it could not be started' : `exit status ${exitStatus}`);
-  const lastWords = lines.slice(-3).join(' | ');
-  return labErrors.error('vmm-died', { pid: child.pid ?? 0, how, lastWords });
-}
-
-/** Why a process that was still needed is gone. */
-function endOf(child: ChildProcess, { exitStatus, signal, error }: VmmExit): FerryError {
-  const how = signal ?? `exit status ${exitStatus ?? 'unknown'}`;
-  return error ?? labErrors.error('vmm-died', { pid: child.pid ?? 0, how, lastWords: '' });
 }
