@@ -203,7 +203,7 @@ export class VcpuLoop implements VcpuPorts {
     this.#parts.signals.setState(core.crashed ? 'crashed' : this.#paused ? 'paused' : 'off');
   }
 
-  /** Auto-converge: sleeps through the part of the slice that the guest shall not have; any command ends it early. */
+  /** Auto-converge: sleeps through what the guest shall not have; a command or another percentage ends it early. */
   #throttle(): void {
     const percent = Atomics.load(this.#block, THROTTLE);
     const { hostNow } = this.#parts;
@@ -222,6 +222,7 @@ export class VcpuLoop implements VcpuPorts {
     for (;;) {
       const seen = Atomics.load(this.#block, DOORBELL);
       if (now >= until || Atomics.load(this.#block, COMMANDS) > 0) break;
+      if (Atomics.load(this.#block, THROTTLE) !== percent) break;
       Atomics.wait(this.#block, DOORBELL, seen, (until - now) / NS_PER_MS);
       now = hostNow();
     }
