@@ -358,6 +358,16 @@ describe('udp-stream', () => {
     expect({ received, lost, duplicated }).toEqual({ received: 999, lost: 1, duplicated: 1 });
   });
 
+  it('at a rate of 0 sends nothing and judges what comes', () => {
+    const net = start('workload=udp-stream rate=0');
+    flow(net, FLOW_PORT, 1000, 1000);
+    run(net, 3.5 * SECOND);
+    const [, received, lost] = numbers(net, /^udp-stream: incoming \d+ packets/);
+    expect({ received, lost }).toEqual({ received: 1000, lost: 0 });
+    expect(numbers(net, /^udp-stream: sent/)).toEqual([0, 0, 0, 0]);
+    expect(net.peer.report().filter(({ kind }) => kind === 'in')).toEqual([]);
+  });
+
   it('loses nothing of its own when its device has no room', () => {
     const net = start('workload=udp-stream rate=20000 payload=1400');
     net.machine.at(500 * MS, () => {
@@ -375,6 +385,27 @@ describe('udp-stream', () => {
 });
 
 describe('workloads on the network', () => {
+  it('several at once are named with commas', () => {
+    const net = start('workload=ledger,udp-echo');
+    flow(net, ECHO_PORT, 1000, 500);
+    run(net, 2.2 * SECOND);
+    expect(net.machine.printed(/as workload$/)).toEqual([
+      'Run ledger as workload',
+      'Run udp-echo as workload',
+    ]);
+    expect(net.machine.printed(/^ledger: .*clean$/).length).toBe(2);
+    expect(net.machine.printed(/^(stress|udp-stream):/)).toEqual([]);
+    expect(numbers(net, /^udp-echo:/)[1]).toBe(500);
+  });
+
+  it('one of which does not exist stop the machine with a reason', () => {
+    for (const words of ['workload=ledger,none', 'workload=ledger,', 'workload=', 'workload=ledger,,idle']) {
+      const machine = new PlainMachine(kernel, { commandLine: words });
+      expect(machine.run(SECOND), words).toBe('panic');
+      expect(machine.printed(/^Kernel panic/)[0]).toMatch(/No working workload found/);
+    }
+  });
+
   it('mixed runs traffic beside ledger and stress', () => {
     const net = start(
       'workload=mixed rate=1000 peer_port=7 dirty_rate=4M working_set=4M ledger_working_set=4M',
@@ -404,7 +435,6 @@ describe('workloads on the network', () => {
     ['ip=10.0.0.256', /Malformed kernel parameter: ip/],
     ['peer=10.0.0.1.2', /Malformed kernel parameter: peer/],
     ['payload=23', /payload=23 is not between/],
-    ['rate=0', /rate=0 is no flow/],
   ])('%s stops the machine with a reason', (words, reason) => {
     const { machine } = start(`workload=udp-stream ${words}`);
     expect(machine.run(SECOND)).toBe('panic');

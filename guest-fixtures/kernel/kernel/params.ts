@@ -62,6 +62,37 @@ export function param_is(name: string, value: string): bool {
   return bytes_equal(boot_params().command_line + <u32>start, length, changetype<usize>(value));
 }
 
+/** End of the item that starts at `start` in a list separated by commas, within a word that ends at `end`. */
+function item_end(start: u32, end: u32): u32 {
+  while (start < end && at(start) != 0x2c) start++;
+  return start;
+}
+
+/** Items in `name=item,item,...`; 0 if the word or its value is missing. */
+export function param_items(name: string): u32 {
+  const start = find_value(name);
+  if (start < 0) return 0;
+  const end = word_end(<u32>start);
+  let items: u32 = 1;
+  for (let i = item_end(<u32>start, end); i < end; i = item_end(i + 1, end)) items++;
+  return items;
+}
+
+/** How often `item` is in `name=item,item,...`. */
+export function param_count(name: string, item: string): u32 {
+  const first = find_value(name);
+  if (first < 0) return 0;
+  const end = word_end(<u32>first);
+  let count: u32 = 0;
+  // One step further than the end: a list that ends with a comma has an empty item behind it.
+  for (let start = <u32>first; start <= end; ) {
+    const stop = item_end(start, end);
+    if (bytes_equal(boot_params().command_line + start, stop - start, changetype<usize>(item))) count++;
+    start = stop + 1;
+  }
+  return count;
+}
+
 /** Shift of a size suffix, as memparse: K, M, G in either case; 0xff for anything else. */
 function suffix_shift(char: u32): u32 {
   const lower = char | 0x20;

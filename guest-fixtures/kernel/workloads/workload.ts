@@ -1,10 +1,9 @@
 // Which workload the command line asks for, and what all of them share.
 import { boot_params } from '../arch/setup';
 import { panic } from '../kernel/panic';
-import { param_flag, param_is, param_u64 } from '../kernel/params';
+import { param_count, param_flag, param_items, param_u64 } from '../kernel/params';
 import { pr_info } from '../kernel/printk';
 import { NSEC_PER_MSEC, NSEC_PER_USEC } from '../kernel/time';
-import { str } from '../lib/string';
 import { start_idle } from './idle';
 import { start_ledger } from './ledger/ledger';
 import { start_udp_echo } from './net/udp_echo';
@@ -27,31 +26,32 @@ export function workload_seed(): u64 {
   return param_u64('seed', boot_params().seed);
 }
 
-/** Name of the workload that the command line asks for; `idle` without one, 0 for one that does not exist. */
-function workload_name(): usize {
-  if (!param_flag('workload') || param_is('workload', 'idle')) return str('idle');
-  if (param_is('workload', 'ledger')) return str('ledger');
-  if (param_is('workload', 'stress')) return str('stress');
-  if (param_is('workload', 'mixed')) return str('mixed');
-  if (param_is('workload', 'udp-echo')) return str('udp-echo');
-  return param_is('workload', 'udp-stream') ? str('udp-stream') : 0;
+/** How often the command line asks for the workload `name`. */
+function wanted(name: string): u32 {
+  const count = param_count('workload', name);
+  if (count != 0) pr_info('Run %s as workload', changetype<usize>(name));
+  return count;
 }
 
-/** Starts what `workload=` names. */
+/** Starts what `workload=` names: one workload, or several separated by commas; `idle` without any. */
 export function run_init_workload(): void {
-  const name = workload_name();
-  if (name == 0) {
+  const mixed = wanted('mixed');
+  const ledger = wanted('ledger');
+  const stress = wanted('stress');
+  const echo = wanted('udp-echo');
+  const stream = wanted('udp-stream');
+  const idle = param_flag('workload') ? wanted('idle') : 1;
+  if (mixed + ledger + stress + echo + stream + idle != max<u32>(param_items('workload'), 1)) {
     panic(
       'No working workload found. Pass workload=idle, stress, ledger, udp-echo, udp-stream or mixed to the kernel.',
     );
   }
-  pr_info('Run %s as workload', name);
-  const mixed = name == str('mixed');
   // In company of memory workloads there is traffic if there is a network.
-  const traffic = mixed && netdev_count() != 0;
-  if (mixed || name == str('ledger')) start_ledger(mixed);
-  if (mixed || name == str('stress')) start_stress();
-  if (traffic || name == str('udp-stream')) start_udp_stream();
-  if (traffic || name == str('udp-stream') || name == str('udp-echo')) start_udp_echo();
-  if (name == str('idle')) start_idle();
+  const traffic = mixed != 0 && netdev_count() != 0;
+  const dirties = mixed != 0 || stress != 0;
+  if (mixed != 0 || ledger != 0) start_ledger(dirties);
+  if (dirties) start_stress();
+  if (traffic || stream != 0) start_udp_stream();
+  if (traffic || stream != 0 || echo != 0) start_udp_echo();
+  if (idle != 0) start_idle();
 }
