@@ -270,9 +270,9 @@ async function switchOver(source: Source): Promise<MachineState> {
   // The limit is for the time in which the guest runs.
   data.limitBandwidth(undefined);
   stats.moment('quiescing');
-  source.asked.pause = true;
   await stop.quiesce();
   stats.moment('pausing');
+  source.asked.pause = true;
   await machine.pause();
   stats.moment('paused');
   advance(source, 'paused');

@@ -2,6 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import type { LinkMessage, LinkRule, LinkVerdict, Side } from '../../lab/simulator/link.js';
 import { checkOneSurvivor, type Outcome, type Scene, simulate } from './simulate.js';
+import { smallDevice } from './test-device.js';
+import { smallGuest } from './test-machine.js';
 
 /** All messages of a migration without faults. */
 async function messagesOf(scene: Scene): Promise<LinkMessage[]> {
@@ -29,6 +31,10 @@ function at(message: LinkMessage, verdict: (message: LinkMessage) => LinkVerdict
 const scenes: readonly (readonly [string, Scene])[] = [
   ['with the root checked', { parameters: { verify: 'root' } }],
   ['verifying everything', { parameters: { verify: 'full' } }],
+  [
+    'with a device that writes memory',
+    { shape: { ...smallGuest, device: smallDevice }, parameters: { verify: 'full' } },
+  ],
 ];
 
 /** The commit was sent, and the destination can't have it: the one case in which nobody may decide by himself. */

@@ -5,7 +5,8 @@ import { PAGE_BYTES } from '../../base/units.js';
 import type { MachineState } from '../../migration/ports.js';
 import type { RoundRecord } from '../../migration/record.js';
 import { checkOneSurvivor, simulate } from './simulate.js';
-import { type GuestShape, refused, type TestMachine } from './test-machine.js';
+import { refused } from './test-errors.js';
+import type { GuestShape, TestMachine } from './test-machine.js';
 
 /** Writes about 400 MB/s worth of pages, as most of its words are in pages of their own. */
 const fastGuest: GuestShape = { pages: 512, workingSet: 500, stepsPerSlice: 10 };

@@ -16,7 +16,8 @@ import type { DestinationRecord, MigrationRecord } from '../../migration/record.
 import { migrateSource } from '../../migration/source.js';
 import { allSamples, sampleMessages } from './sample-messages.js';
 import { dataLink, TOKEN } from './test-data-plane.js';
-import { smallGuest, TestMachine } from './test-machine.js';
+import { smallDevice } from './test-device.js';
+import { type GuestShape, smallGuest, TestMachine } from './test-machine.js';
 
 const impatient = { keepaliveIntervalMs: 10, peerTimeoutMs: 50, answerTimeoutMs: 200 };
 
@@ -48,7 +49,7 @@ async function playPeer(
   }
 }
 
-function stageFor(seed: number) {
+function stageFor(seed: number, shape: GuestShape = smallGuest) {
   const random = seededRandom(seed);
   const trace = new Trace();
   const scheduler = new VirtualTime(random.fork('ties'), trace);
@@ -60,7 +61,7 @@ function stageFor(seed: number) {
     rules: [],
     fired: () => undefined,
   });
-  const machine = new TestMachine(scheduler, smallGuest);
+  const machine = new TestMachine(scheduler, shape);
   const data = dataLink({
     scheduler,
     from: machine,
@@ -73,8 +74,9 @@ function stageFor(seed: number) {
 
 async function destinationAgainst(
   script: readonly (ControlMessage | Uint8Array)[],
+  shape?: GuestShape,
 ): Promise<Stage<DestinationRecord>> {
-  const { scheduler, link, machine, data, heard } = stageFor(1);
+  const { scheduler, link, machine, data, heard } = stageFor(1, shape);
   const flow = migrateDestination({
     machine,
     control: link.destination,
@@ -205,6 +207,46 @@ describe('a destination', () => {
     ]);
     expect(stage.machine.calls).toContain('load');
     expectDiscarded(stage, 'migration/malformed-message');
+  });
+
+  it('names the approach that it does not know, and what it knows', async () => {
+    for (const effort of ['tracking', 'stop', 'start'] as const) {
+      const approaches = { ...sampleMessages.hello.approaches, [effort]: 'telepathy' };
+      const stage = await destinationAgainst([{ ...hello, approaches } as ControlMessage]);
+      expectDiscarded(stage, 'migration/approach-unknown');
+      expect(stage.record.error?.facts).toMatchObject({ effort, approach: 'telepathy' });
+      expect(stage.heard.at(-1)).toMatchObject({ kind: 'error', code: 'migration/approach-unknown' });
+    }
+  });
+
+  it('refuses a device to stop that is none, and one that is not stopped', async () => {
+    const approaches = { tracking: 'iommu-dirty', stop: 'device-state', start: 'device-state' };
+    for (const change of [{ approaches }, { device: 'vf0' }]) {
+      const stage = await destinationAgainst([{ ...hello, ...change } as ControlMessage]);
+      expectDiscarded(stage, 'migration/malformed-message');
+    }
+  });
+
+  it('refuses the state of a device that was never announced', async () => {
+    const stage = await destinationAgainst([hello, data, sampleMessages['device-data']]);
+    expectDiscarded(stage, 'migration/unexpected-message');
+  });
+
+  it('refuses the state of another device, and a stream that is cut short', async () => {
+    const shape = { ...smallGuest, device: smallDevice };
+    const approaches = { tracking: 'iommu-dirty', stop: 'device-state', start: 'device-state' };
+    const withDevice = { ...hello, verify: 'off', device: 'vf0', approaches } as ControlMessage;
+    const other: ControlMessage = { ...sampleMessages['device-data'], device: 'vf7' };
+    const wrong = await destinationAgainst([withDevice, data, other], shape);
+    expectDiscarded(wrong, 'migration/malformed-message');
+    expect(wrong.record.error?.message).toMatch(/vf7, not vf0/);
+    const root = new Uint8Array(0);
+    const state = { ...sampleMessages.state, round: 1, pages: 0, root, deviceBytes: 9 };
+    const piece = sampleMessages['device-data'];
+    const cut = await destinationAgainst([withDevice, data, piece, state], shape);
+    expectDiscarded(cut, 'migration/malformed-message');
+    expect(cut.record.error?.message).toMatch(/9, but 3 have come/);
+    expect(cut.machine.calls).not.toContain('load');
   });
 
   it('keeps the words of a hostile peer from the terminal', async () => {

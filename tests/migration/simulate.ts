@@ -44,7 +44,7 @@ export async function simulate(scene: Scene = {}): Promise<Outcome> {
   let stage!: Stage;
   const result = await runSimulatedMigration(scene.seed ?? 1, (world) => {
     const { scheduler } = world;
-    const source = new TestMachine(scheduler, scene.shape);
+    const source = new TestMachine(scheduler, scene.shape, scene.faults);
     const destination = new TestMachine(scheduler, scene.shape);
     const data = dataLink({
       scheduler,
@@ -84,6 +84,8 @@ export async function simulate(scene: Scene = {}): Promise<Outcome> {
         await scheduler.sleep(WARM_UP);
         source.stopForGood();
         destination.stopForGood();
+        // What a device wrote may still be on its way.
+        await scheduler.sleep(WARM_UP);
       },
     };
   });
@@ -111,6 +113,7 @@ export function checkOneSurvivor(outcome: Outcome): Survivor {
     expect(['completed', 'unacknowledged']).toContain(source.status);
     expect(stage.source.calls).not.toContain('resume');
     checkTruth(stage.destination, shape);
+    checkDevices(stage.destination, stage.source);
     return 'destination';
   }
   expect(stage.destination.calls.at(-1)).toBe('discard');
@@ -120,6 +123,7 @@ export function checkOneSurvivor(outcome: Outcome): Survivor {
     expect(stage.source.calls.includes('resume')).toBe(paused);
     if (stage.source.calls.includes('startDirtyLog')) expect(stage.source.calls).toContain('stopDirtyLog');
     expect(stage.source.throttled).toBe(0);
+    checkDevices(stage.source, stage.destination);
     return 'source';
   }
   expect(source.status).toBe('unacknowledged');
@@ -127,7 +131,15 @@ export function checkOneSurvivor(outcome: Outcome): Survivor {
 }
 
 function checkTruth(machine: TestMachine, shape: GuestShape): void {
-  const truth = TestMachine.truth(shape, machine.steps);
+  const truth = TestMachine.truth(shape, machine.steps, machine.device?.writes);
   expect(machine.steps).toBeGreaterThan(0);
   expect(Buffer.compare(machine.ram, truth), 'RAM of the survivor differs from the truth').toBe(0);
+}
+
+/** The device works where the guest does, and nowhere else. */
+function checkDevices(survivor: TestMachine, other: TestMachine): void {
+  if (survivor.device === undefined) return;
+  expect(survivor.device.inTheEnd, 'the device of the survivor').toBe('running');
+  expect(survivor.device.writes).toBeGreaterThan(0);
+  expect(other.device?.inTheEnd, 'the device of the other side').not.toBe('running');
 }

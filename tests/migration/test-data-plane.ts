@@ -16,7 +16,7 @@ import type {
   TransferCount,
 } from '../../migration/ports.js';
 
-import { refused } from './test-machine.js';
+import { refused } from './test-errors.js';
 
 const BATCH_PAGES = 16;
 const HEADER_BYTES = 16;

@@ -3,9 +3,10 @@
  * time goes by, registers that are its whole state. What its RAM must be after any number of steps can be computed from
  * nothing but that number, so a survivor is judged against the truth, not against the other side.
  */
-import { AtomicBitmap } from '../../base/bitmap.js';
+import { AtomicBitmap, popCount } from '../../base/bitmap.js';
 import type { Cancel, Scheduler } from '../../base/clock.js';
-import { catalogue, entry, invariant } from '../../base/errors.js';
+import { invariant } from '../../base/errors.js';
+import type { FaultPlan } from '../../base/fault.js';
 import { microseconds, PAGE_BYTES } from '../../base/units.js';
 import type {
   DestinationMachine,
@@ -14,15 +15,8 @@ import type {
   MachineState,
   SourceMachine,
 } from '../../migration/ports.js';
-
-const testErrors = catalogue('test', {
-  refused: entry<{ why: string }>({
-    exitStatus: 99,
-    text: ({ why }) => `refused by the test machine: ${why}`,
-    advice: () => 'none',
-  }),
-});
-export const refused = (why: string): Error => testErrors.error('refused', { why });
+import { type DeviceShape, TestDevice } from './test-device.js';
+import { refused } from './test-errors.js';
 
 export interface GuestShape {
   readonly pages: number;
@@ -30,6 +24,8 @@ export interface GuestShape {
   readonly workingSet: number;
   /** Steps (one word written each) per slice of 100 microseconds at full speed. */
   readonly stepsPerSlice: number;
+  /** The device assigned to it, if any. The guest then leaves every second word alone. */
+  readonly device?: DeviceShape;
 }
 
 export const smallGuest: GuestShape = { pages: 128, workingSet: 90, stepsPerSlice: 2 };
@@ -41,6 +37,10 @@ export class TestMachine implements SourceMachine, DestinationMachine {
   readonly shape: GuestShape;
   readonly ram: Uint8Array;
   readonly log: AtomicBitmap;
+  /** Of host writes. */
+  readonly hostLog: AtomicBitmap;
+  readonly device: TestDevice | undefined;
+  readonly deviceDirtied: AtomicBitmap | undefined;
   readonly #scheduler: Scheduler;
   readonly #words: Int32Array;
   #steps = 0;
@@ -63,12 +63,18 @@ export class TestMachine implements SourceMachine, DestinationMachine {
   distort: (state: MachineState) => MachineState = (state) => state;
   #loaded: MachineState | undefined;
 
-  constructor(scheduler: Scheduler, shape: GuestShape = smallGuest) {
+  constructor(scheduler: Scheduler, shape: GuestShape = smallGuest, faults?: FaultPlan) {
     this.#scheduler = scheduler;
     this.shape = shape;
     this.ram = new Uint8Array(new SharedArrayBuffer(shape.pages * PAGE_BYTES));
     this.#words = new Int32Array(this.ram.buffer);
     this.log = new AtomicBitmap(shape.pages);
+    this.hostLog = new AtomicBitmap(shape.pages);
+    if (shape.device === undefined) return;
+    const { ram, hostLog } = this;
+    const vcpusRun = (): boolean => this.#running;
+    this.device = new TestDevice({ scheduler, ram, log: hostLog, vcpusRun, faults }, shape.device);
+    this.deviceDirtied = new AtomicBitmap(shape.pages);
   }
 
   get description(): MachineDescription {
@@ -104,11 +110,13 @@ export class TestMachine implements SourceMachine, DestinationMachine {
   #go(): void {
     invariant(!this.#running && !this.#gone, 'this machine must not run');
     this.#running = true;
+    this.device?.start();
     this.#scheduleSlice();
   }
 
   #halt(): void {
     this.#running = false;
+    this.device?.halt();
     this.#nextSlice();
   }
 
@@ -138,11 +146,12 @@ export class TestMachine implements SourceMachine, DestinationMachine {
     return x >>> 0;
   }
 
-  /** What RAM is after `steps` steps, computed from the beginning. */
-  static truth(shape: GuestShape, steps: number): Uint8Array {
+  /** What RAM is after `steps` steps of the guest and `writes` of its device, computed from the beginning. */
+  static truth(shape: GuestShape, steps: number, writes = 0): Uint8Array {
     const never = { after: () => () => undefined } as unknown as Scheduler;
     const machine = new TestMachine(never, shape);
     while (machine.steps < steps) machine.#step();
+    if (shape.device !== undefined) TestDevice.truth(shape.device, writes, machine.ram);
     return machine.ram;
   }
 
@@ -151,6 +160,8 @@ export class TestMachine implements SourceMachine, DestinationMachine {
   async startDirtyLog(): Promise<void> {
     await this.#scheduler.sleep(microseconds(200));
     this.#logging = true;
+    this.hostLog.clear();
+    this.deviceDirtied?.clear();
     this.calls.push('startDirtyLog');
   }
 
@@ -164,7 +175,16 @@ export class TestMachine implements SourceMachine, DestinationMachine {
     await this.#scheduler.sleep(microseconds(30));
     this.#fail('harvest');
     invariant(this.#logging, 'harvest without a log');
-    return { cpuPages: this.log.drainInto(into), devicePages: 0, bothPages: 0, cost: microseconds(30) };
+    const pages = { cpuPages: 0, devicePages: 0, bothPages: 0 };
+    for (let word = 0; word < into.words.length; word++) {
+      const [cpu, device] = [this.log.exchangeWord(word), this.hostLog.exchangeWord(word)];
+      this.deviceDirtied?.orWord(word, device);
+      const added = (cpu | device) & ~Atomics.or(into.words, word, cpu | device);
+      pages.cpuPages += popCount(added & ~device);
+      pages.devicePages += popCount(added & ~cpu);
+      pages.bothPages += popCount(added & cpu & device);
+    }
+    return { ...pages, cost: microseconds(30) };
   }
 
   throttle(percent: number): void {
@@ -260,6 +280,7 @@ export class TestMachine implements SourceMachine, DestinationMachine {
 
   /** Ends the test's guest, so that virtual time can run out. */
   stopForGood(): void {
+    this.device?.stopForGood();
     this.#halt();
   }
 
@@ -271,5 +292,7 @@ export class TestMachine implements SourceMachine, DestinationMachine {
 
 /** The word that the next step writes. */
 function nextWord(machine: TestMachine): number {
-  return machine.advance() % (machine.shape.workingSet * (PAGE_BYTES / 4));
+  const { workingSet, device } = machine.shape;
+  const word = machine.advance() % (workingSet * (PAGE_BYTES / 4));
+  return device === undefined ? word : word & ~1;
 }

@@ -1,0 +1,38 @@
+/** The tables of a migration's record, of records that a simulated migration made. */
+import { describe, expect, it } from 'vitest';
+import { blackoutTable, phaseTable, summaryLines } from '../../lab/report/migration-tables.js';
+import { migrationInfo } from '../../vmm/process/migration-info.js';
+import { simulate } from '../migration/simulate.js';
+import { smallDevice } from '../migration/test-device.js';
+import { smallGuest } from '../migration/test-machine.js';
+
+describe('the tables of a migration', () => {
+  it('tell with an assigned device who dirtied pages, what of it travelled, and its parts of the blackout', async () => {
+    const { source } = await simulate({ shape: { ...smallGuest, device: smallDevice } });
+    const { cpu, device, both } = source.dirtied;
+    const phases = phaseTable(source).split('\n');
+    expect(phases[1]).toMatch(/by CPU +by device +by both/);
+    expect(phases.find((line) => line.includes('in all'))).toMatch(
+      new RegExp(`${cpu} +${device} +${both}\\s*$`),
+    );
+    const blackout = blackoutTable(source.blackout!, source.destination);
+    expect(blackout).toMatch(/quiesce the device/);
+    expect(blackout).toMatch(/load .* \(device /);
+    const summary = summaryLines(source).join('\n');
+    expect(summary).toMatch(/vf0: tracking iommu-dirty, stop device-state, start device-state/);
+    expect(summary).toMatch(new RegExp(`vf0 dirtied ${source.device!.dirtied!.pages} pages: `));
+    expect(migrationInfo(source, undefined)).toMatchObject({
+      vfio: { transferred: source.device!.preCopyBytes + source.device!.blackoutBytes },
+      'x-ferry-approaches': { tracking: 'iommu-dirty' },
+      'x-ferry-dirtied': { cpu, device, both },
+    });
+  });
+
+  it('say nothing of a device where there is none', async () => {
+    const { source } = await simulate();
+    const { destination } = source;
+    const all = [phaseTable(source), blackoutTable(source.blackout!, destination), ...summaryLines(source)];
+    expect(all.join('\n')).not.toMatch(/device/);
+    expect(migrationInfo(source, undefined).vfio).toBeUndefined();
+  });
+});
