@@ -24,4 +24,31 @@ export const deviceErrors = catalogue('devices', {
     text: ({ device, fn, count }) => `${device} has no virtual function ${fn}: ${count} are enabled`,
     advice: () => 'enable more virtual functions, or name one that exists',
   }),
+  vfioRefused: entry<{ device: string; request: string; problem: string; errno: Errno }>({
+    exitStatus: 84,
+    text: ({ device, request, problem, errno }) => `${device}: ${request} refused: ${problem} (${errno})`,
+    advice: () => 'ask for what the device supports in the state that it is in; `query` both first',
+  }),
+  migrationIncompatible: entry<{ device: string; differences: string }>({
+    exitStatus: 90,
+    text: ({ device, differences }) =>
+      `${device} is not the device that the state was saved from: ${differences}`,
+    advice: () =>
+      'give the destination a device of the same kind, revision and capabilities as the source has',
+  }),
+  migrationStreamVersion: entry<{ device: string; version: number; supported: number }>({
+    exitStatus: 91,
+    text: ({ device, version, supported }) =>
+      `the device state for ${device} is in stream format ${version}; this release reads ${supported}`,
+    advice: () => 'run the same release of vf-ferry on both sides',
+  }),
+  migrationDamaged: entry<{ device: string; section: string; problem: string }>({
+    exitStatus: 92,
+    text: ({ device, section, problem }) =>
+      `the device state for ${device} is damaged, ${section}: ${problem}`,
+    advice: () => 'the device was left as it was; transfer its state again',
+  }),
 });
+
+/** What a request of the VFIO interface fails with, by its name in Linux. */
+export type Errno = 'EINVAL' | 'EBUSY' | 'E2BIG' | 'ENOTTY' | 'ENODEV';

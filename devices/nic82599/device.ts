@@ -234,16 +234,21 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       emit: (pool, tag) => nic.forwarding.emit(pool, tag),
       ownQueueCause: (pool, queue, kind) => nic.pf.queueCause(pool * QUEUES_PER_POOL + queue, kind),
       mailboxEvent(pool, kind) {
-        if (causes.set(pool, kind)) nic.pf.raiseMailbox();
+        if (causes.set(pool, kind)) nic.raiseMailbox(pool);
       },
       mailboxRevoked: (pool) => causes.clear(pool),
       functionReset(pool) {
         nic.setPoolEnabled(pool, false, false);
         causes.clear(pool);
         causes.setReset(pool);
-        nic.pf.raiseMailbox();
+        nic.raiseMailbox(pool);
       },
     };
+  }
+
+  /** What a stopped VF asks of the driver waits until it goes on. */
+  private raiseMailbox(pool: number): void {
+    if (!this.pools[pool]!.stopped) this.pf.raiseMailbox();
   }
 
   private setPoolEnabled(pool: number, receive: boolean, transmit: boolean): void {
@@ -325,9 +330,9 @@ export class Nic82599 implements Endpoint, SaveableDevice {
         if (state.acknowledge === 1) causes.set(n, 'acknowledge');
         if (state.reset === 1) causes.setReset(n);
       },
-      restored() {
+      attend() {
         const waiting = causes.has(n, 'request') || causes.has(n, 'acknowledge') || causes.hasReset(n);
-        if (waiting) nic.pf.raiseMailbox();
+        if (waiting) nic.raiseMailbox(n);
       },
     };
   }

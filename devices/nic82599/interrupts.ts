@@ -13,6 +13,7 @@ import {
   type Instant,
   instant,
   microseconds,
+  nanoseconds,
 } from '../../base/units.js';
 
 /** Words of the registers, in whichever file they are. */
@@ -42,7 +43,7 @@ const INTERVAL_UNITS_PER_MICROSECOND = 4;
 
 export class InterruptUnit {
   private readonly options: InterruptOptions;
-  /** When each vector may fire again. */
+  /** When each vector may fire again; while the unit is stopped, how long after it goes on. */
   private readonly nextAt: Float64Array;
   private readonly timers: (Cancel | undefined)[];
   /** Vectors whose message is still to be asked for, held back by throttling or because the unit is stopped. */
@@ -92,13 +93,19 @@ export class InterruptUnit {
     words[EIMS]! &= ~(words[EIAM]! & causes);
   }
 
-  /** While stopped no message is asked for; what happens meanwhile fires on `start`. */
+  /** While stopped no message is asked for and intervals stand still; what happens meanwhile fires on `start`. */
   stop(): void {
-    this.stopped = true;
+    if (this.stopped) return;
     this.cancelTimers();
+    for (let vector = 0; vector < this.nextAt.length; vector++) this.nextAt[vector] = this.remaining(vector);
+    this.stopped = true;
   }
 
   start(): void {
+    if (this.stopped) {
+      const now = this.options.scheduler.now();
+      for (let vector = 0; vector < this.nextAt.length; vector++) this.nextAt[vector]! += now;
+    }
     this.stopped = false;
     for (let vector = 0; vector < this.options.vectors; vector++) {
       if ((this.held & (1 << vector)) !== 0) this.fire(vector);
@@ -124,12 +131,13 @@ export class InterruptUnit {
 
   /** What is left of a vector's interval: hidden state as well. */
   remaining(vector: number): Duration {
+    if (this.stopped) return nanoseconds(this.nextAt[vector]!);
     const left = elapsed(this.options.scheduler.now(), this.nextAt[vector]! as Instant);
     return Math.max(0, left) as Duration;
   }
 
   setRemaining(vector: number, remaining: Duration): void {
-    this.nextAt[vector] = addDuration(this.options.scheduler.now(), remaining);
+    this.nextAt[vector] = this.stopped ? remaining : addDuration(this.options.scheduler.now(), remaining);
   }
 
   private fireAll(causes: number): void {

@@ -15,6 +15,8 @@ const pf = pfRegisters.MAILBOX.fields;
 export interface MailboxOwner {
   /** Words of the virtual function's registers. */
   readonly words: Uint32Array;
+  /** Nobody may change the mailbox from the other side now: its driver finds it locked. */
+  stopped(): boolean;
   /** The virtual function sent a request or an acknowledgement. */
   virtualFunctionEvent(kind: 'request' | 'acknowledge'): void;
   /** The physical function's driver wants to drop what the virtual function has sent. */
@@ -47,7 +49,7 @@ export class Mailbox {
       this.owner.revoke();
     }
     if (pf.PFU.get(written) === 0) this.set(vf.PFU.mask, false);
-    else if (!this.has(vf.VFU.mask)) this.set(vf.PFU.mask, true);
+    else if (!this.has(vf.VFU.mask) && !this.owner.stopped()) this.set(vf.PFU.mask, true);
     const status = pf.STS.get(written) === 1;
     const acknowledge = pf.ACK.get(written) === 1;
     if (status) this.set(vf.PFSTS.mask, true);

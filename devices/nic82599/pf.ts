@@ -196,6 +196,10 @@ export class PhysicalFunction {
       EICS: { write: (written) => this.interrupts.raise(written) },
       EIMS: { write: (written) => this.interrupts.enable(written) },
       EIMC: { write: (written) => this.interrupts.disable(written) },
+      // What a stopped virtual function has asked for is not shown before it goes on.
+      MBICR: { read: (stored, at) => (stored & ~(this.stoppedVfs(at * 16, 16) * 0x1_0001)) >>> 0 },
+      VFLRE0: { read: (stored) => (stored & ~this.stoppedVfs(0, 32)) >>> 0 },
+      VFLRE1: { read: (stored) => (stored & ~this.stoppedVfs(32, 32)) >>> 0 },
       VFLREC: { write: (written, _before, index) => this.causes.clearResets(written, index) },
       MAILBOX: {
         read: (_stored, vf) => host.pools()[vf]!.mailbox.physicalFunctionRead(),
@@ -212,6 +216,14 @@ export class PhysicalFunction {
       VFTE: sendHook,
       DMATXCTL: sendHook,
     });
+  }
+
+  /** Bit i: the virtual function of pool `first + i` is stopped. */
+  private stoppedVfs(first: number, count: number): number {
+    const pools = this.host.pools();
+    let bits = 0;
+    for (let i = 0; i < count; i++) if (pools[first + i]!.stopped) bits |= 1 << i;
+    return bits >>> 0;
   }
 
   private queueEnableWritten(written: number): void {

@@ -51,7 +51,9 @@ export class Pool implements TransmitOwner {
   fn: PciFunction;
   /** The pool belongs to a virtual function that exists. */
   hasVf = false;
-  /** Quiesced by the hypervisor: no DMA and no interrupts. */
+  /** Quiesced by the hypervisor: no DMA. */
+  quiesced = false;
+  /** Stopped by the hypervisor: no interrupts either, and nothing changes from inside. Implies `quiesced`. */
   stopped = false;
   /** Sends the message of one of the VF's vectors. */
   trigger: (vector: number) => void = () => {};
@@ -79,6 +81,7 @@ export class Pool implements TransmitOwner {
     this.transmit = Array.from({ length: QUEUES_PER_POOL }, (_, q) => new TransmitQueue(this, q));
     this.mailbox = new Mailbox({
       words: this.words,
+      stopped: () => this.stopped,
       virtualFunctionEvent: (kind) => host.mailboxEvent(index, kind),
       revoke: () => host.mailboxRevoked(index),
       interrupt: () => this.mailboxCause(),
@@ -109,7 +112,7 @@ export class Pool implements TransmitOwner {
   }
 
   get maySend(): boolean {
-    return !this.stopped && this.host.maySend(this.index);
+    return !this.quiesced && this.host.maySend(this.index);
   }
 
   get segmentFlags(): SegmentFlags {
@@ -126,7 +129,7 @@ export class Pool implements TransmitOwner {
 
   /** Puts a frame into the queue that its hash selects; false if it was dropped. */
   deliver(received: ReceivedFrame): boolean {
-    if (this.stopped || !this.host.mayReceive(this.index)) return false;
+    if (this.quiesced || !this.host.mayReceive(this.index)) return false;
     // RQPL: 0 keeps all frames in the first queue.
     const queues = reg.PSRTYPE.fields.QUEUES.get(this.words[reg.PSRTYPE.word]!);
     const queue = this.receive[queues === 0 ? 0 : received.rssQueue]!;

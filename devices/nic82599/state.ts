@@ -64,8 +64,8 @@ export interface DriverStateKeeper {
 export interface VfStateHost {
   saveSwitch(): SwitchState;
   restoreSwitch(state: SwitchState): void;
-  /** Everything is restored: what was pending for the driver reaches it now. */
-  restored(): void;
+  /** What waits for the driver reaches it now, unless the VF is stopped. */
+  attend(): void;
   /** The driver, if one is bound, and the number it knows this VF by. */
   readonly driver: DriverStateKeeper | undefined;
   readonly index: number;
@@ -184,7 +184,7 @@ export function vfSections(vf: VirtualFunction, host: VfStateHost): readonly Sta
     refreshSection(() => {
       vf.fn.refresh();
       if (!vf.pool.stopped) vf.pool.interrupts.start();
-      host.restored();
+      host.attend();
     }),
   ];
 }

@@ -28,12 +28,14 @@ export class VirtualFunction implements SaveableDevice {
   readonly msix: Msix;
   readonly aer: AerReporter;
   readonly pool: Pool;
+  private readonly host: VfStateHost;
   private readonly state: SectionedState;
 
   constructor(options: VfOptions) {
     const { name, pool } = options;
     this.name = name;
     this.pool = pool;
+    this.host = options.host;
     this.fn = new PciFunction(vfLayout, {
       name,
       bars: [],
@@ -64,17 +66,23 @@ export class VirtualFunction implements SaveableDevice {
     this.state = new SectionedState(name, VF_VERSION, vfSections(this, options.host));
   }
 
-  /** No DMA, no interrupts, no change of state from here on; registers still answer. */
+  /** No DMA and no interrupts from here on, and nothing changes from inside; registers still answer. */
   stop(): void {
+    this.pool.quiesced = true;
     this.pool.stopped = true;
     this.pool.interrupts.stop();
   }
 
-  /** Goes on where `stop` left it: rings, pending interrupts, throttling. */
+  /** No DMA; interrupts, mailbox and time go on. From running, or from stopped. */
+  quiesce(): void {
+    this.pool.quiesced = true;
+    this.leaveStop();
+  }
+
+  /** Goes on where `stop` or `quiesce` left it: rings, pending interrupts, throttling, requests to the driver. */
   start(): void {
-    this.pool.stopped = false;
-    this.msix.releaseAll();
-    this.pool.interrupts.start();
+    this.pool.quiesced = false;
+    this.leaveStop();
     this.fn.behaviour.masterChanged?.();
   }
 
@@ -88,6 +96,14 @@ export class VirtualFunction implements SaveableDevice {
 
   describe(record: DeviceRecord): readonly (readonly [string, string])[] {
     return this.state.describe(record);
+  }
+
+  private leaveStop(): void {
+    if (!this.pool.stopped) return;
+    this.pool.stopped = false;
+    this.msix.releaseAll();
+    this.pool.interrupts.start();
+    this.host.attend();
   }
 
   private readBar(bar: number, offset: number, size: number): number {

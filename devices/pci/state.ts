@@ -29,8 +29,9 @@ export function registerSection(name: string, file: RegisterFile): StateSection 
 const NAME_BYTES_MAX = 255;
 
 /** Layout of a record: for each section one byte of name length, the name, four bytes of length, the bytes. */
-export function encodeSections(sections: readonly StateSection[]): Uint8Array {
-  const parts = sections.map((section) => ({ name: section.name, bytes: section.save() }));
+export function encodeSections(
+  parts: readonly { readonly name: string; readonly bytes: Uint8Array }[],
+): Uint8Array {
   const total = parts.reduce((sum, { name, bytes }) => sum + 1 + name.length + 4 + bytes.length, 0);
   const record = new Uint8Array(total);
   const view = new DataView(record.buffer);
@@ -44,6 +45,9 @@ export function encodeSections(sections: readonly StateSection[]): Uint8Array {
   }
   return record;
 }
+
+const saveSections = (sections: readonly StateSection[]): Uint8Array =>
+  encodeSections(sections.map((section) => ({ name: section.name, bytes: section.save() })));
 
 /** Takes a record apart. Stops at the first byte that makes no sense; `problem` then says what. */
 export function decodeSections(record: Uint8Array): {
@@ -96,7 +100,7 @@ export class SectionedState {
   }
 
   save(): DeviceRecord {
-    return { name: this.name, version: this.version, state: encodeSections(this.sections) };
+    return { name: this.name, version: this.version, state: saveSections(this.sections) };
   }
 
   /** All of `record`, or nothing and a FerryError that names the difference. */
@@ -108,7 +112,7 @@ export class SectionedState {
         supported: this.version,
       });
     }
-    const before = encodeSections(this.sections);
+    const before = saveSections(this.sections);
     const difference = applySections(this.sections, record.state);
     if (difference === undefined) return;
     applySections(this.sections, before);

@@ -215,6 +215,8 @@ describe('a virtual function that moves', () => {
     target.vf(0).stop();
     target.vf(0).restore(record);
     const guest = new GuestVf(target, target.vf(0), 0x10_0000);
+    expect(guest.read(reg.MAILBOX) & 0x10, 'not while it is stopped').toBe(0);
+    target.vf(0).start();
     expect(guest.read(reg.MAILBOX) & 0x10).toBe(0x10);
     expect(guest.read(reg.MBMEM, 0)).toBe(0xa000_0009);
     expect([...target.driver.info(0).vlans]).toEqual([100]);

@@ -26,6 +26,15 @@ export class GuestVf {
     this.base = base;
   }
 
+  /** The same driver, in the middle of its work, on the function and the machine that its guest was moved to. */
+  movedTo(machine: TestMachine, vf: VirtualFunction): GuestVf {
+    const moved = new GuestVf(machine, vf, this.base);
+    moved.rxNext = this.rxNext;
+    moved.rxTail = this.rxTail;
+    moved.txNext = this.txNext;
+    return moved;
+  }
+
   get rxRing(): number {
     return this.base;
   }

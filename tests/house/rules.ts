@@ -166,7 +166,10 @@ export type AnyCatalogue = Catalogue<Readonly<Record<string, ErrorEntry<never>>>
 const STATUS_RANGES: Readonly<Record<string, readonly (readonly [number, number])[]>> = {
   base: [[2, 29]],
   'guest-fixtures': [[20, 29]],
-  vmm: [[30, 49]],
+  vmm: [
+    [30, 49],
+    [100, 104],
+  ],
   migration: [
     [50, 69],
     [95, 99],

@@ -84,7 +84,10 @@ export class PfDriver implements DriverStateKeeper {
       this.vfs[vf] = { ...newVfInfo(info.policy), mac: info.policy.mac };
     }
     setUpDevice(port, { ownPool: own, frameBytes: this.frameBytesMax, rssKey: this.options.rssKey });
-    for (let vf = 0; vf < this.vfs.length; vf++) this.setSpoofCheck(vf);
+    for (let vf = 0; vf < this.vfs.length; vf++) {
+      this.setSpoofCheck(vf);
+      this.program(vf);
+    }
     this.startOwnPool(own);
     startDevice(port);
   }
