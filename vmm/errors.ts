@@ -1,5 +1,5 @@
 /**
- * What can go wrong around a VMM, in the user's words. Exit statuses 30 to 49, each used once:
+ * What can go wrong around a VMM, in the user's words. Exit statuses 30 to 49 and 100 to 104, each used once:
  * 30-37 machine, 38-43 transfer, 44-49 addresses, monitor and process.
  */
 import { catalogue, entry } from '../base/errors.js';
@@ -73,9 +73,15 @@ export const vmmErrors = catalogue('vmm', {
     text: () => 'the guest reported a panic',
     advice: () => 'The fault is in the guest; its console tells what it found.',
   }),
+  'dump-failed': entry<{ path: string; reason: string }>({
+    exitStatus: 100,
+    text: ({ path, reason }) => `can't write the configuration space to ${path}: ${reason}`,
+    advice: () => 'Give a file in a folder that exists and may be written to.',
+  }),
   'netdev-failed': entry<{ address: string; reason: string }>({
     exitStatus: 49,
     text: ({ address, reason }) => `can't plug the NIC in at ${address}: ${reason}`,
-    advice: () => 'Start `ferry fabric --listen ADDRESS` there first, or leave --netdev out for a NIC without a cable.',
+    advice: () =>
+      'Start `ferry fabric --listen ADDRESS` there first, or leave --netdev out for a NIC without a cable.',
   }),
 });

@@ -9,11 +9,12 @@ const BYTES_PER_LINE = 16;
 const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
 
 /** Device number and function as `lspci` counts them, also under ARI: five bits and three. */
-const address = (bus: number, devfn: number): string => `${hex(bus, 2)}:${hex(devfn >>> 3, 2)}.${devfn & 7}`;
+const address = (domain: number, bus: number, devfn: number): string =>
+  `${domain === 0 ? '' : `${hex(domain, 4)}:`}${hex(bus, 2)}:${hex(devfn >>> 3, 2)}.${devfn & 7}`;
 
 /** One function's 4096 bytes, as software reads them but without the side effects of reading. */
-export function dumpBytes(bus: number, devfn: number, title: string, bytes: Uint8Array): string {
-  const lines = [`${address(bus, devfn)} ${title}`];
+export function dumpBytes(bus: number, devfn: number, title: string, bytes: Uint8Array, domain = 0): string {
+  const lines = [`${address(domain, bus, devfn)} ${title}`];
   for (let at = 0; at < bytes.length; at += BYTES_PER_LINE) {
     const row = [...bytes.subarray(at, at + BYTES_PER_LINE)].map((byte) => hex(byte, 2));
     lines.push(`${hex(at, at > 0xff ? 3 : 2)}: ${row.join(' ')}`);
@@ -37,6 +38,7 @@ export function configBytes(fn: PciFunction): Uint8Array {
 export function dumpTopology(
   complex: RootComplex,
   identify: (fn: PciFunction) => { vendorId: number; deviceId: number } | undefined = () => undefined,
+  domain = 0,
 ): string {
   return complex
     .functions()
@@ -48,7 +50,7 @@ export function dumpTopology(
         view.setUint16(fn.layout.header.VENDOR_ID.offset, ids.vendorId, true);
         view.setUint16(fn.layout.header.DEVICE_ID.offset, ids.deviceId, true);
       }
-      return dumpBytes(bus, devfn, fn.name, bytes);
+      return dumpBytes(bus, devfn, fn.name, bytes, domain);
     })
     .join('');
 }

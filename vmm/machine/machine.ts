@@ -17,6 +17,7 @@ import type {
   SourceMachine,
 } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
+import type { PassthroughReport } from '../passthrough/device.js';
 import { ASSIGNED_NAME, type NicOptions } from '../passthrough/records.js';
 import type { VcpuCode } from '../vcpu/code.js';
 import type { VcpuCounters, VcpuState } from '../vcpu/control-block.js';
@@ -132,6 +133,11 @@ export class Machine implements SourceMachine, DestinationMachine {
       imageHash,
       devices: [...PLATFORM_RECORDS, ...deviceRecords(this.#options.nic !== undefined)],
     };
+  }
+
+  /** What the host knows of the assigned device; undefined without one. */
+  nicReport(): Promise<PassthroughReport | undefined> {
+    return this.#drivers.devices.call('report');
   }
 
   query(): MachineQuery {

@@ -264,6 +264,18 @@ export const COMMANDS: readonly Command[] = [
     run: ({ vm }) => listCapabilities(capabilitiesOf(vm.migrationEvents, vm.parameters)),
   }),
   command({
+    name: 'x-ferry-query-nic',
+    summary: "The guest's NIC: address, link, device state, what it counted, what VT-d blocked.",
+    arguments: NOTHING,
+    run: ({ vm }) => vm.nic(),
+  }),
+  command({
+    name: 'x-ferry-pci-dump',
+    summary: 'Writes the configuration space of all PCI functions to a file that `lspci -F` reads.',
+    arguments: struct({ path: string() }),
+    run: ({ vm }, { path }) => vm.dumpPci(path),
+  }),
+  command({
     name: 'x-ferry-query-record',
     summary: 'The complete record of the last migration; `record` is null before the first.',
     arguments: NOTHING,

@@ -13,6 +13,26 @@ export interface CpuInfo {
   readonly threadId: number;
 }
 
+/** A translation or interrupt that VT-d blocked. */
+export interface IommuFaultInfo {
+  /** Requester id, reason code of VT-d chapter 7, address of the page. */
+  readonly source: number;
+  readonly reason: number;
+  readonly address: number;
+  readonly write: boolean;
+}
+
+export interface NicInfo {
+  readonly name: string;
+  readonly mac: string;
+  /** VFIO's device state. */
+  readonly state: string;
+  readonly link: boolean;
+  /** As the function counts them: frames, octets, and frames for which no descriptor was free. */
+  readonly counters: Readonly<Record<string, number>>;
+  readonly 'iommu-faults': { readonly count: number; readonly last: readonly IommuFaultInfo[] };
+}
+
 export interface MemoryInfo {
   /** RAM of the machine; 0 while no machine exists (a destination that still waits). */
   readonly ramBytes: number;
@@ -83,6 +103,10 @@ export interface VmControl {
   readonly runState: RunState;
   cpus(): readonly CpuInfo[];
   memory(): MemoryInfo;
+  /** What the host knows of the guest's NIC. Throws a QmpError on a machine without one. */
+  nic(): Promise<NicInfo>;
+  /** Writes the configuration space of all PCI functions to `path`, for `lspci -F`. Throws FerryErrors. */
+  dumpPci(path: string): Promise<void>;
   /** The last `lines` whole console lines. */
   consoleTail(lines: number): readonly string[];
 

@@ -2,30 +2,55 @@
  * The assigned device as the machine drives it: running and stopping with the vCPUs, its migration by VFIO's protocol,
  * the tracking of its writes, and the announcement of its new place.
  */
-
 import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord } from '../../base/device-record.js';
+import { formatMac } from '../../devices/ethernet/addresses.js';
 import { Announcer } from '../../devices/ethernet/announcer.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
+import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
+import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
+import { VfioMigration } from '../../devices/vfio/migration.js';
+import type { DataSession } from '../../devices/vfio/session.js';
+import {
+  PRE_COPY,
+  PRE_COPY_P2P,
+  RESUMING,
+  RUNNING,
+  STOP,
+  STOP_COPY,
+  stateName,
+} from '../../devices/vfio/states.js';
 import type { DeviceTracking } from '../../migration/ports.js';
 import type { PassthroughHost } from './host.js';
 import type { IommuFaults } from './iommu.js';
 
 /** What the host knows of the device, for monitors. */
 export interface PassthroughReport {
+  readonly name: string;
+  readonly mac: string;
+  /** VFIO's device state. */
+  readonly state: string;
+  readonly link: boolean;
+  /** As the function's registers count. */
+  readonly counters: Readonly<Record<string, number>>;
   readonly faults: IommuFaults;
   /** Configuration space in the format of `lspci -F`. */
-  readonly pci: { readonly host: string; readonly guest: string };
+  readonly pci: string;
 }
+
+const CHUNK_BYTES = 64 * 1024;
 
 export class PassthroughDevice {
   readonly #host: PassthroughHost;
+  readonly #migration: VfioMigration;
   readonly #announcer: Announcer;
+  /** The state came from another host, and the network has not been told. */
   #arrived = false;
-  #running = true;
 
+  /** `send` puts the announcements on the cable. */
   constructor(host: PassthroughHost, scheduler: Scheduler, send: FrameSink) {
     this.#host = host;
+    this.#migration = new VfioMigration(new AssignedVf(host.vf, host.assigned));
     this.#announcer = new Announcer(scheduler, send);
   }
 
@@ -37,45 +62,103 @@ export class PassthroughDevice {
     this.#host.iommu.readDirty();
   }
 
+  /** To PRE_COPY; what its stream has to give until there is nothing new. */
   preCopy(): Uint8Array {
-    return new Uint8Array(0);
+    this.#migration.setState(PRE_COPY);
+    return readAll(this.#migration.session!);
   }
 
+  /** To PRE_COPY_P2P: no DMA from here on. */
   quiesce(): void {
-    this.halt();
+    this.#migration.setState(PRE_COPY_P2P);
   }
 
+  /** To STOP_COPY; the rest of the stream. */
   stopCopy(): Uint8Array {
-    return new Uint8Array(0);
+    this.#migration.setState(STOP_COPY);
+    return readAll(this.#migration.session!);
   }
 
   resume(): void {
-    this.start();
+    this.#migration.setState(RUNNING);
   }
 
-  write(_piece: Uint8Array): void {}
+  /** Takes a piece of the stream, in RESUMING. */
+  write(piece: Uint8Array): void {
+    this.#migration.setState(RESUMING);
+    this.#migration.session!.write(piece);
+  }
 
-  load(): void {}
+  /** The stream is whole: judged and taken over, in STOP. */
+  load(): void {
+    this.#migration.setState(STOP);
+    this.#arrived = true;
+    if (this.#host.faults.strikes('nic/ring-index-off-by-one') !== undefined) this.#skipDescriptor();
+  }
 
   save(): readonly DeviceRecord[] {
     return [this.#host.vf.save(), this.#host.assigned.save()];
   }
 
+  /** The vCPUs stop. A device that a migration has quiesced stays as it is, because its stream would be lost. */
   halt(): void {
-    if (!this.#running) return;
-    this.#host.vf.stop();
-    this.#running = false;
+    if (this.#migration.state === RUNNING) this.#migration.setState(STOP);
   }
 
+  /** The vCPUs run. */
   start(): void {
-    if (!this.#running) this.#host.vf.start();
-    this.#running = true;
+    this.#migration.setState(RUNNING);
     const { address } = this.#host;
     if (this.#arrived && address !== undefined) this.#announcer.announce(Uint8Array.from(address));
     this.#arrived = false;
   }
 
   report(): PassthroughReport {
-    return { faults: this.#host.iommu.recorded, pci: this.#host.dump() };
+    const { vf, iommu, address, link } = this.#host;
+    const { registers } = vf.pool;
+    return {
+      name: this.#migration.device.name,
+      mac: address === undefined ? '' : formatMac(Uint8Array.from(address), 0),
+      state: stateName(this.#migration.state),
+      link,
+      counters: {
+        'frames-received': registers.get(reg.GPRC),
+        'frames-sent': registers.get(reg.GPTC),
+        'multicast-received': registers.get(reg.MPRC),
+        'octets-received': registers.get(reg.GORC_LSB) + registers.get(reg.GORC_MSB) * 2 ** 32,
+        'octets-sent': registers.get(reg.GOTC_LSB) + registers.get(reg.GOTC_MSB) * 2 ** 32,
+      },
+      faults: iommu.recorded,
+      pci: this.#host.dump(),
+    };
   }
+
+  /** The defect of the fault site: the receive head one too far, as if a descriptor had been used. */
+  #skipDescriptor(): void {
+    const { registers } = this.#host.vf.pool;
+    const count = registers.get(reg.RDLEN) / DESCRIPTOR_BYTES;
+    if (count > 0) registers.set(reg.RDH, (registers.get(reg.RDH) + 1) % count);
+  }
+}
+
+const DESCRIPTOR_BYTES = 16;
+
+/** Everything up to the stream's end, or to what there is for now. */
+function readAll(session: DataSession): Uint8Array {
+  const pieces: Uint8Array[] = [];
+  let total = 0;
+  for (;;) {
+    const piece = new Uint8Array(CHUNK_BYTES);
+    const count = session.read(piece);
+    if (typeof count !== 'number') break;
+    pieces.push(piece.subarray(0, count));
+    total += count;
+  }
+  const whole = new Uint8Array(total);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
 }

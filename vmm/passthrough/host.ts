@@ -75,6 +75,8 @@ export class PassthroughHost {
   readonly port: RootPort;
   /** The root port as one of the machine's devices; configuration space and BAR window lie with it. */
   readonly device: MachineDevice;
+  /** Defects on purpose. */
+  readonly faults: FaultPlan;
   readonly #host: RootComplex;
   readonly #guest: RootComplex;
   readonly #driver: PfDriver;
@@ -85,6 +87,7 @@ export class PassthroughHost {
     const { ram, control, vcpus, scheduler, send, kick, wake } = ports;
     const { mac, writesInFlight = 0 } = options;
     const faults = new FaultPlan(options.faults ?? []);
+    this.faults = faults;
     const interrupts = interruptSink({ kick, host: (vector) => this.#hostInterrupt(vector, wake) });
     this.iommu = new HostIommu({ ram, control, vcpus, interrupts, faults, writesInFlight });
     const { bus, interruptTable, descriptors } = this.iommu;
@@ -142,17 +145,19 @@ export class PassthroughHost {
     this.nic.setLink(up);
   }
 
+  get link(): boolean {
+    return this.nic.forwarding.linkUp;
+  }
+
   /** The station address that frames to the guest carry; undefined until it has one. */
   get address(): MacAddress | undefined {
     return this.#driver.info(0).mac;
   }
 
-  /** Configuration space of host and guest in the format of `lspci -F`. */
-  dump(): { readonly host: string; readonly guest: string } {
-    return {
-      host: dumpTopology(this.#host, (fn) => (fn === this.vf.fn ? vfIdentity : undefined)),
-      guest: dumpTopology(this.#guest),
-    };
+  /** Configuration space in the format of `lspci -F`: the host's as domain 0000, the guest's as domain 0001. */
+  dump(): string {
+    const host = dumpTopology(this.#host, (fn) => (fn === this.vf.fn ? vfIdentity : undefined));
+    return host + dumpTopology(this.#guest, undefined, 1);
   }
 
   #hostInterrupt(vector: number, wake: () => void): void {

@@ -6,14 +6,18 @@
  *                               ▼
  *     wait ──▶ inmigrate     finish-migrate ──▶ postmigrate ──▶ inmigrate (`migrate-incoming`) ──▶ running ...
  */
+import { writeFile } from 'node:fs/promises';
 import { FerryError, invariant, isFerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { MigrationParameters } from '../../migration/parameters.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { type DestinationState, qmpStatus, type SourceState } from '../../migration/states.js';
-import type { CpuInfo, MemoryInfo, MigrationInfo, VmControl } from '../monitor/control.js';
+import { vmmErrors } from '../errors.js';
+import type { CpuInfo, MemoryInfo, MigrationInfo, NicInfo, VmControl } from '../monitor/control.js';
 import { type MigrationStatus, QmpError, type QmpEvents } from '../monitor/protocol.js';
+import type { PassthroughReport } from '../passthrough/device.js';
 import type { SocketAddress } from '../sockets/address.js';
+import { reasonOf } from '../sockets/listening.js';
 import type { ConsoleLog } from './console-log.js';
 import { GuestRun } from './guest-run.js';
 import { lendToDestination, lendToSource } from './lent-machine.js';
@@ -125,6 +129,20 @@ export class Controller implements VmControl {
       residentBytes: rss,
       residentBytesMax: Math.max(rss, process.resourceUsage().maxRSS * 1024),
     };
+  }
+
+  async nic(): Promise<NicInfo> {
+    const { pci: _pci, faults, ...report } = await this.#nicReport();
+    return { ...report, 'iommu-faults': faults };
+  }
+
+  async dumpPci(path: string): Promise<void> {
+    const { pci } = await this.#nicReport();
+    try {
+      await writeFile(path, pci);
+    } catch (error) {
+      throw vmmErrors.error('dump-failed', { path, reason: reasonOf(error) }, error);
+    }
   }
 
   consoleTail(lines: number): readonly string[] {
@@ -268,6 +286,12 @@ export class Controller implements VmControl {
     await this.#incoming?.done;
     await this.#machine?.destroy().catch(this.#options.onDefect);
     this.#machine = undefined;
+  }
+
+  async #nicReport(): Promise<PassthroughReport> {
+    const report = await this.#machine?.nic();
+    if (report === undefined) throw new QmpError('This machine has no NIC', 'DeviceNotFound');
+    return report;
   }
 
   #theMachine(): GuestMachine {

@@ -48,6 +48,7 @@ export function lendToSource(machine: GuestMachine, guest: GuestRun): SourceMach
   return {
     description: describeWithRan(machine.description),
     ram: machine.ram,
+    device: machine.device,
     startDirtyLog: () => machine.startDirtyLog(),
     stopDirtyLog: () => machine.stopDirtyLog(),
     harvest: async (into) => {
@@ -102,6 +103,9 @@ export function lendToDestination(
     },
     get ram() {
       return machine.ram;
+    },
+    get device() {
+      return machine.device;
     },
     prepareCode: () => machine.prepareCode(),
     load: async (state) => {

@@ -12,7 +12,7 @@ import type { VmmSettings } from './options.js';
 import type { AwaitingMachine, GuestEvents, GuestMachine, Machines } from './ports.js';
 import { reclaimMemory } from './reclaim-memory.js';
 
-type Sizes = Pick<VmmSettings, 'guest' | 'memoryBytes' | 'vcpus' | 'append' | 'seed'>;
+type Sizes = Pick<VmmSettings, 'guest' | 'memoryBytes' | 'vcpus' | 'append' | 'seed' | 'nic' | 'netdev'>;
 
 export class ThreadMachines implements Machines {
   readonly #settings: Sizes;
@@ -23,10 +23,10 @@ export class ThreadMachines implements Machines {
   }
 
   async boot(events: GuestEvents): Promise<GuestMachine> {
-    const { guest: path = '', memoryBytes = 0, vcpus = 0, append, seed } = this.#settings;
+    const { guest: path = '', memoryBytes = 0, vcpus = 0, append } = this.#settings;
     this.#madeOne = true;
     // The threads start while the image is read.
-    const machine = makeMachine(memoryBytes, vcpus, seed, events);
+    const machine = makeMachine(memoryBytes, vcpus, this.#settings, events);
     try {
       await machine.boot(await readImage(path), append, { paused: true });
     } catch (error) {
@@ -37,7 +37,7 @@ export class ThreadMachines implements Machines {
   }
 
   await(events: GuestEvents): AwaitingMachine {
-    const { memoryBytes, vcpus, seed } = this.#settings;
+    const { memoryBytes, vcpus } = this.#settings;
     let made: Machine | undefined;
     const machine = (): Machine => {
       if (made === undefined) throw new InvariantError('a machine was used before it accepted a guest');
@@ -47,11 +47,19 @@ export class ThreadMachines implements Machines {
       accept: async (description: MachineDescription) => {
         if (this.#madeOne) reclaimMemory();
         this.#madeOne = true;
-        made = makeMachine(memoryBytes ?? description.ramBytes, vcpus ?? description.vcpus, seed, events);
+        made = makeMachine(
+          memoryBytes ?? description.ramBytes,
+          vcpus ?? description.vcpus,
+          this.#settings,
+          events,
+        );
         await made.accept(description);
       },
       get ram() {
         return machine().ram;
+      },
+      get device() {
+        return machine().device;
       },
       prepareCode: () => machine().prepareCode(),
       load: (state) => machine().load(state),
@@ -64,13 +72,24 @@ export class ThreadMachines implements Machines {
   }
 }
 
-function makeMachine(ramBytes: number, vcpus: number, seed: number, events: GuestEvents): Machine {
+function makeMachine(
+  ramBytes: number,
+  vcpus: number,
+  { seed, nic, netdev }: Sizes,
+  events: GuestEvents,
+): Machine {
   const hostBytes = hostMemoryBytes();
   if (ramBytes > hostBytes) {
     const reason = `it has ${Math.floor(hostBytes / 2 ** 20)} MiB of memory`;
     throw vmmErrors.error('ram-unavailable', { ramBytes, reason });
   }
-  const machine = createMachine({ ramBytes, vcpus, seed });
+  const machine = createMachine({
+    ramBytes,
+    vcpus,
+    seed,
+    ...(nic === undefined ? {} : { nic }),
+    ...(netdev === undefined ? {} : { netdev }),
+  });
   machine.on((event) => forward(event, events));
   return machine;
 }
@@ -127,6 +146,8 @@ function guestMachine(machine: Machine): GuestMachine {
     },
     ram: machine.ram,
     memory: machine.memory,
+    device: machine.device,
+    nic: () => machine.nicReport(),
     startDirtyLog: () => machine.startDirtyLog(),
     stopDirtyLog: () => machine.stopDirtyLog(),
     harvest: (into) => machine.harvest(into),

@@ -2,8 +2,10 @@
  * What a VMM process is started with. `ferry vmm` makes it from its command line, `spawnVmm` from its caller's
  * options; it crosses to a spawned process as JSON, and is judged again there.
  */
+import { isGroupMac, parseMac } from '../../devices/ethernet/addresses.js';
 import { vmmErrors } from '../errors.js';
 import { type MonitorAddress, parseMonitorAddress } from '../monitor/monitor-address.js';
+import type { NicOptions } from '../passthrough/records.js';
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
 
 export interface VmmOptions {
@@ -29,6 +31,14 @@ export interface VmmOptions {
   readonly paused?: boolean;
   /** Folder that gets a copy of every byte of the stream when the guest is moved away, for `ferry inspect`. */
   readonly recordTo?: string;
+  /** The guest's NIC: a virtual function of the host's 82599 (`vf`), or `none` (if absent). */
+  readonly nic?: 'vf' | 'none';
+  /** Station address of that function, as `52:54:00:12:34:56`, which it is if absent. */
+  readonly mac?: string;
+  /** Where the NIC's cable is plugged in, a `ferry fabric` or what else speaks QEMU's `-netdev stream`; it has none if absent. */
+  readonly netdev?: string;
+  /** File that gets the configuration space of all PCI functions at the end, for `lspci -F`. */
+  readonly pciDump?: string;
   /** Errors as JSON on standard error. */
   readonly json?: boolean;
 }
@@ -46,9 +56,14 @@ export interface VmmSettings {
   readonly console: { readonly kind: 'stdio' | 'none' } | { readonly kind: 'file'; readonly path: string };
   readonly paused: boolean;
   readonly recordTo: string | undefined;
+  /** Station address of the virtual function; undefined without a NIC. */
+  readonly nic: NicOptions | undefined;
+  readonly netdev: SocketAddress | undefined;
+  readonly pciDump: string | undefined;
   readonly json: boolean;
 }
 
+export const DEFAULT_MAC = '52:54:00:12:34:56';
 export const DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024;
 
 const KINDS = {
@@ -63,8 +78,18 @@ const KINDS = {
   console: 'string',
   paused: 'boolean',
   recordTo: 'string',
+  nic: 'string',
+  mac: 'string',
+  netdev: 'string',
+  pciDump: 'string',
   json: 'boolean',
 } as const satisfies Record<keyof VmmOptions, string>;
+
+const NIC_FLAGS = [
+  ['mac', '--mac'],
+  ['netdev', '--netdev'],
+  ['pciDump', '--pci-dump'],
+] as const;
 
 /** What contradicts what, or is missing, in a sentence; undefined if nothing does. */
 export function conflictOf(options: VmmOptions): string | undefined {
@@ -79,6 +104,11 @@ export function conflictOf(options: VmmOptions): string | undefined {
   }
   if (options.incoming !== undefined && options.seed !== undefined) {
     return '--seed and --incoming contradict each other: a guest that comes has its seed already';
+  }
+  if (options.nic !== 'vf') {
+    for (const [name, flag] of NIC_FLAGS) {
+      if (options[name] !== undefined) return `${flag} is of no use without --nic vf`;
+    }
   }
   if (options.incoming === 'defer' && (options.monitors ?? []).length === 0) {
     return '--incoming defer needs a --monitor, over which to say where to listen';
@@ -128,8 +158,25 @@ export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
     console: consoleOf(options.console ?? 'none'),
     paused: options.paused ?? false,
     recordTo: options.recordTo,
+    nic: nicOf(options, refuse),
+    netdev: options.netdev === undefined ? undefined : parseSocketAddress(options.netdev),
+    pciDump: options.pciDump,
     json: options.json ?? false,
   };
+}
+
+function nicOf(
+  { nic = 'none', mac = DEFAULT_MAC }: VmmOptions,
+  refuse: (why: string) => Error,
+): NicOptions | undefined {
+  if (nic === 'none') return undefined;
+  if (nic !== 'vf') throw refuse(`'${String(nic).slice(0, 40)}' is no NIC: vf or none`);
+  const address = parseMac(mac);
+  if (address === undefined || isGroupMac(address, 0)) {
+    throw refuse(`'${mac.slice(0, 40)}' is no station's MAC address; write it like ${DEFAULT_MAC}`);
+  }
+  const [a, b, c, d, e, f] = address;
+  return { mac: [a!, b!, c!, d!, e!, f!] };
 }
 
 function consoleOf(text: string): VmmSettings['console'] {

@@ -8,6 +8,7 @@ import type { DestinationMachine, SourceMachine } from '../../migration/ports.js
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { SourceOptions } from '../../migration/source.js';
 import type { CpuInfo } from '../monitor/control.js';
+import type { PassthroughReport } from '../passthrough/device.js';
 import type { SocketAddress } from '../sockets/address.js';
 
 /** What a machine tells of its guest. */
@@ -29,6 +30,8 @@ export interface GuestMachine extends SourceMachine {
   /** The linear memory behind `ram`, for other threads. */
   readonly memory: WebAssembly.Memory;
   cpus(): readonly CpuInfo[];
+  /** What the host knows of the guest's NIC; undefined without one. */
+  nic(): Promise<PassthroughReport | undefined>;
   /** Ends all threads of the machine. Harmless when called twice. */
   destroy(): Promise<void>;
 }

@@ -179,6 +179,7 @@ class Vmm {
   /** Ends everything in good order, or after the grace time. */
   async close(end: End): Promise<void> {
     if (!('error' in end)) this.#monitor.emit('SHUTDOWN', { guest: false, reason: end.reason });
+    await this.#dumpPci();
     const grace = new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref());
     await Promise.race([this.#controller.destroy(), grace]);
     this.#console.flush();
@@ -189,6 +190,13 @@ class Vmm {
       await Promise.race([new Promise<void>((resolve) => owner.end(() => resolve())), grace]);
       owner.destroy();
     }
+  }
+
+  async #dumpPci(): Promise<void> {
+    const { pciDump } = this.#settings;
+    if (pciDump === undefined) return;
+    // The process ends in any case, and says what it could not do.
+    await this.#controller.dumpPci(pciDump).catch((error: Error) => this.#notice(error.message));
   }
 
   /** Resolves when the owner has negotiated; at once if there is none. */
