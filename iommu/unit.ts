@@ -80,11 +80,14 @@ export class VtdUnit implements SaveableDevice {
   private readonly drains: (() => void)[] = [];
   /** GSTS.TES, where translations look at it. */
   private translating = false;
+  /** First bit of an address's high word that no host address has. */
+  private readonly beyondHost: number;
 
   constructor(name: string, ports: VtdPorts, options: VtdOptions = {}) {
     const { memory, interrupts, deviceTlb } = ports;
     this.name = name;
     this.features = { ...DEFAULT_FEATURES, ...options };
+    this.beyondHost = this.features.hostAddressWidth - 32;
     // The hooks close over parts that are made of the registers; none runs before the constructor is done.
     const registers = new RegisterFile(
       vtdTable,
@@ -157,7 +160,8 @@ export class VtdUnit implements SaveableDevice {
     }
     const { result } = this;
     const offset = low & 0xfff;
-    if (!this.translating) return this.passThrough(low, high);
+    // Nothing answers beyond the host's address width; a fault log there is none without translation.
+    if (!this.translating) return high >>> this.beyondHost === 0 ? this.passThrough(low, high) : BLOCKED;
     const context = this.contexts.resolve(source, pasid);
     if (context === undefined) return this.blockUnresolved(source, pasid, low, high, access);
     if (pasid >= 0 && (access & (ACCESS_PRIVILEGED | ACCESS_EXECUTE)) !== 0) {
@@ -306,7 +310,7 @@ export class VtdUnit implements SaveableDevice {
     access: number,
   ): number {
     let reason = 0;
-    if (high >>> (this.features.hostAddressWidth - 32) !== 0) {
+    if (high >>> this.beyondHost !== 0) {
       reason = context.legacy ? FAULT.ADDRESS_BEYOND_WIDTH : FAULT.SS_ADDRESS_BEYOND_WIDTH;
     } else if (high === 0 && low >>> 20 === INTERRUPT_WINDOW) {
       reason = FAULT.SM_OUTPUT_IN_INTERRUPT_RANGE;

@@ -2,8 +2,9 @@
  * `ferry fuzz`: a hostile guest driver against the device models, for as long as asked. Every run is one seed; a seed
  * that failed once can be replayed.
  */
-import type { Command } from 'commander';
-import { type FuzzReport, fuzzConfigAndBars } from '../../devices/nic82599/fuzz.js';
+import { type Command, Option } from 'commander';
+import { fuzzConfigAndBars } from '../../devices/nic82599/fuzz.js';
+import { fuzzVtd } from '../../iommu/fuzz.js';
 import { optionValue } from '../options/option-value.js';
 import { parseWhole } from '../options/quantities.js';
 import { formatCount } from '../report/words.js';
@@ -14,17 +15,33 @@ const SEEDS = 2 ** 32;
 /** Exit status when a run found something. */
 const FOUND = 1;
 
+const TARGETS = { nic: fuzzNic, vtd: fuzzUnit };
+type Target = keyof typeof TARGETS;
+const TARGET_NAMES = Object.keys(TARGETS) as Target[];
+
 interface Flags {
+  readonly target: Target | 'all';
   readonly accesses?: number;
   readonly runs?: number;
   readonly seed?: number;
   readonly json?: boolean;
 }
 
+/** What every target reports; the figures of its own are in `report`. */
+interface Run {
+  readonly target: Target;
+  readonly report: { readonly seed: number; readonly accesses: number; readonly failures: readonly string[] };
+  /** What the run met, for people. */
+  readonly met: string;
+}
+
 export function define(command: Command): void {
   const whole = (flag: string, min: number, max: number): ((text: string) => number) =>
     optionValue(NAME, flag, (text) => parseWhole(text, { min, max }));
   command
+    .addOption(
+      new Option('--target <what>', 'what is attacked').choices([...TARGET_NAMES, 'all']).default('all'),
+    )
     .option('--accesses <n>', 'accesses of each run (default: 100,000)', whole('--accesses', 1, 1e9))
     .option('--runs <n>', 'runs, each with the next seed (default: 10)', whole('--runs', 1, 1e9))
     .option('--seed <n>', 'first seed (default: random, and printed)', whole('--seed', 0, SEEDS - 1))
@@ -32,37 +49,62 @@ export function define(command: Command): void {
     .addHelpText(
       'after',
       `
-What it touches: configuration space and BARs of a root port, a NIC and its virtual functions, at random and with the
-habits of a driver that lies; frames arrive and time passes meanwhile. What it looks for: an exception, an answer wider
-than the access, work without bound, a constant that changed.
+What it touches, at random and with the habits of a driver that lies:
+  nic   configuration space and BARs of a root port, a NIC and its virtual functions; frames arrive and time passes
+  vtd   the VT-d unit's registers, invalidation queue, translation and interrupt tables; requests come meanwhile
+What it looks for: an exception, an answer that can't be, work or events without bound, a constant that changed, a write
+to a page that no table names.
 
 Examples:
   ferry fuzz
-  ferry fuzz --runs 1000 --accesses 1000000
-  ferry fuzz --seed 4711 --runs 1 --json      one run again
+  ferry fuzz --target vtd --runs 1000 --accesses 1000000
+  ferry fuzz --target nic --seed 4711 --runs 1 --json      one run again
 
 Exit status: 0 if nothing was found, 1 if something was, 2 wrong use.`,
     )
     .action(() => {
-      const { accesses = 100_000, runs = 10, seed, json } = command.optsWithGlobals<Flags>();
+      const { target, accesses = 100_000, runs = 10, seed, json } = command.optsWithGlobals<Flags>();
       const first = seed ?? Math.floor(Math.random() * SEEDS);
-      const reports: FuzzReport[] = [];
+      const targets = target === 'all' ? TARGET_NAMES : [target];
+      const reports: object[] = [];
       for (let run = 0; run < runs; run++) {
-        const report = fuzzConfigAndBars((first + run) % SEEDS, accesses);
-        reports.push(report);
-        if (!json) process.stdout.write(`${reportLine(report)}\n`);
+        for (const name of targets) {
+          const done = TARGETS[name]((first + run) % SEEDS, accesses);
+          if (done.report.failures.length > 0) process.exitCode = FOUND;
+          if (json) reports.push({ target: name, ...done.report });
+          else process.stdout.write(`${runLine(done)}\n`);
+        }
       }
       if (json) process.stdout.write(`${JSON.stringify({ reports }, null, 2)}\n`);
-      if (reports.some(({ failures }) => failures.length > 0)) process.exitCode = FOUND;
     });
 }
 
-function reportLine(report: FuzzReport): string {
-  const { seed, accesses, failures, dmaRequests, dmaBlocked, framesSent, framesReceived } = report;
+function fuzzNic(seed: number, accesses: number): Run {
+  const report = fuzzConfigAndBars(seed, accesses);
+  const { dmaRequests, dmaBlocked, framesSent, framesReceived } = report;
   const met =
     `${formatCount(dmaRequests)} DMA requests (${formatCount(dmaBlocked)} blocked), ` +
     `${formatCount(framesSent)} frames sent, ${formatCount(framesReceived)} received`;
+  return { target: 'nic', report, met };
+}
+
+function fuzzUnit(seed: number, accesses: number): Run {
+  const report = fuzzVtd(seed, accesses);
+  const { translated, blocked, remapped, posted, descriptors, guardNamed } = report;
+  const met =
+    `${formatCount(translated)} translations (${formatCount(blocked)} blocked), ` +
+    `${formatCount(remapped + posted)} interrupts, ${formatCount(descriptors)} descriptors` +
+    (guardNamed ? ', writes judged in part' : '');
+  return { target: 'vtd', report, met };
+}
+
+/** One line a run; what was found follows on lines of its own, each with all that it takes to run it again. */
+function runLine({ target, report, met }: Run): string {
+  const { seed, accesses, failures } = report;
+  const again = `ferry fuzz --target ${target} --seed ${seed} --runs 1 --accesses ${accesses}`;
   const found =
-    failures.length === 0 ? 'nothing found' : failures.map((failure) => `\n  ${failure}`).join('');
-  return `seed ${seed}: ${formatCount(accesses)} accesses, ${met}: ${found}`;
+    failures.length === 0
+      ? 'nothing found'
+      : failures.map((failure) => `\n  seed ${seed}, ${failure} (again: ${again})`).join('');
+  return `${target} seed ${seed}: ${formatCount(accesses)} accesses, ${met}: ${found}`;
 }

@@ -65,9 +65,12 @@ describe('legacy translation', () => {
     expect(world.get64(leaf)).toBe(0x2000n | RW);
   });
 
-  it('passes everything while translation is off, and pass-through contexts below the width', () => {
+  it('passes everything that hosts have while translation is off, and pass-through contexts below the width', () => {
     const world = new World();
     expect(world.dma(DEVICE, 0x12_3456_7890n, WRITE)).toBe(0x12_3456_7890n);
+    // No host address is that wide, and without translation there is no record either.
+    expect(world.dma(DEVICE, 1n << 52n, WRITE)).toBeUndefined();
+    expect(world.takeFaults()).toEqual([]);
     world.start(false);
     world.legacyContext(DEVICE, 0, 5, 1, 2n);
     expect(world.dma(DEVICE, 0x12_3456_7890n, WRITE)).toBe(0x12_3456_7890n);
