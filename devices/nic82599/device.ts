@@ -234,21 +234,16 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       emit: (pool, tag) => nic.forwarding.emit(pool, tag),
       ownQueueCause: (pool, queue, kind) => nic.pf.queueCause(pool * QUEUES_PER_POOL + queue, kind),
       mailboxEvent(pool, kind) {
-        if (causes.set(pool, kind)) nic.raiseMailbox(pool);
+        if (causes.set(pool, kind)) nic.pf.raiseMailbox();
       },
       mailboxRevoked: (pool) => causes.clear(pool),
       functionReset(pool) {
         nic.setPoolEnabled(pool, false, false);
         causes.clear(pool);
         causes.setReset(pool);
-        nic.raiseMailbox(pool);
+        nic.pf.raiseMailbox();
       },
     };
-  }
-
-  /** What a stopped VF asks of the driver waits until it goes on. */
-  private raiseMailbox(pool: number): void {
-    if (!this.pools[pool]!.stopped) this.pf.raiseMailbox();
   }
 
   private setPoolEnabled(pool: number, receive: boolean, transmit: boolean): void {
@@ -332,7 +327,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       },
       attend() {
         const waiting = causes.has(n, 'request') || causes.has(n, 'acknowledge') || causes.hasReset(n);
-        if (waiting) nic.raiseMailbox(n);
+        if (waiting) nic.pf.raiseMailbox();
       },
     };
   }

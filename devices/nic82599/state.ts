@@ -64,7 +64,7 @@ export interface DriverStateKeeper {
 export interface VfStateHost {
   saveSwitch(): SwitchState;
   restoreSwitch(state: SwitchState): void;
-  /** What waits for the driver reaches it now, unless the VF is stopped. */
+  /** Tells the driver of what waits for it; it sees that only while the VF is not stopped. */
   attend(): void;
   /** The driver, if one is bound, and the number it knows this VF by. */
   readonly driver: DriverStateKeeper | undefined;

@@ -414,7 +414,11 @@ describe('in STOP', () => {
     expect(guest.read(reg.MBMEM)).toBe(9);
     host.assigned.fn.configWrite(0x3c, 1, 0x2a);
     expect(host.assigned.fn.configRead(0x3c, 1)).toBe(0x2a);
+    const told = host.device.save();
+    // The driver is busy with others meanwhile.
+    new GuestVf(host.machine, host.machine.vf(1), 0x20_0000).negotiate();
     host.machine.settle();
+    expect(host.device.save()).toEqual(told);
     expect(host.vectors()).toEqual([]);
     host.migration.setState(RUNNING);
     host.machine.settle();
