@@ -50,6 +50,8 @@ export class Hwpt {
   private readonly faults: FaultPlan;
   private readonly attached: Attached[] = [];
   private tracking = false;
+  /** Of the defect that drains only at the next scan. */
+  private late: { readonly first: number; readonly end: number } | undefined;
 
   /** IOMMU_HWPT_ALLOC. EOPNOTSUPP if tracking is wanted and the unit can't. */
   constructor(driver: VtdDriver, ioas: Ioas, options: HwptOptions = {}) {
@@ -173,14 +175,26 @@ export class Hwpt {
     if (bitmap.length < bytes / pageBytes)
       refuse(operation, 'EINVAL', `the bitmap holds ${bitmap.length} bits`);
     if (!this.ioas.covers(iova, bytes)) refuse(operation, 'EINVAL', 'the range is not mapped without holes');
-    const { domain, table } = this.owner;
+    const { table } = this.owner;
     const report = new DirtyReport(bitmap, iova, pageBytes);
     table.scanDirty(iova, bytes, report, !noClear);
-    if (!noClear && report.leaves > 0 && this.faults.strikes('iommu/flush-skipped') === undefined) {
-      // Only leaves changed. One range for all of them, as Linux gathers it.
-      this.driver.queue.submit(descriptors.range(domain, report.first, report.end, true));
-    }
+    if (!noClear && report.leaves > 0) this.flush(report.first, report.end);
     return report.leaves;
+  }
+
+  /** Invalidates and drains after leaves were cleared: one range for all of them, as Linux gathers it. */
+  private flush(first: number, end: number): void {
+    const { late, faults } = this;
+    this.late = undefined;
+    if (late !== undefined) this.submitRange(late.first, late.end);
+    if (faults.strikes('iommu/flush-skipped') !== undefined) return;
+    if (faults.strikes('migration/copy-before-drain') !== undefined) this.late = { first, end };
+    else this.submitRange(first, end);
+  }
+
+  private submitRange(first: number, end: number): void {
+    // Only leaves changed.
+    this.driver.queue.submit(descriptors.range(this.owner.domain, first, end, true));
   }
 
   private find(source: number, pasid: number | undefined): number {

@@ -96,8 +96,10 @@ export class PassthroughDevice {
     if (this.#host.faults.strikes('nic/ring-index-off-by-one') !== undefined) this.#skipDescriptor();
   }
 
+  /** Named by their part in it, because the host may use another of its functions than the other host did. */
   save(): readonly DeviceRecord[] {
-    return [this.#host.vf.save(), this.#host.assigned.save()];
+    const { vf, assigned } = this.#host;
+    return [{ ...vf.save(), name: `${assigned.name}-function` }, assigned.save()];
   }
 
   /** The vCPUs stop. A device that a migration has quiesced stays as it is, because its stream would be lost. */

@@ -1,0 +1,166 @@
+/**
+ * A guest with a virtual function behind VT-d, moved under traffic; and the defects that must be found out. All of it
+ * real but time: kernel, driver, NIC, VT-d, both flows of the migration, the switch and the peer.
+ */
+import { describe, expect, it } from 'vitest';
+import { FaultPlan } from '../../base/fault.js';
+import { seededRandom } from '../../base/random.js';
+import { milliseconds } from '../../base/units.js';
+import { vfTable } from '../../devices/nic82599/registers.js';
+import { decodeSections } from '../../devices/pci/state.js';
+import { RegisterFile } from '../../base/registers.js';
+import { Trace } from '../../lab/simulator/trace.js';
+import { VirtualTime } from '../../lab/simulator/virtual-time.js';
+import type { Machine } from '../../vmm/machine/machine.js';
+import { GUEST_IP, machineOn, moveUnderTraffic, Network, RATE } from './passthrough-world.js';
+
+/** More often than any run visits a site. */
+const ALWAYS = 1_000_000;
+
+const nothingWrong = { duplicated: 0, reordered: 0, corrupt: 0 };
+
+describe('a guest with a virtual function', () => {
+  it('is moved under traffic: verified, nothing lost but what the blackout drops, no wrong byte', async () => {
+    const { source, destination, flow, nic } = await moveUnderTraffic();
+    expect(source.error).toBeUndefined();
+    expect([source.status, destination.status]).toEqual(['completed', 'completed']);
+    expect(source.approaches).toEqual({ tracking: 'iommu-dirty', stop: 'device-state', start: 'device-state' });
+    expect(flow.arrived).toMatchObject(nothingWrong);
+    // What was sent while no device took it, and what was on its way.
+    const gapPackets = (flow.arrived!.longestGapNs / 1e9) * RATE;
+    expect(flow.arrived!.lost).toBeLessThanOrEqual(gapPackets + 2);
+    expect(flow.sent).toBe(flow.arrived!.received + flow.arrived!.lost);
+    expect(flow.arrived!.received).toBeGreaterThan(1000);
+    // The rings and buffers: written by the device, and most of them by nobody else.
+    expect(source.dirtied.device).toBeGreaterThan(100);
+    expect(source.rounds.length).toBeGreaterThan(2);
+    expect(nic).toMatchObject({ state: 'RUNNING', link: true, faults: { count: 0 } });
+  });
+
+  it.each([2, 3])('is moved whatever comes first (seed %i)', async (seed) => {
+    const { source, flow } = await moveUnderTraffic({ seed });
+    expect(source.status).toBe('completed');
+    expect(flow.arrived).toMatchObject(nothingWrong);
+  });
+
+  it('is moved with writes on their way at any time, since a page is copied only after the drain', async () => {
+    const { source, flow } = await moveUnderTraffic({ writesInFlight: 8 });
+    expect(source.error).toBeUndefined();
+    expect(source.status).toBe('completed');
+    expect(flow.arrived).toMatchObject(nothingWrong);
+  });
+
+  it('is moved when every page that is mapped counts as written, and then most of RAM travels in the blackout', async () => {
+    const { source, flow } = await moveUnderTraffic({ parameters: { tracking: 'pinned' } });
+    expect(source.status).toBe('completed');
+    expect(source.roundsEnd).toBe('pinned-pages');
+    expect(source.rounds.at(-1)!.pages).toBe(source.migratedPages);
+    expect(flow.arrived).toMatchObject(nothingWrong);
+  });
+
+  it('is the same, event for event, for the same seed', async () => {
+    const [first, second] = [await moveUnderTraffic({ seed: 7 }), await moveUnderTraffic({ seed: 7 })];
+    expect(first.hash).toBe(second.hash);
+  });
+});
+
+describe('a migration that does it wrong is found out', () => {
+  const caught = /verification-failed|integrity-mismatch/;
+
+  it.each([
+    ['the flush after clearing the dirty bits is left out', 'iommu/flush-skipped', 0],
+    ['pages are copied before the drain', 'migration/copy-before-drain', 8],
+  ] as const)('%s: verification names a page', async (_, site, writesInFlight) => {
+    const { source, flow } = await moveUnderTraffic({
+      nicFaults: { source: [{ site, count: ALWAYS }] },
+      writesInFlight,
+    });
+    expect(source.error?.code).toMatch(caught);
+    expect(source.error?.message).toMatch(/page/);
+    // The guest goes on where it was, and its traffic too.
+    expect(source.status).toBe('failed');
+    expect(flow.arrived).toMatchObject(nothingWrong);
+    expect(flow.outstanding).toBe(0);
+  });
+
+  it('nobody tracks what the device writes: verification names a page', async () => {
+    const { source } = await moveUnderTraffic({
+      faults: new FaultPlan([{ site: 'migration/device-untracked' }]),
+    });
+    expect(source.error?.code).toMatch(caught);
+    expect(source.error?.message).toMatch(/page/);
+  });
+
+  it('a ring index is restored off by one: verification names the device', async () => {
+    const { source } = await moveUnderTraffic({
+      nicFaults: { destination: [{ site: 'nic/ring-index-off-by-one' }] },
+    });
+    expect(source.error?.code).toMatch(caught);
+    expect(source.error?.message).toMatch(/device vf0-function/);
+  });
+
+  it('a ring index is restored off by one, and nobody verifies: the traffic shows it', async () => {
+    const { source, flow } = await moveUnderTraffic({
+      parameters: { verify: 'root' },
+      nicFaults: { destination: [{ site: 'nic/ring-index-off-by-one' }] },
+    });
+    expect(source.status).toBe('completed');
+    const gapPackets = (flow.arrived!.longestGapNs / 1e9) * RATE;
+    const healthy =
+      flow.arrived!.corrupt === 0 &&
+      flow.arrived!.duplicated === 0 &&
+      flow.arrived!.reordered === 0 &&
+      flow.outstanding === 0 &&
+      flow.arrived!.lost <= gapPackets + 2;
+    expect(healthy).toBe(false);
+  });
+});
+
+describe('a virtual function that is told to write elsewhere', () => {
+  it('is blocked and recorded, and neither guest nor VMM suffers', async () => {
+    const random = seededRandom(1);
+    const trace = new Trace();
+    const scheduler = new VirtualTime(random.fork('ties'), trace);
+    const console: string[] = [];
+    const network = new Network({ scheduler, trace, random });
+    const machine = machineOn({ scheduler, trace, random }, network, 'machine', {}, console);
+    const { readFileSync } = await import('node:fs');
+    const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
+    await scheduler.run(
+      (async () => {
+        await machine.boot(image, 'workload=udp-echo status_ms=20');
+        await scheduler.sleep(milliseconds(40));
+        network.peer.startFlow({ kind: 'echo', ip: GUEST_IP, port: 7, rate: RATE, payloadBytes: 100 });
+        await scheduler.sleep(milliseconds(20));
+        await machine.pause();
+        const ring = await receiveRing(machine);
+        const outside = machine.ram.length + 4096;
+        const view = new DataView(machine.ram.buffer);
+        for (let at = ring.base; at < ring.base + ring.bytes; at += 16) {
+          view.setUint32(at, outside, true);
+          view.setUint32(at + 4, 0, true);
+        }
+        await machine.resume();
+        const lines = console.length;
+        await scheduler.sleep(milliseconds(100));
+        const report = (await machine.nicReport())!;
+        expect(report.faults.count).toBeGreaterThan(0);
+        expect(report.faults.last.length).toBeLessThanOrEqual(16);
+        for (const fault of report.faults.last) expect(fault).toMatchObject({ address: outside, write: true });
+        expect(machine.state).toBe('running');
+        expect(console.slice(lines).some((line) => /udp-echo/.test(line))).toBe(true);
+        await machine.destroy();
+      })(),
+    );
+  });
+});
+
+/** Where the guest's driver put the receive ring, as the device's record tells. */
+async function receiveRing(machine: Machine): Promise<{ base: number; bytes: number }> {
+  const records = await machine.device!.save();
+  const { sections } = decodeSections(records[0]!.state);
+  const registers = new RegisterFile(vfTable);
+  const bytes = sections.find(([name]) => name === 'registers')![1];
+  expect(registers.restore(bytes)).toBeUndefined();
+  return { base: registers.get(vfTable.reg.RDBAL), bytes: registers.get(vfTable.reg.RDLEN) };
+}

@@ -1,0 +1,162 @@
+/**
+ * Two machines with a NIC each, and the network between them, in one thread and virtual time: the guest kernel with its
+ * driver, the 82599 behind VT-d, a learning switch, and a peer that sends numbered, checksummed datagrams through it.
+ */
+import { readFileSync } from 'node:fs';
+import type { FaultPlan, FaultRule } from '../../base/fault.js';
+import { milliseconds } from '../../base/units.js';
+import { parseIpv4, parseMac } from '../../devices/ethernet/addresses.js';
+import type { FlowReport } from '../../devices/ethernet/flow.js';
+import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
+import { PORT_ECHO, TrafficPeer } from '../../devices/ethernet/peer.js';
+import { EthernetSwitch } from '../../devices/ethernet/switch.js';
+import { MemoryDataNetwork } from '../../lab/simulator/memory-data-plane.js';
+import { runSimulatedMigration, type SimulatedWorld } from '../../lab/simulator/run.js';
+import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
+import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import { createDeterministicMachine } from '../../vmm/deterministic/create.js';
+import type { Machine } from '../../vmm/machine/machine.js';
+import type { PassthroughReport } from '../../vmm/passthrough/device.js';
+import type { NicOptions } from '../../vmm/passthrough/records.js';
+
+const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
+
+export const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
+export const GUEST_IP = parseIpv4('10.0.0.2')!;
+const PEER = { ip: parseIpv4('10.0.0.1')!, mac: parseMac('02:00:0a:00:00:01')! };
+
+export const RATE = 20_000;
+const PAYLOAD_BYTES = 200;
+/** Until the link is up and the first packets went around, and as long after the move. */
+const SETTLE_MS = 40;
+
+export class Network {
+  readonly peer: TrafficPeer;
+  readonly #switch: EthernetSwitch;
+
+  constructor({ scheduler, random }: SimulatedWorld) {
+    this.#switch = new EthernetSwitch({ scheduler, random: random.fork('switch') });
+    const port = this.#switch.addPort({
+      name: 'peer',
+      deliver: (bytes, at, length) => {
+        this.peer.receive(bytes, at, length);
+        return true;
+      },
+    })!;
+    this.peer = new TrafficPeer({ station: PEER, scheduler, sharedClock: true, send: port.receive });
+  }
+
+  /** A cable into the switch. */
+  readonly plug =
+    (name: string) =>
+    (receive: FrameSink): { send: FrameSink; pull(): void } => {
+      let plugged = true;
+      const port = this.#switch.addPort({
+        name,
+        deliver: (bytes, at, length) => {
+          if (plugged) receive(bytes, at, length);
+          return plugged;
+        },
+      })!;
+      return {
+        send: (bytes, at, length) => {
+          if (plugged) port.receive(bytes, at, length);
+        },
+        pull: () => {
+          plugged = false;
+        },
+      };
+    };
+}
+
+export interface TrafficScene {
+  readonly seed?: number;
+  readonly commandLine?: string;
+  readonly parameters?: Partial<ParameterValues>;
+  /** Defects of the migration itself. */
+  readonly faults?: FaultPlan;
+  /** Defects of the source's or the destination's NIC and IOMMU. */
+  readonly nicFaults?: { readonly source?: readonly FaultRule[]; readonly destination?: readonly FaultRule[] };
+  readonly writesInFlight?: number;
+}
+
+export interface TrafficResult {
+  readonly source: MigrationRecord;
+  readonly destination: DestinationRecord;
+  readonly flow: FlowReport;
+  readonly console: readonly string[];
+  /** As seen where the guest is in the end. */
+  readonly nic: PassthroughReport;
+  readonly hash: string;
+}
+
+/** A machine in `world` with a NIC on `network`. */
+export function machineOn(
+  world: SimulatedWorld,
+  network: Network,
+  name: string,
+  nic: Partial<NicOptions> = {},
+  console: string[] = [],
+): Machine {
+  const machine = createDeterministicMachine(
+    { ramBytes: 64 * 2 ** 20, vcpus: 1, nic: { mac: MAC, ...nic } },
+    { scheduler: world.scheduler, random: world.random.fork(name), plug: network.plug(name) },
+  );
+  machine.on((event) => {
+    if (event.kind === 'console') console.push(event.line.text);
+  });
+  return machine;
+}
+
+/** Moves a guest that echoes what the peer sends, and lets it go on for a while wherever it is then. */
+export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<TrafficResult> {
+  const { nicFaults = {}, writesInFlight = 0, commandLine = 'workload=udp-echo status_ms=20' } = scene;
+  const console: string[] = [];
+  let flow: FlowReport | undefined;
+  let nic: PassthroughReport | undefined;
+  const result = await runSimulatedMigration(scene.seed ?? 1, async (world) => {
+    const { scheduler } = world;
+    const network = new Network(world);
+    const { source: near = [], destination: far = [] } = nicFaults;
+    const from = machineOn(world, network, 'source', { writesInFlight, faults: near }, console);
+    const to = machineOn(world, network, 'destination', { writesInFlight, faults: far }, console);
+    const data = new MemoryDataNetwork({ scheduler });
+    await from.boot(image, commandLine);
+    // A peer that asks for the guest's address too early asks again only after a second.
+    await scheduler.sleep(milliseconds(SETTLE_MS));
+    network.peer.startFlow({
+      kind: 'echo',
+      ip: GUEST_IP,
+      port: PORT_ECHO,
+      rate: RATE,
+      payloadBytes: PAYLOAD_BYTES,
+    });
+    await scheduler.sleep(milliseconds(SETTLE_MS));
+    // So slow that there is traffic in every round, and several rounds.
+    const parameters = { verify: 'full', maxBandwidth: 40e6, downtimeLimitMs: 1, maxRounds: 6, ...scene.parameters } as const;
+    return {
+      source: {
+        machine: from,
+        data: data.source(() => from.ram),
+        hasher: data.hasher(() => from.ram),
+        parameters: new MigrationParameters(parameters),
+      },
+      destination: {
+        machine: to,
+        data: data.destination(() => to.ram),
+        hasher: data.hasher(() => to.ram),
+        parameters: new MigrationParameters(parameters),
+      },
+      ...(scene.faults === undefined ? {} : { faults: scene.faults }),
+      afterwards: async ({ destination }) => {
+        await scheduler.sleep(milliseconds(SETTLE_MS));
+        network.peer.stopFlows();
+        await scheduler.sleep(milliseconds(SETTLE_MS));
+        flow = network.peer.report()[0]!;
+        nic = await (destination.status === 'completed' ? to : from).nicReport();
+        await Promise.all([from.destroy(), to.destroy()]);
+      },
+    };
+  });
+  return { ...result, flow: flow!, console, nic: nic! };
+}
