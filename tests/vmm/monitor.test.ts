@@ -30,6 +30,18 @@ function fakeVm(): Calls {
       residentBytes: 3,
       residentBytesMax: 4,
     }),
+    nic: async () => {
+      calls.push(['nic']);
+      return {
+        name: 'vf0',
+        mac: '',
+        state: 'RUNNING',
+        link: true,
+        counters: {},
+        'iommu-faults': { count: 0, last: [] },
+      };
+    },
+    dumpPci: async (path) => void calls.push(['dumpPci', path]),
     consoleTail: (lines) => [`last ${lines}`],
     stop: async () => void calls.push(['stop']),
     cont: async () => void calls.push(['cont']),
