@@ -2,7 +2,9 @@
 import binaryen from 'binaryen';
 import { COMMAND_LINE_GPA } from '../../base/abi/boot-params.js';
 import {
+  BAR_WINDOW_BASE,
   CONSOLE_BASE,
+  ECAM_BASE,
   LAPIC_BASE,
   LAPIC_ICR_HIGH,
   LAPIC_ICR_LOW,
@@ -299,6 +301,33 @@ const GUESTS = {
       (call $say ${LETTER('o')} (call $mmio_read (i32.const ${CONSOLE_BASE + 0xffe}) (i32.const 4)))
       (call $say ${LETTER('v')} (call $mmio_read (i32.const 0xf0000000) (i32.const 3)))
       (call $say ${LETTER('r')} (call $mmio_read (i32.const 0x1000) (i32.const 4))))`,
+
+  /**
+   * Writes and reads configuration space (bridge, root port, the function behind it) and the BAR window at random, so
+   * many times, then says what it read last.
+   */
+  storm: `${NO_IRQ}
+    (func (export "start_kernel") (param i32) (local $n i32) (local $x i32) (local $at i32) (local $value i32)
+      (local.set $x (i32.const 88172645))
+      (call $say ${LETTER('b')} (call $argument))
+      (loop $next
+        (local.set $x (i32.xor (local.get $x) (i32.shl (local.get $x) (i32.const 13))))
+        (local.set $x (i32.xor (local.get $x) (i32.shr_u (local.get $x) (i32.const 17))))
+        (local.set $x (i32.xor (local.get $x) (i32.shl (local.get $x) (i32.const 5))))
+        (local.set $at (i32.shr_u (local.get $x) (i32.const 8)))
+        (if (i32.eqz (i32.and (local.get $x) (i32.const 7)))
+          (then
+            (local.set $at (i32.or (i32.const ${ECAM_BASE}) (i32.or
+              (i32.and (local.get $at) (i32.const 0x8ffc))
+              (i32.shl (i32.and (i32.shr_u (local.get $x) (i32.const 4)) (i32.const 1)) (i32.const 20))))))
+          (else
+            (local.set $at (i32.or (i32.const ${BAR_WINDOW_BASE}) (i32.and (local.get $at) (i32.const 0x7ffc))))))
+        (if (i32.and (local.get $x) (i32.const 8))
+          (then (call $mmio_write (local.get $at) (i32.const 4)
+            (i32.rotl (local.get $x) (i32.and (local.get $n) (i32.const 31)))))
+          (else (local.set $value (call $mmio_read (local.get $at) (i32.const 4)))))
+        (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (call $argument))))
+      (call $say ${LETTER('s')} (local.get $value)))`,
 
   /** Overwrites its kick word all the time. The reserved range is the third entry of the memory map. */
   scribble: `${NO_IRQ}

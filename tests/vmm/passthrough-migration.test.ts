@@ -5,10 +5,10 @@
 import { describe, expect, it } from 'vitest';
 import { FaultPlan } from '../../base/fault.js';
 import { seededRandom } from '../../base/random.js';
+import { RegisterFile } from '../../base/registers.js';
 import { milliseconds } from '../../base/units.js';
 import { vfTable } from '../../devices/nic82599/registers.js';
 import { decodeSections } from '../../devices/pci/state.js';
-import { RegisterFile } from '../../base/registers.js';
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
 import type { Machine } from '../../vmm/machine/machine.js';
@@ -24,7 +24,11 @@ describe('a guest with a virtual function', () => {
     const { source, destination, flow, nic } = await moveUnderTraffic();
     expect(source.error).toBeUndefined();
     expect([source.status, destination.status]).toEqual(['completed', 'completed']);
-    expect(source.approaches).toEqual({ tracking: 'iommu-dirty', stop: 'device-state', start: 'device-state' });
+    expect(source.approaches).toEqual({
+      tracking: 'iommu-dirty',
+      stop: 'device-state',
+      start: 'device-state',
+    });
     expect(flow.arrived).toMatchObject(nothingWrong);
     // What was sent while no device took it, and what was on its way.
     const gapPackets = (flow.arrived!.longestGapNs / 1e9) * RATE;
@@ -146,7 +150,8 @@ describe('a virtual function that is told to write elsewhere', () => {
         const report = (await machine.nicReport())!;
         expect(report.faults.count).toBeGreaterThan(0);
         expect(report.faults.last.length).toBeLessThanOrEqual(16);
-        for (const fault of report.faults.last) expect(fault).toMatchObject({ address: outside, write: true });
+        for (const fault of report.faults.last)
+          expect(fault).toMatchObject({ address: outside, write: true });
         expect(machine.state).toBe('running');
         expect(console.slice(lines).some((line) => /udp-echo/.test(line))).toBe(true);
         await machine.destroy();

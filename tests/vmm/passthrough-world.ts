@@ -76,7 +76,10 @@ export interface TrafficScene {
   /** Defects of the migration itself. */
   readonly faults?: FaultPlan;
   /** Defects of the source's or the destination's NIC and IOMMU. */
-  readonly nicFaults?: { readonly source?: readonly FaultRule[]; readonly destination?: readonly FaultRule[] };
+  readonly nicFaults?: {
+    readonly source?: readonly FaultRule[];
+    readonly destination?: readonly FaultRule[];
+  };
   readonly writesInFlight?: number;
 }
 
@@ -133,7 +136,13 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     });
     await scheduler.sleep(milliseconds(SETTLE_MS));
     // So slow that there is traffic in every round, and several rounds.
-    const parameters = { verify: 'full', maxBandwidth: 40e6, downtimeLimitMs: 1, maxRounds: 6, ...scene.parameters } as const;
+    const parameters = {
+      verify: 'full',
+      maxBandwidth: 40e6,
+      downtimeLimitMs: 1,
+      maxRounds: 6,
+      ...scene.parameters,
+    } as const;
     return {
       source: {
         machine: from,

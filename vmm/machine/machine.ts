@@ -6,7 +6,6 @@ import type { CodeVariant } from '../../base/abi/image.js';
 import type { AtomicBitmap } from '../../base/bitmap.js';
 import type { Cancel } from '../../base/clock.js';
 import { FerryError, invariant } from '../../base/errors.js';
-import { PAGE_BYTES } from '../../base/units.js';
 import type { PowerRequest } from '../../devices/power/device.js';
 import type {
   AssignedDevice,
@@ -22,11 +21,13 @@ import { ASSIGNED_NAME, type NicOptions } from '../passthrough/records.js';
 import type { VcpuCode } from '../vcpu/code.js';
 import type { VcpuCounters, VcpuState } from '../vcpu/control-block.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
+import { refuseUnlike } from './compatible.js';
 import { assignedDevice } from './device-calls.js';
 import { deviceRecords } from './devices.js';
 import type { DriverEvents, MachineDrivers, VcpuHandle } from './drivers.js';
 import { type MachineEvent, MachineEvents, type MachineRunState } from './events.js';
 import { GuestCode } from './guest-code.js';
+import { type Guest, guestInRam, isInRam } from './guest-in-ram.js';
 import { Harvester } from './harvest.js';
 import { loadImage } from './loader.js';
 import { decodePlatform, encodePlatform, PLATFORM_RECORDS } from './platform-records.js';
@@ -64,15 +65,6 @@ export interface MachineQuery {
   readonly clockNs: number;
   readonly variant: CodeVariant | undefined;
   readonly vcpus: readonly VcpuQuery[];
-}
-
-/** The guest on this machine. */
-interface Guest {
-  readonly code: GuestCode;
-  readonly imageGpa: number;
-  readonly imageBytes: number;
-  /** Of a guest that comes: hashes of the image's pages from before its content hash was found right. */
-  readonly imagePages?: Uint32Array;
 }
 
 export class Machine implements SourceMachine, DestinationMachine {
@@ -257,7 +249,7 @@ export class Machine implements SourceMachine, DestinationMachine {
   async accept(description: MachineDescription): Promise<void> {
     await this.#exclusively(async () => {
       this.#require('accept a guest', 'empty');
-      this.#compare(description);
+      refuseUnlike(this.description, description, this.#drivers.range.base);
       await this.#drivers.devices.ready();
       this.#incoming = description;
       this.#enter('incoming');
@@ -284,7 +276,7 @@ export class Machine implements SourceMachine, DestinationMachine {
       this.#require('load a guest', 'incoming');
       const incoming = this.#incoming!;
       const { vcpus, devices, clock } = this.#drivers;
-      if (this.#guest === undefined || !this.#isInRam(this.#guest, incoming)) {
+      if (this.#guest === undefined || !isInRam(this.#guest, this.#drivers)) {
         this.#guest = undefined;
         this.#guest = await this.#takeCode(incoming);
       }
@@ -412,60 +404,13 @@ export class Machine implements SourceMachine, DestinationMachine {
     this.#variant = variant;
   }
 
-  /** Names every difference between what arrives and what this machine is. */
-  #compare(theirs: MachineDescription): void {
-    const ours = this.description;
-    const differences: string[] = [];
-    const compare = (what: string, expected: string | number, found: string | number): void => {
-      if (expected !== found) differences.push(`${what}: the source has ${found}, this machine ${expected}`);
-    };
-    compare('RAM bytes', ours.ramBytes, theirs.ramBytes);
-    compare('vCPUs', ours.vcpus, theirs.vcpus);
-    compare('migrated pages', ours.migratedPages, theirs.migratedPages);
-    const named = ({ devices }: MachineDescription): string =>
-      devices.map(({ name, version }) => `${name} v${version}`).join(', ');
-    compare('devices', named(ours), named(theirs));
-    const imageEnd = theirs.imageGpa + theirs.imageBytes;
-    const wholePages = Number.isInteger(theirs.imageGpa / PAGE_BYTES) && theirs.imageGpa >= 0;
-    if (!(wholePages && theirs.imageBytes > 0 && imageEnd <= this.#drivers.range.base)) {
-      differences.push(
-        `the guest image at ${theirs.imageGpa} to ${imageEnd} does not lie on pages of migrated RAM`,
-      );
-    }
-    if (differences.length === 0) return;
-    const facts = { differences: differences.join('; '), count: differences.length };
-    throw vmmErrors.error('machine-incompatible', facts);
-  }
-
-  /** A copy, because RAM may change under a reader. */
-  #imageInRam({ imageGpa, imageBytes }: MachineDescription): Uint8Array {
-    return new Uint8Array(this.ram.subarray(imageGpa, imageGpa + imageBytes));
-  }
-
-  /** Whether RAM still holds the image whose content hash was checked when `guest` was taken from it. */
-  #isInRam({ imagePages }: Guest, incoming: MachineDescription): boolean {
-    const now = this.#imagePages(incoming);
-    return imagePages?.every((word, i) => word === now[i]) === true;
-  }
-
-  #imagePages({ imageGpa, imageBytes }: MachineDescription): Uint32Array {
-    return this.#drivers.hashPages(imageGpa / PAGE_BYTES, Math.ceil(imageBytes / PAGE_BYTES));
-  }
-
   /** Compiles the image in RAM and hands it to the vCPUs. */
   async #takeCode(incoming: MachineDescription): Promise<Guest> {
-    const { sha256, compile, vcpus } = this.#drivers;
-    // Before the content is read: a page that arrives in between makes them differ from what `load` finds.
-    const imagePages = this.#imagePages(incoming);
-    const code = GuestCode.parse(this.#imageInRam(incoming), sha256, compile);
-    if (code.hash !== incoming.imageHash) {
-      const why = `it has content hash ${code.hash}, the source announced ${incoming.imageHash}`;
-      throw vmmErrors.error('image-refused', { name: code.image.meta.name, why });
-    }
-    const run = await code.variant('run');
-    await Promise.all(vcpus.map((vcpu) => vcpu.setCode(run)));
+    const guest = guestInRam(incoming, this.#drivers);
+    const run = await guest.code.variant('run');
+    await Promise.all(this.#drivers.vcpus.map((vcpu) => vcpu.setCode(run)));
     this.#variant = 'run';
-    return { code, imageGpa: incoming.imageGpa, imageBytes: incoming.imageBytes, imagePages };
+    return guest;
   }
 
   /** Loads what is there already: the threads are new, and in the blackout nothing shall run for the first time. */

@@ -1,0 +1,27 @@
+/** A guest that abuses its PCI Express devices, on the whole machine: nothing it writes ends more than itself. */
+import { describe, expect, test } from 'vitest';
+import { booted, WORLDS } from './machine-worlds.js';
+
+const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
+
+describe.each(WORLDS)('a machine of $name with a NIC', ({ run }) => {
+  test('answers a guest that writes configuration space and BARs at random, and stays usable', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'storm', 60_000, { nic: { mac: MAC } });
+      await watch.line(/^s/);
+      const before = (await machine.nicReport())!;
+      expect(before.faults.last.length).toBeLessThanOrEqual(16);
+      await machine.pause();
+      const [first, second] = [await machine.save(), await machine.save()];
+      expect(first.devices).toEqual(second.devices);
+      await machine.resume();
+      expect(machine.state).toBe('running');
+      expect(watch.events.filter(({ kind }) => kind === 'failed' || kind === 'crash')).toEqual([]);
+    }));
+
+  test('has no device where the guest was given none', () =>
+    run(async (world) => {
+      const { machine } = await booted(world, 'storm', 100);
+      expect(await machine.nicReport()).toBeUndefined();
+    }));
+});
