@@ -27,7 +27,7 @@ export const deviceErrors = catalogue('devices', {
   vfioRefused: entry<{ device: string; request: string; problem: string; errno: Errno }>({
     exitStatus: 84,
     text: ({ device, request, problem, errno }) => `${device}: ${request} refused: ${problem} (${errno})`,
-    advice: () => 'ask for what the device supports in the state that it is in; `query` both first',
+    advice: () => 'read the device’s features and its state first, and ask for what both allow',
   }),
   migrationIncompatible: entry<{ device: string; differences: string }>({
     exitStatus: 90,

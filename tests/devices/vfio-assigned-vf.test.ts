@@ -113,6 +113,8 @@ class Life {
     guest.ring();
     host.machine.nic.run(2 + (n % 3));
     if (n % 4 === 0) this.poll();
+    // A VLAN more: the driver's part of the state changes as well.
+    if (n % 5 === 0) guest.request(4 | (1 << 16), 100 + n);
     host.machine.time.advance(microseconds(20));
     this.note();
   }
@@ -143,6 +145,7 @@ class Life {
       sent: this.sent.map((frame) => Buffer.from(frame).toString('hex')),
       interrupts: this.interrupts.flat(),
       counters,
+      vlans: [...this.host.machine.driver.info(this.host.index).vlans],
     };
   }
 }

@@ -37,7 +37,7 @@ function setUp(parts: 'both' | 'migration' | 'log' = 'both') {
     ...(parts === 'log' ? {} : { migration }),
     ...(parts === 'migration' ? {} : { log }),
   });
-  const errno = (flags: number, data = new Uint8Array(0)): string => {
+  const errno = (flags: number, data: Uint8Array = new Uint8Array(0)): string => {
     try {
       device.feature(flags, data);
     } catch (error) {

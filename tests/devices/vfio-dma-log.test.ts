@@ -5,6 +5,9 @@ import { type DmaPort, type MsiPort, requesterOf } from '../../base/dma.js';
 import { seededRandom } from '../../base/random.js';
 import { type Iova, iova } from '../../base/units.js';
 import { DmaLog, LOG_RANGES_MAX } from '../../devices/vfio/dma-log.js';
+import { Hwpt } from '../../iommu/host/hwpt.js';
+import { Ioas } from '../../iommu/host/ioas.js';
+import { DEVICE, HostWorld, RAM_BASE } from '../iommu/host-world.js';
 import { bytesOf, ethernet, PEER, vfMac } from './frames.js';
 import { TestMachine, TestMemory } from './machine.js';
 import { GuestVf } from './vf-guest.js';
@@ -325,6 +328,34 @@ describe('a copy made by reports', () => {
   it('has what was still on its way, because a report pushes it', () => {
     expect(posted(true)).toBe(true);
     expect(posted(false), 'on a bus where reads push nothing, it would not').toBe(false);
+  });
+});
+
+describe('the log in front of VT-d', () => {
+  it('knows the pages that the unit knows, and what it reports is in memory', () => {
+    const world = new HostWorld({ writesInFlight: 8 });
+    const ioas = new Ioas(world.driver, { hugePages: false });
+    ioas.map(0, RAM_BASE, 0x10_0000, { read: true, write: true });
+    const hwpt = new Hwpt(world.driver, ioas, { dirtyTracking: true });
+    hwpt.attach(DEVICE);
+    hwpt.setDirtyTracking(true);
+    const log = new DmaLog({ name: 'vf0', source: { routingId: DEVICE }, next: world.bus });
+    log.start([{ iova: 0, length: 0x20_0000 }]);
+    const random = seededRandom(3);
+    for (let i = 0; i < 20; i++) {
+      const at = random.below(0xf_0000);
+      log.write(DEVICE, iova(at), bytesOf(3000), 0, 3000);
+      const held = world.ram.bytes[at + 2999] !== bytesOf(3000)[2999];
+      expect(held, 'the bus keeps it for now').toBe(true);
+      const unit = new AtomicBitmap(0x100);
+      const pages = report(log, 0, 0x20_0000);
+      expect(Buffer.compare(world.ram.bytes.subarray(at, at + 3000), bytesOf(3000))).toBe(0);
+      hwpt.readDirty({ iova: 0, bytes: 0x10_0000, noClear: false }, unit);
+      expect(pages).toEqual(bitsOf(unit));
+      world.ram.bytes.fill(0);
+    }
+    log.write(DEVICE, iova(0x18_0000), bytesOf(4), 0, 4);
+    expect(report(log, 0, 0x20_0000), 'a blocked write is one page too many').toEqual([0x180]);
   });
 });
 

@@ -230,6 +230,17 @@ describe('a reader', () => {
     expect(offer(joined([start, ...chunks])).error, 'put together rightly it is taken').toBeUndefined();
   });
 
+  it('refuses it when a chunk of another state of the same device is in the place of its own', () => {
+    const other = setUp();
+    other.device.contents.config = Uint8Array.of(1, 2, 3, 5);
+    const foreign = wholeState(other.migration);
+    expect(foreign).toHaveLength(stream.length);
+    const { at, end } = chunksOf(stream)[1]!;
+    const mixed = stream.slice();
+    mixed.set(foreign.subarray(at, end), at);
+    expect(offer(mixed).error!.message).toContain('wrong checksum of the whole stream');
+  });
+
   it('refuses another device as soon as it knows, with each difference', () => {
     const identityEnd = chunksOf(stream)[0]!.end;
     const { error, early } = offer(stream.slice(0, identityEnd), (other) => {
