@@ -62,6 +62,21 @@ describe('a guest with a virtual function', () => {
     expect(flow.arrived).toMatchObject(nothingWrong);
   });
 
+  it('is moved with large leaves, whose dirty bits stand for more than was written, unless they are split', async () => {
+    const [small, huge, demote] = [
+      await moveUnderTraffic(),
+      await moveUnderTraffic({ leaves: 'huge' }),
+      await moveUnderTraffic({ leaves: 'demote' }),
+    ];
+    for (const { source, flow } of [small, huge, demote]) {
+      expect(source.status).toBe('completed');
+      expect(flow.arrived).toMatchObject(nothingWrong);
+    }
+    const dirtied = ({ source }: typeof small): number => source.rounds[0]!.dirtied.device;
+    expect(dirtied(demote)).toBe(dirtied(small));
+    expect(dirtied(huge)).toBeGreaterThan(1.5 * dirtied(small));
+  });
+
   it('is the same, event for event, for the same seed', async () => {
     const [first, second] = [await moveUnderTraffic({ seed: 7 }), await moveUnderTraffic({ seed: 7 })];
     expect(first.hash).toBe(second.hash);

@@ -17,7 +17,7 @@ import type { DestinationRecord, MigrationRecord } from '../../migration/record.
 import { createDeterministicMachine } from '../../vmm/deterministic/create.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import type { PassthroughReport } from '../../vmm/passthrough/device.js';
-import type { NicOptions } from '../../vmm/passthrough/records.js';
+import type { IommuLeaves, NicOptions } from '../../vmm/passthrough/records.js';
 
 const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
 
@@ -81,6 +81,7 @@ export interface TrafficScene {
     readonly destination?: readonly FaultRule[];
   };
   readonly writesInFlight?: number;
+  readonly leaves?: IommuLeaves;
 }
 
 export interface TrafficResult {
@@ -113,7 +114,12 @@ export function machineOn(
 
 /** Moves a guest that echoes what the peer sends, and lets it go on for a while wherever it is then. */
 export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<TrafficResult> {
-  const { nicFaults = {}, writesInFlight = 0, commandLine = 'workload=udp-echo status_ms=20' } = scene;
+  const {
+    nicFaults = {},
+    writesInFlight = 0,
+    leaves = 'small',
+    commandLine = 'workload=udp-echo status_ms=20',
+  } = scene;
   const console: string[] = [];
   let flow: FlowReport | undefined;
   let nic: PassthroughReport | undefined;
@@ -121,7 +127,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     const { scheduler } = world;
     const network = new Network(world);
     const { source: near = [], destination: far = [] } = nicFaults;
-    const from = machineOn(world, network, 'source', { writesInFlight, faults: near }, console);
+    const from = machineOn(world, network, 'source', { writesInFlight, leaves, faults: near }, console);
     const to = machineOn(world, network, 'destination', { writesInFlight, faults: far }, console);
     const data = new MemoryDataNetwork({ scheduler });
     await from.boot(image, commandLine);

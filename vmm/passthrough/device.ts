@@ -12,6 +12,7 @@ import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
 import { VfioMigration } from '../../devices/vfio/migration.js';
 import type { DataSession } from '../../devices/vfio/session.js';
 import {
+  type DeviceState,
   PRE_COPY,
   PRE_COPY_P2P,
   RESUMING,
@@ -33,6 +34,11 @@ export interface PassthroughReport {
   readonly link: boolean;
   /** As the function's registers count. */
   readonly counters: Readonly<Record<string, number>>;
+  /**
+   * Frames for the guest that the host's switch dropped since this process began: while the device stood still, and
+   * while it worked but the guest had given it no buffer.
+   */
+  readonly dropped: { readonly stopped: number; readonly noBuffers: number };
   readonly faults: IommuFaults;
   /** Configuration space in the format of `lspci -F`. */
   readonly pci: string;
@@ -46,6 +52,7 @@ export class PassthroughDevice {
   readonly #announcer: Announcer;
   /** The state came from another host, and the network has not been told. */
   #arrived = false;
+  readonly #dropped = { stopped: 0, noBuffers: 0 };
 
   /** `send` puts the announcements on the cable. */
   constructor(host: PassthroughHost, scheduler: Scheduler, send: FrameSink) {
@@ -64,34 +71,34 @@ export class PassthroughDevice {
 
   /** To PRE_COPY; what its stream has to give until there is nothing new. */
   preCopy(): Uint8Array {
-    this.#migration.setState(PRE_COPY);
+    this.#enter(PRE_COPY);
     return readAll(this.#migration.session!);
   }
 
   /** To PRE_COPY_P2P: no DMA from here on. */
   quiesce(): void {
-    this.#migration.setState(PRE_COPY_P2P);
+    this.#enter(PRE_COPY_P2P);
   }
 
   /** To STOP_COPY; the rest of the stream. */
   stopCopy(): Uint8Array {
-    this.#migration.setState(STOP_COPY);
+    this.#enter(STOP_COPY);
     return readAll(this.#migration.session!);
   }
 
   resume(): void {
-    this.#migration.setState(RUNNING);
+    this.#enter(RUNNING);
   }
 
   /** Takes a piece of the stream, in RESUMING. */
   write(piece: Uint8Array): void {
-    this.#migration.setState(RESUMING);
+    this.#enter(RESUMING);
     this.#migration.session!.write(piece);
   }
 
   /** The stream is whole: judged and taken over, in STOP. */
   load(): void {
-    this.#migration.setState(STOP);
+    this.#enter(STOP);
     this.#arrived = true;
     if (this.#host.faults.strikes('nic/ring-index-off-by-one') !== undefined) this.#skipDescriptor();
   }
@@ -104,12 +111,12 @@ export class PassthroughDevice {
 
   /** The vCPUs stop. A device that a migration has quiesced stays as it is, because its stream would be lost. */
   halt(): void {
-    if (this.#migration.state === RUNNING) this.#migration.setState(STOP);
+    if (this.#migration.state === RUNNING) this.#enter(STOP);
   }
 
   /** The vCPUs run. */
   start(): void {
-    this.#migration.setState(RUNNING);
+    this.#enter(RUNNING);
     const { address } = this.#host;
     if (this.#arrived && address !== undefined) this.#announcer.announce(Uint8Array.from(address));
     this.#arrived = false;
@@ -117,6 +124,7 @@ export class PassthroughDevice {
 
   report(): PassthroughReport {
     const { vf, iommu, address, link } = this.#host;
+    this.#countDrops();
     const { registers } = vf.pool;
     return {
       name: this.#migration.device.name,
@@ -130,9 +138,22 @@ export class PassthroughDevice {
         'octets-received': registers.get(reg.GORC_LSB) + registers.get(reg.GORC_MSB) * 2 ** 32,
         'octets-sent': registers.get(reg.GOTC_LSB) + registers.get(reg.GOTC_MSB) * 2 ** 32,
       },
+      dropped: { ...this.#dropped },
       faults: iommu.recorded,
       pci: this.#host.dump(),
     };
+  }
+
+  #enter(state: DeviceState): void {
+    this.#countDrops();
+    this.#migration.setState(state);
+  }
+
+  /** Ascribes what the switch has dropped since the last call to the state that the device was in. */
+  #countDrops(): void {
+    const { state } = this.#migration;
+    const works = state === RUNNING || state === PRE_COPY;
+    this.#dropped[works ? 'noBuffers' : 'stopped'] += this.#host.takeDrops();
   }
 
   /** The defect of the fault site: the receive head one too far, as if a descriptor had been used. */

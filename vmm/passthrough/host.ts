@@ -19,6 +19,7 @@ import { FRAME_BYTES_MAX, FrameBuffer } from '../../devices/nic82599/frame.js';
 import { PF_MSIX_BAR, pfLayout, pfMsixWindow, vfIdentity } from '../../devices/nic82599/functions.js';
 import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
+import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
 import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import { dumpTopology } from '../../devices/pci/dump.js';
@@ -85,11 +86,11 @@ export class PassthroughHost {
 
   constructor(options: NicOptions, ports: PassthroughPorts) {
     const { ram, control, vcpus, scheduler, send, kick, wake } = ports;
-    const { mac, writesInFlight = 0 } = options;
+    const { mac, leaves = 'small', writesInFlight = 0 } = options;
     const faults = new FaultPlan(options.faults ?? []);
     this.faults = faults;
     const interrupts = interruptSink({ kick, host: (vector) => this.#hostInterrupt(vector, wake) });
-    this.iommu = new HostIommu({ ram, control, vcpus, interrupts, faults, writesInFlight });
+    this.iommu = new HostIommu({ ram, control, vcpus, interrupts, faults, leaves, writesInFlight });
     const { bus, interruptTable, descriptors } = this.iommu;
 
     this.nic = new Nic82599({
@@ -147,6 +148,11 @@ export class PassthroughHost {
 
   get link(): boolean {
     return this.nic.forwarding.linkUp;
+  }
+
+  /** Frames for the guest that the switch dropped since the last call: the counter of its pool is cleared by reading. */
+  takeDrops(): number {
+    return this.nic.pf.read(pfRegisters.QPRDC.offset, 4);
   }
 
   /** The station address that frames to the guest carry; undefined until it has one. */

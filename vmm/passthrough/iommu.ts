@@ -19,6 +19,7 @@ import { simdLeafScanner } from '../kernels/leaf-scanner.js';
 import type { GuestRam } from '../ram/guest-ram.js';
 import { descriptorOffset } from '../vcpu/control-block.js';
 import { HOST_MESSAGE_ADDRESS, VTD_FAULT_VECTOR } from './interrupts.js';
+import type { IommuLeaves } from './records.js';
 
 /** The host's physical address map, as VT-d sees it. */
 const TABLES_BASE = 0x10_0000;
@@ -47,6 +48,7 @@ export interface HostIommuOptions {
   readonly vcpus: number;
   readonly interrupts: InterruptSink;
   readonly faults: FaultPlan;
+  readonly leaves: IommuLeaves;
   /** Posted writes that may be on their way at any time; see `TranslatedBus`. */
   readonly writesInFlight: number;
 }
@@ -65,7 +67,7 @@ export class HostIommu {
   readonly #lastFaults: FaultReport[] = [];
 
   constructor(options: HostIommuOptions) {
-    const { ram, control, vcpus, interrupts, faults, writesInFlight } = options;
+    const { ram, control, vcpus, interrupts, faults, leaves, writesInFlight } = options;
     this.#ram = ram;
     const tables = tableMemory(ram.u8.length);
     const region = new HostRegion(hpa(TABLES_BASE), tables.buffer as SharedArrayBuffer);
@@ -86,9 +88,8 @@ export class HostIommu {
     this.#driver = new VtdDriver(port, new TablePages(region, PAGE_BYTES, simdLeafScanner(tables, 0)));
     this.#driver.enableFaultEvent(HOST_MESSAGE_ADDRESS, VTD_FAULT_VECTOR);
     this.interruptTable = new InterruptTable(this.#driver);
-    // 4 KiB leaves, so that a write dirties one page and not 512.
-    const ioas = new Ioas(this.#driver, { hugePages: false });
-    this.#hwpt = new Hwpt(this.#driver, ioas, { dirtyTracking: true, faults });
+    const ioas = new Ioas(this.#driver, { hugePages: leaves !== 'small' });
+    this.#hwpt = new Hwpt(this.#driver, ioas, { dirtyTracking: true, demote: leaves === 'demote', faults });
     // The reserved range above is not the guest's to use, and no device reaches it.
     ioas.map(0, RAM_BASE, this.#mappedBytes, { read: true, write: true });
   }

@@ -9,10 +9,19 @@ export const ROOT_PORT_NAME = 'root-port0';
 
 export const PASSTHROUGH_RECORDS = [{ name: ROOT_PORT_NAME, version: ROOT_PORT_VERSION }] as const;
 
+/**
+ * How VT-d maps guest RAM, and so what one dirty bit stands for: 4 KiB; as much as fits, up to 1 GiB; or that, split to
+ * 4 KiB while a migration looks at the bits.
+ */
+export const IOMMU_LEAVES = ['small', 'huge', 'demote'] as const;
+export type IommuLeaves = (typeof IOMMU_LEAVES)[number];
+
 /** A NIC of the host, one of whose virtual functions is the guest's. */
 export interface NicOptions {
   /** The virtual function's address, which the host's administrator sets. */
   readonly mac: MacAddress;
+  /** `small` if absent. */
+  readonly leaves?: IommuLeaves;
   /** Posted writes of the device that may be on their way at any time; none if absent: each is visible at once. */
   readonly writesInFlight?: number;
   /** Defects on purpose. */

@@ -5,7 +5,7 @@
 import { isGroupMac, parseMac } from '../../devices/ethernet/addresses.js';
 import { vmmErrors } from '../errors.js';
 import { type MonitorAddress, parseMonitorAddress } from '../monitor/monitor-address.js';
-import type { NicOptions } from '../passthrough/records.js';
+import { IOMMU_LEAVES, type NicOptions } from '../passthrough/records.js';
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
 
 export interface VmmOptions {
@@ -37,6 +37,8 @@ export interface VmmOptions {
   readonly mac?: string;
   /** Where the NIC's cable is plugged in, a `ferry fabric` or what else speaks QEMU's `-netdev stream`; it has none if absent. */
   readonly netdev?: string;
+  /** How VT-d maps guest RAM: `small` (if absent), `huge` or `demote`. */
+  readonly iommuLeaves?: string;
   /** File that gets the configuration space of all PCI functions at the end, for `lspci -F`. */
   readonly pciDump?: string;
   /** Errors as JSON on standard error. */
@@ -81,6 +83,7 @@ const KINDS = {
   nic: 'string',
   mac: 'string',
   netdev: 'string',
+  iommuLeaves: 'string',
   pciDump: 'string',
   json: 'boolean',
 } as const satisfies Record<keyof VmmOptions, string>;
@@ -88,6 +91,7 @@ const KINDS = {
 const NIC_FLAGS = [
   ['mac', '--mac'],
   ['netdev', '--netdev'],
+  ['iommuLeaves', '--iommu-leaves'],
   ['pciDump', '--pci-dump'],
 ] as const;
 
@@ -166,7 +170,7 @@ export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
 }
 
 function nicOf(
-  { nic = 'none', mac = DEFAULT_MAC }: VmmOptions,
+  { nic = 'none', mac = DEFAULT_MAC, iommuLeaves = 'small' }: VmmOptions,
   refuse: (why: string) => Error,
 ): NicOptions | undefined {
   if (nic === 'none') return undefined;
@@ -175,8 +179,12 @@ function nicOf(
   if (address === undefined || isGroupMac(address, 0)) {
     throw refuse(`'${mac.slice(0, 40)}' is no station's MAC address; write it like ${DEFAULT_MAC}`);
   }
+  const leaves = IOMMU_LEAVES.find((known) => known === iommuLeaves);
+  if (leaves === undefined) {
+    throw refuse(`'${iommuLeaves.slice(0, 40)}' is no way to map guest RAM: ${IOMMU_LEAVES.join(', ')}`);
+  }
   const [a, b, c, d, e, f] = address;
-  return { mac: [a!, b!, c!, d!, e!, f!] };
+  return { mac: [a!, b!, c!, d!, e!, f!], leaves };
 }
 
 function consoleOf(text: string): VmmSettings['console'] {
