@@ -79,7 +79,7 @@ export const vmmErrors = catalogue('vmm', {
     advice: () => 'Give a file in a folder that exists and may be written to.',
   }),
   'netdev-failed': entry<{ address: string; reason: string }>({
-    exitStatus: 49,
+    exitStatus: 101,
     text: ({ address, reason }) => `can't plug the NIC in at ${address}: ${reason}`,
     advice: () =>
       'Start `ferry fabric --listen ADDRESS` there first, or leave --netdev out for a NIC without a cable.',

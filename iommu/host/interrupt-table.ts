@@ -33,13 +33,19 @@ export class InterruptTable {
     driver.enableInterruptRemapping(this.table, entries);
   }
 
-  /** An entry for `source` alone. Throws `iommu/refused` (ENOSPC) when none is left. */
-  allocate(source: number, target: InterruptTarget): number {
+  /** An entry that leads nowhere until it is given a target. Throws `iommu/refused` (ENOSPC) when none is left. */
+  reserve(): number {
     const index = this.free.pop();
     if (index === undefined) {
       const problem = 'the interrupt-remapping table is full';
       throw iommuErrors.error('refused', { operation: 'interrupt allocation', errno: 'ENOSPC', problem });
     }
+    return index;
+  }
+
+  /** An entry for `source` alone. Throws as `reserve` does. */
+  allocate(source: number, target: InterruptTarget): number {
+    const index = this.reserve();
     this.fill(index, source, target);
     return index;
   }

@@ -37,6 +37,7 @@ describe('a guest with a virtual function', () => {
     expect(flow.arrived!.received).toBeGreaterThan(1000);
     // The rings and buffers: written by the device, and most of them by nobody else.
     expect(source.dirtied.device).toBeGreaterThan(100);
+    expect(source.device?.dirtied?.pages).toBeGreaterThan(100);
     expect(source.rounds.length).toBeGreaterThan(2);
     expect(nic).toMatchObject({ state: 'RUNNING', link: true, faults: { count: 0 } });
   });

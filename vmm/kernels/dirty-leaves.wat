@@ -84,4 +84,20 @@
       (local.set $out (i32.add (local.get $out) (i32.const 4)))
       (local.set $at (i32.add (local.get $at) (i32.const 256)))
       (br_if $block (local.tee $blocks (i32.sub (local.get $blocks) (i32.const 1)))))
-    (local.get $found)))
+    (local.get $found))
+
+  ;; How many of `blocks` blocks of 32 entries from `at` hold nothing but large leaves (bit 7), up to the first that does
+  ;; not.
+  (func (export "large_blocks") (param $at i32) (param $blocks i32) (result i32)
+    (local $large i32)
+    (loop $block
+      (if (i32.eq (local.get $large) (local.get $blocks)) (then (return (local.get $large))))
+      (if (i64x2.all_true
+            (v128.and
+              (v128.const i32x4 0x80 0 0x80 0)
+              (v128.and (v128.and (v128.and (v128.and (v128.load offset=0 (local.get $at)) (v128.load offset=16 (local.get $at))) (v128.and (v128.load offset=32 (local.get $at)) (v128.load offset=48 (local.get $at)))) (v128.and (v128.and (v128.load offset=64 (local.get $at)) (v128.load offset=80 (local.get $at))) (v128.and (v128.load offset=96 (local.get $at)) (v128.load offset=112 (local.get $at))))) (v128.and (v128.and (v128.and (v128.load offset=128 (local.get $at)) (v128.load offset=144 (local.get $at))) (v128.and (v128.load offset=160 (local.get $at)) (v128.load offset=176 (local.get $at)))) (v128.and (v128.and (v128.load offset=192 (local.get $at)) (v128.load offset=208 (local.get $at))) (v128.and (v128.load offset=224 (local.get $at)) (v128.load offset=240 (local.get $at))))))))
+        (then
+          (local.set $large (i32.add (local.get $large) (i32.const 1)))
+          (local.set $at (i32.add (local.get $at) (i32.const 256)))
+          (br $block))))
+    (local.get $large)))

@@ -10,6 +10,7 @@ import { kernelOn } from './load.js';
 
 interface DirtyLeaves {
   take_dirty(at: number, blocks: number, out: number, clear: number): number;
+  large_blocks(at: number, blocks: number): number;
 }
 
 /**
@@ -33,5 +34,6 @@ export function simdLeafScanner(memory: WebAssembly.Memory, scratch: number): Le
       }
       return found;
     },
+    largeBlocks: (index, blocks) => kernel.large_blocks(index * 4, blocks),
   };
 }

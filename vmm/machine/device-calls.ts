@@ -22,6 +22,8 @@ export interface DeviceCalls {
   write(piece: Uint8Array): void;
   load(): void;
   saveAssigned(): readonly DeviceRecord[];
+  /** Does once, on a machine that waits for a guest, what the blackout will do. */
+  rehearse(): void;
   /** The vCPUs stop: so does the device, unless a migration has stopped it. */
   halt(): void;
   /** The vCPUs run: so does the device. One that came by migration tells the network where it is now. */
@@ -63,6 +65,10 @@ export function deviceCalls(
     write: (piece) => assigned().write(piece),
     load: () => assigned().load(),
     saveAssigned: () => assigned().save(),
+    rehearse: () => {
+      platform.restore(platform.save());
+      passthrough?.rehearse();
+    },
     halt: () => passthrough?.halt(),
     start: () => passthrough?.start(),
     leave: pullCable,

@@ -10,17 +10,21 @@ export class Harvester {
   readonly #deviceLog: AtomicBitmap;
   /** What the vCPUs published in this harvest; empty in between. */
   readonly #published: AtomicBitmap;
+  /** Pages that the host or a device wrote, over all harvests since `clear`. */
+  readonly deviceDirtied: AtomicBitmap;
   #busy = false;
 
   constructor(vcpus: readonly VcpuHandle[], deviceLog: AtomicBitmap) {
     this.#vcpus = vcpus;
     this.#deviceLog = deviceLog;
     this.#published = new AtomicBitmap(deviceLog.length);
+    this.deviceDirtied = new AtomicBitmap(deviceLog.length);
   }
 
   /** Forgets what host writes marked so far. */
   clear(): void {
     this.#deviceLog.clear();
+    this.deviceDirtied.clear();
   }
 
   async harvest(into: AtomicBitmap): Promise<HarvestReport> {
@@ -46,6 +50,7 @@ export class Harvester {
       if ((published[i]! | written[i]!) === 0) continue;
       const cpu = this.#take(this.#published, i);
       const device = this.#take(this.#deviceLog, i);
+      this.deviceDirtied.words[i]! |= device;
       const added = (cpu | device) & ~Atomics.or(into.words, i, cpu | device);
       cpuPages += popCount(added & ~device);
       devicePages += popCount(added & ~cpu);

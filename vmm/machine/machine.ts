@@ -96,6 +96,10 @@ export class Machine implements SourceMachine, DestinationMachine {
     return this.#events.on(listener);
   }
 
+  get deviceDirtied(): AtomicBitmap | undefined {
+    return this.device === undefined ? undefined : this.#harvester.deviceDirtied;
+  }
+
   get state(): MachineRunState {
     return this.#state;
   }
@@ -417,7 +421,7 @@ export class Machine implements SourceMachine, DestinationMachine {
   async #rehearseLoad(): Promise<void> {
     const { vcpus, devices } = this.#drivers;
     await Promise.all([
-      devices.call('save').then((records) => devices.call('restore', records)),
+      devices.call('rehearse'),
       ...vcpus.map(async (vcpu) => {
         const { record, extra } = await vcpu.save();
         await vcpu.load(record, extra);

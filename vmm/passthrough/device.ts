@@ -48,6 +48,7 @@ const CHUNK_BYTES = 64 * 1024;
 
 export class PassthroughDevice {
   readonly #host: PassthroughHost;
+  readonly #vf: AssignedVf;
   readonly #migration: VfioMigration;
   readonly #announcer: Announcer;
   /** The state came from another host, and the network has not been told. */
@@ -57,7 +58,8 @@ export class PassthroughDevice {
   /** `send` puts the announcements on the cable. */
   constructor(host: PassthroughHost, scheduler: Scheduler, send: FrameSink) {
     this.#host = host;
-    this.#migration = new VfioMigration(new AssignedVf(host.vf, host.assigned));
+    this.#vf = new AssignedVf(host.vf, host.assigned);
+    this.#migration = new VfioMigration(this.#vf);
     this.#announcer = new Announcer(scheduler, send);
   }
 
@@ -107,6 +109,12 @@ export class PassthroughDevice {
   save(): readonly DeviceRecord[] {
     const { vf, assigned } = this.#host;
     return [{ ...vf.save(), name: `${assigned.name}-function` }, assigned.save()];
+  }
+
+  /** Takes over what it holds already, in RESUMING: the first time takes longer than a blackout should. */
+  rehearse(): void {
+    this.#migration.setState(RESUMING);
+    this.#vf.restore(this.#vf.save());
   }
 
   /** The vCPUs stop. A device that a migration has quiesced stays as it is, because its stream would be lost. */

@@ -16,7 +16,7 @@ import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { assignVf } from '../../devices/nic82599/assigned.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
 import { FRAME_BYTES_MAX, FrameBuffer } from '../../devices/nic82599/frame.js';
-import { PF_MSIX_BAR, pfLayout, pfMsixWindow, vfIdentity } from '../../devices/nic82599/functions.js';
+import { PF_MSIX_BAR, pfLayout, pfMsixWindow, vfIdentity, vfMsix } from '../../devices/nic82599/functions.js';
 import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
@@ -108,7 +108,7 @@ export class PassthroughHost {
     this.#driver = this.#startPhysicalFunction(scheduler, mac);
 
     this.vf = this.nic.vf(0);
-    const router = new GuestInterrupts(interruptTable, vfId, descriptors);
+    const router = new GuestInterrupts(interruptTable, vfId, vfMsix.vectors, descriptors);
     this.assigned = assignVf(ASSIGNED_NAME, this.vf, router);
     const emulated = emulatedPorts(ports);
     let guestPort: RootPort | undefined;

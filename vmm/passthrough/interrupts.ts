@@ -53,39 +53,40 @@ export function hostMessage(table: InterruptTable, source: RequesterId): GuestMe
   return messageOf(table, index);
 }
 
-/** Routes the vectors of one virtual function: each has an entry of its own, made when the guest first asks for it. */
+/**
+ * Routes the vectors of one virtual function. Each has an entry of its own from the start, in their order, so that the
+ * function's own table says the same on every host, whatever the guest set up first.
+ */
 export class GuestInterrupts implements MessageRouter {
   readonly #table: InterruptTable;
   readonly #source: RequesterId;
   /** Host address of each vCPU's posted-interrupt descriptor. */
   readonly #descriptors: readonly number[];
-  readonly #entries = new Map<number, { readonly index: number; address: number; data: number }>();
+  /** By vector: the entry, and what it was last asked to do. */
+  readonly #routes: { readonly index: number; address: number; data: number }[];
 
-  constructor(table: InterruptTable, source: RequesterId, descriptors: readonly number[]) {
+  constructor(table: InterruptTable, source: RequesterId, vectors: number, descriptors: readonly number[]) {
     this.#table = table;
     this.#source = source;
     this.#descriptors = descriptors;
+    this.#routes = Array.from({ length: vectors }, () => ({ index: table.reserve(), address: -1, data: 0 }));
   }
 
   route(vector: number, message: GuestMessage | undefined): GuestMessage | undefined {
     if (message === undefined) return undefined;
+    const { address, data } = message;
     // A write elsewhere is the guest's own affair: it goes through the virtual function's translation.
-    if (!isInterrupt(message.address)) return message;
-    const descriptor = this.#descriptors[destinationOf(message.address)];
+    if (!isInterrupt(address)) return message;
+    const descriptor = this.#descriptors[destinationOf(address)];
     if (descriptor === undefined) return undefined;
-    const target: InterruptTarget = { kind: 'posted', descriptor, vector: message.data & 0xff };
-    const known = this.#entries.get(vector);
-    if (known === undefined) {
-      const index = this.#table.allocate(this.#source, target);
-      this.#entries.set(vector, { index, address: message.address, data: message.data });
-      return messageOf(this.#table, index);
+    const route = this.#routes[vector]!;
+    if (route.address !== address || route.data !== data) {
+      const target: InterruptTarget = { kind: 'posted', descriptor, vector: data & 0xff };
+      this.#table.retarget(route.index, this.#source, target);
+      route.address = address;
+      route.data = data;
     }
-    if (known.address !== message.address || known.data !== message.data) {
-      this.#table.retarget(known.index, this.#source, target);
-      known.address = message.address;
-      known.data = message.data;
-    }
-    return messageOf(this.#table, known.index);
+    return messageOf(this.#table, route.index);
   }
 }
 

@@ -49,6 +49,7 @@ export function lendToSource(machine: GuestMachine, guest: GuestRun): SourceMach
     description: describeWithRan(machine.description),
     ram: machine.ram,
     device: machine.device,
+    deviceDirtied: machine.deviceDirtied,
     startDirtyLog: () => machine.startDirtyLog(),
     stopDirtyLog: () => machine.stopDirtyLog(),
     harvest: async (into) => {

@@ -147,6 +147,7 @@ function guestMachine(machine: Machine): GuestMachine {
     ram: machine.ram,
     memory: machine.memory,
     device: machine.device,
+    deviceDirtied: machine.deviceDirtied,
     nic: () => machine.nicReport(),
     startDirtyLog: () => machine.startDirtyLog(),
     stopDirtyLog: () => machine.stopDirtyLog(),
