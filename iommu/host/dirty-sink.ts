@@ -1,13 +1,14 @@
 /** Where a dirty scan reports to: bits for the caller, and the range that must be invalidated. */
 import { type AtomicBitmap, countTrailingZeros } from '../../base/bitmap.js';
 
-const IOMMU_PAGE = 4096;
-
 export interface DirtySink {
-  /** `found` dirty 4 KiB leaves from `iova`: bit i of `masks[n]` stands for leaf 32 n + i, of `blocks` masks. */
-  small(iova: number, masks: Int32Array, blocks: number, found: number): void;
-  /** One dirty leaf of `bytes` bytes. */
-  large(iova: number, bytes: number): void;
+  /**
+   * `found` dirty leaves of `leafBytes` bytes each from `iova`, all within the range that was asked for: bit i of
+   * `masks[n]` stands for leaf 32 n + i, of `blocks` masks.
+   */
+  masked(iova: number, leafBytes: number, masks: Int32Array, blocks: number, found: number): void;
+  /** One dirty leaf of `leafBytes` bytes; it may reach beyond the range. */
+  leaf(iova: number, leafBytes: number): void;
 }
 
 /**
@@ -31,23 +32,23 @@ export class DirtyReport implements DirtySink {
     this.pageBytes = pageBytes;
   }
 
-  small(iova: number, masks: Int32Array, blocks: number, found: number): void {
+  masked(iova: number, leafBytes: number, masks: Int32Array, blocks: number, found: number): void {
     this.leaves += found;
     let low = 0;
     while (masks[low] === 0) low++;
     let high = blocks - 1;
     while (masks[high] === 0) high--;
-    const start = iova + (32 * low + countTrailingZeros(masks[low]!)) * IOMMU_PAGE;
-    const end = iova + (32 * high + 32 - Math.clz32(masks[high]!)) * IOMMU_PAGE;
+    const start = iova + (32 * low + countTrailingZeros(masks[low]!)) * leafBytes;
+    const end = iova + (32 * high + 32 - Math.clz32(masks[high]!)) * leafBytes;
     if (start < this.first) this.first = start;
     if (end > this.end) this.end = end;
     const { bitmap } = this;
     if (bitmap === undefined) return;
-    if (this.pageBytes !== IOMMU_PAGE) {
-      this.setCoarse(bitmap, iova, masks, low, high);
+    if (this.pageBytes !== leafBytes) {
+      this.setUneven(bitmap, iova, leafBytes, masks, low, high);
       return;
     }
-    const bit = (iova - this.base) / IOMMU_PAGE;
+    const bit = (iova - this.base) / leafBytes;
     const shift = bit & 31;
     const { words } = bitmap;
     for (let block = low; block <= high; block++) {
@@ -59,22 +60,33 @@ export class DirtyReport implements DirtySink {
     }
   }
 
-  large(iova: number, bytes: number): void {
+  leaf(iova: number, leafBytes: number): void {
     this.leaves++;
     if (iova < this.first) this.first = iova;
-    if (iova + bytes > this.end) this.end = iova + bytes;
+    if (iova + leafBytes > this.end) this.end = iova + leafBytes;
     const { bitmap, base, pageBytes } = this;
     if (bitmap === undefined) return;
-    // A leaf may reach beyond either end of the range that was asked for.
     const first = Math.max(0, Math.floor((iova - base) / pageBytes));
-    bitmap.setRange(first, Math.min(bitmap.length, Math.ceil((iova + bytes - base) / pageBytes)));
+    bitmap.setRange(first, Math.min(bitmap.length, Math.ceil((iova + leafBytes - base) / pageBytes)));
   }
 
-  private setCoarse(bitmap: AtomicBitmap, iova: number, masks: Int32Array, low: number, high: number): void {
+  /** Leaves that are several bits each, or several of which share a bit. */
+  private setUneven(
+    bitmap: AtomicBitmap,
+    iova: number,
+    leafBytes: number,
+    masks: Int32Array,
+    low: number,
+    high: number,
+  ): void {
+    const { base, pageBytes } = this;
+    const bits = leafBytes / pageBytes;
     for (let block = low; block <= high; block++) {
+      const first = (iova + 32 * block * leafBytes - base) / pageBytes;
       for (let rest = masks[block]!; rest !== 0; rest &= rest - 1) {
-        const at = iova + (32 * block + countTrailingZeros(rest)) * IOMMU_PAGE;
-        bitmap.set(Math.floor((at - this.base) / this.pageBytes));
+        const bit = first + countTrailingZeros(rest) * bits;
+        if (bits < 1) bitmap.set(Math.floor(bit));
+        else bitmap.setRange(bit, bit + bits);
       }
     }
   }

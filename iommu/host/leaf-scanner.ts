@@ -18,10 +18,13 @@ export interface LeafScanner {
    * `masks` of the blocks it looked at. Returns how many were dirty.
    */
   take(index: number, count: number, clear: boolean): number;
+  /** Of `blocks` blocks of 32 entries of an upper table from word `index`, how many hold large leaves only, up to the first that does not. */
+  largeBlocks(index: number, blocks: number): number;
 }
 
 const DIRTY = secondStageEntry.D.mask;
 const DIRTY_SHIFT = secondStageEntry.D.shift;
+const LARGE = secondStageEntry.PS.mask;
 
 export function plainLeafScanner(words: Int32Array): LeafScanner {
   const masks = new Int32Array(BLOCKS_MAX);
@@ -36,6 +39,12 @@ export function plainLeafScanner(words: Int32Array): LeafScanner {
         found += popCount(mask);
       }
       return found;
+    },
+    largeBlocks(index, blocks) {
+      for (let entry = 0; entry < blocks * BLOCK_LEAVES; entry++) {
+        if ((words[index + 2 * entry]! & LARGE) === 0) return Math.floor(entry / BLOCK_LEAVES);
+      }
+      return blocks;
     },
   };
 }

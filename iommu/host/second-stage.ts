@@ -17,9 +17,6 @@ import type { TablePages } from './table-pages.js';
 export const MAP_READ = entry.R.mask;
 export const MAP_WRITE = entry.W.mask;
 
-/** Entries of upper tables that the dirty scan looks at together. */
-const GROUP = 16;
-
 const PRESENT = entry.R.mask | entry.W.mask;
 const LARGE = entry.PS.mask;
 const DIRTY = entry.D.mask;
@@ -217,15 +214,20 @@ export class SecondStageTable {
     const last = Math.min(base + span * TABLE_ENTRIES, end);
     if (level === 1) {
       const count = Math.ceil((last - first) / span);
-      if (count > 0) this.scanLeaves(this.entryIndex(table, first, 1), count, first, sink, clear);
+      if (count > 0) this.scanLeaves(this.entryIndex(table, first, 1), count, first, span, sink, clear);
       return;
     }
+    const blockSpan = span * BLOCK_LEAVES;
     let index = this.entryIndex(table, first, level);
     for (let at = first; at < last; at += span, index += 2) {
-      // Looked at only where a group may start, so that a dirty one is not looked at again and again.
-      if ((index & (2 * GROUP - 1)) === 0 && at + GROUP * span <= last && isCleanGroup(this.words, index)) {
-        at += (GROUP - 1) * span;
-        index += 2 * (GROUP - 1);
+      // Looked for only where a block may start, so that tables of anything else are not looked at again and again.
+      const blocks =
+        (index & (2 * BLOCK_LEAVES - 1)) === 0 && at >= start ? Math.floor((last - at) / blockSpan) : 0;
+      const large = blocks === 0 ? 0 : this.pages.scanner.largeBlocks(index, blocks) * BLOCK_LEAVES;
+      if (large > 0) {
+        this.scanLeaves(index, large, at, span, sink, clear);
+        at += (large - 1) * span;
+        index += 2 * (large - 1);
         continue;
       }
       const low = this.words[index]!;
@@ -235,15 +237,22 @@ export class SecondStageTable {
       } else if ((low & DIRTY) !== 0) {
         // A leaf that reaches beyond the range keeps its bit: nobody asked about the rest of it.
         if (clear && at >= start && at + span <= end) Atomics.and(this.words, index, ~DIRTY);
-        sink.large(at, span);
+        sink.leaf(at, span);
       }
     }
   }
 
-  private scanLeaves(index: number, count: number, iova: number, sink: DirtySink, clear: boolean): void {
+  private scanLeaves(
+    index: number,
+    count: number,
+    iova: number,
+    leafBytes: number,
+    sink: DirtySink,
+    clear: boolean,
+  ): void {
     const { scanner } = this.pages;
     const found = scanner.take(index, count, clear);
-    if (found > 0) sink.small(iova, scanner.masks, Math.ceil(count / BLOCK_LEAVES), found);
+    if (found > 0) sink.masked(iova, leafBytes, scanner.masks, Math.ceil(count / BLOCK_LEAVES), found);
   }
 
   private splitIn(table: number, level: number, base: number, start: number, end: number): void {
@@ -323,18 +332,3 @@ const fits = (leafBytes: number, iova: number, target: number, left: number): bo
 /** Whether iova and target will be aligned to `leafBytes` at the same place. */
 const fitsRelative = (leafBytes: number, iova: number, target: number): boolean =>
   leafBytes !== Number.POSITIVE_INFINITY && (iova - target) % leafBytes === 0;
-
-/** Whether `GROUP` entries are all large leaves, and all clean. */
-function isCleanGroup(words: Int32Array, index: number): boolean {
-  let all = LARGE;
-  let any = 0;
-  for (let i = index; i < index + 2 * GROUP; i += 8) {
-    const a = words[i]!;
-    const b = words[i + 2]!;
-    const c = words[i + 4]!;
-    const d = words[i + 6]!;
-    all &= a & b & c & d;
-    any |= a | b | c | d;
-  }
-  return all !== 0 && (any & DIRTY) === 0;
-}

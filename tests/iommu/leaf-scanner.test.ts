@@ -4,6 +4,7 @@ import { type LeafScanner, plainLeafScanner } from '../../iommu/host/leaf-scanne
 import { simdLeafScanner } from '../../vmm/kernels/leaf-scanner.js';
 
 const DIRTY = 0x200;
+const LARGE = 0x80;
 
 describe.each([
   ['plain', (memory: WebAssembly.Memory) => plainLeafScanner(new Int32Array(memory.buffer))],
@@ -38,6 +39,27 @@ describe.each([
       ).toBe(0);
       // Bits beyond the range are not reported.
       if (count % 32 !== 0) expect(scanner.masks[count >>> 5]! >>> (count & 31)).toBe(0);
+    }
+  });
+
+  it('counts the blocks of large leaves up to the first entry that is none', () => {
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    const words = new Int32Array(memory.buffer);
+    const scanner = make(memory);
+    const random = seededRandom(42);
+    for (let step = 0; step < 400; step++) {
+      // Bit 7 of the high words says nothing.
+      for (let i = 1024; i < 2048; i += 2) {
+        words[i] = random.u32() | LARGE;
+        words[i + 1] = random.u32();
+      }
+      const first = 32 * random.below(15);
+      const blocks = random.between(1, 16 - first / 32);
+      const small = random.below(600);
+      if (small < 512) words[1024 + 2 * small]! &= ~LARGE;
+      const block = Math.floor((small - first) / 32);
+      const expected = small < first || block >= blocks ? blocks : block;
+      expect(scanner.largeBlocks(1024 + 2 * first, blocks)).toBe(expected);
     }
   });
 });
