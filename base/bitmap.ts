@@ -68,7 +68,7 @@ export class AtomicBitmap {
   }
 
   clear(): void {
-    for (let i = 0; i < this.words.length; i++) Atomics.store(this.words, i, 0);
+    this.words.fill(0);
   }
 
   /** Number of set bits; exact only while nobody writes. */

@@ -251,21 +251,27 @@ async function load(destination: Destination, hello: Hello, state: State): Promi
   if ((hello.verify === 'off') !== (state.root.length === 0)) {
     throw malformed('state', 'root', `${state.root.length} bytes in a migration with verify=${hello.verify}`);
   }
-  const checkingFrom = scheduler.now();
-  if (hello.verify !== 'off' && !sameBytes(integrityRoot(digest, data.hashes, migratedPages), state.root)) {
-    await talk.send({ kind: 'damaged' });
-    for (const part of hashMessages(data.hashes, migratedPages)) await talk.send(part);
-    // The source names the pages and gives up; its error is ours as well.
-    await talk.expect([], destination.parameters.duration('answerTimeoutMs'));
-  }
-  note(destination, 'integrityNs', checkingFrom);
   const loadingFrom = scheduler.now();
   const loading = [
     machine.load(state.machine).then(() => note(destination, 'loadNs', loadingFrom)),
     deviceStream && start.load().then(() => note(destination, 'deviceLoadNs', loadingFrom)),
   ];
   // A failure of one is told when the other has ended too: nothing is under way when the machine is discarded.
-  await Promise.allSettled(loading);
+  const loaded = Promise.allSettled(loading);
+  // The machine's threads have their orders before this one is busy with the root.
+  await scheduler.yield();
+  const checkingFrom = scheduler.now();
+  const intact =
+    hello.verify === 'off' || sameBytes(integrityRoot(digest, data.hashes, migratedPages), state.root);
+  note(destination, 'integrityNs', checkingFrom);
+  await loaded;
+  // What was loaded from damaged memory says nothing.
+  if (!intact) {
+    await talk.send({ kind: 'damaged' });
+    for (const part of hashMessages(data.hashes, migratedPages)) await talk.send(part);
+    // The source names the pages and gives up; its error is ours as well.
+    await talk.expect([], destination.parameters.duration('answerTimeoutMs'));
+  }
   await Promise.all(loading);
   talk.check();
   destination.onCancel = (error) => talk.post(errorMessage(error));

@@ -266,7 +266,7 @@ function judgeRounds(
 
 /** Stops device and guest, and sends what is left. Resolves when the destination has loaded all of it. */
 async function switchOver(source: Source): Promise<MachineState> {
-  const { machine, data, talk, parameters, stats, stop, pending, verify } = source;
+  const { machine, data, talk, parameters, stats, stop, pending } = source;
   // The limit is for the time in which the guest runs.
   data.limitBandwidth(undefined);
   stats.moment('quiescing');
@@ -276,9 +276,7 @@ async function switchOver(source: Source): Promise<MachineState> {
   await machine.pause();
   stats.moment('paused');
   advance(source, 'paused');
-  const { saved, sent, round } = await sendTheRest(source);
-  const root =
-    verify === 'off' ? new Uint8Array(0) : integrityRoot(source.digest, data.hashes, pending.length);
+  const { saved, sent, round, root } = await sendTheRest(source);
   const deviceBytes = source.deviceStream.bytes;
   await talk.send({ kind: 'state', round, ...sent, root, machine: saved, deviceBytes });
   stats.moment('stateSent');
@@ -292,6 +290,8 @@ async function switchOver(source: Source): Promise<MachineState> {
 
 interface Rest {
   readonly saved: MachineState;
+  /** Over the pages as sent; empty if nothing is hashed. */
+  readonly root: Uint8Array;
   readonly sent: TransferCount;
   /** The last round that was sent. */
   readonly round: number;
@@ -299,7 +299,7 @@ interface Rest {
 
 /** Everything stands still: the last pages and the device's state go out while the machine is saved. */
 async function sendTheRest(source: Source): Promise<Rest> {
-  const { machine, stats, stop } = source;
+  const { machine, stats, stop, data, verify, pending } = source;
   const saving = machine.save();
   const reading = stop.stopCopy().then((data) => sendDeviceData(source, data));
   const sending = sendLastPages(source);
@@ -308,10 +308,13 @@ async function sendTheRest(source: Source): Promise<Rest> {
     const { round, sent } = await sending;
     stats.moment('pagesSent');
     const record = stats.lastRound(source.lastRound, sent);
+    // The others go on meanwhile, in threads of their own.
+    const root =
+      verify === 'off' ? new Uint8Array(0) : integrityRoot(source.digest, data.hashes, pending.length);
     await reading;
     stats.moment('deviceSent');
     source.observer.roundFinished?.(record);
-    return { saved: await saving, sent, round };
+    return { saved: await saving, root, sent, round };
   } finally {
     // Whatever failed, nothing is under way any more when the guest is taken back.
     await all;
@@ -321,7 +324,7 @@ async function sendTheRest(source: Source): Promise<Rest> {
 const NOTHING_SENT: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
 
 /** The last harvest, and the round that empties it; no round if it finds nothing. */
-async function sendLastPages(source: Source): Promise<Omit<Rest, 'saved'>> {
+async function sendLastPages(source: Source): Promise<Pick<Rest, 'sent' | 'round'>> {
   const { pending, faults, stats } = source;
   await harvestPages(source);
   const before = source.lastRound++;

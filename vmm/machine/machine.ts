@@ -227,10 +227,9 @@ export class Machine implements SourceMachine, DestinationMachine {
   async save(): Promise<MachineState> {
     this.#require('be saved', 'paused', 'loaded');
     const { vcpus, devices, clock } = this.#drivers;
-    const [saved, records] = await Promise.all([
-      Promise.all(vcpus.map((vcpu) => vcpu.save())),
-      devices.call('save'),
-    ]);
+    const records = await devices.call('save');
+    // After the devices, which may have requested interrupts for what the vCPUs had asked of them before the pause.
+    const saved = await Promise.all(vcpus.map((vcpu) => vcpu.save()));
     const platform = encodePlatform({
       stoppedAtWallNs: this.#stoppedAtWallNs,
       vcpus: saved.map(({ extra }) => extra),
@@ -280,10 +279,7 @@ export class Machine implements SourceMachine, DestinationMachine {
       this.#require('load a guest', 'incoming');
       const incoming = this.#incoming!;
       const { vcpus, devices, clock } = this.#drivers;
-      if (this.#guest === undefined || !isInRam(this.#guest, this.#drivers)) {
-        this.#guest = undefined;
-        this.#guest = await this.#takeCode(incoming);
-      }
+      this.#guest ??= await this.#takeCode(incoming);
       if (!(state.clockNs >= 0 && state.clockNs < Infinity)) {
         const problem = `the clock shows ${state.clockNs}`;
         throw vmmErrors.error('state-refused', { record: 'the machine', problem });
@@ -295,10 +291,20 @@ export class Machine implements SourceMachine, DestinationMachine {
       const platform = decodePlatform(state.devices, vcpus.length);
       this.#stoppedAtWallNs = platform.stoppedAtWallNs;
       clock.set(state.clockNs);
-      await Promise.all([
+      const loadVcpus = (): Promise<unknown> =>
+        Promise.all(vcpus.map((vcpu, i) => vcpu.load(state.vcpus[i]!, platform.vcpus[i]!)));
+      const loading = Promise.all([
         devices.call('restore', state.devices.slice(PLATFORM_RECORDS.length)),
-        ...vcpus.map((vcpu, i) => vcpu.load(state.vcpus[i]!, platform.vcpus[i]!)),
+        loadVcpus(),
       ]);
+      // Looked at while the threads load.
+      const codeIsThere = isInRam(this.#guest, this.#drivers);
+      await loading;
+      if (!codeIsThere) {
+        this.#guest = undefined;
+        this.#guest = await this.#takeCode(incoming);
+        await loadVcpus();
+      }
       this.#harvester.clear();
       this.#enter('loaded');
     });

@@ -108,7 +108,12 @@ export class MonitorSession {
     this.#waiting++;
     if (this.#waiting === WAITING_MAX) this.#port.pause();
     this.#monitor.inTurn(async () => {
-      if (!this.#closed) this.send(await work());
+      if (!this.#closed) {
+        const reply = await work();
+        // What happened before it is told before it.
+        this.#monitor.flush();
+        this.send(reply);
+      }
       if (this.#waiting === WAITING_MAX) this.#port.resume();
       this.#waiting--;
     });
@@ -147,15 +152,23 @@ export class Monitor {
   readonly context: CommandContext;
   readonly #wallClockMs: () => number;
   readonly #defect: (error: unknown) => void;
+  readonly #later: (flush: () => void) => void;
   readonly #sessions = new Set<MonitorSession>();
+  #unsent: string[] = [];
   #turn: Promise<void> = Promise.resolve();
 
   /**
    * `wallClockMs`: milliseconds since the epoch, for the events' timestamps. `defect` is told what a command threw
-   * that is no error for a client.
+   * that is no error for a client. `later` decides when events are sent: at once, unless given.
    */
-  constructor(context: CommandContext, wallClockMs: () => number, defect: (error: unknown) => void) {
+  constructor(
+    context: CommandContext,
+    wallClockMs: () => number,
+    defect: (error: unknown) => void,
+    later: (flush: () => void) => void = (flush) => flush(),
+  ) {
     this.context = context;
+    this.#later = later;
     this.#wallClockMs = wallClockMs;
     this.#defect = defect;
   }
@@ -172,13 +185,21 @@ export class Monitor {
     this.#sessions.delete(session);
   }
 
-  /** Sends an event to all clients that have negotiated. */
+  /**
+   * Sends an event to all clients that have negotiated, when `later` says, but before the reply to a later command:
+   * clients can wait, and a guest that stands still meanwhile can't.
+   */
   emit<K extends keyof QmpEvents>(name: K, data: QmpEvents[K]): void {
-    let line: string | undefined;
-    for (const session of this.#sessions) {
-      if (!session.negotiated) continue;
-      line ??= encodeEvent(name, data, timestampOf(this.#wallClockMs()));
-      session.send(line);
+    if (![...this.#sessions].some(({ negotiated }) => negotiated)) return;
+    if (this.#unsent.push(encodeEvent(name, data, timestampOf(this.#wallClockMs()))) === 1) {
+      this.#later(() => this.flush());
+    }
+  }
+
+  /** Sends what was emitted so far. */
+  flush(): void {
+    for (const line of this.#unsent.splice(0)) {
+      for (const session of this.#sessions) if (session.negotiated) session.send(line);
     }
   }
 

@@ -145,6 +145,7 @@ class Vmm {
       { vm: this.#controller, version: { qemu: versionTriple(), package: `vf-ferry ${VERSION}` } },
       () => performance.timeOrigin + performance.now(),
       (error) => finish({ error }),
+      (flush) => setImmediate(flush),
     );
   }
 
@@ -183,6 +184,7 @@ class Vmm {
     const grace = new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref());
     await Promise.race([this.#controller.destroy(), grace]);
     this.#console.flush();
+    this.#monitor.flush();
     this.#output.close();
     await Promise.all(this.#listeners.map((listener) => listener.close(200)));
     const owner = this.#owner;

@@ -166,8 +166,9 @@ export class VcpuLoop implements VcpuPorts {
       case 'pause':
         this.#paused = true;
         this.#parts.alarm.set(Infinity);
+        this.#takeStart();
         this.#showState();
-        return undefined;
+        return core.variant === undefined ? undefined : core.save();
       case 'resume':
         this.#paused = false;
         core.rearmTimer();

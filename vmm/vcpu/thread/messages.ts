@@ -21,7 +21,8 @@ export type VcpuCommand =
 export interface CommandResults {
   code: undefined;
   start: undefined;
-  pause: undefined;
+  /** The vCPU as it now is, if it has code: who stops it wants to know next. */
+  pause: CommandResults['save'] | undefined;
   resume: undefined;
   /** Pages new in the bitmap, and how long the vCPU was kept from the guest, in ns. */
   publish: { readonly pages: number; readonly costNs: number };

@@ -10,6 +10,7 @@ import { GuestRam } from '../../ram/guest-ram.js';
 import type { VcpuCode } from '../code.js';
 import {
   countersOf,
+  START,
   STATE,
   stateOf,
   THREAD_ID,
@@ -45,6 +46,8 @@ export class VcpuThread implements VcpuHandle {
   #online = false;
   /** The thread has said that the guest is unwound, and was not told to go on: its dirty map is nobody's now. */
   #paused = false;
+  /** What it said of itself when it was paused, as long as that holds. */
+  #saved: CommandResults['pause'];
   #publisher: DirtyPublisher | undefined;
 
   /** The thread itself starts with the first command, so that a boot starts the thread that it waits for first. */
@@ -75,20 +78,25 @@ export class VcpuThread implements VcpuHandle {
   }
 
   setCode(code: VcpuCode): Promise<void> {
+    // Made before it is needed: a blackout has no time for that.
+    if (code.variant !== 'run') this.#publisher ??= this.#makePublisher();
+    this.#saved = undefined;
     return this.#command({ op: 'code', code });
   }
 
   start(): Promise<void> {
+    this.#saved = undefined;
     return this.#command({ op: 'start' });
   }
 
   async pause(): Promise<void> {
-    await this.#command({ op: 'pause' });
+    this.#saved = await this.#command({ op: 'pause' });
     this.#paused = true;
   }
 
   resume(): Promise<void> {
     this.#paused = false;
+    this.#saved = undefined;
     return this.#command({ op: 'resume' });
   }
 
@@ -101,11 +109,16 @@ export class VcpuThread implements VcpuHandle {
     return this.#command({ op: 'publish', into: into.buffer, bits: into.length });
   }
 
-  save(): Promise<CommandResults['save']> {
-    return this.#command({ op: 'save' });
+  /** Of a paused vCPU nothing changes any more but what others request of it: interrupts, and its start. */
+  async save(): Promise<CommandResults['save']> {
+    const { block } = this.#signals;
+    if (this.#saved === undefined || Atomics.load(block, START) !== 0) return this.#command({ op: 'save' });
+    const { record, extra } = this.#saved;
+    return { record: { ...record, pir: this.#signals.savePir() }, extra };
   }
 
   load(record: VcpuRecord, extra: VcpuExtra): Promise<void> {
+    this.#saved = undefined;
     return this.#command({ op: 'load', record, extra });
   }
 
