@@ -51,6 +51,9 @@ const RESERVED: readonly (Uint32Array | undefined)[] = [
   reservedOf(d.pageGroupResponse),
 ];
 
+const OF_DEVICE_TLB: readonly number[] = [d.TYPE_DEVICE_TLB, d.TYPE_PASID_DEVICE_TLB];
+const OF_SCALABLE_MODE: readonly number[] = [d.TYPE_PASID_IOTLB, d.TYPE_PASID_CACHE, d.TYPE_PASID_DEVICE_TLB];
+
 export class InvalidationQueue {
   enabled = false;
   /** As latched when the queue was enabled. */
@@ -64,6 +67,8 @@ export class InvalidationQueue {
   private readonly faults: FaultLog;
   private readonly completion: EventInterrupt;
   private readonly words = new Uint32Array(8);
+  /** Reserved bits by type; a type that the capability registers don't offer is as unknown as one that is not defined. */
+  private readonly reserved: readonly (Uint32Array | undefined)[];
   /** A device did not complete: waits up to the current tail are consumed without effect. */
   private aborting = false;
   private running = false;
@@ -80,6 +85,15 @@ export class InvalidationQueue {
     this.targets = targets;
     this.faults = faults;
     this.completion = completion;
+    const { DT, PRS, SMTS } = reg.ECAP.fields;
+    const offers = (field: typeof DT): boolean => registers.getField(reg.ECAP, field) === 1;
+    this.reserved = RESERVED.map((words, type) =>
+      (!OF_DEVICE_TLB.includes(type) || offers(DT)) &&
+      (!OF_SCALABLE_MODE.includes(type) || offers(SMTS)) &&
+      (type !== d.TYPE_PAGE_GROUP_RESPONSE || offers(PRS))
+        ? words
+        : undefined,
+    );
   }
 
   enable(): void {
@@ -137,7 +151,7 @@ export class InvalidationQueue {
     const { words, targets } = this;
     if (this.descriptorBytes === d.DESCRIPTOR_BYTES) words.fill(0, 4);
     const type = common.TYPE.get(words[0]!);
-    const reserved = RESERVED[type];
+    const reserved = this.reserved[type];
     if (reserved === undefined || breaksReserved(words, reserved)) return false;
     switch (type) {
       case d.TYPE_CONTEXT:
@@ -188,7 +202,7 @@ export class InvalidationQueue {
   private invalidateTranslations(): boolean {
     const { words } = this;
     const { iotlb, paging, drain } = this.targets;
-    const { G, DW, DID, AM, IH, ADDR } = d.iotlbDescriptor;
+    const { G, DW, DID } = d.iotlbDescriptor;
     const domain = DID.read(words, 0);
     switch (G.read(words, 0)) {
       case d.GLOBAL:
@@ -199,15 +213,11 @@ export class InvalidationQueue {
         iotlb.invalidateDomain(domain);
         paging.invalidateDomain(domain);
         break;
-      case d.SELECTIVE: {
-        const mask = AM.read(words, 0);
-        if (mask > ADDRESS_MASK_MAX) return false;
-        const pages = 2 ** mask;
-        const page = ADDR.read(words, 0);
-        iotlb.invalidatePages(domain, page - (page % pages), pages);
-        if (IH.read(words, 0) === 0) paging.invalidateDomain(domain);
+      case d.SELECTIVE:
+        if (!this.dropPages(d.iotlbDescriptor, (page, pages) => iotlb.invalidatePages(domain, page, pages))) {
+          return false;
+        }
         break;
-      }
       default:
         return false;
     }
@@ -218,7 +228,7 @@ export class InvalidationQueue {
   private invalidatePasidTranslations(): boolean {
     const { words } = this;
     const { iotlb, paging, drain } = this.targets;
-    const { G, DID, PASID, AM, IH, ADDR } = d.pasidIotlbDescriptor;
+    const { G, DID, PASID } = d.pasidIotlbDescriptor;
     const domain = DID.read(words, 0);
     const pasid = PASID.read(words, 0);
     switch (G.read(words, 0)) {
@@ -226,19 +236,37 @@ export class InvalidationQueue {
         iotlb.invalidatePasid(domain, pasid, 0, Number.POSITIVE_INFINITY);
         paging.invalidateDomain(domain);
         break;
-      case d.PASID_PAGES: {
-        const mask = AM.read(words, 0);
-        if (mask > ADDRESS_MASK_MAX) return false;
-        const pages = 2 ** mask;
-        const page = ADDR.read(words, 0);
-        iotlb.invalidatePasid(domain, pasid, page - (page % pages), pages);
-        if (IH.read(words, 0) === 0) paging.invalidateDomain(domain);
+      case d.PASID_PAGES:
+        if (
+          !this.dropPages(d.pasidIotlbDescriptor, (page, pages) =>
+            iotlb.invalidatePasid(domain, pasid, page, pages),
+          )
+        ) {
+          return false;
+        }
         break;
-      }
       default:
         return false;
     }
     drain();
+    return true;
+  }
+
+  /**
+   * Page-selective: hands the aligned range of pages to `drop`, and forgets upper tables unless the hint says that only
+   * leaves changed. False if the range is larger than CAP.MAMV allows.
+   */
+  private dropPages(
+    { DID, AM, IH, ADDR }: typeof d.iotlbDescriptor | typeof d.pasidIotlbDescriptor,
+    drop: (page: number, pages: number) => void,
+  ): boolean {
+    const { words } = this;
+    const mask = AM.read(words, 0);
+    if (mask > ADDRESS_MASK_MAX) return false;
+    const pages = 2 ** mask;
+    const page = ADDR.read(words, 0);
+    drop(page - (page % pages), pages);
+    if (IH.read(words, 0) === 0) this.targets.paging.invalidateDomain(DID.read(words, 0));
     return true;
   }
 

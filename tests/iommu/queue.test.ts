@@ -171,6 +171,32 @@ describe('the invalidation queue', () => {
     expect(w.submit(iotlbGlobal)).toBe(true);
   });
 
+  it.each([
+    ['device-TLBs', {}, [3n, 8n, 9n], ['DT', 'PRS']],
+    ['scalable mode', { scalableMode: false, deviceTlb: true }, [6n, 7n, 8n, 9n], ['SMTS', 'PASID', 'PRS']],
+  ] as const)(
+    'knows no descriptors of %s where the capability registers offer none',
+    (_what, options, types, absent) => {
+      for (const type of types) {
+        const w = new World(options);
+        w.start(false);
+        w.startQueue();
+        for (const name of absent) {
+          expect(w.unit.registers.getField(reg.ECAP, reg.ECAP.fields[name])).toBe(0);
+        }
+        // A granularity and fields that are valid where the type is.
+        expect(w.submit([type | (type === 6n ? 0x20n : 0n), 0n])).toBe(false);
+        expect(w.fsts & IQE).toBe(IQE);
+        expect(head(w)).toBe(0);
+        expect(w.deviceCalls).toEqual([]);
+        const all = new World({ deviceTlb: true });
+        all.start(false);
+        all.startQueue();
+        expect(all.submit([type | (type === 6n ? 0x20n : 0n), 0n])).toBe(true);
+      }
+    },
+  );
+
   it('hands page group responses to the device', () => {
     const w = world({ deviceTlb: true });
     w.submit([9n | 0x10n | (1n << 12n) | (0x0311n << 16n) | (77n << 32n), 5n << 3n]);
