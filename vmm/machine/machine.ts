@@ -256,8 +256,10 @@ export class Machine implements SourceMachine, DestinationMachine {
       await this.#drivers.devices.ready();
       this.#incoming = description;
       this.#enter('incoming');
-      // They stay so until `run`; and once they answer, their threads are up.
-      await Promise.all(this.#drivers.vcpus.map((vcpu) => vcpu.pause()));
+      // They stay so until `run`; and once they answer, their threads are up. In the blackout nothing shall run for the
+      // first time.
+      const { vcpus, devices } = this.#drivers;
+      await Promise.all([devices.call('rehearse'), ...vcpus.map((vcpu) => vcpu.pause())]);
     });
   }
 
@@ -425,14 +427,12 @@ export class Machine implements SourceMachine, DestinationMachine {
 
   /** Loads what is there already: the threads are new, and in the blackout nothing shall run for the first time. */
   async #rehearseLoad(): Promise<void> {
-    const { vcpus, devices } = this.#drivers;
-    await Promise.all([
-      devices.call('rehearse'),
-      ...vcpus.map(async (vcpu) => {
+    await Promise.all(
+      this.#drivers.vcpus.map(async (vcpu) => {
         const { record, extra } = await vcpu.save();
         await vcpu.load(record, extra);
       }),
-    ]);
+    );
   }
 
   #require(operation: string, ...states: MachineRunState[]): void {
