@@ -171,7 +171,8 @@ export function registerTable<const T extends Readonly<Record<string, RegisterSp
   return {
     name,
     bytes: options.bytes,
-    reg: byName as RegisterTable<T>['reg'],
+    // A copy: engines keep an object that was filled name by name as a hash table, and this one as fields.
+    reg: { ...byName } as RegisterTable<T>['reg'],
     registers: Object.values(byName),
     mapped,
     masks,

@@ -4,7 +4,7 @@
  */
 import type { DmaPort, MsiPort } from '../../base/dma.js';
 import { deviceErrors } from '../errors.js';
-import type { ErrorSeverity, PciFunction, Upstream } from './function.js';
+import type { PciFunction, Upstream } from './function.js';
 import type { BarSpec } from './registers.js';
 
 /** A device behind a port: its functions by routing id relative to device 0, function 0 of the port's bus. */
@@ -78,6 +78,14 @@ export class RootComplex implements Fabric {
   constructor(dma: DmaPort, msi: MsiPort) {
     this.dma = dma;
     this.msi = msi;
+    this.busZero = {
+      open: true,
+      bus: 0,
+      dma,
+      msi,
+      decodeChanged: () => this.decodeChanged(),
+      errorMessage: () => {},
+    };
   }
 
   /** Puts a function on bus 0. */
@@ -147,21 +155,7 @@ export class RootComplex implements Fabric {
     this.lastHit = undefined;
   }
 
-  private readonly busZero: Upstream = (() => {
-    const complex = this;
-    return {
-      open: true,
-      bus: 0,
-      get dma() {
-        return complex.dma;
-      },
-      get msi() {
-        return complex.msi;
-      },
-      decodeChanged: () => complex.decodeChanged(),
-      errorMessage: (_severity: ErrorSeverity) => {},
-    };
-  })();
+  private readonly busZero: Upstream;
 
   private configTarget(offset: number): PciFunction | undefined {
     const bus = Math.floor(offset / 2 ** ECAM_BUS_SHIFT) & 0xff;

@@ -84,7 +84,12 @@ export class RootPort implements RootPortLike, SaveableDevice {
       message: (address, data) => this.fn.message(address, data),
     });
     this.aer = new AerReporter({ fn: this.fn, aer: layout.cap.aer, pcie: layout.cap.pcie });
-    this.below = this.upstreamBelow();
+    this.below = new PortUpstream(
+      this,
+      this.slot,
+      (severity, source) => this.errorMessage(severity, source),
+      () => this.fabric?.decodeChanged(),
+    );
     this.state = new SectionedState(
       name,
       ROOT_PORT_VERSION,
@@ -230,25 +235,43 @@ export class RootPort implements RootPortLike, SaveableDevice {
     if (!forwardsErrors(this.fn.config, this.layout, severity)) return;
     if (recordError(this.fn.config, this.layout, severity, source)) this.msi.trigger();
   }
+}
 
-  /** The way up, as functions below see it. */
-  private upstreamBelow(): Upstream {
-    const port = this;
-    return {
-      get open() {
-        return port.slot.isLinkUp && port.fn.mastering;
-      },
-      get bus() {
-        return port.secondaryBus;
-      },
-      get dma(): DmaPort {
-        return port.fn.upstream.dma;
-      },
-      get msi(): MsiPort {
-        return port.fn.upstream.msi;
-      },
-      decodeChanged: () => port.fabric?.decodeChanged(),
-      errorMessage: (severity, source) => port.errorMessage(severity, source),
-    };
+/** The way up, as functions below the port see it. A class, so that all ports' look alike to the engine. */
+class PortUpstream implements Upstream {
+  private readonly port: RootPort;
+  private readonly slot: Slot;
+  private readonly report: Upstream['errorMessage'];
+  private readonly decode: () => void;
+
+  constructor(port: RootPort, slot: Slot, report: Upstream['errorMessage'], decode: () => void) {
+    this.port = port;
+    this.slot = slot;
+    this.report = report;
+    this.decode = decode;
+  }
+
+  get open(): boolean {
+    return this.slot.isLinkUp && this.port.fn.mastering;
+  }
+
+  get bus(): number {
+    return this.port.secondaryBus;
+  }
+
+  get dma(): DmaPort {
+    return this.port.fn.upstream.dma;
+  }
+
+  get msi(): MsiPort {
+    return this.port.fn.upstream.msi;
+  }
+
+  decodeChanged(): void {
+    this.decode();
+  }
+
+  errorMessage(severity: ErrorSeverity, source: RequesterId): void {
+    this.report(severity, source);
   }
 }
