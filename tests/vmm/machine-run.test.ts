@@ -112,19 +112,17 @@ describe.each(WORLDS)('a machine in $name', ({ run }) => {
         await world.elapse(ms);
         return ((done() - before) / (machine.query().clockNs - from)) * 1e6;
       };
-      /** What it does unthrottled: the best of a few readings, because others want the core as well. */
-      const freeRate = async (): Promise<number> =>
-        Math.max(await rateOver(80), await rateOver(80), await rateOver(80));
       await watch.count(3);
-      const free = await freeRate();
       machine.throttle(90);
       const throttled = await rateOver(400);
-      expect(throttled).toBeLessThan(free / 2);
       machine.throttle(99);
       await machine.pause();
       await machine.resume();
       machine.throttle(0);
-      expect(await freeRate()).toBeGreaterThan(2 * throttled);
+      // Others may keep it from the core for a while; a guest that is still throttled never gets there.
+      let free = 0;
+      for (let reading = 0; reading < 100 && free <= 2 * throttled; reading++) free = await rateOver(80);
+      expect(free).toBeGreaterThan(2 * throttled);
     }));
 
   test('answers what no device claims with all ones, and drops writes to it', () =>
