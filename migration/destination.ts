@@ -303,7 +303,7 @@ async function awaitCommit(destination: Destination, hello: Hello): Promise<void
 
 /** The guest is ours. Nothing that the source or the link does from here on stops it. */
 async function run(destination: Destination): Promise<void> {
-  const { machine, talk, data, scheduler, life } = destination;
+  const { machine, talk, scheduler, life } = destination;
   const startingFrom = scheduler.now();
   await machine.run();
   note(destination, 'startNs', startingFrom);
@@ -314,19 +314,19 @@ async function run(destination: Destination): Promise<void> {
   life.to('running');
   await talk.expect(['released'], destination.parameters.duration('answerTimeoutMs'));
   talk.close();
-  await closeData(data);
+  await closeAll(destination);
 }
 
 /** Without commit: everything is discarded. With it: the guest runs, and what went wrong is only noted. */
 async function end(destination: Destination, error: unknown): Promise<void> {
-  const { machine, talk, data, life } = destination;
+  const { machine, talk, life } = destination;
   destination.deafen();
   const reported = await talk.explain(error);
   const serialized = isFerryError(reported) ? reported.toJSON() : undefined;
   if (life.state === 'completed') destination.afterwards = serialized;
   else destination.error = serialized;
   await talk.giveUp(reported);
-  await closeData(data);
+  await closeAll(destination);
   if (!destinationOwnsGuest(life.state)) await machine.discard();
   if (life.state !== 'completed') life.to('fail');
   if (!isFerryError(reported)) throw reported;
@@ -337,7 +337,7 @@ function note(destination: Destination, part: keyof DestinationParts, since: Ins
   destination.parts = { ...destination.parts, [part]: duration };
 }
 
-/** The channels are of no use any more, in whatever state they are. */
-async function closeData(data: DestinationDataPlane): Promise<void> {
-  await data.close().catch(() => undefined);
+/** Channels and hasher are of no use any more, in whatever state they are. */
+async function closeAll({ data, hasher }: Destination): Promise<void> {
+  await Promise.allSettled([data.close(), hasher.close()]);
 }

@@ -214,4 +214,6 @@ export interface DestinationDataPlane {
 /** Hashes of pages as they are in RAM now (not as sent), for verifying runs; two words a page. */
 export interface PageHasher {
   hashAll(firstPage: number, pageCount: number, seed: number): Promise<Uint32Array>;
+  /** Ends what it kept for the next time; called once the guest runs again, wherever. Harmless when called twice. */
+  close(): Promise<void>;
 }

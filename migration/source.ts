@@ -359,7 +359,7 @@ async function verifyAll(source: Source, saved: MachineState): Promise<void> {
 
 /** Gives the guest away. From the moment the state says so until the destination answers, nobody here decides. */
 async function commit(source: Source): Promise<void> {
-  const { talk, machine, data, stats, parameters, migrationId, faults } = source;
+  const { talk, machine, stats, parameters, migrationId, faults } = source;
   talk.check();
   source.deafen();
   talk.tolerateErrors();
@@ -374,7 +374,7 @@ async function commit(source: Source): Promise<void> {
   source.life.to('running');
   talk.post({ kind: 'released' });
   talk.close();
-  await closeData(data);
+  await closeAll(source);
 }
 
 /** Before commit: device and guest run here again, tracking is off, the destination knows why, and nothing is left open. */
@@ -397,7 +397,7 @@ async function takeBack(source: Source, error: unknown): Promise<void> {
     reported = migrationErrors.error('take-back-failed', facts, cause);
   }
   await talk.giveUp(reported);
-  await closeData(data);
+  await closeAll(source);
   stats.ended(reported);
   life.to(life.state === 'cancelling' && isFerryError(reported, 'migration/cancelled') ? 'undone' : 'fail');
   if (!isFerryError(reported)) throw reported;
@@ -405,9 +405,9 @@ async function takeBack(source: Source, error: unknown): Promise<void> {
 
 /** After commit: whether the destination runs the guest can't be known from here, so it stays as it is. */
 async function leaveUnknown(source: Source, error: unknown): Promise<void> {
-  const { data, talk, stats, life } = source;
+  const { talk, stats, life } = source;
   talk.close();
-  await closeData(data);
+  await closeAll(source);
   if (life.state === 'committed') {
     const reason = messageOf(talk.peerError ?? error);
     stats.ended(migrationErrors.error('commit-unacknowledged', { reason }, error));
@@ -466,9 +466,9 @@ function throttle({ machine, stats, observer }: Source, percent: number): void {
   observer.throttleChanged?.(percent);
 }
 
-/** The channels are of no use any more, in whatever state they are. */
-async function closeData(data: SourceDataPlane): Promise<void> {
-  await data.close().catch(() => undefined);
+/** Channels and hasher are of no use any more, in whatever state they are. */
+async function closeAll({ data, hasher }: Source): Promise<void> {
+  await Promise.allSettled([data.close(), hasher.close()]);
 }
 
 function messageOf(error: unknown): string {

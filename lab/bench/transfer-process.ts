@@ -68,7 +68,9 @@ function pagesOf(settings: TransferSettings): AtomicBitmap {
 }
 
 async function hashOf(memory: WebAssembly.Memory, pages: number): Promise<string> {
-  const table = await new WorkerPageHasher(memory).hashAll(0, pages, HASH_SEED);
+  const hasher = new WorkerPageHasher(memory);
+  const table = await hasher.hashAll(0, pages, HASH_SEED);
+  await hasher.close();
   return createHash('sha256').update(table).digest('hex');
 }
 

@@ -87,6 +87,7 @@ export class MemoryDataNetwork {
         for (let i = 0; i < pageCount; i++) kernels.hash(firstPage + i, seed, table, 2 * i);
         return table;
       },
+      close: async () => undefined,
     };
   }
 

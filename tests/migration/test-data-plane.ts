@@ -190,6 +190,7 @@ function hasher(scheduler: Scheduler, of: { readonly ram: Uint8Array }): PageHas
       }
       return table;
     },
+    close: async () => undefined,
   };
 }
 

@@ -112,17 +112,19 @@ const withPair: WithPair = async ({ pages, flipByteAt }, body) => {
   const meddler = new Meddler({ change: (chunk, _channel, at) => flipOnce(chunk, at) });
   const open = source.open.bind(source);
   if (flipByteAt !== undefined) source.open = async (options) => meddler.between(await open(options));
+  const sourceHasher = new WorkerPageHasher(sourceMemory);
+  const destinationHasher = new WorkerPageHasher(destinationMemory);
   try {
     return await body({
       sourceRam: ramOf(sourceMemory, pages),
       destinationRam: ramOf(destinationMemory, pages),
       source,
       destination,
-      sourceHasher: new WorkerPageHasher(sourceMemory),
-      destinationHasher: new WorkerPageHasher(destinationMemory),
+      sourceHasher,
+      destinationHasher,
     });
   } finally {
-    await Promise.all([source.close(), destination.close()]);
+    await Promise.all([source.close(), destination.close(), sourceHasher.close(), destinationHasher.close()]);
     meddler.close();
   }
 };

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { FerryError } from '../../base/errors.js';
 import { isFerryError } from '../../base/errors.js';
-import type { ControlLink, DestinationDataPlane, TransferCount } from '../../migration/ports.js';
+import type { ControlLink, DestinationDataPlane, PageHasher, TransferCount } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { SocketAddress } from '../sockets/address.js';
 import { listen, unlinkSocket } from '../sockets/listening.js';
@@ -123,7 +123,7 @@ class SocketIncomingListener implements IncomingListener {
       data: new LateDestinationPlane(() => new SocketDestinationDataPlane({ memory: memory() })),
       scheduler: realTime,
       digest: tableDigest(),
-      hasher: { hashAll: (...range) => new WorkerPageHasher(memory()).hashAll(...range) },
+      hasher: new LatePageHasher(() => new WorkerPageHasher(memory())),
     });
   }
 
@@ -181,6 +181,25 @@ async function loadDestination() {
     import('../transfer/table-digest.js'),
   ]);
   return { migrateDestination, SocketControlLink, SocketDestinationDataPlane, WorkerPageHasher, tableDigest };
+}
+
+/** As the data plane below. */
+class LatePageHasher implements PageHasher {
+  readonly #make: () => PageHasher;
+  #hasher: PageHasher | undefined;
+
+  constructor(make: () => PageHasher) {
+    this.#make = make;
+  }
+
+  hashAll(...range: Parameters<PageHasher['hashAll']>): Promise<Uint32Array> {
+    this.#hasher ??= this.#make();
+    return this.#hasher.hashAll(...range);
+  }
+
+  async close(): Promise<void> {
+    await this.#hasher?.close();
+  }
 }
 
 const NOTHING: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };

@@ -61,7 +61,10 @@ export class ThreadMachines implements Machines {
       get device() {
         return machine().device;
       },
-      prepareCode: () => machine().prepareCode(),
+      prepareCode: async () => {
+        await machine().prepareCode();
+        reclaimMemory();
+      },
       load: (state) => machine().load(state),
       save: () => machine().save(),
       run: () => machine().run(),
@@ -149,7 +152,10 @@ function guestMachine(machine: Machine): GuestMachine {
     device: machine.device,
     deviceDirtied: machine.deviceDirtied,
     nic: () => machine.nicReport(),
-    startDirtyLog: () => machine.startDirtyLog(),
+    startDirtyLog: async () => {
+      await machine.startDirtyLog();
+      reclaimMemory();
+    },
     stopDirtyLog: () => machine.stopDirtyLog(),
     harvest: (into) => machine.harvest(into),
     throttle: (percent) => machine.throttle(percent),

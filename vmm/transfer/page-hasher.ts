@@ -1,4 +1,7 @@
-/** Hashes of pages as they are in RAM now, computed on threads of its own that live for one call. */
+/**
+ * Hashes of pages as they are in RAM now, computed on threads of its own. They end with `close`: the guest stands still
+ * while somebody waits for the hashes, and the end of a thread takes a core for milliseconds.
+ */
 import { availableParallelism } from 'node:os';
 import { Piscina } from 'piscina';
 import { invariant } from '../../base/errors.js';
@@ -21,6 +24,7 @@ export interface HashTask {
 
 export class WorkerPageHasher implements PageHasher {
   readonly #memory: WebAssembly.Memory;
+  #pool: Piscina<HashTask, void> | undefined;
 
   constructor(memory: WebAssembly.Memory) {
     this.#memory = memory;
@@ -33,28 +37,33 @@ export class WorkerPageHasher implements PageHasher {
     const wanted = Math.ceil(pageCount / THREAD_PAGES_MIN);
     const threads = Math.max(1, Math.min(wanted, THREADS_MAX, availableParallelism()));
     const share = Math.ceil(pageCount / threads);
-    const pool = new Piscina<HashTask, void>({
+    this.#pool ??= new Piscina<HashTask, void>({
       filename: new URL('./hash-worker.js', import.meta.url).href,
       minThreads: threads,
       maxThreads: threads,
+      // Between tasks the threads sleep in their event loops, where their port does not keep the process alive.
+      atomics: 'disabled',
       recordTiming: false,
     });
-    try {
-      await Promise.all(
-        Array.from({ length: threads }, (_, index) =>
-          pool.run({
-            memory: this.#memory,
-            firstPage: firstPage + index * share,
-            pageCount: Math.min(share, pageCount - index * share),
-            seed,
-            table: table.buffer,
-            at: index * share,
-          }),
-        ),
-      );
-    } finally {
-      await pool.destroy();
-    }
+    const pool = this.#pool;
+    await Promise.all(
+      Array.from({ length: threads }, (_, index) =>
+        pool.run({
+          memory: this.#memory,
+          firstPage: firstPage + index * share,
+          pageCount: Math.min(share, pageCount - index * share),
+          seed,
+          table: table.buffer,
+          at: index * share,
+        }),
+      ),
+    );
     return table;
+  }
+
+  async close(): Promise<void> {
+    const pool = this.#pool;
+    this.#pool = undefined;
+    await pool?.destroy();
   }
 }
