@@ -114,7 +114,12 @@ describe.each(WORLDS)('a machine in $name', ({ run }) => {
       };
       await watch.count(3);
       machine.throttle(90);
+      const from = machine.query();
       const throttled = await rateOver(400);
+      const to = machine.query();
+      // Where it has a thread of its own: whoever else wants the core, the share can only be less.
+      const usedNs = (to.vcpus[0]?.cpuTimeNs ?? 0) - (from.vcpus[0]?.cpuTimeNs ?? 0);
+      expect(usedNs / (to.clockNs - from.clockNs)).toBeLessThan(0.3);
       machine.throttle(99);
       await machine.pause();
       await machine.resume();
