@@ -29,11 +29,12 @@ export function describeMessage(message: ControlMessage, device?: DeviceDescribe
     case 'device-data':
       return [`device-data: ${message.data.length} bytes of the data stream of ${message.device}`];
     case 'state':
+      return ['state: the guest is paused', ...describeState(message.machine, device)];
+    case 'complete':
       return [
-        `state: the guest is paused; last round ${message.round}, ${transferInWords(message)}`,
+        `complete: all is sent; last round ${message.round}, ${transferInWords(message)}`,
         `integrity root ${message.root.length === 0 ? 'none' : hexBytes(message.root)}`,
         ...(message.deviceBytes > 0 ? [`device stream of ${message.deviceBytes} bytes ends`] : []),
-        ...describeState(message.machine, device),
       ];
     case 'prepared':
       return [

@@ -13,8 +13,8 @@ import { judgeApproaches, startApproach } from './approaches.js';
 import { Conversation, type FrameRecorder } from './conversation.js';
 import { DeviceStreamReceiver, judgeDeviceBytes } from './device-stream.js';
 import { migrationErrors } from './errors.js';
-import { malformed } from './frame.js';
-import { type Digest, hashMessages, integrityRoot, sameBytes } from './integrity.js';
+import { type FrameKind, malformed } from './frame.js';
+import { type Digest, hashMessages, RunningRoot, sameBytes } from './integrity.js';
 import { type MessageOf, rehearse } from './messages.js';
 import type { MigrationParameters } from './parameters.js';
 import { errorMessage } from './peer-error.js';
@@ -58,6 +58,7 @@ export interface DestinationOptions {
 
 type Hello = MessageOf<'hello'>;
 type State = MessageOf<'state'>;
+type Complete = MessageOf<'complete'>;
 
 interface Destination extends DestinationOptions {
   readonly life: Lifecycle<DestinationState, DestinationEvent>;
@@ -66,6 +67,7 @@ interface Destination extends DestinationOptions {
   onCancel: (error: FerryError) => void;
   readonly deafen: () => void;
   hello: Hello | undefined;
+  readonly root: RunningRoot;
   start: DeviceStart;
   /** There if the source has an assigned device. */
   deviceStream: DeviceStreamReceiver | undefined;
@@ -85,8 +87,8 @@ export async function migrateDestination(options: DestinationOptions): Promise<D
   const { destination, snapshot } = open(options);
   try {
     const hello = await negotiate(destination);
-    const state = await receiveRam(destination);
-    await load(destination, hello, state);
+    const { state, lastPages } = await receiveRounds(destination);
+    await load(destination, hello, state, lastPages);
     await awaitCommit(destination, hello);
     await run(destination);
   } catch (error) {
@@ -117,6 +119,7 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     onCancel: (error) => talk.fail(error),
     deafen: () => signal?.removeEventListener('abort', onAbort),
     hello: undefined,
+    root: new RunningRoot(options.digest),
     start: nothingToStart,
     deviceStream: undefined,
     connected: false,
@@ -182,56 +185,93 @@ async function negotiate(destination: Destination): Promise<Hello> {
   );
   destination.connected = true;
   rehearse();
-  integrityRoot(destination.digest, data.hashes, data.hashes.length / 2);
+  rootSoFar(destination);
   advance(destination, 'ready');
   return hello;
 }
 
-/** Receives round after round; resolves when the last page has arrived, with the message that announced the last. */
-async function receiveRam(destination: Destination): Promise<State> {
-  const { machine, talk, data, observer } = destination;
-  const answer = destination.parameters.duration('answerTimeoutMs');
+/** Receives round after round while the guest runs at the source; resolves with its state when it has stopped. */
+async function receiveRounds(destination: Destination): Promise<{
+  readonly state: State;
+  readonly lastPages: Promise<TransferCount>;
+}> {
+  const { machine, talk } = destination;
   for (;;) {
     const round = destination.rounds + 1;
-    const arriving = data.received(round);
-    // A channel that breaks while the source has nothing to say would otherwise be noticed only at the round's end.
-    talk.watch(arriving);
-    const message = await nextAnnouncement(destination);
-    // With nothing left to send, the round before was the last.
-    const nothingLeft = message.kind === 'state' && message.round === round - 1;
-    if (message.round !== round && !nothingLeft)
-      throw malformed(message.kind, 'round', `${message.round}, not ${round}`);
-    if (message.kind === 'state') advance(destination, 'state');
-    const waitingFrom = destination.scheduler.now();
-    const received = nothingLeft ? NOTHING : await talk.within(answer, `pages of round ${round}`, arriving);
-    compareCounts(message, received);
-    destination.rounds = message.round;
-    if (!nothingLeft) observer?.roundFinished?.(round, received);
+    const arriving = awaitRound(destination, round);
+    const message = await expectBeside(destination, ['round-end', 'state']);
     if (message.kind === 'state') {
-      note(destination, 'lastPagesNs', waitingFrom);
-      return message;
+      advance(destination, 'state');
+      return { state: message, lastPages: arriving };
     }
+    await receiveRound(destination, message, arriving);
     // All of RAM is here, if not its last version: enough to compile the guest's code while it runs over there. The
     // source hears of the round only then, because it may stop the guest at once, and must not wait for it then.
     if (round === 1) await talk.during(machine.prepareCode());
     await talk.send({ kind: 'round-received', round });
+    // If nothing is left to send, this is the last one already.
+    rootSoFar(destination);
   }
+}
+
+/** Receives the last pages and the rest of the device's state. */
+async function receiveTheRest(
+  destination: Destination,
+  lastPages: Promise<TransferCount>,
+): Promise<Complete> {
+  const message = await expectBeside(destination, ['complete']);
+  const waitingFrom = destination.scheduler.now();
+  // With nothing left to send, the round before was the last.
+  if (message.round === destination.rounds) compareCounts(message, NOTHING);
+  else await receiveRound(destination, message, lastPages);
+  judgeDeviceBytes(message, destination.deviceStream?.bytes ?? 0);
+  note(destination, 'lastPagesNs', waitingFrom);
+  return message;
 }
 
 const NOTHING: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
 
-/** The next message that announces the end of a round; what comes of the device's state before it is taken in. */
-async function nextAnnouncement(destination: Destination): Promise<MessageOf<'round-end' | 'state'>> {
-  const { talk, deviceStream } = destination;
-  if (deviceStream === undefined) return talk.expect(['round-end', 'state']);
+/** A channel that breaks while the source has nothing to say would otherwise be noticed only at the round's end. */
+function awaitRound({ data, talk }: Destination, round: number): Promise<TransferCount> {
+  const arriving = data.received(round);
+  talk.watch(arriving);
+  return arriving;
+}
+
+async function receiveRound(
+  destination: Destination,
+  message: MessageOf<'round-end' | 'complete'>,
+  arriving: Promise<TransferCount>,
+): Promise<void> {
+  const { talk, observer, parameters } = destination;
+  const round = destination.rounds + 1;
+  if (message.round !== round) throw malformed(message.kind, 'round', `${message.round}, not ${round}`);
+  const answer = parameters.duration('answerTimeoutMs');
+  const received = await talk.within(answer, `pages of round ${round}`, arriving);
+  compareCounts(message, received);
+  destination.rounds = round;
+  observer?.roundFinished?.(round, received);
+}
+
+/** The next message of one of `kinds`; what comes of the device's state before it is taken in. */
+async function expectBeside<K extends FrameKind>(
+  { talk, deviceStream }: Destination,
+  kinds: readonly K[],
+): Promise<MessageOf<K>> {
+  if (deviceStream === undefined) return talk.expect(kinds);
   for (;;) {
-    const message = await talk.expect(['round-end', 'state', 'device-data']);
-    if (message.kind !== 'device-data') return message;
-    await talk.during(deviceStream.take(message));
+    const message = await talk.expect<K | 'device-data'>([...kinds, 'device-data']);
+    if (message.kind !== 'device-data') return message as MessageOf<K>;
+    await talk.during(deviceStream.take(message as MessageOf<'device-data'>));
   }
 }
 
-function compareCounts(announced: MessageOf<'round-end' | 'state'>, received: TransferCount): void {
+/** Over the pages as received so far; empty if nothing is hashed. */
+function rootSoFar({ hello, root, data }: Destination): Uint8Array {
+  return hello?.verify === 'off' ? new Uint8Array(0) : root.of(data.hashes, data.progress());
+}
+
+function compareCounts(announced: MessageOf<'round-end' | 'complete'>, received: TransferCount): void {
   for (const field of ['pages', 'zeroPages'] as const) {
     if (announced[field] === received[field]) continue;
     throw migrationErrors.error('round-incomplete', {
@@ -243,28 +283,38 @@ function compareCounts(announced: MessageOf<'round-end' | 'state'>, received: Tr
   }
 }
 
-/** Checks that RAM arrived as it was sent, loads the machine, and promises to run it. */
-async function load(destination: Destination, hello: Hello, state: State): Promise<void> {
-  const { machine, talk, data, digest, scheduler, start, deviceStream } = destination;
+/** Loads the machine while the last pages come, checks that RAM arrived as it was sent, and promises to run it. */
+async function load(
+  destination: Destination,
+  hello: Hello,
+  state: State,
+  lastPages: Promise<TransferCount>,
+): Promise<void> {
+  const { machine, talk, data, scheduler, start, deviceStream } = destination;
   const { migratedPages } = hello.description;
-  judgeDeviceBytes(state, deviceStream?.bytes ?? 0);
-  if ((hello.verify === 'off') !== (state.root.length === 0)) {
-    throw malformed('state', 'root', `${state.root.length} bytes in a migration with verify=${hello.verify}`);
-  }
-  const loadingFrom = scheduler.now();
+  const arriving = receiveTheRest(destination, lastPages);
+  let arrivedAt = scheduler.now();
+  const arrived = arriving.then(() => {
+    arrivedAt = scheduler.now();
+  });
+  // A failure of one is told when the others have ended too: nothing is under way when the machine is discarded.
   const loading = [
-    machine.load(state.machine).then(() => note(destination, 'loadNs', loadingFrom)),
-    deviceStream && start.load().then(() => note(destination, 'deviceLoadNs', loadingFrom)),
+    machine.load(state.machine, arrived).then(() => note(destination, 'loadNs', arrivedAt)),
+    deviceStream && arrived.then(() => start.load()).then(() => note(destination, 'deviceLoadNs', arrivedAt)),
   ];
-  // A failure of one is told when the other has ended too: nothing is under way when the machine is discarded.
   const loaded = Promise.allSettled(loading);
-  // The machine's threads have their orders before this one is busy with the root.
-  await scheduler.yield();
-  const checkingFrom = scheduler.now();
-  const intact =
-    hello.verify === 'off' || sameBytes(integrityRoot(digest, data.hashes, migratedPages), state.root);
-  note(destination, 'integrityNs', checkingFrom);
-  await loaded;
+  let intact: boolean;
+  try {
+    const { root } = await arriving;
+    if ((hello.verify === 'off') !== (root.length === 0)) {
+      throw malformed('complete', 'root', `${root.length} bytes in a migration with verify=${hello.verify}`);
+    }
+    const checkingFrom = scheduler.now();
+    intact = sameBytes(rootSoFar(destination), root);
+    note(destination, 'integrityNs', checkingFrom);
+  } finally {
+    await loaded;
+  }
   // What was loaded from damaged memory says nothing.
   if (!intact) {
     await talk.send({ kind: 'damaged' });

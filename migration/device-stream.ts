@@ -58,7 +58,7 @@ export class DeviceStreamReceiver {
 }
 
 /** Throws `migration/malformed-message` unless all that was announced has come. */
-export function judgeDeviceBytes({ deviceBytes }: MessageOf<'state'>, received: number): void {
+export function judgeDeviceBytes({ deviceBytes }: MessageOf<'complete'>, received: number): void {
   if (deviceBytes === received) return;
-  throw malformed('state', 'deviceBytes', `${deviceBytes}, but ${received} have come`);
+  throw malformed('complete', 'deviceBytes', `${deviceBytes}, but ${received} have come`);
 }

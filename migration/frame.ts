@@ -49,6 +49,7 @@ export const frameKinds = {
   pong: { number: 15, bytesMax: 64 },
   error: { number: 16, bytesMax: 64 * KIB },
   damaged: { number: 17, bytesMax: 1 * KIB },
+  complete: { number: 19, bytesMax: 1 * KIB },
   'device-data': { number: 18, bytesMax: 1 * MIB + 4 * KIB },
 } as const;
 

@@ -7,6 +7,7 @@
 import { invariant } from '../base/errors.js';
 import { malformed } from './frame.js';
 import { HASHES_PER_MESSAGE, type MessageOf, ROOT_BYTES } from './messages.js';
+import type { TransferCount } from './ports.js';
 
 /** A digest of `ROOT_BYTES` bytes; the same at both ends. */
 export type Digest = (bytes: Uint8Array) => Uint8Array;
@@ -16,6 +17,26 @@ export function integrityRoot(digest: Digest, hashes: Uint32Array, pages: number
   const root = digest(tableBytes(hashes, 0, pages));
   invariant(root.length === ROOT_BYTES, 'digest of the wrong size');
   return root;
+}
+
+/** The root of a table that changes only as pages travel: computed anew only when more have since the last time. */
+export class RunningRoot {
+  readonly #digest: Digest;
+  #travelled = -1;
+  #root: Uint8Array = new Uint8Array(0);
+
+  constructor(digest: Digest) {
+    this.#digest = digest;
+  }
+
+  /** `count`: all that travelled so far, and has left its hashes in the table. */
+  of(hashes: Uint32Array, { pages, zeroPages }: TransferCount): Uint8Array {
+    if (pages + zeroPages !== this.#travelled) {
+      this.#root = integrityRoot(this.#digest, hashes, hashes.length / 2);
+      this.#travelled = pages + zeroPages;
+    }
+    return this.#root;
+  }
 }
 
 /** The table as bytes: the words are little-endian on every host that runs WebAssembly memory as we use it. */

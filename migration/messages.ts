@@ -9,8 +9,9 @@
  *       │ device-data ... ───────────────────▶ │  with an assigned device: who it is, and what may travel ahead
  *       │ round-end 1 ───────────────────────▶ │  ... 2, 3, until the rest fits the downtime limit
  *       │ ◀───────────────────── round-received │
- *       │ device-data ... ───────────────────▶ │  guest paused; the rest of the device's state
- *       │ state ─────────────────────────────▶ │  last pages, integrity root, machine state
+ *       │ state ─────────────────────────────▶ │  guest paused; the machine's state, while the last pages travel
+ *       │ device-data ... ───────────────────▶ │  the rest of the device's state
+ *       │ complete ──────────────────────────▶ │  last pages, integrity root
  *       │ ◀─────────────────────────── prepared │  a promise: only the source or a lost link can break it
  *       │ verify ────────────────────────────▶ │  verifying runs only
  *       │ ◀────────── page-hashes ..., read-back │
@@ -142,12 +143,13 @@ const schemas = {
     device: name,
     data: bytes(1, DEVICE_DATA_BYTES_MAX),
   }),
+  state: v.strictObject({ kind: v.literal('state'), machine: machineState }),
   /**
-   * Everything of the blackout but the pages; `root` is empty when nothing is hashed. `round` is the last that was
-   * sent: the one before again, with nothing counted, if there was nothing left to send.
+   * Everything has been sent; `root` is empty when nothing is hashed. `round` is the last that was sent: the one before
+   * again, with nothing counted, if there was nothing left to send.
    */
-  state: v.strictObject({
-    kind: v.literal('state'),
+  complete: v.strictObject({
+    kind: v.literal('complete'),
     round,
     ...transfer,
     root: v.pipe(
@@ -157,7 +159,6 @@ const schemas = {
         `must have 0 or ${ROOT_BYTES} bytes`,
       ),
     ),
-    machine: machineState,
     /** Length of the device's whole data stream, which has been sent. */
     deviceBytes: count(),
   }),
@@ -260,7 +261,8 @@ export function rehearse(): void {
   for (let i = 0; i < 4; i++) {
     for (const message of [
       { kind: 'device-data', device: 'rehearsal', data: new Uint8Array(64) },
-      { kind: 'state', round: 1, pages: 0, zeroPages: 0, bytes: 0, root, machine, deviceBytes: 0 },
+      { kind: 'state', machine },
+      { kind: 'complete', round: 1, pages: 0, zeroPages: 0, bytes: 0, root, deviceBytes: 0 },
       { kind: 'prepared', lastPagesNs: 1.5, integrityNs: 1.5, loadNs: 1.5, deviceLoadNs: 1.5 },
       { kind: 'commit', migrationId },
       { kind: 'running', startNs: 1.5, deviceStartNs: 1.5 },

@@ -121,8 +121,11 @@ export interface DestinationMachine {
   readonly ram: Uint8Array;
   /** Starts workers and compiles the code from the pages that have arrived; idempotent, may fail silently early. */
   prepareCode(): Promise<void>;
-  /** Checks the image's hash, restores devices and vCPUs. After it resolves, `run` can't fail for reasons of state. */
-  load(state: MachineState): Promise<void>;
+  /**
+   * Restores devices and vCPUs, and checks the image's hash. After it resolves, `run` can't fail for reasons of state.
+   * `ramArrived`, if given, resolves when the last page is here: until then RAM says nothing; `load` rejects if it does.
+   */
+  load(state: MachineState, ramArrived?: Promise<void>): Promise<void>;
   /** State as loaded, read back from the machine itself, for verification. */
   save(): Promise<MachineState>;
   run(): Promise<void>;

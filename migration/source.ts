@@ -17,7 +17,7 @@ import { DeviceStreamSender } from './device-stream.js';
 import { migrationErrors } from './errors.js';
 import { AutoConverge, expectedDowntime } from './estimate.js';
 import { malformed } from './frame.js';
-import { type Digest, integrityRoot } from './integrity.js';
+import { type Digest, RunningRoot } from './integrity.js';
 import { rehearse } from './messages.js';
 import type { MigrationParameters, VerifyMode } from './parameters.js';
 import type {
@@ -82,6 +82,7 @@ interface Source extends SourceOptions {
   /** Pages that were written, or never sent, since they were last sent. A bit leaves only by being sent. */
   readonly pending: AtomicBitmap;
   readonly hashSeed: number;
+  readonly root: RunningRoot;
   readonly deafen: Cancel;
   readonly asked: { tracking: boolean; device: boolean; pause: boolean };
   lastRound: number;
@@ -162,6 +163,7 @@ function open(options: SourceOptions): Source {
     channels,
     pending: new AtomicBitmap(migratedPages),
     hashSeed: Number.parseInt(options.migrationId.slice(0, 8), 16),
+    root: new RunningRoot(options.digest),
     deafen: () => signal?.removeEventListener('abort', onAbort),
     asked: { tracking: false, device: false, pause: false },
     lastRound: 0,
@@ -201,7 +203,7 @@ async function negotiate(source: Source): Promise<void> {
   source.asked.tracking = true;
   await source.tracking.start();
   rehearse();
-  integrityRoot(source.digest, data.hashes, data.hashes.length / 2);
+  rootSoFar(source);
   source.stats.setupDone();
   advance(source, 'ready');
 }
@@ -247,6 +249,8 @@ async function preCopy(source: Source): Promise<void> {
   } finally {
     forget();
   }
+  // If nothing is left to send, this is the last one already.
+  if (stats.remainingPages === 0) rootSoFar(source);
   advance(source, 'converged');
 }
 
@@ -278,7 +282,7 @@ async function switchOver(source: Source): Promise<MachineState> {
   advance(source, 'paused');
   const { saved, sent, round, root } = await sendTheRest(source);
   const deviceBytes = source.deviceStream.bytes;
-  await talk.send({ kind: 'state', round, ...sent, root, machine: saved, deviceBytes });
+  await talk.send({ kind: 'complete', round, ...sent, root, deviceBytes });
   stats.moment('stateSent');
   const deadline = parameters.duration('answerTimeoutMs');
   const answer = await talk.expect(['prepared', 'damaged'], deadline);
@@ -297,10 +301,10 @@ interface Rest {
   readonly round: number;
 }
 
-/** Everything stands still: the last pages and the device's state go out while the machine is saved. */
+/** Everything stands still: the last pages, the machine's and the device's state go out beside each other. */
 async function sendTheRest(source: Source): Promise<Rest> {
-  const { machine, stats, stop, data, verify, pending } = source;
-  const saving = machine.save();
+  const { machine, stats, stop } = source;
+  const saving = machine.save().then((state) => sendState(source, state));
   const reading = stop.stopCopy().then((data) => sendDeviceData(source, data));
   const sending = sendLastPages(source);
   const all = Promise.allSettled([saving, reading, sending]);
@@ -309,8 +313,7 @@ async function sendTheRest(source: Source): Promise<Rest> {
     stats.moment('pagesSent');
     const record = stats.lastRound(source.lastRound, sent);
     // The others go on meanwhile, in threads of their own.
-    const root =
-      verify === 'off' ? new Uint8Array(0) : integrityRoot(source.digest, data.hashes, pending.length);
+    const root = rootSoFar(source);
     await reading;
     stats.moment('deviceSent');
     source.observer.roundFinished?.(record);
@@ -333,6 +336,17 @@ async function sendLastPages(source: Source): Promise<Pick<Rest, 'sent' | 'round
   const sent = await sendPages(source, source.lastRound, pending);
   stats.remainingPages = pending.count();
   return { round: source.lastRound, sent };
+}
+
+/** The destination can load the machine while pages are still on their way. */
+async function sendState({ talk }: Source, machine: MachineState): Promise<MachineState> {
+  await talk.send({ kind: 'state', machine });
+  return machine;
+}
+
+/** Over the pages as sent so far; empty if nothing is hashed. */
+function rootSoFar({ verify, data, root }: Source): Uint8Array {
+  return verify === 'off' ? new Uint8Array(0) : root.of(data.hashes, data.progress());
 }
 
 async function sendDeviceAhead(source: Source): Promise<void> {

@@ -301,7 +301,8 @@ describe('verification', () => {
       shape: quiet,
       prepare: ({ destination }: { destination: TestMachine }) => {
         const { load } = destination;
-        destination.load = async (state: MachineState) => {
+        destination.load = async (state: MachineState, ramArrived?: Promise<void>) => {
+          await ramArrived;
           destination.ram[42 * PAGE_BYTES + 7]! ^= 1;
           await load.call(destination, state);
         };

@@ -172,10 +172,18 @@ describe('a destination', () => {
   });
 
   it('refuses every message that is not due, in every phase, and says which was', async () => {
-    const openings: readonly (readonly ControlMessage[])[] = [[], [hello], [hello, data]];
+    const { state } = sampleMessages;
+    const openings: readonly (readonly ControlMessage[])[] = [
+      [],
+      [hello],
+      [hello, data],
+      [hello, data, state],
+    ];
     for (const opening of openings) {
       for (const sample of allSamples) {
         if (['ping', 'pong', 'error'].includes(sample.kind)) continue;
+        // The next that is due.
+        if (opening.length === 2 && sample.kind === 'state') continue;
         const stage = await destinationAgainst([...opening, sample]);
         expect(stage.machine.calls).not.toContain('run');
         expect(stage.record.status).toBe('failed');
@@ -192,17 +200,14 @@ describe('a destination', () => {
   it('does not run for the commit of another migration', async () => {
     const { machine } = sampleMessages.state;
     const vcpus = [{ ...machine.vcpus[0]!, registers: new Uint8Array(16) }];
-    const state = {
-      ...sampleMessages.state,
-      round: 1,
-      pages: 0,
-      root: new Uint8Array(0),
-      machine: { ...machine, vcpus },
-    };
+    const state = { ...sampleMessages.state, machine: { ...machine, vcpus } };
+    const root = new Uint8Array(0);
+    const complete = { ...sampleMessages.complete, round: 1, pages: 0, root };
     const stage = await destinationAgainst([
       { ...hello, verify: 'off' } as ControlMessage,
       data,
       state,
+      complete,
       { kind: 'commit', migrationId: 'f'.repeat(32) },
     ]);
     expect(stage.machine.calls).toContain('load');
@@ -241,9 +246,9 @@ describe('a destination', () => {
     expectDiscarded(wrong, 'migration/malformed-message');
     expect(wrong.record.error?.message).toMatch(/vf7, not vf0/);
     const root = new Uint8Array(0);
-    const state = { ...sampleMessages.state, round: 1, pages: 0, root, deviceBytes: 9 };
+    const complete = { ...sampleMessages.complete, round: 1, pages: 0, root, deviceBytes: 9 };
     const piece = sampleMessages['device-data'];
-    const cut = await destinationAgainst([withDevice, data, piece, state], shape);
+    const cut = await destinationAgainst([withDevice, data, piece, sampleMessages.state, complete], shape);
     expectDiscarded(cut, 'migration/malformed-message');
     expect(cut.record.error?.message).toMatch(/9, but 3 have come/);
     expect(cut.machine.calls).not.toContain('load');

@@ -54,7 +54,7 @@ describe('a control message', () => {
     }
   });
 
-  const { hello, state, data, commit, error } = sampleMessages;
+  const { hello, state, complete, data, commit, error } = sampleMessages;
   const vcpu = state.machine.vcpus[0]!;
   const withVcpu = (change: object) => ({
     ...state,
@@ -87,10 +87,10 @@ describe('a control message', () => {
     ['migrationId', 'hello', { ...hello, migrationId: 'XYZ' }],
     ['endpoint.ports.0', 'data', { ...data, endpoint: { ...data.endpoint, ports: [65536] } }],
     ['endpoint.ports', 'data', { ...data, endpoint: { ...data.endpoint, ports: [] } }],
-    ['round', 'state', { ...state, round: 0 }],
-    ['pages', 'state', { ...state, pages: 1.5 }],
-    ['bytes', 'state', { ...state, bytes: Number.NaN }],
-    ['root', 'state', { ...state, root: new Uint8Array(31) }],
+    ['round', 'complete', { ...complete, round: 0 }],
+    ['pages', 'complete', { ...complete, pages: 1.5 }],
+    ['bytes', 'complete', { ...complete, bytes: Number.NaN }],
+    ['root', 'complete', { ...complete, root: new Uint8Array(31) }],
     ['machine.vcpus.0.registers', 'state', withVcpu({ registers: new Uint8Array(7) })],
     ['machine.vcpus.0.pir', 'state', withVcpu({ pir: new Uint8Array(33) })],
     ['machine.vcpus.0.unwind', 'state', withVcpu({ unwind: new Uint8Array(256 * 1024 + 1) })],

@@ -46,14 +46,14 @@ export const sampleMessages: { readonly [K in FrameKind]: MessageOf<K> } = {
   },
   'round-end': { kind: 'round-end', round: 1, pages: 10, zeroPages: 20, bytes: 2 ** 33 },
   'round-received': { kind: 'round-received', round: 1 },
-  state: {
-    kind: 'state',
+  state: { kind: 'state', machine },
+  complete: {
+    kind: 'complete',
     round: 7,
     pages: 1,
     zeroPages: 0,
     bytes: 4112,
     root: new Uint8Array(32).fill(0x5a),
-    machine,
     deviceBytes: 0,
   },
   'device-data': { kind: 'device-data', device: 'vf0', data: Uint8Array.of(1, 2, 3) },

@@ -252,7 +252,8 @@ export class TestMachine implements SourceMachine, DestinationMachine {
     this.#fail('prepareCode');
   }
 
-  async load(state: MachineState): Promise<void> {
+  async load(state: MachineState, ramArrived?: Promise<void>): Promise<void> {
+    await ramArrived;
     await this.#scheduler.sleep(microseconds(100));
     this.#fail('load');
     const { registers } = state.vcpus[0]!;

@@ -276,12 +276,15 @@ export class Machine implements SourceMachine, DestinationMachine {
     });
   }
 
-  async load(state: MachineState): Promise<void> {
+  async load(state: MachineState, ramArrived: Promise<void> = Promise.resolve()): Promise<void> {
     await this.#exclusively(async () => {
       this.#require('load a guest', 'incoming');
       const incoming = this.#incoming!;
       const { vcpus, devices, clock } = this.#drivers;
-      this.#guest ??= await this.#takeCode(incoming);
+      if (this.#guest === undefined) {
+        await ramArrived;
+        this.#guest = await this.#takeCode(incoming);
+      }
       if (!(state.clockNs >= 0 && state.clockNs < Infinity)) {
         const problem = `the clock shows ${state.clockNs}`;
         throw vmmErrors.error('state-refused', { record: 'the machine', problem });
@@ -299,7 +302,10 @@ export class Machine implements SourceMachine, DestinationMachine {
         devices.call('restore', state.devices.slice(PLATFORM_RECORDS.length)),
         loadVcpus(),
       ]);
+      // Whoever waits for it hears of a failure, below.
+      loading.catch(() => undefined);
       // Looked at while the threads load.
+      await ramArrived;
       const codeIsThere = isInRam(this.#guest, this.#drivers);
       await loading;
       if (!codeIsThere) {

@@ -109,9 +109,9 @@ export function lendToDestination(
       return machine.device;
     },
     prepareCode: () => machine.prepareCode(),
-    load: async (state) => {
+    load: async (state, ramArrived) => {
       const taken = takeRan(state);
-      await machine.load(taken.rest);
+      await machine.load(taken.rest, ramArrived);
       ran = taken.ran;
     },
     save: async () => {

@@ -65,7 +65,7 @@ export class ThreadMachines implements Machines {
         await machine().prepareCode();
         reclaimMemory();
       },
-      load: (state) => machine().load(state),
+      load: (state, ramArrived) => machine().load(state, ramArrived),
       save: () => machine().save(),
       run: () => machine().run(),
       hold: () => machine().hold(),
