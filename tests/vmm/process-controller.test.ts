@@ -46,6 +46,8 @@ function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false)
     events: undefined as GuestEvents | undefined,
     /** What the next pause waits for. */
     pausing: async (): Promise<void> => {},
+    /** What happens before a resume is answered. */
+    resuming: (): void => {},
     goesOn: false,
     leave: async (_options: OutgoingOptions): Promise<MigrationRecord> => sourceRecord('failed'),
     arrivals: [] as ((options: IncomingOptions) => Promise<DestinationRecord>)[],
@@ -62,7 +64,11 @@ function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false)
       log.push(`${name} pause`);
       await state.pausing();
     },
-    resume: async () => void log.push(`${name} resume`),
+    resume: async () => {
+      log.push(`${name} resume`);
+      state.resuming();
+    },
+    nic: async () => undefined,
     save: async () => STATE,
     relinquish: () => void log.push(`${name} relinquish`),
     cpus: () => [],
@@ -188,6 +194,15 @@ describe('run states', () => {
 });
 
 describe('controller', () => {
+  it('hears of a guest that ends before its start has been answered', async () => {
+    const { controller, log, state } = setUp();
+    await controller.boot();
+    state.resuming = () => state.events!.poweredOff('guest-shutdown');
+    await controller.cont();
+    expect(controller.runState).toBe('shutdown');
+    expect(log).toEqual(['booted resume', '-> shutdown', 'SHUTDOWN']);
+  });
+
   it('starts, stops and continues the guest once each, with an event for each change', async () => {
     const { controller, log } = setUp();
     await controller.boot();

@@ -31,7 +31,8 @@ export type RunState = (typeof RUN_STATES)[number];
 
 /** Each state and the states that may follow it. A guest that came here stopped stays `paused`. */
 export const RUN_STATE_MOVES: Readonly<Record<RunState, readonly RunState[]>> = {
-  prelaunch: ['running', 'finish-migrate', 'internal-error'],
+  // A guest may be at its end before its start has been told of.
+  prelaunch: ['running', 'finish-migrate', 'guest-panicked', 'shutdown', 'internal-error'],
   running: ['paused', 'finish-migrate', 'guest-panicked', 'shutdown', 'internal-error'],
   paused: ['running', 'finish-migrate', 'guest-panicked', 'shutdown', 'internal-error'],
   inmigrate: ['running', 'paused', 'guest-panicked', 'shutdown', 'internal-error'],
