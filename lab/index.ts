@@ -5,10 +5,12 @@
  *
  *     const { verdict, record } = await migrate({ workload: 'ledger', memoryBytes: 512 * 2 ** 20 });
  *
- * `migrate` is the whole job, as `ferry migrate` does it; `spawnVmm` and `QmpClient` are its parts, for experiments of
- * your own. Everything that goes wrong is a `FerryError` with a stable code, facts and advice.
+ * `migrate` is the whole job, as `ferry migrate` does it; `spawnVmm`, `spawnFabric` and `QmpClient` are its parts, for
+ * experiments of your own. Everything that goes wrong is a `FerryError` with a stable code, facts and advice.
  */
 export { FerryError, type SerializedError } from '../base/errors.js';
+export type { FlowMeasurement } from '../devices/ethernet/flow-receiver.js';
+export type { LatencySummary } from '../devices/ethernet/histogram.js';
 export type {
   BlackoutRecord,
   DestinationRecord,
@@ -17,9 +19,12 @@ export type {
   RoundRecord,
   VerificationRecord,
 } from '../migration/record.js';
+export type { FabricReport, PhaseReport } from './fabric/report.js';
+export { FabricProcess, type SpawnFabricOptions, spawnFabric } from './fabric/spawn.js';
 export type { Display } from './move/display.js';
 export { type MigrateResult, migrate } from './move/move.js';
-export type { MigrateOptions, Scenario, Workload } from './move/scenario.js';
+export type { FlowRecord, GuestCounters, NetworkPhase, NetworkRecord } from './move/network-record.js';
+export type { Flow, MigrateOptions, Scenario, Workload } from './move/scenario.js';
 export type { Check, ConsoleLine, Verdict } from './move/verdict.js';
 export { QmpClient, type QmpEvent } from './vmm-client/qmp-client.js';
 export { type SpawnOptions, spawnVmm, Vmm } from './vmm-client/spawn.js';

@@ -6,17 +6,36 @@ import { type Command, Option } from 'commander';
 import pc from 'picocolors';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { PAGE_BYTES } from '../../base/units.js';
-import { labErrors } from '../errors.js';
+import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
 import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
 import { type MigrateResult, migrate } from '../move/move.js';
-import { type MigrateOptions, WORKLOADS, type Workload } from '../move/scenario.js';
+import {
+  FLOWS,
+  type Flow,
+  type MigrateOptions,
+  STARTS,
+  STOPS,
+  TRACKINGS,
+  WORKLOADS,
+} from '../move/scenario.js';
 import type { Verdict } from '../move/verdict.js';
 import { optionValue } from '../options/option-value.js';
-import { formatSize, parseDuration, parseRate, parseSize, parseWhole } from '../options/quantities.js';
+import {
+  BadValue,
+  formatSize,
+  parseDuration,
+  parseRate,
+  parseSize,
+  parseWhole,
+} from '../options/quantities.js';
 import { blackoutTable, phaseTable, summaryLines } from '../report/migration-tables.js';
+import { networkLines, networkTable } from '../report/network-tables.js';
 import { formatTime } from '../report/words.js';
 
 const NAME = 'ferry migrate';
+
+/** More than any machine of ours will make of it. */
+const RATE_MAX = 1_000_000;
 
 /** Exit status when a check failed, and when memory was not compared because `--verify off` asked for that. */
 const NOT_VERIFIED = 1;
@@ -25,8 +44,23 @@ const VERIFY_OFF = 4;
 interface Flags
   extends Pick<
     MigrateOptions,
-    'guest' | 'vcpus' | 'workload' | 'dirtyRate' | 'channels' | 'maxBandwidth' | 'verify' | 'seed'
+    | 'guest'
+    | 'vcpus'
+    | 'workload'
+    | 'dirtyRate'
+    | 'nic'
+    | 'tracking'
+    | 'stop'
+    | 'start'
+    | 'rate'
+    | 'pcap'
+    | 'channels'
+    | 'maxBandwidth'
+    | 'verify'
+    | 'seed'
   > {
+  readonly flow?: readonly Flow[];
+  readonly size?: number;
   readonly memory?: number;
   readonly workingSet?: number;
   readonly downtimeLimit?: number;
@@ -37,7 +71,11 @@ interface Flags
 
 const EXAMPLES = `
 Examples:
-  ferry migrate                                        the defaults: a 256 MiB guest that checks itself
+  ferry migrate                                        the defaults: a 256 MiB guest that checks itself, with a
+                                                       virtual function and 10,000 echoes a second
+  ferry migrate --flow from-guest,to-guest --size 1472 --rate 20000 --pcap move.pcapng
+  ferry migrate --tracking pinned --workload mixed     another way to know what the device wrote
+  ferry migrate --nic none                             no device, no network
   ferry migrate --workload stress --dirty-rate 200MiB/s --max-bandwidth 100MiB/s
                                                        a guest that dirties faster than the link: watch it throttled
   ferry migrate --memory 2GiB --vcpus 2 --workload mixed --channels 4
@@ -82,6 +120,41 @@ export function define(command: Command): void {
       'how much memory the workload works on',
       value('--working-set', (text) => parseSize(text, { min: PAGE_BYTES, max: RAM_BYTES_MAX })),
     )
+    .addOption(
+      new Option(
+        '--nic <kind>',
+        "the guest's NIC: vf, a virtual function behind VT-d, on a network with a traffic peer; none (default: vf; with --guest: none)",
+      ).choices(['vf', 'none']),
+    )
+    .addOption(
+      new Option('--tracking <how>', "how the device's writes are tracked (default: auto)").choices([
+        ...TRACKINGS,
+      ]),
+    )
+    .addOption(new Option('--stop <how>', 'how the device is stopped (default: auto)').choices([...STOPS]))
+    .addOption(
+      new Option('--start <how>', 'how the device goes on at the destination (default: auto)').choices([
+        ...STARTS,
+      ]),
+    )
+    .option(
+      '--flow <names>',
+      'traffic meanwhile: echo, from-guest, to-guest, several with commas, or none (default: echo; with udp-stream: both directions)',
+      value('--flow', parseFlows),
+    )
+    .option(
+      '--rate <n>',
+      `datagrams a second of each flow, 1 to ${RATE_MAX} (default: 10000)`,
+      value('--rate', (text) => parseWhole(text, { min: 1, max: RATE_MAX })),
+    )
+    .option(
+      '--size <bytes>',
+      `payload of each datagram, ${FLOW_PAYLOAD_BYTES_MIN} to ${FLOW_PAYLOAD_BYTES_MAX} bytes (default: 64)`,
+      value('--size', (text) =>
+        parseWhole(text, { min: FLOW_PAYLOAD_BYTES_MIN, max: FLOW_PAYLOAD_BYTES_MAX }),
+      ),
+    )
+    .option('--pcap <file>', 'capture every frame on the network, as pcapng')
     .option(
       '--channels <n>',
       'data channels (default: 2)',
@@ -132,40 +205,31 @@ export function define(command: Command): void {
 }
 
 function optionsOf(flags: Flags): MigrateOptions {
-  const { memory, workingSet, downtimeLimit, settle, record, workload } = flags;
-  const stresses = workload === 'stress' || workload === 'mixed';
-  if (flags.dirtyRate !== undefined && !stresses)
-    throw contradiction('--dirty-rate', 'stress or mixed', workload);
-  if (flags.guest !== undefined && workload !== undefined) {
-    throw labErrors.error('usage', {
-      why: '--workload and --guest contradict each other: only the guest that comes with vf-ferry has these workloads',
-      command: NAME,
-    });
-  }
-  const { guest, vcpus, dirtyRate, channels, maxBandwidth, verify, seed } = flags;
+  const { memory, workingSet, downtimeLimit, settle, record, flow, size, json: _, ...same } = flags;
   const all = {
-    guest,
+    ...same,
     memoryBytes: memory,
-    vcpus,
-    workload,
-    dirtyRate,
     workingSetBytes: workingSet,
-    channels,
-    maxBandwidth,
     downtimeLimitMs: downtimeLimit,
-    verify,
-    seed,
+    flows: flow,
+    payloadBytes: size,
     settleMs: settle,
     recordTo: record,
   };
   return Object.fromEntries(Object.entries(all).filter(([, given]) => given !== undefined)) as MigrateOptions;
 }
 
-function contradiction(flag: string, needed: string, workload: Workload | undefined): Error {
-  return labErrors.error('usage', {
-    why: `${flag} says something only with --workload ${needed}, not with ${workload ?? 'ledger'}`,
-    command: NAME,
-  });
+/** `echo,to-guest`, or `none`. Throws BadValue. */
+function parseFlows(text: string): readonly Flow[] {
+  if (text === 'none') return [];
+  const names = text.split(',');
+  for (const [i, name] of names.entries()) {
+    if (!(FLOWS as readonly string[]).includes(name)) {
+      throw new BadValue(`'${name.slice(0, 40)}' is no flow; known are ${FLOWS.join(', ')}, and none`);
+    }
+    if (names.indexOf(name) !== i) throw new BadValue(`${name} is given twice`);
+  }
+  return names as Flow[];
 }
 
 function exitStatusOf({ verdict, record }: MigrateResult): number {
@@ -180,7 +244,7 @@ function exitStatusOf({ verdict, record }: MigrateResult): number {
 }
 
 function reportText(result: MigrateResult): string {
-  const { record, verdict, scenario, bootMs } = result;
+  const { record, network, verdict, scenario, bootMs } = result;
   const parts: string[] = [''];
   if (record !== undefined) {
     parts.push(phaseTable(record), ...summaryLines(record), '');
@@ -191,6 +255,7 @@ function reportText(result: MigrateResult): string {
       );
     }
     parts.push('');
+    if (network !== undefined) parts.push(networkTable(network), ...networkLines(network, record), '');
     if (record.error !== undefined)
       parts.push(`${pc.red(record.error.message)}\n  ${record.error.advice}`, '');
   }

@@ -1,8 +1,9 @@
 /**
  * `ferry vmm`: one VMM, in this very process, driven over its monitor.
  */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
+import { isGroupMac, parseMac } from '../../devices/ethernet/addresses.js';
 import { parseMonitorAddress } from '../../vmm/monitor/monitor-address.js';
 import { conflictOf, type VmmOptions } from '../../vmm/process/options.js';
 import { parseSocketAddress } from '../../vmm/sockets/address.js';
@@ -24,6 +25,10 @@ interface Flags {
   readonly console: string;
   readonly paused?: boolean;
   readonly recordTo?: string;
+  readonly nic?: 'vf' | 'none';
+  readonly mac?: string;
+  readonly netdev?: string;
+  readonly pciDump?: string;
   readonly json?: boolean;
 }
 
@@ -43,6 +48,9 @@ Examples:
     {"execute": "migrate-incoming", "arguments": {"uri": "tcp:127.0.0.1:4445"}}
   then at b.sock
     {"execute": "migrate", "arguments": {"uri": "tcp:127.0.0.1:4445"}}
+
+  With a network: start this first, and give both VMMs --nic vf --netdev unix:net.sock
+    ferry fabric --listen unix:net.sock --peer ip=10.0.0.1 --flow to=10.0.0.2,rate=1000
 
 A monitor asks nobody who he is: whoever reaches it controls the guest. A UNIX socket is open to its owner alone.
 
@@ -90,6 +98,29 @@ export function define(command: Command): void {
       optionValue(NAME, '--console', parseConsole),
       'stdio',
     )
+    .addOption(
+      new Option(
+        '--nic <kind>',
+        "the guest's NIC: vf, a virtual function behind VT-d; none (default: none)",
+      ).choices(['vf', 'none']),
+    )
+    .option(
+      '--mac <address>',
+      'station address of the virtual function (default: 52:54:00:12:34:56, or what the guest brings)',
+      optionValue(NAME, '--mac', parseStationMac),
+    )
+    .option(
+      '--netdev <address>',
+      "plug the NIC's cable in at tcp:HOST:PORT or unix:PATH: a `ferry fabric`, or what else speaks QEMU's -netdev stream",
+      optionValue(NAME, '--netdev', (text) => {
+        parseSocketAddress(text);
+        return text;
+      }),
+    )
+    .option(
+      '--pci-dump <file>',
+      'write the configuration space of all PCI functions at the end, for `lspci -F`',
+    )
     .option('-S, --paused', "don't start the guest; `cont` on a monitor does")
     .option(
       '--record-to <folder>',
@@ -115,6 +146,15 @@ export function define(command: Command): void {
       const { runVmm } = await import('../../vmm/process/vmm.js');
       process.exitCode = await runVmm(options, { notices: options.json !== true });
     });
+}
+
+/** Throws BadValue for what no station can have as its address. */
+function parseStationMac(text: string): string {
+  const mac = parseMac(text);
+  if (mac === undefined || isGroupMac(mac, 0) || mac.every((byte) => byte === 0)) {
+    throw new BadValue(`'${text.slice(0, 40)}' is no station's MAC address; write it like 52:54:00:12:34:56`);
+  }
+  return text;
 }
 
 function parseConsole(text: string): string {

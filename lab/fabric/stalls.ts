@@ -9,8 +9,8 @@ interface Stall {
 }
 
 const TICK_MS = 1;
-/** Shorter ones are the grain of timers. */
-const STALL_NS_MIN = 1e6;
+/** Shorter ones are the grain of timers: they count in whole milliseconds, and one more passes easily. */
+const STALL_NS_MIN = 2e6;
 /** Stalls that are remembered one by one, the latest. */
 const REMEMBERED_MAX = 1024;
 

@@ -7,21 +7,25 @@ import { FerryError } from '../../base/errors.js';
 import type { MigrationRecord } from '../../migration/record.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import { type Display, silentDisplay } from './display.js';
+import { DEVICE_LINE, type NetworkRecord } from './network-record.js';
 import {
   commandLine,
   KERNEL_IMAGE,
   type MigrateOptions,
   monitorParameters,
   type Scenario,
-  STATUS_PERIOD_MS,
   scenarioOf,
+  statusPeriodMs,
 } from './scenario.js';
+import { Traffic } from './traffic.js';
 import { type ConsoleLine, judge, statusPattern, type Verdict } from './verdict.js';
 
 /** What came of a move, as plain data. */
 export interface MigrateResult {
   readonly verdict: Verdict;
   readonly record: MigrationRecord | undefined;
+  /** What the network saw; undefined without traffic. */
+  readonly network: NetworkRecord | undefined;
   readonly console: readonly ConsoleLine[];
   /** The scenario as it was run, the seed among it: the same options again give the same guest. */
   readonly scenario: Scenario;
@@ -29,32 +33,44 @@ export interface MigrateResult {
   readonly bootMs: number;
 }
 
+/** The guest's driver has found its device, and the network behind it. */
+const LINK_UP = /NIC Link is Up/;
+
 /** A guest that prints nothing for so long is not working. */
 const SILENCE_MS = 15_000;
 
 /**
- * Moves a working guest from one new VMM process to another and says whether it arrived whole.
+ * Moves a working guest from one new VMM process to another and says whether it arrived whole. With a NIC, a third new
+ * process is the network between them, with a peer that runs traffic with the guest all the while and measures it.
  *
  * Resolves also if the move fails: then `verdict.outcome` is `failed` and the record holds the typed error. Rejects
- * with a FerryError if no move came about (options, image, memory, a VMM that died). Both processes have ended when it
- * settles.
+ * with a FerryError if no move came about (options, image, memory, a process that died). All processes have ended when
+ * it settles.
  *
- *     const { verdict, record } = await migrate({ workload: 'stress', dirtyRate: 100 * 2 ** 20 });
+ *     const { verdict, record, network } = await migrate({ workload: 'stress', dirtyRate: 100 * 2 ** 20 });
  */
 export async function migrate(
   options: MigrateOptions = {},
   display: Display = silentDisplay,
 ): Promise<MigrateResult> {
   const scenario = scenarioOf(options);
-  const statusLine = statusPattern(scenario.guest === KERNEL_IMAGE);
+  const ownKernel = scenario.guest === KERNEL_IMAGE;
+  const statusLine = statusPattern(ownKernel, scenario.workload);
+  const wanted = Math.max(2, Math.round(scenario.settleMs / statusPeriodMs(scenario)));
   const lines: ConsoleLine[] = [];
-  const started = performance.now();
-  let bootMs = 0;
   const vmms: Vmm[] = [];
+  let bootMs = 0;
+  let traffic: Traffic | undefined;
   try {
+    if (scenario.nic === 'vf') {
+      display.step('starting the network');
+      traffic = await Traffic.open(scenario);
+    }
     display.step('starting a source and a destination VMM');
+    const nic: Partial<SpawnOptions> = traffic === undefined ? {} : { nic: 'vf', netdev: traffic.address };
+    const started = performance.now();
     const spawned = async (side: ConsoleLine['side'], options: SpawnOptions): Promise<Vmm> => {
-      const vmm = await spawnVmm({ name: side, ...options });
+      const vmm = await spawnVmm({ name: side, ...nic, ...options });
       vmms.push(vmm);
       const take = ({ text, arrivedMs }: ConsoleEntry): void => {
         if (lines.length === 0) bootMs = arrivedMs - started;
@@ -77,18 +93,39 @@ export async function migrate(
       }),
       spawned('destination', { incoming: 'tcp:127.0.0.1:0' }),
     ]);
-    await statusLines(source, statusLine, Math.max(1, Math.round(scenario.settleMs / STATUS_PERIOD_MS)));
+    const flows = scenario.flows.length > 0;
+    if (flows) {
+      await source.waitForConsole(LINK_UP, { timeoutMs: SILENCE_MS });
+      display.step(`starting traffic: ${scenario.flows.join(', ')}`);
+      await traffic?.start();
+      await newLines(source, statusLine, 1);
+      await traffic?.warm();
+      await newLines(source, statusLine, wanted - 1);
+    } else {
+      await newLines(
+        source,
+        statusLine,
+        wanted - source.console.filter(({ text }) => statusLine.test(text)).length,
+      );
+    }
 
     display.step(`moving the guest from process ${source.pid} to process ${destination.pid}`);
     await source.execute('migrate-set-parameters', monitorParameters(scenario));
-    const record = await moved(source, await destination.incomingAddress(), display);
+    const address = await destination.incomingAddress();
+    await traffic?.moving();
+    const record = await moved(source, address, display);
     display.done();
 
-    const wanted = Math.max(2, Math.round(scenario.settleMs / STATUS_PERIOD_MS));
-    if (record?.status === 'completed') {
-      // A guest that falls silent there is a finding for the verdict, not an error here.
-      await statusLines(destination, statusLine, wanted).catch(onlyErrors);
+    const survivor = record?.status === 'completed' ? destination : source;
+    if (flows) await traffic?.moved();
+    // A guest that falls silent is a finding for the verdict, not an error here.
+    await newLines(survivor, statusLine, wanted).catch(onlyErrors);
+    if (flows) {
+      await traffic?.stop();
+      // Counters printed from here on have seen the last packet.
+      await newLines(survivor, DEVICE_LINE, 1).catch(onlyErrors);
     }
+    const network = flows ? traffic?.record(lines) : undefined;
     const verdict = judge({
       record,
       sourceStatus: await statusOf(source),
@@ -96,11 +133,14 @@ export async function migrate(
       console: lines,
       statusLinesMin: wanted,
       statusLine,
+      ownKernel,
+      traffic: { flows: scenario.flows, network },
     });
-    return { verdict, record, console: lines, scenario, bootMs };
+    return { verdict, record, network, console: lines, scenario, bootMs };
   } finally {
     display.done();
     await Promise.all(vmms.map((vmm) => vmm.quit()));
+    await traffic?.close();
   }
 }
 
@@ -118,11 +158,11 @@ async function moved(source: Vmm, address: string, display: Display): Promise<Mi
   }
 }
 
-/** Resolves when the guest has printed `count` status lines here; rejects with `lab/timeout` when it falls silent. */
-async function statusLines(vmm: Vmm, statusLine: RegExp, count: number): Promise<void> {
-  for (let seen = 0, after = 0; seen < count; seen++) {
-    await vmm.waitForConsole(statusLine, { after, timeoutMs: SILENCE_MS });
-    after = vmm.console.findIndex(({ text }, i) => i >= after && statusLine.test(text)) + 1;
+/** Resolves when the guest has printed `count` such lines from now on; rejects with `lab/timeout` when it falls silent. */
+async function newLines(vmm: Vmm, pattern: RegExp, count: number): Promise<void> {
+  for (let seen = 0, after = vmm.console.length; seen < count; seen++) {
+    await vmm.waitForConsole(pattern, { after, timeoutMs: SILENCE_MS });
+    after = vmm.console.findIndex(({ text }, i) => i >= after && pattern.test(text)) + 1;
   }
 }
 

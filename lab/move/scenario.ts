@@ -1,13 +1,25 @@
 /**
- * What is moved and how: the options of `ferry migrate` and of the library's `migrate`, with their defaults, and what
- * they become on the guest's kernel command line and in the monitor's parameters.
+ * What is moved and how: the options of `ferry migrate` and of the library's `migrate`, with their defaults, what
+ * contradicts what, and what they become on the guest's kernel command line and in the monitor's parameters.
  */
 import { fileURLToPath } from 'node:url';
 import { MIB } from '../../base/units.js';
-import type { VerifyMode } from '../../migration/parameters.js';
+import type { ParameterValues, VerifyMode } from '../../migration/parameters.js';
+import { labErrors } from '../errors.js';
 
-export const WORKLOADS = ['idle', 'ledger', 'stress', 'mixed'] as const;
+export const WORKLOADS = ['idle', 'ledger', 'stress', 'mixed', 'udp-echo', 'udp-stream'] as const;
 export type Workload = (typeof WORKLOADS)[number];
+
+/**
+ * Traffic between the guest and a peer on the network. `echo`: from the peer to the guest and back, measured there and
+ * back by the peer. `from-guest`: measured by the peer. `to-guest`: measured by the guest.
+ */
+export const FLOWS = ['echo', 'from-guest', 'to-guest'] as const;
+export type Flow = (typeof FLOWS)[number];
+
+export const TRACKINGS = ['auto', 'iommu-dirty', 'pinned'] as const;
+export const STOPS = ['auto', 'device-state'] as const;
+export const STARTS = ['auto', 'device-state'] as const;
 
 /** Options of a move. All have defaults. */
 export interface MigrateOptions {
@@ -16,12 +28,27 @@ export interface MigrateOptions {
   /** Guest RAM in bytes; 256 MiB if absent. */
   readonly memoryBytes?: number;
   readonly vcpus?: number;
-  /** What the guest does meanwhile; `ledger` if absent. */
+  /** What the guest does meanwhile, besides the traffic; `ledger` if absent. */
   readonly workload?: Workload;
   /** Bytes per second that `stress` and `mixed` dirty; 50 MiB/s if absent, 0 = as fast as they can. */
   readonly dirtyRate?: number;
   /** Bytes that `stress` and `mixed` dirty over and over, or the size of the ledger; the guest's choice if absent. */
   readonly workingSetBytes?: number;
+  /** The guest's NIC; `vf`, a virtual function, if absent, and `none` for a guest image of one's own. */
+  readonly nic?: 'vf' | 'none';
+  /** How the device's writes are tracked; the migration's choice if absent. */
+  readonly tracking?: (typeof TRACKINGS)[number];
+  /** How the device is stopped, and started at the destination; the migration's choice if absent. */
+  readonly stop?: (typeof STOPS)[number];
+  readonly start?: (typeof STARTS)[number];
+  /** Traffic while the guest moves; `echo` if absent, both directions for `udp-stream`, none without a NIC. */
+  readonly flows?: readonly Flow[];
+  /** Datagrams a second of each flow; 10,000 if absent. */
+  readonly rate?: number;
+  /** Payload of each datagram in bytes, 24 to 1472; 64 if absent. */
+  readonly payloadBytes?: number;
+  /** Captures every frame on the network in this file, as pcapng. */
+  readonly pcap?: string;
   /** Data channels; 2 if absent. */
   readonly channels?: number;
   /** Bytes per second over all channels; no limit if absent. */
@@ -38,28 +65,56 @@ export interface MigrateOptions {
   readonly recordTo?: string;
 }
 
+type Optional = 'workingSetBytes' | 'maxBandwidth' | 'recordTo' | 'pcap';
+
 export type Scenario = {
-  readonly [K in keyof Omit<MigrateOptions, 'workingSetBytes' | 'maxBandwidth' | 'recordTo'>]-?: NonNullable<
-    MigrateOptions[K]
-  >;
-} & Pick<MigrateOptions, 'workingSetBytes' | 'maxBandwidth' | 'recordTo'>;
+  readonly [K in keyof Omit<MigrateOptions, Optional>]-?: NonNullable<MigrateOptions[K]>;
+} & Pick<MigrateOptions, Optional>;
 
 /** The guest kernel that comes with the project. */
 export const KERNEL_IMAGE = fileURLToPath(new URL('../../guests/kernel.img', import.meta.url));
 
+/** Options that say something about the NIC or its traffic, with the flags that people know them by. */
+const NIC_OPTIONS = [
+  ['tracking', '--tracking'],
+  ['stop', '--stop'],
+  ['start', '--start'],
+  ['flows', '--flow'],
+  ['rate', '--rate'],
+  ['payloadBytes', '--size'],
+  ['pcap', '--pcap'],
+] as const;
+
+const dirties = (workload: Workload): boolean => workload === 'stress' || workload === 'mixed';
+const isTraffic = (workload: Workload): boolean => workload === 'udp-echo' || workload === 'udp-stream';
+
+/** The options with all defaults filled in. Throws `lab/usage` for options that contradict each other. */
 export function scenarioOf(options: MigrateOptions): Scenario {
+  const given = definedOnly(options);
+  const { guest, workload = 'ledger' } = given;
+  const nic = given.nic ?? (guest === undefined ? 'vf' : 'none');
+  const flows = given.flows ?? defaultFlows(nic, workload, guest);
+  const conflict = conflictOf(given, workload, nic, flows);
+  if (conflict !== undefined) throw labErrors.error('usage', { why: conflict, command: 'ferry migrate' });
   return {
     guest: KERNEL_IMAGE,
     memoryBytes: 256 * MIB,
     vcpus: 1,
-    workload: 'ledger',
+    workload,
     dirtyRate: 50 * MIB,
+    nic,
+    tracking: 'auto',
+    stop: 'auto',
+    start: 'auto',
+    flows,
+    rate: 10_000,
+    payloadBytes: 64,
     channels: 2,
     downtimeLimitMs: 10,
     verify: 'full',
     seed: Math.floor(Math.random() * 2 ** 32),
     settleMs: 1500,
-    ...definedOnly(options),
+    ...given,
   };
 }
 
@@ -67,25 +122,88 @@ function definedOnly(options: MigrateOptions): MigrateOptions {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
-/** Milliseconds between two status lines of the guest, so that a short watch sees several. */
-export const STATUS_PERIOD_MS = 250;
+function defaultFlows(nic: 'vf' | 'none', workload: Workload, guest: string | undefined): readonly Flow[] {
+  if (nic === 'none' || guest !== undefined) return [];
+  return workload === 'udp-stream' ? ['from-guest', 'to-guest'] : ['echo'];
+}
+
+/** What contradicts what, in a sentence; undefined if nothing does. */
+function conflictOf(
+  given: MigrateOptions,
+  workload: Workload,
+  nic: 'vf' | 'none',
+  flows: readonly Flow[],
+): string | undefined {
+  if (given.dirtyRate !== undefined && !dirties(workload)) {
+    return `--dirty-rate says something only with --workload stress or mixed, not with ${workload}`;
+  }
+  if (given.guest !== undefined && given.workload !== undefined) {
+    return '--workload and --guest contradict each other: only the guest that comes with vf-ferry has these workloads';
+  }
+  if (nic === 'none') {
+    const without = given.nic === undefined ? 'without --nic vf' : 'with --nic none';
+    for (const [name, flag] of NIC_OPTIONS) {
+      if (given[name] !== undefined)
+        return `${flag} says nothing ${without}: there is no device and no network`;
+    }
+    if (isTraffic(workload)) return `--workload ${workload} needs a network: it can't run ${without}`;
+    return undefined;
+  }
+  if (given.guest !== undefined && flows.length > 0) {
+    return '--flow and --guest contradict each other: only the guest that comes with vf-ferry is known to answer';
+  }
+  if (workload === 'udp-echo' && (flows.length !== 1 || flows[0] !== 'echo')) {
+    return '--workload udp-echo answers the flow echo, and no other; --workload idle takes any';
+  }
+  if (workload === 'udp-stream' && flows.length === 0) {
+    return '--workload udp-stream and --flow none contradict each other';
+  }
+  if (flows.length === 0) {
+    const idle = (['rate', 'payloadBytes'] as const).find((name) => given[name] !== undefined);
+    if (idle !== undefined) return `--${idle === 'rate' ? 'rate' : 'size'} says nothing without a flow`;
+  }
+  return undefined;
+}
+
+/** Milliseconds between two status lines of the guest: short enough that a short watch sees several. */
+export const statusPeriodMs = (scenario: Scenario): number => (scenario.flows.length === 0 ? 250 : 500);
+
+/** Addresses that the guest kernel has by itself, and expects of its peer. */
+export const GUEST_IP = '10.0.0.2';
+export const PEER_IP = '10.0.0.1';
+
+/** What the guest runs: the workload, and what answers or makes the traffic. */
+function guestWorkloads({ workload, flows }: Scenario): string {
+  const names: string[] = workload === 'mixed' ? ['ledger', 'stress'] : [workload];
+  const network = flows.some((flow) => flow !== 'echo')
+    ? ['udp-stream']
+    : flows.length > 0
+      ? ['udp-echo']
+      : [];
+  return [...new Set([...names, ...network])].join(',');
+}
 
 /** The guest's kernel command line. */
 export function commandLine(scenario: Scenario): string {
-  const words = [`workload=${scenario.workload}`, `status_ms=${STATUS_PERIOD_MS}`];
-  if (scenario.workload === 'stress' || scenario.workload === 'mixed') {
-    words.push(`dirty_rate=${Math.round(scenario.dirtyRate)}`);
-  }
+  const words = [`workload=${guestWorkloads(scenario)}`, `status_ms=${statusPeriodMs(scenario)}`];
+  if (dirties(scenario.workload)) words.push(`dirty_rate=${Math.round(scenario.dirtyRate)}`);
   if (scenario.workingSetBytes !== undefined) words.push(`working_set=${scenario.workingSetBytes}`);
+  const { flows, rate, payloadBytes } = scenario;
+  if (flows.includes('from-guest')) words.push(`rate=${rate}`, `payload=${payloadBytes}`);
+  else if (flows.includes('to-guest')) words.push('rate=0');
   return words.join(' ');
 }
 
 /** What `migrate-set-parameters` is given, by QMP names. */
-export function monitorParameters(scenario: Scenario): Record<string, number | string> {
+export function monitorParameters(
+  scenario: Scenario,
+): Record<string, number | string> & { readonly verify: ParameterValues['verify'] } {
+  const { tracking, stop, start, nic, maxBandwidth } = scenario;
   return {
     'multifd-channels': scenario.channels,
     'downtime-limit': scenario.downtimeLimitMs,
     verify: scenario.verify,
-    ...(scenario.maxBandwidth === undefined ? {} : { 'max-bandwidth': scenario.maxBandwidth }),
+    ...(maxBandwidth === undefined ? {} : { 'max-bandwidth': maxBandwidth }),
+    ...(nic === 'none' ? {} : { tracking, stop, start }),
   };
 }

@@ -3,6 +3,8 @@
  * that could not be made counts as failed, never as passed.
  */
 import type { MigrationRecord } from '../../migration/record.js';
+import { type NetworkEvidence, networkChecks } from './network-verdict.js';
+import type { Workload } from './scenario.js';
 
 export interface Check {
   /** What was checked, as a property that holds when the check passes. */
@@ -33,6 +35,9 @@ export interface Evidence {
   /** Status lines that the guest was expected to print at the destination, at least. */
   readonly statusLinesMin: number;
   readonly statusLine: RegExp;
+  /** Whether the guest is the project's own kernel: it is known to tell the time, and what it says when it finds a fault. */
+  readonly ownKernel: boolean;
+  readonly traffic: NetworkEvidence;
 }
 
 /** The guest's clock in front of a console line, in seconds; undefined for a line without one. */
@@ -41,13 +46,23 @@ export function guestSeconds(line: string): number | undefined {
   return match === null ? undefined : Number(match[1]);
 }
 
-/** A status line of a workload: `[   12.345678] ledger: ... clean`. */
-export const STATUS_LINE = /^\[\s*\d+\.\d+\] (idle: up |(ledger|stress): .*, clean$)/;
+/** Status lines of the workloads: `[   12.345678] ledger: ... clean`. */
+const STATUS_LINES: Readonly<Record<Workload, RegExp>> = {
+  idle: /^\[\s*\d+\.\d+\] idle: up /,
+  ledger: /^\[\s*\d+\.\d+\] ledger: .*, clean$/,
+  stress: /^\[\s*\d+\.\d+\] stress: .*, clean$/,
+  mixed: /^\[\s*\d+\.\d+\] ledger: .*, clean$/,
+  'udp-echo': /^\[\s*\d+\.\d+\] udp-echo: \d+ packets/,
+  'udp-stream': /^\[\s*\d+\.\d+\] udp-stream: sent \d+ packets/,
+};
 
 /** Of a guest that is not ours any line counts as a sign of life. */
-export const statusPattern = (ownKernel: boolean): RegExp => (ownKernel ? STATUS_LINE : /./);
+export const statusPattern = (ownKernel: boolean, workload: Workload): RegExp =>
+  ownKernel ? STATUS_LINES[workload] : /./;
 
-const COMPLAINT = /corrupt|panic|stale|BUG:|crashed/i;
+/** What the kernel, its workloads and its driver say when something is wrong. */
+const COMPLAINT =
+  /\bCORRUPT\b|[1-9]\d* corrupt|[Pp]anic|stale|BUG:|crashed|DMA-API: \S+ \S+: |Adapter removed|Reset adapter|PF still resetting|Could not \w+ queue|Link is Down/;
 
 export function judge(evidence: Evidence): Verdict {
   const { record } = evidence;
@@ -79,7 +94,7 @@ export function judge(evidence: Evidence): Verdict {
   ];
   const stamps = all.filter((line) => guestSeconds(line) !== undefined).length;
   // A guest of somebody else's may print no time: then nothing is said about its clock.
-  if (stamps > 0 || evidence.statusLine === STATUS_LINE) {
+  if (stamps > 0 || evidence.ownKernel) {
     checks.push({
       name: "the guest's clock never jumped back",
       passed: stamps > 0 && isAscending(all),
@@ -100,6 +115,7 @@ export function judge(evidence: Evidence): Verdict {
           : `${verification.pages.toLocaleString('en-GB')} pages, root ${verification.root.slice(0, 16)}`,
     });
   }
+  checks.push(...networkChecks(evidence.traffic, record));
   const passed = checks.every((check) => check.passed);
   const outcome = !passed ? 'failed' : record?.verify === 'off' ? 'unverified' : 'verified';
   return { outcome, checks };

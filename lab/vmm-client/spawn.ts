@@ -17,6 +17,7 @@ import { fileURLToPath } from 'node:url';
 import { FerryError, invariant } from '../../base/errors.js';
 import type { MigrationRecord } from '../../migration/record.js';
 import type { MemoryInfo, MigrationInfo } from '../../vmm/monitor/control.js';
+import type { PassthroughReport } from '../../vmm/passthrough/device.js';
 import type { VmmOptions } from '../../vmm/process/options.js';
 import type { RunState } from '../../vmm/process/run-state.js';
 import { formatSocketAddress } from '../../vmm/sockets/address.js';
@@ -172,6 +173,11 @@ export class Vmm {
       residentBytes: info['resident-bytes'],
       residentBytesMax: info['resident-bytes-max'],
     };
+  }
+
+  /** What this VMM's host knows of the guest's NIC. Rejects without one, and when the guest has moved away for good. */
+  async nic(): Promise<PassthroughReport> {
+    return (await this.execute('x-ferry-query-nic')) as PassthroughReport;
   }
 
   /** Where this VMM listens for a guest, as `migrate` of another takes it. Rejects if it does not. */

@@ -1,0 +1,184 @@
+/**
+ * Whether the network may be called unharmed by a move: nothing damaged, repeated or out of order, and nothing lost but
+ * what was sent to a machine that stood still, or was on the wire to or from it.
+ */
+import type { MigrationRecord } from '../../migration/record.js';
+import { formatCount, formatTime } from '../report/words.js';
+import type { FlowRecord, NetworkPhase, NetworkRecord } from './network-record.js';
+import type { Flow } from './scenario.js';
+import type { Check } from './verdict.js';
+
+export interface NetworkEvidence {
+  /** Flows that were asked for. */
+  readonly flows: readonly Flow[];
+  /** Undefined if the network was not measured to the end. */
+  readonly network: NetworkRecord | undefined;
+}
+
+/** A sender makes up for a late timer at once: so much of a second may be sent at one moment. */
+const BURST_SECONDS = 0.005;
+/** Of what a flow should bring at its rate, the share that counts as flowing. */
+const FLOWING_SHARE = 0.5;
+
+/**
+ * How many datagrams of a flow may be lost: those sent while the machine stood still (with full verification, which
+ * is done meanwhile), those that were under way when it stopped, and a burst. `under way` is the longest time that
+ * one took before the move; a flow that the guest sends has nothing but that to lose.
+ */
+export function lossAllowance(
+  flow: Flow,
+  { rate, before }: Pick<NetworkRecord, 'rate' | 'before'>,
+  record: Pick<MigrationRecord, 'blackout' | 'verification'> | undefined,
+): { readonly datagrams: number; readonly stoodNs: number; readonly underWayNs: number } {
+  const stoodNs = (record?.blackout?.totalNs ?? 0) + (record?.verification?.durationNs ?? 0);
+  const underWayNs = Math.max(0, ...before.flows.map(({ arrived }) => arrived?.latency?.maxNs ?? 0));
+  const exposedNs = underWayNs + (flow === 'from-guest' ? 0 : stoodNs);
+  return { datagrams: Math.ceil(rate * (exposedNs / 1e9 + BURST_SECONDS)), stoodNs, underWayNs };
+}
+
+/** The checks of a move with traffic; none without. */
+export function networkChecks(
+  { flows, network }: NetworkEvidence,
+  record: MigrationRecord | undefined,
+): readonly Check[] {
+  if (flows.length === 0) return [];
+  if (network === undefined) {
+    return [{ name: 'the network was measured', passed: false, seen: 'no measurement to the end' }];
+  }
+  return [
+    noneDamaged(flows, network),
+    noneRepeated(network),
+    lostInBlackoutAlone(flows, network, record),
+    flowsAfterwards(flows, network),
+    countersAgree(flows, network),
+  ];
+}
+
+const find = (records: readonly FlowRecord[], flow: Flow): FlowRecord | undefined =>
+  records.find((record) => record.flow === flow);
+
+const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
+
+/** Datagrams of all flows that arrived with a property, as their receivers counted them. */
+function counted(
+  { total, guest }: NetworkRecord,
+  name: 'received' | 'lost' | 'duplicated' | 'reordered' | 'corrupt',
+): number {
+  return sum([...total.map(({ arrived }) => arrived?.[name] ?? 0), guest.incoming?.[name] ?? 0]);
+}
+
+function noneDamaged(flows: readonly Flow[], network: NetworkRecord): Check {
+  const judged = counted(network, 'received');
+  const wrong =
+    counted(network, 'corrupt') +
+    sum(network.fabric.peers.map(({ checksumErrors }) => checksumErrors)) +
+    (network.guest.device?.badChecksums ?? 0);
+  const silent = flows.filter((flow) =>
+    flow === 'to-guest'
+      ? (network.guest.incoming?.received ?? 0) === 0
+      : (find(network.total, flow)?.arrived?.received ?? 0) === 0,
+  );
+  return {
+    name: 'every packet that arrived had the right bytes',
+    passed: wrong === 0 && silent.length === 0,
+    seen:
+      silent.length > 0
+        ? `nothing came of ${silent.join(', ')}`
+        : `${formatCount(judged)} packets compared, ${formatCount(wrong)} wrong`,
+  };
+}
+
+function noneRepeated(network: NetworkRecord): Check {
+  const duplicated = counted(network, 'duplicated');
+  const reordered = counted(network, 'reordered') + sum(network.total.map((f) => f.arrived?.tooLate ?? 0));
+  return {
+    name: 'no packet came twice or out of order',
+    passed: duplicated === 0 && reordered === 0,
+    seen: `${formatCount(duplicated)} duplicated, ${formatCount(reordered)} reordered`,
+  };
+}
+
+function lostInBlackoutAlone(
+  flows: readonly Flow[],
+  network: NetworkRecord,
+  record: MigrationRecord | undefined,
+): Check {
+  const lostIn = (phase: NetworkPhase): number => sum(phase.flows.map(({ arrived }) => arrived?.lost ?? 0));
+  const lost = counted(network, 'lost');
+  const pending = sum(network.total.map((flow) => flow.pending));
+  // What the guest counts can't be told apart by phases.
+  const elsewhere = lost - lostIn(network.move) - (network.guest.incoming?.lost ?? 0);
+  const beyond = flows.filter((flow) => {
+    const measured =
+      flow === 'to-guest' ? network.guest.incoming?.lost : find(network.move.flows, flow)?.arrived?.lost;
+    return (measured ?? 0) > lossAllowance(flow, network, record).datagrams;
+  });
+  const allowed = sum(flows.map((flow) => lossAllowance(flow, network, record).datagrams));
+  const { stoodNs, underWayNs } = lossAllowance('echo', network, record);
+  const words = [
+    `${formatCount(lost)} lost`,
+    `at most ${formatCount(allowed)} were sent in the ${formatTime(stoodNs)} in which it stood, ` +
+      `or on the wire (${formatTime(underWayNs)}), or in a burst`,
+  ];
+  if (elsewhere !== 0) words.push(`${formatCount(elsewhere)} of them not during the move`);
+  if (pending > 0) words.push(`${formatCount(pending)} never came back at the end`);
+  return {
+    name: 'packets were lost only while the machine stood still',
+    passed: elsewhere === 0 && pending === 0 && beyond.length === 0,
+    seen: words.join(', '),
+  };
+}
+
+function flowsAfterwards(flows: readonly Flow[], network: NetworkRecord): Check {
+  const { after, rate, move } = network;
+  const wanted = Math.floor((rate * after.durationNs * FLOWING_SHARE) / 1e9);
+  // The guest counts from its boot on: what came after the move is what the peer sent less what was lost at all.
+  const came = flows.map((flow) =>
+    flow === 'to-guest'
+      ? (network.guest.incoming?.received ?? 0) - sentUntil(network, 'to-guest')
+      : (find(after.flows, flow)?.arrived?.received ?? 0),
+  );
+  const least = Math.min(...came);
+  return {
+    name: 'traffic flows at the destination',
+    passed: after.durationNs > 0 && least >= Math.max(1, wanted) && move.flows.length > 0,
+    seen:
+      `${formatCount(Math.max(0, least))} packets in ${formatTime(after.durationNs)}` +
+      `${flows.length > 1 ? ' of the slowest flow' : ''}, at least ${formatCount(wanted)} expected`,
+  };
+}
+
+/** Datagrams of a flow that the peer had sent when the phase after the move began. */
+const sentUntil = ({ total, after }: NetworkRecord, flow: Flow): number =>
+  (find(total, flow)?.sent ?? 0) - (find(after.flows, flow)?.sent ?? 0);
+
+/** Who receives can't have more than was sent; who sends can't have sent less than arrived. */
+function countersAgree(flows: readonly Flow[], network: NetworkRecord): Check {
+  const { guest, total } = network;
+  const words: string[] = [];
+  let agree = guest.device !== undefined && guest.device.errors === 0;
+  for (const flow of flows) {
+    const { sent = 0, arrived = null } = find(total, flow) ?? {};
+    const here = (arrived?.received ?? 0) + (arrived?.corrupt ?? 0);
+    if (flow === 'echo') {
+      const there = guest.echo?.echoed;
+      agree &&= there !== undefined && here <= there && there <= sent;
+      words.push(
+        `of ${formatCount(sent)} sent it echoed ${there === undefined ? 'none' : formatCount(there)}, ` +
+          `and ${formatCount(here)} came back`,
+      );
+    } else if (flow === 'from-guest') {
+      const there = guest.stream?.sent;
+      agree &&= there !== undefined && here + (arrived?.lost ?? 0) <= there;
+      words.push(`it sent ${formatCount(there ?? 0)}, and ${formatCount(here)} arrived`);
+    } else {
+      const there = guest.incoming;
+      agree &&= there !== undefined && there.received + there.lost + there.corrupt <= sent;
+      words.push(`of ${formatCount(sent)} sent it had ${formatCount(there?.received ?? 0)}`);
+    }
+  }
+  const { errors = 0 } = guest.device ?? {};
+  if (guest.device === undefined) words.push('it printed nothing of its device');
+  else if (errors > 0) words.push(`${formatCount(errors)} errors at its device`);
+  return { name: "the guest's own counters agree", passed: agree, seen: words.join('; ') };
+}

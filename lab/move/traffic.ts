@@ -1,0 +1,117 @@
+/** The network of a move: a fabric process with a peer that runs and measures the scenario's flows, phase by phase. */
+import { type FabricProcess, spawnFabric } from '../fabric/spawn.js';
+import { flowRecord, guestCounters, type NetworkRecord, networkPhase } from './network-record.js';
+import { GUEST_IP, PEER_IP, type Scenario } from './scenario.js';
+import type { ConsoleLine } from './verdict.js';
+
+/** Longest wait for traffic to flow, at the start and after the move; whether it does is for the verdict. */
+const FLOWING_MS = 5000;
+/** Longest wait for the last echoes. */
+const DRAIN_MS = 1000;
+const POLL_MS = 5;
+
+export class Traffic {
+  readonly #fabric: FabricProcess;
+  readonly #scenario: Scenario;
+  #before: NetworkRecord['before'] | undefined;
+  #move: NetworkRecord['move'] | undefined;
+  #after: NetworkRecord['after'] | undefined;
+  #total: Pick<NetworkRecord, 'total' | 'fabric'> | undefined;
+
+  private constructor(fabric: FabricProcess, scenario: Scenario) {
+    this.#fabric = fabric;
+    this.#scenario = scenario;
+  }
+
+  /** Spawns the fabric; see `spawnFabric` for what it may throw. */
+  static async open(scenario: Scenario): Promise<Traffic> {
+    const { pcap } = scenario;
+    const fabric = await spawnFabric({ peers: [`ip=${PEER_IP}`], ...(pcap === undefined ? {} : { pcap }) });
+    return new Traffic(fabric, scenario);
+  }
+
+  get pid(): number {
+    return this.#fabric.pid;
+  }
+
+  /** Where VMMs plug in. */
+  get address(): string {
+    return this.#fabric.address;
+  }
+
+  /** Starts the flows of a guest whose link is up; resolves when they flow. */
+  async start(): Promise<void> {
+    const { rate, payloadBytes, flows } = this.#scenario;
+    const peerFlow = (kind: string): Promise<void> =>
+      this.#fabric.startFlow(`to=${GUEST_IP},kind=${kind},rate=${rate},size=${payloadBytes}`);
+    if (flows.includes('echo')) await peerFlow('echo');
+    if (flows.includes('to-guest')) await peerFlow('out');
+    await this.#flowing();
+  }
+
+  /** What came until now was to warm up. */
+  async warm(): Promise<void> {
+    await this.#fabric.nextPhase();
+  }
+
+  /** The move begins now. */
+  async moving(): Promise<void> {
+    this.#before = networkPhase(await this.#fabric.nextPhase());
+  }
+
+  /** The move is over when traffic flows again. */
+  async moved(): Promise<void> {
+    await this.#flowing();
+    this.#move = networkPhase(await this.#fabric.nextPhase());
+  }
+
+  /** Stops sending, and waits for the last echoes. */
+  async stop(): Promise<void> {
+    this.#after = networkPhase(await this.#fabric.nextPhase());
+    await this.#fabric.stopFlows();
+    await this.#until(DRAIN_MS, (records) => records.every(({ pending }) => pending === 0));
+    const fabric = await this.#fabric.report();
+    this.#total = { total: fabric.peers.flatMap(({ flows }) => flows.map(flowRecord)), fabric };
+  }
+
+  /** The record, after `stop`; `console` is the guest's, with what it printed since then. */
+  record(console: readonly ConsoleLine[]): NetworkRecord | undefined {
+    if (!this.#before || !this.#move || !this.#after || !this.#total) return undefined;
+    const { rate, payloadBytes } = this.#scenario;
+    return {
+      rate,
+      payloadBytes,
+      before: this.#before,
+      move: this.#move,
+      after: this.#after,
+      ...this.#total,
+      guest: guestCounters(console),
+    };
+  }
+
+  /** Ends the fabric; harmless when it has ended. */
+  async close(): Promise<void> {
+    await this.#fabric.quit();
+  }
+
+  /** Resolves when every flow that the peer measures has brought something since now, or when that takes too long. */
+  async #flowing(): Promise<void> {
+    const measured = this.#scenario.flows.filter((flow) => flow !== 'to-guest');
+    const received = (records: NetworkRecord['total'], flow: string): number =>
+      records.find((record) => record.flow === flow)?.arrived?.received ?? 0;
+    let first: NetworkRecord['total'] | undefined;
+    await this.#until(FLOWING_MS, (records) => {
+      first ??= records;
+      return measured.every((flow) => received(records, flow) > received(first!, flow));
+    });
+  }
+
+  async #until(patienceMs: number, done: (records: NetworkRecord['total']) => boolean): Promise<void> {
+    const deadline = performance.now() + patienceMs;
+    for (;;) {
+      const { peers } = await this.#fabric.report();
+      if (done(peers.flatMap(({ flows }) => flows.map(flowRecord))) || performance.now() > deadline) return;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+}

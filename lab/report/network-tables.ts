@@ -1,0 +1,95 @@
+/** What the network saw, as a table for people beside the phases, and in sentences. */
+import type { MigrationRecord } from '../../migration/record.js';
+import type { FlowRecord, NetworkRecord } from '../move/network-record.js';
+import type { Flow } from '../move/scenario.js';
+import { table } from './migration-tables.js';
+import { formatCount, formatTime } from './words.js';
+
+const HEAD = [
+  'network',
+  'time',
+  'sent',
+  'received',
+  'lost',
+  'dupl.',
+  'reord.',
+  'corrupt',
+  'pending',
+  'longest gap',
+  'median',
+  '99 %',
+];
+
+const WORDS: Readonly<Record<Flow, string>> = {
+  echo: 'echo',
+  'from-guest': 'from guest',
+  'to-guest': 'to guest',
+};
+
+const PHASES = [
+  ['before', 'before'],
+  ['move', 'during the move'],
+  ['after', 'after'],
+] as const;
+
+/** A row for each flow and phase; what the guest measures is one row, for it counts from its boot on. */
+export function networkTable(network: NetworkRecord): string {
+  const rows: string[][] = [];
+  for (const { flow } of network.total) {
+    for (const [phase, words] of PHASES) {
+      const { durationNs, flows } = network[phase];
+      const record = flows.find((of) => of.flow === flow);
+      if (record?.arrived) rows.push(row(`${WORDS[flow]}, ${words}`, durationNs, record));
+    }
+  }
+  const sent = network.total.find(({ flow }) => flow === 'to-guest')?.sent;
+  const { incoming } = network.guest;
+  if (sent !== undefined && incoming !== undefined) {
+    const { received, lost, duplicated, reordered, corrupt, longestGapNs } = incoming;
+    const counts = [sent, received, lost, duplicated, reordered, corrupt].map(formatCount);
+    rows.push(['to guest, by its own count', '', ...counts, '', formatTime(longestGapNs), '', '']);
+  }
+  return table(HEAD, rows);
+}
+
+function row(name: string, durationNs: number, { flow, sent, arrived, pending }: FlowRecord): string[] {
+  const { received, lost, duplicated, reordered, corrupt, longestGapNs, latency } = arrived!;
+  return [
+    name,
+    formatTime(durationNs),
+    flow === 'from-guest' ? '' : formatCount(sent),
+    ...[received, lost, duplicated, reordered, corrupt].map(formatCount),
+    flow === 'echo' ? formatCount(pending) : '',
+    formatTime(longestGapNs),
+    latency === null ? '' : formatTime(latency.medianNs),
+    latency === null ? '' : formatTime(latency.p99Ns),
+  ];
+}
+
+/** What the longest gap was made of, and how far this measurement can be trusted. */
+export function networkLines(network: NetworkRecord, record: MigrationRecord | undefined): string[] {
+  const { move, before, rate, payloadBytes } = network;
+  const measured = move.flows.filter(({ arrived }) => arrived !== null);
+  if (measured.length === 0) return [];
+  const longest = measured.reduce((a, b) => (b.arrived!.longestGapNs > a.arrived!.longestGapNs ? b : a));
+  const blackoutNs = record?.blackout?.totalNs;
+  const verificationNs = record?.verification?.durationNs ?? 0;
+  const lines = [`${formatCount(rate)} datagrams/s of ${formatCount(payloadBytes)} bytes in each flow`];
+  if (blackoutNs !== undefined) {
+    lines.push(
+      `the network was silent for up to ${formatTime(longest.arrived!.longestGapNs)}: the VM stood for ` +
+        `${formatTime(blackoutNs)}` +
+        (verificationNs > 0 ? `, and another ${formatTime(verificationNs)} for full verification` : ''),
+    );
+  }
+  if (longest.gapStalledNs > 0) {
+    lines.push(
+      `in ${formatTime(longest.gapStalledNs)} of that gap the fabric itself did not run: they may not be the network's`,
+    );
+  }
+  lines.push(
+    `the fabric itself was kept waiting for up to ${formatTime(before.longestStallNs)} before the move, ` +
+      `${formatTime(move.longestStallNs)} during it`,
+  );
+  return lines;
+}
