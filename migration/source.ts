@@ -9,7 +9,7 @@ import { AtomicBitmap } from '../base/bitmap.js';
 import type { AbortSignalLike, Cancel, Scheduler } from '../base/clock.js';
 import { isFerryError } from '../base/errors.js';
 import { type FaultPlan, NO_FAULTS } from '../base/fault.js';
-import { type Duration, elapsed, MIB, nanoseconds } from '../base/units.js';
+import { type Duration, elapsed, nanoseconds } from '../base/units.js';
 import { type Approaches, chooseApproaches, sourceApproaches } from './approaches.js';
 import type { RegisterNames } from './compare-states.js';
 import { Conversation, type FrameRecorder } from './conversation.js';
@@ -20,16 +20,9 @@ import { malformed } from './frame.js';
 import { type Digest, RunningRoot } from './integrity.js';
 import { rehearse } from './messages.js';
 import type { MigrationParameters, VerifyMode } from './parameters.js';
-import type {
-  ControlLink,
-  HarvestReport,
-  MachineState,
-  PageHasher,
-  SourceDataPlane,
-  SourceMachine,
-  TransferCount,
-} from './ports.js';
+import type { ControlLink, MachineState, PageHasher, SourceDataPlane, SourceMachine } from './ports.js';
 import type { MigrationRecord, RoundRecord, RoundsEnd } from './record.js';
+import { harvestPages, rootSoFar, sendDeviceAhead, sendPages, sendTheRest } from './sending.js';
 import { Lifecycle, type SourceEvent, type SourceState, sourceOwnsGuest, sourceTable } from './states.js';
 import { SourceStatistics } from './statistics.js';
 import { type DeviceStop, nothingToStop } from './stop/stop.js';
@@ -66,7 +59,7 @@ export interface SourceOptions {
 }
 
 /** What the steps share. `asked` is set before the machine is asked, so that a failure in between is undone as well. */
-interface Source extends SourceOptions {
+export interface Source extends SourceOptions {
   /** Without regard to a device until `chooseHow` has chosen. */
   tracking: DirtyTracking;
   stop: DeviceStop;
@@ -87,16 +80,6 @@ interface Source extends SourceOptions {
   readonly asked: { tracking: boolean; device: boolean; pause: boolean };
   lastRound: number;
 }
-
-interface Harvest {
-  readonly report: HarvestReport;
-  readonly duration: Duration;
-  /** Pages that the vCPUs wrote: those that a throttle can make fewer. */
-  readonly vcpuPages: number;
-}
-
-/** What the data channels send between two changes of their count, generously. */
-const PROGRESS_STEP_BYTES = 16 * MIB;
 
 /**
  * Migrates the guest of `machine` over `control` and `data`, both of which it closes. Resolves with the record of what
@@ -292,72 +275,6 @@ async function switchOver(source: Source): Promise<MachineState> {
   return saved;
 }
 
-interface Rest {
-  readonly saved: MachineState;
-  /** Over the pages as sent; empty if nothing is hashed. */
-  readonly root: Uint8Array;
-  readonly sent: TransferCount;
-  /** The last round that was sent. */
-  readonly round: number;
-}
-
-/** Everything stands still: the last pages, the machine's and the device's state go out beside each other. */
-async function sendTheRest(source: Source): Promise<Rest> {
-  const { machine, stats, stop } = source;
-  const saving = machine.save().then((state) => sendState(source, state));
-  const reading = stop.stopCopy().then((data) => sendDeviceData(source, data));
-  const sending = sendLastPages(source);
-  const all = Promise.allSettled([saving, reading, sending]);
-  try {
-    const { round, sent } = await sending;
-    stats.moment('pagesSent');
-    const record = stats.lastRound(source.lastRound, sent);
-    // The others go on meanwhile, in threads of their own.
-    const root = rootSoFar(source);
-    await reading;
-    stats.moment('deviceSent');
-    source.observer.roundFinished?.(record);
-    return { saved: await saving, root, sent, round };
-  } finally {
-    // Whatever failed, nothing is under way any more when the guest is taken back.
-    await all;
-  }
-}
-
-const NOTHING_SENT: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
-
-/** The last harvest, and the round that empties it; no round if it finds nothing. */
-async function sendLastPages(source: Source): Promise<Pick<Rest, 'sent' | 'round'>> {
-  const { pending, faults, stats } = source;
-  await harvestPages(source);
-  const before = source.lastRound++;
-  const skipped = faults.strikes('migration/last-pass-skipped') !== undefined;
-  if (skipped || stats.remainingPages === 0) return { round: before, sent: NOTHING_SENT };
-  const sent = await sendPages(source, source.lastRound, pending);
-  stats.remainingPages = pending.count();
-  return { round: source.lastRound, sent };
-}
-
-/** The destination can load the machine while pages are still on their way. */
-async function sendState({ talk }: Source, machine: MachineState): Promise<MachineState> {
-  await talk.send({ kind: 'state', machine });
-  return machine;
-}
-
-/** Over the pages as sent so far; empty if nothing is hashed. */
-function rootSoFar({ verify, data, root }: Source): Uint8Array {
-  return verify === 'off' ? new Uint8Array(0) : root.of(data.hashes, data.progress());
-}
-
-async function sendDeviceAhead(source: Source): Promise<void> {
-  await sendDeviceData(source, await source.stop.preCopy());
-}
-
-async function sendDeviceData({ deviceStream, stats }: Source, data: Uint8Array): Promise<void> {
-  await deviceStream.send(data);
-  stats.deviceSent(data.length);
-}
-
 /** A verifying run: all of RAM as it is now, and the machine as loaded, compared before anything is given away. */
 async function verifyAll(source: Source, saved: MachineState): Promise<void> {
   const { talk, hasher, pending, parameters, stats } = source;
@@ -428,50 +345,6 @@ async function leaveUnknown(source: Source, error: unknown): Promise<void> {
     life.to('lost');
   }
   if (!isFerryError(error)) throw error;
-}
-
-async function sendPages(source: Source, round: number, pages: AtomicBitmap): Promise<TransferCount> {
-  source.observer.roundStarted?.(round, pages.count());
-  const unwatch = watchProgress(source);
-  try {
-    const sent = await source.talk.during(source.data.sendRound(round, pages));
-    return { pages: sent.pages, zeroPages: sent.zeroPages, bytes: sent.bytes };
-  } finally {
-    unwatch();
-  }
-}
-
-/** Ends the talk when the data channels stand still: the peer may live and yet not read, perhaps while the guest waits. */
-function watchProgress({ data, scheduler, talk, parameters, life }: Source): Cancel {
-  let sentBefore = -1;
-  let cancel: Cancel = () => undefined;
-  const look = (): void => {
-    const { maxBandwidth } = parameters.values;
-    const limited = life.state === 'active' && maxBandwidth > 0;
-    // Under a limit, so much may rightly take its time between two looks.
-    const patience = Math.max(
-      parameters.duration('answerTimeoutMs'),
-      limited ? (PROGRESS_STEP_BYTES / maxBandwidth) * 1e9 : 0,
-    );
-    const { pages, zeroPages } = data.progress();
-    if (pages + zeroPages === sentBefore) {
-      talk.failSilent(nanoseconds(patience), 'progress on the data channels');
-      return;
-    }
-    sentBefore = pages + zeroPages;
-    cancel = scheduler.after(nanoseconds(patience), look);
-  };
-  look();
-  return () => cancel();
-}
-
-/** Takes the log into `pending`: before this resolves, no page it names is read for sending. */
-async function harvestPages({ tracking, pending, scheduler, stats }: Source): Promise<Harvest> {
-  const startedAt = scheduler.now();
-  const report = await tracking.harvest(pending);
-  const duration = elapsed(startedAt, scheduler.now());
-  stats.harvested(report, duration, pending.count());
-  return { report, duration, vcpuPages: report.cpuPages + report.bothPages };
 }
 
 function throttle({ machine, stats, observer }: Source, percent: number): void {

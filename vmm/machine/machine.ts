@@ -244,7 +244,6 @@ export class Machine implements SourceMachine, DestinationMachine {
   relinquish(): void {
     this.#require('be handed over', 'paused');
     this.#enter('released');
-    void this.#drivers.devices.call('leave').catch(() => undefined);
   }
 
   // Destination.
@@ -402,7 +401,7 @@ export class Machine implements SourceMachine, DestinationMachine {
 
   async #stopVcpus(): Promise<void> {
     const { vcpus, clock, devices, wallNow } = this.#drivers;
-    await Promise.all([devices.call('halt'), ...vcpus.map((vcpu) => vcpu.pause())]);
+    await Promise.all([this.device && devices.call('halt'), ...vcpus.map((vcpu) => vcpu.pause())]);
     clock.stop();
     this.#stoppedAtWallNs = wallNow();
   }
@@ -412,7 +411,7 @@ export class Machine implements SourceMachine, DestinationMachine {
     const stood = Math.max(0, wallNow() - this.#stoppedAtWallNs);
     clock.start(clock.now() + Math.floor(stood * (this.#options.clockCatchUp ?? 0)));
     this.#enter('running');
-    await Promise.all([devices.call('start'), ...vcpus.map((vcpu) => vcpu.resume())]);
+    await Promise.all([this.device && devices.call('start'), ...vcpus.map((vcpu) => vcpu.resume())]);
   }
 
   async #swapTo(variant: CodeVariant): Promise<void> {

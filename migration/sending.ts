@@ -1,0 +1,134 @@
+/**
+ * What a source sends, and in what order what is sent may begin: pages after the harvest that named them, the device's
+ * data stream, and, while everything stands still, all the rest beside each other.
+ */
+import type { AtomicBitmap } from '../base/bitmap.js';
+import type { Cancel } from '../base/clock.js';
+import { type Duration, elapsed, MIB, nanoseconds } from '../base/units.js';
+import type { HarvestReport, MachineState, TransferCount } from './ports.js';
+import type { Source } from './source.js';
+
+interface Harvest {
+  readonly report: HarvestReport;
+  readonly duration: Duration;
+  /** Pages that the vCPUs wrote: those that a throttle can make fewer. */
+  readonly vcpuPages: number;
+}
+
+/** What the data channels send between two changes of their count, generously. */
+const PROGRESS_STEP_BYTES = 16 * MIB;
+
+interface Rest {
+  readonly saved: MachineState;
+  /** Over the pages as sent; empty if nothing is hashed. */
+  readonly root: Uint8Array;
+  readonly sent: TransferCount;
+  /** The last round that was sent. */
+  readonly round: number;
+}
+
+/** Everything stands still: the last pages, the machine's and the device's state go out beside each other. */
+export async function sendTheRest(source: Source): Promise<Rest> {
+  const { machine, stats, stop } = source;
+  // What takes longest comes first. The last harvest of a machine with a device begins with a question to the device;
+  // without one it is done right here, and the machine's threads are better asked before.
+  const early = machine.device && sendLastPages(source);
+  const reading = stop.stopCopy().then((data) => sendDeviceData(source, data));
+  const saving = machine.save().then((state) => sendState(source, state));
+  const sending = early ?? sendLastPages(source);
+  const all = Promise.allSettled([saving, reading, sending]);
+  try {
+    const { round, sent } = await sending;
+    stats.moment('pagesSent');
+    const record = stats.lastRound(source.lastRound, sent);
+    // The others go on meanwhile, in threads of their own.
+    const root = rootSoFar(source);
+    await reading;
+    stats.moment('deviceSent');
+    source.observer.roundFinished?.(record);
+    return { saved: await saving, root, sent, round };
+  } finally {
+    // Whatever failed, nothing is under way any more when the guest is taken back.
+    await all;
+  }
+}
+
+const NOTHING_SENT: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
+
+/** The last harvest, and the round that empties it; no round if it finds nothing. */
+async function sendLastPages(source: Source): Promise<Pick<Rest, 'sent' | 'round'>> {
+  const { pending, faults, stats } = source;
+  await harvestPages(source);
+  const before = source.lastRound++;
+  const skipped = faults.strikes('migration/last-pass-skipped') !== undefined;
+  if (skipped || stats.remainingPages === 0) return { round: before, sent: NOTHING_SENT };
+  const sent = await sendPages(source, source.lastRound, pending);
+  stats.remainingPages = pending.count();
+  return { round: source.lastRound, sent };
+}
+
+/** The destination can load the machine while pages are still on their way. */
+async function sendState({ talk }: Source, machine: MachineState): Promise<MachineState> {
+  await talk.send({ kind: 'state', machine });
+  return machine;
+}
+
+/** Over the pages as sent so far; empty if nothing is hashed. */
+export function rootSoFar({ verify, data, root }: Source): Uint8Array {
+  return verify === 'off' ? new Uint8Array(0) : root.of(data.hashes, data.progress());
+}
+
+/** What the device has to give while it runs; its stream begins with who it is. */
+export async function sendDeviceAhead(source: Source): Promise<void> {
+  await sendDeviceData(source, await source.stop.preCopy());
+}
+
+async function sendDeviceData({ deviceStream, stats }: Source, data: Uint8Array): Promise<void> {
+  await deviceStream.send(data);
+  stats.deviceSent(data.length);
+}
+
+/** Sends the pages of one round; resolves when the channels have taken them. */
+export async function sendPages(source: Source, round: number, pages: AtomicBitmap): Promise<TransferCount> {
+  source.observer.roundStarted?.(round, pages.count());
+  const unwatch = watchProgress(source);
+  try {
+    const sent = await source.talk.during(source.data.sendRound(round, pages));
+    return { pages: sent.pages, zeroPages: sent.zeroPages, bytes: sent.bytes };
+  } finally {
+    unwatch();
+  }
+}
+
+/** Ends the talk when the data channels stand still: the peer may live and yet not read, perhaps while the guest waits. */
+function watchProgress({ data, scheduler, talk, parameters, life }: Source): Cancel {
+  let sentBefore = -1;
+  let cancel: Cancel = () => undefined;
+  const look = (): void => {
+    const { maxBandwidth } = parameters.values;
+    const limited = life.state === 'active' && maxBandwidth > 0;
+    // Under a limit, so much may rightly take its time between two looks.
+    const patience = Math.max(
+      parameters.duration('answerTimeoutMs'),
+      limited ? (PROGRESS_STEP_BYTES / maxBandwidth) * 1e9 : 0,
+    );
+    const { pages, zeroPages } = data.progress();
+    if (pages + zeroPages === sentBefore) {
+      talk.failSilent(nanoseconds(patience), 'progress on the data channels');
+      return;
+    }
+    sentBefore = pages + zeroPages;
+    cancel = scheduler.after(nanoseconds(patience), look);
+  };
+  look();
+  return () => cancel();
+}
+
+/** Takes the log into `pending`: before this resolves, no page it names is read for sending. */
+export async function harvestPages({ tracking, pending, scheduler, stats }: Source): Promise<Harvest> {
+  const startedAt = scheduler.now();
+  const report = await tracking.harvest(pending);
+  const duration = elapsed(startedAt, scheduler.now());
+  stats.harvested(report, duration, pending.count());
+  return { report, duration, vcpuPages: report.cpuPages + report.bothPages };
+}
