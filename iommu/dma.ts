@@ -6,15 +6,13 @@
  * visible yet. They become visible in order: when newer writes push them out, before a read or an interrupt of the
  * bus, and when the unit drains, which is what an invalidation with write drain is for.
  */
+import { copyBytes } from '../base/copy.js';
 import type { DmaPort, MsiPort, RequesterId } from '../base/dma.js';
 import { invariant } from '../base/errors.js';
 import type { Iova } from '../base/units.js';
 import type { HostMemory, HostRegion } from './host-memory.js';
 import { INTERRUPT, TRANSLATED, type VtdUnit } from './unit.js';
 import { ACCESS_READ, ACCESS_WRITE } from './walk.js';
-
-/** From here on a bulk copy beats a loop, in spite of the view it makes. */
-const BULK_BYTES = 128;
 
 const highOf = (address: number): number => (address / 2 ** 32) | 0;
 
@@ -51,7 +49,7 @@ export class TranslatedBus implements DmaPort, MsiPort {
       const count = Math.min(length - done, unit.result[1]!);
       const region = memory.find(host, count);
       if (region === undefined) return false;
-      copy(target, at + done, region.bytes, host - region.base, count);
+      copyBytes(target, at + done, region.bytes, host - region.base, count);
       done += count;
     }
     return true;
@@ -73,7 +71,7 @@ export class TranslatedBus implements DmaPort, MsiPort {
       const count = Math.min(length - done, unit.result[1]!);
       const region = memory.find(host, count);
       if (region === undefined) return;
-      if (this.writesInFlight === 0) copy(region.bytes, host - region.base, source, at + done, count);
+      if (this.writesInFlight === 0) copyBytes(region.bytes, host - region.base, source, at + done, count);
       else this.hold(region, host - region.base, source, at + done, count);
       done += count;
     }
@@ -145,14 +143,6 @@ function writeBytes(region: HostRegion, offset: number, bytes: Uint8Array): void
   const tail = bytes.length === 16 && offset % 16 === 0 ? 4 : 0;
   region.bytes.set(tail === 0 ? bytes : bytes.subarray(0, 12), offset);
   if (tail > 0) Atomics.store(region.words, (offset + 12) >>> 2, dwordOf(bytes, 12));
-}
-
-function copy(target: Uint8Array, to: number, source: Uint8Array, from: number, count: number): void {
-  if (count >= BULK_BYTES) {
-    target.set(source.subarray(from, from + count), to);
-    return;
-  }
-  for (let i = 0; i < count; i++) target[to + i] = source[from + i]!;
 }
 
 const dwordOf = (bytes: Uint8Array, at: number): number =>

@@ -2,6 +2,7 @@
  * Frames that wait, oldest first, each with a number of its owner's (a time, a port). One ring of bytes, which grows to
  * its bound; a frame never wraps, so that it can be handed on in one piece.
  */
+import { copyBytes } from '../../base/copy.js';
 
 const RING_BYTES_MIN = 16 * 1024;
 const SLOTS_MIN = 64;
@@ -34,8 +35,7 @@ export class FrameRing {
     if (this.#frames === this.#slots && !this.#growSlots()) return false;
     if (!this.#reserve(length)) return false;
     const slot = (this.#first + this.#frames) % this.#slots;
-    if (length <= 96) for (let i = 0; i < length; i++) this.#ring[this.#tail + i] = bytes[at + i]!;
-    else this.#ring.set(bytes.subarray(at, at + length), this.#tail);
+    copyBytes(this.#ring, this.#tail, bytes, at, length);
     this.#starts[slot] = this.#tail;
     this.#lengths[slot] = length;
     this.#tags[slot] = tag;

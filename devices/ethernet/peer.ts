@@ -214,9 +214,7 @@ export class TrafficPeer {
     const unicast = sameMac(bytes, at, this.station.mac, 0);
     if (!unicast && !sameMac(bytes, at, BROADCAST_MAC, 0)) return;
     const frame = this.#frame;
-    frame.length = length;
-    if (length <= 96) for (let i = 0; i < length; i++) frame.bytes[i] = bytes[at + i]!;
-    else frame.bytes.set(bytes.subarray(at, at + length));
+    frame.load(bytes, at, length);
     const etherType = frame.u16(etherHeader.offset.etherType);
     if (etherType === ETHERTYPE_ARP) this.#receiveArp();
     else if (etherType === ETHERTYPE_IPV4 && unicast) this.#receiveIpv4();

@@ -16,14 +16,21 @@ function fold(sum: number): number {
 /** Swaps a big-endian value into the order that sums are kept in. */
 const swap16 = (value: number): number => ((value & 0xff) << 8) | (value >>> 8);
 
-/** Adds `length` bytes from the even offset `from`. */
+/** Adds `length` bytes from the even offset `from`. Sums of a frame's words stay far below 2^31. */
 function sumEven(frame: FrameBuffer, from: number, length: number): number {
   const { words, bytes } = frame;
   const end = (from + length) >>> 1;
-  let sum = 0;
-  for (let i = from >>> 1; i < end; i++) sum += words[i]!;
-  if ((length & 1) !== 0) sum += bytes[from + length - 1]!;
-  return sum;
+  let i = from >>> 1;
+  let even = 0;
+  let odd = 0;
+  // Two sums at a time, so that neither waits for the other.
+  for (; i + 8 <= end; i += 8) {
+    even = (even + words[i]! + words[i + 2]! + words[i + 4]! + words[i + 6]!) | 0;
+    odd = (odd + words[i + 1]! + words[i + 3]! + words[i + 5]! + words[i + 7]!) | 0;
+  }
+  for (; i < end; i++) even = (even + words[i]!) | 0;
+  if ((length & 1) !== 0) odd += bytes[from + length - 1]!;
+  return even + odd;
 }
 
 /** Unfolded one's complement sum of `length` bytes from `from`; exact for any frame. */

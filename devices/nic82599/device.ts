@@ -7,6 +7,7 @@
 import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
 import { deviceErrors } from '../errors.js';
+import type { FrameSink } from '../ethernet/frame-sink.js';
 import type { PciFunction, Upstream } from '../pci/function.js';
 import { registerSection, SectionedState, type StateSection } from '../pci/state.js';
 import type { Endpoint } from '../pci/topology.js';
@@ -128,14 +129,20 @@ export class Nic82599 implements Endpoint, SaveableDevice {
   // Traffic
 
   /** A frame arrived on the wire. Its memory is the caller's again when this returns. */
-  receive(frame: FrameView): void {
-    this.forwarding.receive(frame);
+  receive({ bytes, length }: FrameView): void {
+    this.forwarding.receive(bytes, 0, length);
   }
 
-  /** Works off transmit queues, at most about `budget` descriptors and frames. Returns true if there is more to do. */
+  /** The same of a frame within a larger piece of memory: `length` bytes at `bytes[at]`. */
+  readonly receiveBytes: FrameSink = (bytes, at, length) => this.forwarding.receive(bytes, at, length);
+
+  /**
+   * Works off transmit queues, at most about `budget` descriptors and frames. Returns true if there is more to do now:
+   * not while the wire takes nothing.
+   */
   run(budget: number): boolean {
     let left = budget;
-    while (left > 0 && this.pendingCount > 0) {
+    while (left > 0 && this.pendingCount > 0 && this.forwarding.ready) {
       const queue = this.takePending();
       const transmit = this.pools[queue >>> 1]!.transmit[queue & 1]!;
       const slice = Math.min(left, SLICE);
@@ -145,7 +152,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       if (rest <= 0) this.markPending(queue);
       if (rest === slice) left--;
     }
-    return this.pendingCount > 0;
+    return this.pendingCount > 0 && this.forwarding.ready;
   }
 
   setLink(up: boolean): void {

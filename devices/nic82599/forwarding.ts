@@ -20,6 +20,8 @@ import { isBroadcast, PoolSet, SwitchTables } from './switch.js';
 export interface EthernetPort {
   /** Sends a frame. It is the NIC's memory, valid until this returns. */
   send(frame: FrameView): void;
+  /** Whether it takes frames now; transmit queues stand still while it does not. Always, if absent. */
+  ready?(): boolean;
 }
 
 const ETHER_HEADER_BYTES = 14;
@@ -50,16 +52,21 @@ export class Forwarding {
     this.fromPool = new ReceivedFrame(transmitFrame);
   }
 
+  /** Whether transmit queues may work. */
+  get ready(): boolean {
+    return this.wire.ready === undefined || this.wire.ready();
+  }
+
   get linkUp(): boolean {
     return reg.LINKS.fields.UP.get(this.words[reg.LINKS.word]!) === 1;
   }
 
-  /** A frame arrived on the wire. */
-  receive(frame: FrameView): void {
+  /** A frame of `length` bytes at `bytes[at]` arrived on the wire. */
+  receive(bytes: Uint8Array, at: number, length: number): void {
     const { words, fromWire, selected } = this;
     if (reg.RXCTRL.fields.RXEN.get(words[reg.RXCTRL.word]!) === 0 || !this.linkUp) return;
-    if (frame.length < ETHER_HEADER_BYTES || frame.length > FRAME_BYTES_MAX) return;
-    fromWire.frame.copy(frame);
+    if (length < ETHER_HEADER_BYTES || length > FRAME_BYTES_MAX) return;
+    fromWire.frame.load(bytes, at, length);
     fromWire.frame.pad();
     fromWire.examine(this.rss, false);
     this.count(reg.TPR.word);

@@ -15,7 +15,6 @@ import type { MmioRegion } from '../../base/mmio.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { assignVf } from '../../devices/nic82599/assigned.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
-import { FRAME_BYTES_MAX, FrameBuffer } from '../../devices/nic82599/frame.js';
 import { PF_MSIX_BAR, pfLayout, pfMsixWindow, vfIdentity, vfMsix } from '../../devices/nic82599/functions.js';
 import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
@@ -49,8 +48,6 @@ const HOST_NIC_BUS = 1;
 const PF_MAC: MacAddress = [0x00, 0x1b, 0x21, 0x00, 0x00, 0x01];
 /** Descriptors and frames that the NIC works off in one turn. */
 const BUDGET = 256;
-/** Up to here a copy by hand is faster than one through a fresh view. */
-const SHORT_BYTES = 96;
 
 export interface PassthroughPorts {
   readonly ram: GuestRam;
@@ -64,6 +61,8 @@ export interface PassthroughPorts {
   interrupt(vcpu: number, vector: number): void;
   /** Where frames leave the host. */
   readonly send: FrameSink;
+  /** Whether more may leave now; always, if absent. Whoever answers calls `run` again when it becomes true. */
+  readonly wireReady?: () => boolean;
   /** `run` has something to do again. */
   wake(): void;
 }
@@ -81,11 +80,10 @@ export class PassthroughHost {
   readonly #host: RootComplex;
   readonly #guest: RootComplex;
   readonly #driver: PfDriver;
-  readonly #arriving = new FrameBuffer();
   #faultsWait = false;
 
   constructor(options: NicOptions, ports: PassthroughPorts) {
-    const { ram, control, vcpus, scheduler, send, kick, wake } = ports;
+    const { ram, control, vcpus, scheduler, send, wireReady, kick, wake } = ports;
     const { mac, leaves = 'small', writesInFlight = 0 } = options;
     const faults = new FaultPlan(options.faults ?? []);
     this.faults = faults;
@@ -97,7 +95,10 @@ export class PassthroughHost {
       name: 'nic0',
       mac: Uint8Array.from(PF_MAC),
       scheduler,
-      wire: { send: ({ bytes, length }) => send(bytes, 0, length) },
+      wire: {
+        send: ({ bytes, length }) => send(bytes, 0, length),
+        ...(wireReady === undefined ? {} : { ready: wireReady }),
+      },
       wake,
     });
     this.#host = rootComplexWith('host-port0', bus, bus, (port) => port.populate(this.nic));
@@ -123,14 +124,7 @@ export class PassthroughHost {
   }
 
   /** A frame comes in from the cable. */
-  readonly receive: FrameSink = (bytes, at, length) => {
-    if (length > FRAME_BYTES_MAX) return;
-    const frame = this.#arriving;
-    if (length <= SHORT_BYTES) for (let i = 0; i < length; i++) frame.bytes[i] = bytes[at + i]!;
-    else frame.bytes.set(bytes.subarray(at, at + length));
-    frame.length = length;
-    this.nic.receive(frame);
-  };
+  readonly receive: FrameSink = (bytes, at, length) => this.nic.receiveBytes(bytes, at, length);
 
   /** Lets the device work for a while; true if there is more to do. */
   run(): boolean {
