@@ -59,7 +59,7 @@ describe('the way to the device thread', () => {
 
   test('posted writes wait for nobody, arrive in order, and ring the bell', async () => {
     const { seen, responder, requester } = link((s) => [region('nic', 0x1000, 0x1000, s, true)]);
-    const bell = responder.bell();
+    const bell = responder.attend();
     for (let i = 0; i < 5; i++) requester.write(0x1000 + 4 * i, 4, i);
     expect(seen).toEqual([]);
     await new Promise<void>((resolve) => responder.whenRung(bell, resolve));
@@ -80,7 +80,7 @@ describe('the way to the device thread', () => {
 
   test('a bell that rang before the wait ends it at once', async () => {
     const { responder } = link(() => []);
-    const bell = responder.bell();
+    const bell = responder.attend();
     responder.ring();
     await new Promise<void>((resolve) => responder.whenRung(bell, resolve));
     expect(responder.serve()).toBe(0);

@@ -1,6 +1,8 @@
 /**
  * Both ends of the way from a vCPU thread to the device thread; the words are explained in `vcpu/control-block.ts`. The
- * device thread sleeps on one bell for all vCPUs: a word in the devices' own shared buffer, which ringing increments.
+ * device thread listens to one bell for all vCPUs: a word in the devices' own shared buffer, which ringing increments.
+ * Whoever rings then looks whether the thread sleeps; the thread says so before it looks at the bell for the last time.
+ * Both orders are sequentially consistent, so one of the two sees the other, and a thread that is awake costs no wake.
  */
 import { invariant } from '../../base/errors.js';
 import type { AccessWidth } from '../../base/mmio.js';
@@ -24,8 +26,12 @@ import type { MmioBus } from './mmio-bus.js';
 
 /** Words of the devices' shared buffer. */
 const BELL = 0;
-const POSTED_COUNT = 1;
-const POSTED_RANGES = 2;
+/** 1 while the device thread is about to sleep or asleep: only then a ring has to wake it, by WAKE. */
+const LISTENING = 1;
+/** What the sleep waits on; counts the wakes, so that one wait is enough for any number of sleeps. */
+const WAKE = 2;
+const POSTED_COUNT = 3;
+const POSTED_RANGES = 4;
 const POSTED_RANGES_MAX = 16;
 
 export const DEVICE_BUFFER_BYTES = 4 * (POSTED_RANGES + 2 * POSTED_RANGES_MAX);
@@ -100,7 +106,9 @@ export class MmioRequester {
 
 function ringDevices(device: Int32Array): void {
   Atomics.add(device, BELL, 1);
-  Atomics.notify(device, BELL);
+  if (Atomics.load(device, LISTENING) === 0) return;
+  Atomics.add(device, WAKE, 1);
+  Atomics.notify(device, WAKE);
 }
 
 /** The device thread's end. */
@@ -108,8 +116,8 @@ export class MmioResponder {
   readonly #blocks: readonly Int32Array[];
   readonly #device: Int32Array;
   readonly #bus: MmioBus;
-  /** The bell's value that a wait stands for, and what is called at its end. */
-  #waitsAt: number | undefined;
+  /** A wait for WAKE stands; what is called at its end. */
+  #waits = false;
   #then = (): void => {};
 
   constructor(control: SharedArrayBuffer, vcpus: number, deviceBuffer: SharedArrayBuffer, bus: MmioBus) {
@@ -145,37 +153,48 @@ export class MmioResponder {
     return served;
   }
 
-  /** What the bell shows now: read it before looking for work, and wait for it to change after. */
-  bell(): number {
+  /** Says that the thread is awake. Returns what the bell shows: wait for it to change after looking for work. */
+  attend(): number {
+    if (this.#device[LISTENING] !== 0) Atomics.store(this.#device, LISTENING, 0);
+    return this.#bell;
+  }
+
+  get #bell(): number {
     return Atomics.load(this.#device, BELL);
   }
 
   /** Looks at the bell for a moment; true if it shows something other than `seen`. */
   rangSoon(seen: number): boolean {
     for (let i = 0; i < REQUEST_SPINS; i++) {
-      if (this.bell() !== seen) return true;
+      if (this.#bell !== seen) return true;
     }
     return false;
   }
 
-  /** Calls `then` when the bell shows something other than `seen`; of several calls for one value, the last. */
+  /** Calls `then` when the bell shows something other than `seen`, and maybe without a reason; of several, the last. */
   whenRung(seen: number, then: () => void): void {
     this.#then = then;
-    // A wait that was begun for this value still stands; another would only add to those that end with it.
-    if (this.#waitsAt === seen) return;
-    const wait = Atomics.waitAsync(this.#device, BELL, seen);
+    // Read before the last look at the bell: a ring behind that look changes it, and the wait below does not begin.
+    const wakes = Atomics.load(this.#device, WAKE);
+    Atomics.store(this.#device, LISTENING, 1);
+    if (this.#bell !== seen) {
+      then();
+      return;
+    }
+    if (this.#waits) return;
+    const wait = Atomics.waitAsync(this.#device, WAKE, wakes);
     if (!wait.async) {
       then();
       return;
     }
-    this.#waitsAt = seen;
+    this.#waits = true;
     wait.value.then(() => {
-      if (this.#waitsAt === seen) this.#waitsAt = undefined;
+      this.#waits = false;
       this.#then();
     });
   }
 
-  /** Wakes a device thread that waits in `rung`, from any thread. */
+  /** Wakes a device thread that listens, from any thread. */
   ring(): void {
     ringDevices(this.#device);
   }

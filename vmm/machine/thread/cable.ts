@@ -14,6 +14,8 @@ export interface CableObserver {
   receive: FrameSink;
   /** All frames of a piece of the stream have been handed on. */
   received(): void;
+  /** The socket has taken some of what waited for it. */
+  room(): void;
   link(up: boolean): void;
 }
 
@@ -24,6 +26,11 @@ export interface CableStatistics {
   readonly framesRefused: number;
   readonly framesReceived: number;
 }
+
+/** A piece of the stream is at most this long; read into one buffer again and again. */
+const READ_BYTES = 128 * 1024;
+/** Blocks that wait for the socket before the NIC has to. */
+const BLOCKS_WAITING_MAX = 4;
 
 export class Cable {
   readonly #observer: CableObserver;
@@ -37,7 +44,10 @@ export class Cable {
 
   constructor(observer: CableObserver) {
     this.#observer = observer;
-    const written = (): void => this.#encoder.written();
+    const written = (): void => {
+      this.#encoder.written();
+      observer.room();
+    };
     this.#encoder = new FrameStreamEncoder((bytes) => this.#socket?.write(bytes, written));
     this.#parser = new FrameStreamParser((bytes, at, length) => {
       this.#received++;
@@ -47,10 +57,19 @@ export class Cable {
 
   /** Resolves when the cable is plugged in; rejects with `vmm/netdev-failed`. */
   connect(address: SocketAddress): Promise<void> {
-    const socket =
+    const onread = {
+      buffer: new Uint8Array(READ_BYTES),
+      callback: (bytes: number, buffer: Uint8Array): boolean => {
+        if (!this.#parser.push(buffer, bytes)) socket.destroy();
+        this.#observer.received();
+        return true;
+      },
+    };
+    const socket = connectSocket(
       address.kind === 'unix'
-        ? connectSocket({ path: address.path })
-        : connectSocket({ host: address.host, port: address.port });
+        ? { path: address.path, onread }
+        : { host: address.host, port: address.port, onread },
+    );
     return new Promise((resolve, reject) => {
       socket.once('connect', () => {
         this.#socket = socket;
@@ -61,10 +80,6 @@ export class Cable {
       socket.on('error', (error) => {
         const facts = { address: formatSocketAddress(address), reason: reasonOf(error) };
         reject(vmmErrors.error('netdev-failed', facts, error));
-      });
-      socket.on('data', (chunk) => {
-        if (!this.#parser.push(chunk)) socket.destroy();
-        this.#observer.received();
       });
       socket.on('close', () => {
         if (this.#socket !== socket) return;
@@ -83,6 +98,11 @@ export class Cable {
     this.#sent++;
     this.#unsent = true;
   };
+
+  /** Whether the NIC may go on sending. Without a socket frames go nowhere, as fast as they come. */
+  get ready(): boolean {
+    return this.#socket === undefined || this.#encoder.blocksInFlight < BLOCKS_WAITING_MAX;
+  }
 
   flush(): void {
     if (!this.#unsent) return;

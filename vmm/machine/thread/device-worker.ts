@@ -49,6 +49,7 @@ const platform = platformDevices({
 const cable = new Cable({
   receive: (bytes, at, length) => host?.receive(bytes, at, length),
   received: () => wake(),
+  room: () => wake(),
   link: (up) => host?.setLink(up),
 });
 const host =
@@ -62,6 +63,7 @@ const host =
         kick: (vcpu) => vcpus[vcpu]?.kick(),
         interrupt: (vcpu, vector) => vcpus[vcpu]?.post(vector),
         send: cable.send,
+        wireReady: () => cable.ready,
         wake: () => wake(),
       });
 const assigned = host === undefined ? undefined : new PassthroughDevice(host, timers, cable.send);
@@ -120,7 +122,7 @@ const sleep = (seen: number): Promise<void> =>
   });
 
 for (let rounds = 0; ; rounds++) {
-  const seen = responder.bell();
+  const seen = responder.attend();
   const served = responder.serve();
   timers.runDue();
   const busy = host?.run() === true || served > 0;
