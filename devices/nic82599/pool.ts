@@ -57,6 +57,13 @@ export class Pool implements TransmitOwner {
   stopped = false;
   /** Sends the message of one of the VF's vectors. */
   trigger: (vector: number) => void = () => {};
+  /** Frames for this pool that it did not get, by reason. For the host's eyes: no register shows them apart. */
+  readonly drops = {
+    /** It did not receive: held still, or switched off by its driver. */
+    stopped: 0,
+    /** Its driver had given it nowhere to put them. */
+    noDescriptor: 0,
+  };
   private readonly host: PoolHost;
 
   constructor(index: number, host: PoolHost, physicalFunction: PciFunction) {
@@ -129,11 +136,17 @@ export class Pool implements TransmitOwner {
 
   /** Puts a frame into the queue that its hash selects; false if it was dropped. */
   deliver(received: ReceivedFrame): boolean {
-    if (this.quiesced || !this.host.mayReceive(this.index)) return false;
+    if (this.quiesced || !this.host.mayReceive(this.index)) {
+      this.drops.stopped++;
+      return false;
+    }
     // RQPL: 0 keeps all frames in the first queue.
     const queues = reg.PSRTYPE.fields.QUEUES.get(this.words[reg.PSRTYPE.word]!);
     const queue = this.receive[queues === 0 ? 0 : received.rssQueue]!;
-    if (!queue.deliver(received)) return false;
+    if (!queue.deliver(received)) {
+      this.drops.noDescriptor++;
+      return false;
+    }
     this.words[reg.GPRC.word]!++;
     if ((received.frame.bytes[0]! & 1) === 1) this.words[reg.MPRC.word]!++;
     addOctets(this.words, reg.GORC_LSB.word, received.frame.length + FCS_BYTES);

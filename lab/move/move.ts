@@ -7,7 +7,7 @@ import { FerryError } from '../../base/errors.js';
 import type { MigrationRecord } from '../../migration/record.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import { type Display, silentDisplay } from './display.js';
-import { DEVICE_LINE, type NetworkRecord } from './network-record.js';
+import { DEVICE_LINE, type NetworkRecord, type NicDrops } from './network-record.js';
 import {
   commandLine,
   KERNEL_IMAGE,
@@ -125,7 +125,8 @@ export async function migrate(
       // Counters printed from here on have seen the last packet.
       await newLines(survivor, DEVICE_LINE, 1).catch(onlyErrors);
     }
-    const network = flows ? traffic?.record(lines) : undefined;
+    const nics = { source: await dropsOf(source), destination: await dropsOf(destination) };
+    const network = flows ? traffic?.record(lines, nics) : undefined;
     const verdict = judge({
       record,
       sourceStatus: await statusOf(source),
@@ -177,6 +178,16 @@ async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
 
 function onlyErrors(error: unknown): void {
   if (!(error instanceof FerryError)) throw error;
+}
+
+/** What the host's NIC dropped; undefined if it can't be asked any more, or has none. */
+async function dropsOf(vmm: Vmm): Promise<NicDrops | undefined> {
+  try {
+    return (await vmm.nic()).drops;
+  } catch (error) {
+    onlyErrors(error);
+    return undefined;
+  }
 }
 
 async function statusOf(vmm: Vmm): Promise<string | undefined> {

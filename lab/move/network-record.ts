@@ -52,6 +52,16 @@ export interface GuestCounters {
     | undefined;
 }
 
+/** Frames that did not reach the guest, or the network from it, as one host's NIC counts them. */
+export interface NicDrops {
+  /** They came while the function stood still, or was not the guest's yet. */
+  readonly stopped: number;
+  /** The guest had given it nowhere to put them. */
+  readonly 'no-descriptor': number;
+  /** The guest's own, for which the cable had no room. */
+  readonly cable: number;
+}
+
 /** The network's side of a move. */
 export interface NetworkRecord {
   readonly rate: number;
@@ -65,6 +75,8 @@ export interface NetworkRecord {
   /** Everything, from the first datagram until the last had come or was given up. */
   readonly total: readonly FlowRecord[];
   readonly guest: GuestCounters;
+  /** Undefined where a host could not be asked. */
+  readonly nics: { readonly source: NicDrops | undefined; readonly destination: NicDrops | undefined };
   /** Ports, stations and peers of the fabric at the end. */
   readonly fabric: FabricReport;
 }

@@ -75,7 +75,7 @@ export class Traffic {
   }
 
   /** The record, after `stop`; `console` is the guest's, with what it printed since then. */
-  record(console: readonly ConsoleLine[]): NetworkRecord | undefined {
+  record(console: readonly ConsoleLine[], nics: NetworkRecord['nics']): NetworkRecord | undefined {
     if (!this.#before || !this.#move || !this.#after || !this.#total) return undefined;
     const { rate, payloadBytes } = this.#scenario;
     return {
@@ -86,6 +86,7 @@ export class Traffic {
       after: this.#after,
       ...this.#total,
       guest: guestCounters(console),
+      nics,
     };
   }
 

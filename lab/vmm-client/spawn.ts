@@ -16,8 +16,7 @@ import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { FerryError, invariant } from '../../base/errors.js';
 import type { MigrationRecord } from '../../migration/record.js';
-import type { MemoryInfo, MigrationInfo } from '../../vmm/monitor/control.js';
-import type { PassthroughReport } from '../../vmm/passthrough/device.js';
+import type { MemoryInfo, MigrationInfo, NicInfo } from '../../vmm/monitor/control.js';
 import type { VmmOptions } from '../../vmm/process/options.js';
 import type { RunState } from '../../vmm/process/run-state.js';
 import { formatSocketAddress } from '../../vmm/sockets/address.js';
@@ -176,8 +175,8 @@ export class Vmm {
   }
 
   /** What this VMM's host knows of the guest's NIC. Rejects without one, and when the guest has moved away for good. */
-  async nic(): Promise<PassthroughReport> {
-    return (await this.execute('x-ferry-query-nic')) as PassthroughReport;
+  async nic(): Promise<NicInfo> {
+    return (await this.execute('x-ferry-query-nic')) as NicInfo;
   }
 
   /** Where this VMM listens for a guest, as `migrate` of another takes it. Rejects if it does not. */

@@ -49,23 +49,15 @@ export class Network {
   /** A cable into the switch. */
   readonly plug =
     (name: string) =>
-    (receive: FrameSink): { send: FrameSink; pull(): void } => {
-      let plugged = true;
+    (receive: FrameSink): FrameSink => {
       const port = this.#switch.addPort({
         name,
         deliver: (bytes, at, length) => {
-          if (plugged) receive(bytes, at, length);
-          return plugged;
+          receive(bytes, at, length);
+          return true;
         },
       })!;
-      return {
-        send: (bytes, at, length) => {
-          if (plugged) port.receive(bytes, at, length);
-        },
-        pull: () => {
-          plugged = false;
-        },
-      };
+      return port.receive;
     };
 }
 

@@ -31,13 +31,7 @@ export interface DeterministicWorld {
   /** The wall clock, ns since 1970, at the scheduler's start; default 0. */
   readonly wallClockNs?: number;
   /** Plugs the NIC in: takes where frames come in, and gives where they leave. It has no cable if absent. */
-  readonly plug?: (receive: FrameSink) => SimulatedCable;
-}
-
-export interface SimulatedCable {
-  readonly send: FrameSink;
-  /** Nothing comes in any more. */
-  pull(): void;
+  readonly plug?: (receive: FrameSink) => FrameSink;
 }
 
 /** Longest time until the NIC gets to what there is to do, virtual ns. */
@@ -76,8 +70,8 @@ function makeDrivers(
     power: (request) => runner.defer(() => events.power(request)),
   });
   const { nic } = options;
-  let cable: SimulatedCable | undefined;
-  const send: FrameSink = (bytes, at, length) => cable?.send(bytes, at, length);
+  let cable: FrameSink | undefined;
+  const send: FrameSink = (bytes, at, length) => cable?.(bytes, at, length);
   let turnAhead = false;
   const wakeNic = (): void => {
     if (turnAhead) return;
@@ -107,12 +101,10 @@ function makeDrivers(
     cable = world.plug(host.receive);
     host.setLink(true);
   }
-  const assigned = host === undefined ? undefined : new PassthroughDevice(host, world.scheduler, send);
+  const assigned =
+    host === undefined ? undefined : new PassthroughDevice(host, world.scheduler, send, () => 0);
   const devices = new DeviceSet([...platform, ...(host === undefined ? [] : [host.device])]);
-  const calls = deviceCalls(devices, assigned, () => {
-    cable?.pull();
-    host?.setLink(false);
-  });
+  const calls = deviceCalls(devices, assigned);
   const deviceHost: DeviceHost = {
     ready: async () => {},
     call: async (method, ...args) => carryOut(calls, method, args),

@@ -28,8 +28,6 @@ export interface DeviceCalls {
   halt(): void;
   /** The vCPUs run: so does the device. One that came by migration tells the network where it is now. */
   start(): void;
-  /** The guest is another host's: the cable is pulled. */
-  leave(): void;
   report(): PassthroughReport | undefined;
 }
 
@@ -44,11 +42,7 @@ export interface DeviceHost {
 }
 
 /** Carries the calls out. `passthrough` is undefined on a machine without an assigned device. */
-export function deviceCalls(
-  platform: DeviceSet,
-  passthrough: PassthroughDevice | undefined,
-  pullCable: () => void,
-): DeviceCalls {
+export function deviceCalls(platform: DeviceSet, passthrough: PassthroughDevice | undefined): DeviceCalls {
   const assigned = (): PassthroughDevice => {
     invariant(passthrough !== undefined, 'a machine without an assigned device was asked about it');
     return passthrough;
@@ -71,7 +65,6 @@ export function deviceCalls(
     },
     halt: () => passthrough?.halt(),
     start: () => passthrough?.start(),
-    leave: pullCable,
     report: () => passthrough?.report(),
   };
 }

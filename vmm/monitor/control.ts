@@ -30,6 +30,12 @@ export interface NicInfo {
   readonly link: boolean;
   /** As the function counts them: frames, octets, and frames for which no descriptor was free. */
   readonly counters: Readonly<Record<string, number>>;
+  /** Frames that did not reach the guest: it stood still or was off; no descriptor was free; its own that met no cable. */
+  readonly drops: {
+    readonly stopped: number;
+    readonly 'no-descriptor': number;
+    readonly cable: number;
+  };
   readonly 'iommu-faults': { readonly count: number; readonly last: readonly IommuFaultInfo[] };
 }
 

@@ -39,6 +39,13 @@ export interface PassthroughReport {
    * while it worked but the guest had given it no buffer.
    */
   readonly dropped: { readonly stopped: number; readonly noBuffers: number };
+  /** Frames that did not reach the guest, by reason, since this machine was made. */
+  readonly drops: {
+    readonly stopped: number;
+    readonly noDescriptor: number;
+    /** Frames of the guest that the cable had no room for. */
+    readonly cable: number;
+  };
   readonly faults: IommuFaults;
   /** Configuration space in the format of `lspci -F`. */
   readonly pci: string;
@@ -52,12 +59,14 @@ export class PassthroughDevice {
   readonly #host: PassthroughHost;
   readonly #migration: VfioMigration;
   readonly #announcer: Announcer;
+  readonly #refusedByCable: () => number;
   /** The state came from another host, and the network has not been told. */
   #arrived = false;
   readonly #dropped = { stopped: 0, noBuffers: 0 };
 
-  /** `send` puts the announcements on the cable. */
-  constructor(host: PassthroughHost, scheduler: Scheduler, send: FrameSink) {
+  /** `send` puts the announcements on the cable; `refusedByCable` counts the frames that it had no room for. */
+  constructor(host: PassthroughHost, scheduler: Scheduler, send: FrameSink, refusedByCable: () => number) {
+    this.#refusedByCable = refusedByCable;
     this.#host = host;
     this.#migration = new VfioMigration(new AssignedVf(host.vf, host.assigned));
     this.#announcer = new Announcer(scheduler, send);
@@ -154,6 +163,7 @@ export class PassthroughDevice {
         'octets-sent': registers.get(reg.GOTC_LSB) + registers.get(reg.GOTC_MSB) * 2 ** 32,
       },
       dropped: { ...this.#dropped },
+      drops: { ...vf.pool.drops, cable: this.#refusedByCable() },
       faults: iommu.recorded,
       pci: this.#host.dump(),
     };

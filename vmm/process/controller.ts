@@ -132,8 +132,13 @@ export class Controller implements VmControl {
   }
 
   async nic(): Promise<NicInfo> {
-    const { pci: _pci, faults, ...report } = await this.#nicReport();
-    return { ...report, 'iommu-faults': faults };
+    const { pci: _pci, faults, drops, ...report } = await this.#nicReport();
+    const { stopped, noDescriptor, cable } = drops;
+    return {
+      ...report,
+      drops: { stopped, 'no-descriptor': noDescriptor, cable },
+      'iommu-faults': faults,
+    };
   }
 
   async dumpPci(path: string): Promise<void> {

@@ -19,14 +19,6 @@ export interface CableObserver {
   link(up: boolean): void;
 }
 
-export interface CableStatistics {
-  readonly connected: boolean;
-  readonly framesSent: number;
-  /** Frames for which the socket had no room. */
-  readonly framesRefused: number;
-  readonly framesReceived: number;
-}
-
 /** A piece of the stream is at most this long; read into one buffer again and again. */
 const READ_BYTES = 128 * 1024;
 /** Blocks that wait for the socket before the NIC has to. */
@@ -37,9 +29,7 @@ export class Cable {
   readonly #encoder: FrameStreamEncoder;
   readonly #parser: FrameStreamParser;
   #socket: Socket | undefined;
-  #sent = 0;
   #refused = 0;
-  #received = 0;
   #unsent = false;
 
   constructor(observer: CableObserver) {
@@ -49,10 +39,7 @@ export class Cable {
       observer.room();
     };
     this.#encoder = new FrameStreamEncoder((bytes) => this.#socket?.write(bytes, written));
-    this.#parser = new FrameStreamParser((bytes, at, length) => {
-      this.#received++;
-      observer.receive(bytes, at, length);
-    });
+    this.#parser = new FrameStreamParser((bytes, at, length) => observer.receive(bytes, at, length));
   }
 
   /** Resolves when the cable is plugged in; rejects with `vmm/netdev-failed`. */
@@ -95,7 +82,6 @@ export class Cable {
       this.#refused++;
       return;
     }
-    this.#sent++;
     this.#unsent = true;
   };
 
@@ -110,17 +96,8 @@ export class Cable {
     this.#encoder.flush();
   }
 
-  /** Pulls the cable. */
-  close(): void {
-    this.#socket?.destroy();
-  }
-
-  get statistics(): CableStatistics {
-    return {
-      connected: this.#socket !== undefined,
-      framesSent: this.#sent,
-      framesRefused: this.#refused,
-      framesReceived: this.#received,
-    };
+  /** Frames for which the socket had no room, or that met no cable. */
+  get framesRefused(): number {
+    return this.#refused;
   }
 }

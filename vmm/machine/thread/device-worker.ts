@@ -66,10 +66,11 @@ const host =
         wireReady: () => cable.ready,
         wake: () => wake(),
       });
-const assigned = host === undefined ? undefined : new PassthroughDevice(host, timers, cable.send);
+const assigned =
+  host === undefined ? undefined : new PassthroughDevice(host, timers, cable.send, () => cable.framesRefused);
 const devices = new DeviceSet([...platform, ...(host === undefined ? [] : [host.device])]);
 const responder = new MmioResponder(data.control, data.vcpus, data.devices, devices.bus);
-const calls = deviceCalls(devices, assigned, () => cable.close());
+const calls = deviceCalls(devices, assigned);
 
 const sendConsole = (): void => {
   const batch = outbox.take();
