@@ -263,6 +263,7 @@ describe('monitor', () => {
       migrate: { uri: 'tcp:h:1' },
       'migrate-incoming': { uri: 'tcp:h:1' },
       'migrate-set-capabilities': { capabilities: [] },
+      'x-ferry-pci-dump': { path: 'pci.txt' },
     };
     const { negotiated, vm } = setUp();
     const client = await negotiated();
