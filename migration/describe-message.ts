@@ -27,7 +27,10 @@ export function describeMessage(message: ControlMessage, device?: DeviceDescribe
     case 'round-received':
       return [`round-received: round ${message.round} is in RAM`];
     case 'device-data':
-      return [`device-data: ${message.data.length} bytes of the data stream of ${message.device}`];
+      return [
+        `device-data: ${message.data.length} bytes of the data stream of ${message.device}` +
+          (message.last ? ', which ends it' : ''),
+      ];
     case 'state':
       return ['state: the guest is paused', ...describeState(message.machine, device)];
     case 'complete':

@@ -11,7 +11,7 @@ import { type FerryError, isFerryError, type SerializedError } from '../base/err
 import { type Duration, elapsed, type Instant, nanoseconds } from '../base/units.js';
 import { judgeApproaches, startApproach } from './approaches.js';
 import { Conversation, type FrameRecorder } from './conversation.js';
-import { DeviceStreamReceiver, judgeDeviceBytes } from './device-stream.js';
+import { DeviceStreamReceiver } from './device-stream.js';
 import { migrationErrors } from './errors.js';
 import { type FrameKind, malformed } from './frame.js';
 import { type Digest, hashMessages, RunningRoot, sameBytes } from './integrity.js';
@@ -224,7 +224,9 @@ async function receiveTheRest(
   // With nothing left to send, the round before was the last.
   if (message.round === destination.rounds) compareCounts(message, NOTHING);
   else await receiveRound(destination, message, lastPages);
-  judgeDeviceBytes(message, destination.deviceStream?.bytes ?? 0);
+  if (destination.deviceStream !== undefined) destination.deviceStream.judge(message);
+  else if (message.deviceBytes !== 0)
+    throw malformed('complete', 'deviceBytes', `${message.deviceBytes}, of no device`);
   note(destination, 'lastPagesNs', waitingFrom);
   return message;
 }
@@ -253,16 +255,25 @@ async function receiveRound(
   observer?.roundFinished?.(round, received);
 }
 
-/** The next message of one of `kinds`; what comes of the device's state before it is taken in. */
+/** The next message of one of `kinds`; what comes of the device's state before it is taken in beside. */
 async function expectBeside<K extends FrameKind>(
-  { talk, deviceStream }: Destination,
+  destination: Destination,
   kinds: readonly K[],
 ): Promise<MessageOf<K>> {
+  const { talk, deviceStream, scheduler } = destination;
   if (deviceStream === undefined) return talk.expect(kinds);
   for (;;) {
     const message = await talk.expect<K | 'device-data'>([...kinds, 'device-data']);
     if (message.kind !== 'device-data') return message as MessageOf<K>;
-    await talk.during(deviceStream.take(message as MessageOf<'device-data'>));
+    const piece = message as MessageOf<'device-data'>;
+    const takenFrom = scheduler.now();
+    deviceStream.take(piece);
+    // A device that is refused ends the talk at once.
+    const taken = deviceStream.done.then(() => {
+      if (piece.last) note(destination, 'deviceLoadNs', takenFrom);
+    });
+    taken.catch((error: Error) => talk.fail(error));
+    if (deviceStream.crowded) await talk.during(deviceStream.done);
   }
 }
 
@@ -290,7 +301,7 @@ async function load(
   state: State,
   lastPages: Promise<TransferCount>,
 ): Promise<void> {
-  const { machine, talk, data, scheduler, start, deviceStream } = destination;
+  const { machine, talk, data, scheduler, deviceStream } = destination;
   const { migratedPages } = hello.description;
   const arriving = receiveTheRest(destination, lastPages);
   let arrivedAt = scheduler.now();
@@ -300,7 +311,7 @@ async function load(
   // A failure of one is told when the others have ended too: nothing is under way when the machine is discarded.
   const loading = [
     machine.load(state.machine, arrived).then(() => note(destination, 'loadNs', arrivedAt)),
-    deviceStream && arrived.then(() => start.load()).then(() => note(destination, 'deviceLoadNs', arrivedAt)),
+    deviceStream && arrived.then(() => deviceStream.done),
   ];
   const loaded = Promise.allSettled(loading);
   let intact: boolean;

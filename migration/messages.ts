@@ -141,7 +141,9 @@ const schemas = {
   'device-data': v.strictObject({
     kind: v.literal('device-data'),
     device: name,
-    data: bytes(1, DEVICE_DATA_BYTES_MAX),
+    data: bytes(0, DEVICE_DATA_BYTES_MAX),
+    /** The stream ends with it: the device can be loaded. */
+    last: v.boolean(),
   }),
   state: v.strictObject({ kind: v.literal('state'), machine: machineState }),
   /**
@@ -260,7 +262,7 @@ export function rehearse(): void {
   const root = new Uint8Array(ROOT_BYTES);
   for (let i = 0; i < 4; i++) {
     for (const message of [
-      { kind: 'device-data', device: 'rehearsal', data: new Uint8Array(64) },
+      { kind: 'device-data', device: 'rehearsal', data: new Uint8Array(64), last: false },
       { kind: 'state', machine },
       { kind: 'complete', round: 1, pages: 0, zeroPages: 0, bytes: 0, root, deviceBytes: 0 },
       { kind: 'prepared', lastPagesNs: 1.5, integrityNs: 1.5, loadNs: 1.5, deviceLoadNs: 1.5 },

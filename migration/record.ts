@@ -67,9 +67,10 @@ export interface DestinationParts {
   readonly lastPagesNs: Duration;
   readonly integrityNs: Duration;
   readonly loadNs: Duration;
-  /** The assigned device, beside that; and of `startNs`, until it worked. 0 without one. */
+  /** The assigned device, from the last of its state on, beside that and the last pages. 0 without one. */
   readonly deviceLoadNs: Duration;
   readonly startNs: Duration;
+  /** Of that, until the device worked. 0 without one, or where it is not told apart. */
   readonly deviceStartNs: Duration;
 }
 

@@ -33,7 +33,7 @@ export async function sendTheRest(source: Source): Promise<Rest> {
   // What takes longest comes first. The last harvest of a machine with a device begins with a question to the device;
   // without one it is done right here, and the machine's threads are better asked before.
   const early = machine.device && sendLastPages(source);
-  const reading = stop.stopCopy().then((data) => sendDeviceData(source, data));
+  const reading = machine.device && stop.stopCopy().then((data) => sendDeviceData(source, data, true));
   const saving = machine.save().then((state) => sendState(source, state));
   const sending = early ?? sendLastPages(source);
   const all = Promise.allSettled([saving, reading, sending]);
@@ -83,8 +83,12 @@ export async function sendDeviceAhead(source: Source): Promise<void> {
   await sendDeviceData(source, await source.stop.preCopy());
 }
 
-async function sendDeviceData({ deviceStream, stats }: Source, data: Uint8Array): Promise<void> {
-  await deviceStream.send(data);
+async function sendDeviceData(
+  { deviceStream, stats }: Source,
+  data: Uint8Array,
+  last = false,
+): Promise<void> {
+  await deviceStream.send(data, last);
   stats.deviceSent(data.length);
 }
 

@@ -252,6 +252,15 @@ describe('a destination', () => {
     expectDiscarded(cut, 'migration/malformed-message');
     expect(cut.record.error?.message).toMatch(/9, but 3 have come/);
     expect(cut.machine.calls).not.toContain('load');
+    const endless = { ...piece, last: false };
+    const announced = { ...complete, deviceBytes: 3 };
+    const open = await destinationAgainst(
+      [withDevice, data, endless, sampleMessages.state, announced],
+      shape,
+    );
+    expect(open.record.error?.message).toMatch(/3 have come, not the last/);
+    const beyond = await destinationAgainst([withDevice, data, piece, piece], shape);
+    expect(beyond.record.error?.message).toMatch(/more after the last/);
   });
 
   it('keeps the words of a hostile peer from the terminal', async () => {

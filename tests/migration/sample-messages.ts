@@ -56,7 +56,7 @@ export const sampleMessages: { readonly [K in FrameKind]: MessageOf<K> } = {
     root: new Uint8Array(32).fill(0x5a),
     deviceBytes: 0,
   },
-  'device-data': { kind: 'device-data', device: 'vf0', data: Uint8Array.of(1, 2, 3) },
+  'device-data': { kind: 'device-data', device: 'vf0', data: Uint8Array.of(1, 2, 3), last: true },
   prepared: { kind: 'prepared', lastPagesNs: 1, integrityNs: 2.5, loadNs: 3e9, deviceLoadNs: 0 },
   verify: { kind: 'verify' },
   'page-hashes': { kind: 'page-hashes', firstPage: 16384, hashes: new Uint8Array(64).fill(3) },
