@@ -33,6 +33,8 @@ export const PRINTK_LINE_MAX: u32 = 512;
   work_head: ListHead;
   /** Network devices to be polled: see net/core/dev. */
   poll_head: ListHead;
+  /** Nesting of transmit bursts. */
+  xmit_more: u32;
   idle_ns: u64;
   interrupts: u64;
 }

@@ -2,6 +2,7 @@
 // not fit what was mapped is reported, once each kind in full and afterwards only counted.
 import { PciDev } from '../../drivers/pci/pci';
 import { kmalloc } from '../../mm/slab';
+import { param_is } from '../params';
 import { pr_err, pr_info, pr_warn } from '../printk';
 import { spin_lock_irqsave, spin_unlock_irqrestore } from '../spinlock';
 import { str } from '../../lib/string';
@@ -44,8 +45,12 @@ const debug = changetype<DmaDebug>(memory.data(64, 64));
 /** Misuses seen since boot. */
 export function dma_debug_errors(): u32 { return debug.errors; }
 
-/** Boot CPU, once, when there is a device. */
+/** Boot CPU, once, when there is a device. `dma_debug=off` does without: the checks cost several times what the API does. */
 export function dma_debug_init(): void {
+  if (param_is('dma_debug', 'off')) {
+    pr_info('DMA-API: debugging disabled on kernel command line');
+    return;
+  }
   debug.hash = kmalloc(HASH_SIZE << 2);
   const entries = kmalloc(PREALLOC_ENTRIES * offsetof<DmaDebugEntry>());
   for (let i: u32 = 0; i < PREALLOC_ENTRIES; i++) {

@@ -44,6 +44,8 @@ export const IFF_UP: u32 = 1;
   open: (dev: NetDevice) => bool;
   /** Takes the packet, or returns false if there is no room: it is then the caller's still. */
   start_xmit: (skb: SkBuff, dev: NetDevice) => bool;
+  /** Tells the device of packets that start_xmit has not told it of, because netdev_xmit_more() said that more come. */
+  xmit_flush: (dev: NetDevice) => void;
   rx_packets: u64;
   rx_bytes: u64;
   rx_dropped: u64;
@@ -116,6 +118,25 @@ export function netif_carrier_off(dev: NetDevice): void {
 // @ts-ignore: decorator
 @inline export function netif_wake_queue(dev: NetDevice): void { dev.tx_stopped = 0; }
 
+/**
+ * From here to netif_tx_burst_end this CPU sends several packets in a row, and the device needs to be told of them
+ * once: what a doorbell costs is far more than what a packet does. May be nested, as by an interrupt.
+ */
+export function netif_tx_burst_begin(): void { this_cpu().xmit_more++; }
+
+export function netif_tx_burst_end(): void {
+  if (--this_cpu().xmit_more != 0) return;
+  for (let i: u32 = 0; i < netdev_count(); i++) {
+    const dev = netdev_at(i);
+    const flags = spin_lock_irqsave(changetype<usize>(dev));
+    dev.xmit_flush(dev);
+    spin_unlock_irqrestore(changetype<usize>(dev), flags);
+  }
+}
+
+/** For start_xmit: whether this CPU will send more, or call xmit_flush, at once. */
+export function netdev_xmit_more(): bool { return this_cpu().xmit_more != 0; }
+
 /** Sends a whole frame, or drops and counts it: false then. Callable from task and soft interrupt context. */
 export function dev_queue_xmit(skb: SkBuff, dev: NetDevice): bool {
   const flags = spin_lock_irqsave(changetype<usize>(dev));
@@ -186,7 +207,14 @@ export function napi_complete_done(napi: NapiStruct): void {
   atomic.store<u32>(state_word(napi), 0);
 }
 
+/** What the packets of one soft interrupt are answered with goes out as a burst. */
 function net_rx_action(): void {
+  netif_tx_burst_begin();
+  net_rx_poll();
+  netif_tx_burst_end();
+}
+
+function net_rx_poll(): void {
   const cpu: CpuData = this_cpu();
   const head = cpu.poll_head;
   const end = ktime_get() + NETDEV_BUDGET_TIME;

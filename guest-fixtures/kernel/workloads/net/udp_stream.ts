@@ -5,7 +5,7 @@ import { param_u64 } from '../../kernel/params';
 import { pr_info, tty_print } from '../../kernel/printk';
 import { NSEC_PER_USEC, ktime_get, per_second } from '../../kernel/time';
 import { kmalloc } from '../../mm/slab';
-import { netdev_count, netdev_at } from '../../net/core/dev';
+import { netdev_count, netdev_at, netif_tx_burst_begin, netif_tx_burst_end } from '../../net/core/dev';
 import { SkBuff, skb_put } from '../../net/skbuff';
 import { str } from '../../lib/string';
 import { snmp } from '../../net/ipv4/snmp';
@@ -55,6 +55,7 @@ function udp_stream_step(context: usize): bool {
   const due = pacer_due(self, ktime_get());
   let done: u64 = 0;
   if (dev.carrier != 0 && neigh_resolve(dev, peer)) {
+    netif_tx_burst_begin();
     for (; done < due; done++) {
       const skb = udp_alloc();
       flow_write(skb_put(skb, self.payload), self.payload, FLOW_NUMBER, self.sent, ktime_get());
@@ -64,6 +65,7 @@ function udp_stream_step(context: usize): bool {
       }
       self.sent++;
     }
+    netif_tx_burst_end();
   }
   pacer_account(self, done);
   return false;

@@ -10,6 +10,8 @@ import { IXGBE_VFSTATUS } from './defines';
 
 export const IXGBEVF_DEFAULT_TXD: u32 = 1024;
 export const IXGBEVF_DEFAULT_RXD: u32 = 512;
+export const IXGBEVF_MIN_RXD: u32 = 64;
+export const IXGBEVF_MAX_RXD: u32 = 4096;
 export const IXGBEVF_RXBUFFER_2048: u32 = 2048;
 
 // Bits of IxgbevfAdapter.state.
@@ -26,6 +28,8 @@ export const __IXGBEVF_SERVICE_INITED: u32 = 8;
   tail: usize;
   next_to_use: u32;
   next_to_clean: u32;
+  /** Packets that the device has not been told of. */
+  unannounced: u32;
   /** One IxgbevfTxBuffer, or one page address (u32), for each descriptor. */
   buffer_info: usize;
   /** Since the last look of the interrupt moderation. */

@@ -1,5 +1,6 @@
 // ixgbevf: the driver of the 82599's virtual function. Probe, up and down, and the service task that watches the link.
 import { boot_params } from '../../../arch/setup';
+import { param_u64 } from '../../../kernel/params';
 import { pr_err, pr_info } from '../../../kernel/printk';
 import { msleep } from '../../../kernel/sched';
 import { NSEC_PER_SEC, ktime_get } from '../../../kernel/time';
@@ -72,6 +73,8 @@ import {
 } from './defines';
 import {
   IXGBEVF_DEFAULT_RXD,
+  IXGBEVF_MAX_RXD,
+  IXGBEVF_MIN_RXD,
   IXGBEVF_DEFAULT_TXD,
   IXGBE_WRITE_FLUSH,
   IxgbevfAdapter,
@@ -99,6 +102,7 @@ import {
   ixgbevf_setup_rx_resources,
   ixgbevf_setup_tx_resources,
   ixgbevf_write_eitr,
+  ixgbevf_xmit_flush,
   ixgbevf_xmit_frame,
 } from './txrx';
 import {
@@ -279,10 +283,16 @@ function ixgbevf_reinit_locked(adapter: IxgbevfAdapter): void {
   ixgbevf_up_complete(adapter);
 }
 
+/** Descriptors of the receive ring, as `ethtool -G` would set them: a multiple of 8 within the bounds. */
+function rx_ring_size(): u32 {
+  const wanted = param_u64('rx_ring', IXGBEVF_DEFAULT_RXD);
+  return (<u32>min<u64>(max<u64>(wanted, IXGBEVF_MIN_RXD), IXGBEVF_MAX_RXD) + 7) & ~7;
+}
+
 function ixgbevf_open(netdev: NetDevice): bool {
   const adapter = changetype<IxgbevfAdapter>(netdev.priv);
   if (!ixgbevf_setup_tx_resources(adapter, IXGBEVF_DEFAULT_TXD)) return false;
-  if (!ixgbevf_setup_rx_resources(adapter, IXGBEVF_DEFAULT_RXD)) return false;
+  if (!ixgbevf_setup_rx_resources(adapter, rx_ring_size())) return false;
   ixgbevf_configure(adapter);
   if (!ixgbevf_request_msix_irqs(adapter)) return false;
   set_state(adapter, __IXGBEVF_SERVICE_INITED);
@@ -354,6 +364,7 @@ function ixgbevf_alloc_adapter(pdev: PciDev): IxgbevfAdapter {
   adapter.netdev.priv = changetype<usize>(adapter);
   adapter.netdev.open = ixgbevf_open;
   adapter.netdev.start_xmit = ixgbevf_xmit_frame;
+  adapter.netdev.xmit_flush = ixgbevf_xmit_flush;
   adapter.state = __IXGBEVF_DOWN;
   adapter.tx_ring = changetype<IxgbevfRing>(kmalloc(offsetof<IxgbevfRing>()));
   adapter.rx_ring = changetype<IxgbevfRing>(kmalloc(offsetof<IxgbevfRing>()));

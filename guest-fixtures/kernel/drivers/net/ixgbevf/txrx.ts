@@ -18,6 +18,7 @@ import {
   NapiStruct,
   NetDevice,
   napi_complete_done,
+  netdev_xmit_more,
   netif_receive_skb,
   netif_stop_queue,
   netif_wake_queue,
@@ -75,6 +76,8 @@ import {
 /** A packet takes a context and a data descriptor; one more stays empty. */
 const DESC_NEEDED: u32 = 4;
 const TX_WAKE_THRESHOLD: u32 = 2 * DESC_NEEDED;
+/** Packets of a burst that the device is told of at a time, so that it works while more are made. */
+const IXGBEVF_TX_BURST: u32 = 16;
 /** Descriptors that are given back at a time. */
 const IXGBEVF_RX_BUFFER_WRITE: u32 = 16;
 
@@ -123,6 +126,14 @@ function ixgbevf_tx_ctxtdesc(ring: IxgbevfRing, macip_lens: u32, tucmd: u32): vo
   ring.next_to_use = ring_next(ring, ring.next_to_use);
 }
 
+/** Tells the device how far it may go. Serialised by the device's lock. */
+export function ixgbevf_xmit_flush(netdev: NetDevice): void {
+  const ring = changetype<IxgbevfAdapter>(netdev.priv).tx_ring;
+  if (ring.unannounced == 0) return;
+  ring.unannounced = 0;
+  writel(ring.next_to_use, ring.tail);
+}
+
 /** Puts a frame into the ring. Serialised by the device's lock; interrupts are off. */
 export function ixgbevf_xmit_frame(skb: SkBuff, netdev: NetDevice): bool {
   const adapter = changetype<IxgbevfAdapter>(netdev.priv);
@@ -151,7 +162,7 @@ export function ixgbevf_xmit_frame(skb: SkBuff, netdev: NetDevice): bool {
     // The poll may have made room before it could see that the queue is stopped.
     if (ixgbevf_desc_unused(ring) >= DESC_NEEDED) netif_wake_queue(netdev);
   }
-  writel(ring.next_to_use, ring.tail);
+  if (++ring.unannounced == IXGBEVF_TX_BURST || netdev.tx_stopped != 0 || !netdev_xmit_more()) ixgbevf_xmit_flush(netdev);
   return true;
 }
 
@@ -191,6 +202,7 @@ export function ixgbevf_clean_tx_ring(adapter: IxgbevfAdapter): void {
   memory.fill(ring.desc, 0, ring.count * IXGBE_DESC_SIZE);
   ring.next_to_use = 0;
   ring.next_to_clean = 0;
+  ring.unannounced = 0;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
