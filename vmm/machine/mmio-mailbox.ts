@@ -38,11 +38,11 @@ export const DEVICE_BUFFER_BYTES = 4 * (POSTED_RANGES + 2 * POSTED_RANGES_MAX);
 invariant((POSTED_ENTRIES & (POSTED_ENTRIES - 1)) === 0, 'ring indices wrap by mask');
 
 /**
- * Accesses come in bursts, so both ends look this often before they sleep: a few microseconds. An access then takes a
- * fraction of one; if one of the two has to be woken, ten and more.
+ * Accesses come in bursts, so both ends look this often before they sleep, for about as long as a sleep and its end
+ * cost: ten microseconds. An access then takes a fraction of one; if one of the two has to be woken, ten and more.
  */
 const ANSWER_SPINS = 1000;
-const REQUEST_SPINS = 2000;
+const REQUEST_SPINS = 1000;
 
 /** The vCPU's end. */
 export class MmioRequester {
