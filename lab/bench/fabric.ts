@@ -14,6 +14,8 @@ import { median } from './median.js';
 export interface BenchFabricOptions {
   /** Measured turns of each size (default: 5). */
   readonly runs?: number;
+  /** Sizes of frames, without FCS. */
+  readonly frameBytes?: readonly number[];
 }
 
 export interface FabricFigure {
@@ -36,7 +38,8 @@ const UNDER_WAY_BYTES_MAX = 1024 * 1024;
 const BLOCK_BYTES = 64 * 1024;
 const TURN_MS = 500;
 
-export async function benchFabric({ runs = 5 }: BenchFabricOptions = {}): Promise<BenchFabricResult> {
+export async function benchFabric(options: BenchFabricOptions = {}): Promise<BenchFabricResult> {
+  const { runs = 5, frameBytes: sizes = FRAME_BYTES } = options;
   const ferry = fileURLToPath(new URL('../ferry.js', import.meta.url));
   const child = spawn(process.execPath, [ferry, 'fabric', '--listen', 'tcp:127.0.0.1:0'], {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -50,7 +53,7 @@ export async function benchFabric({ runs = 5 }: BenchFabricOptions = {}): Promis
       await once(socket, 'connect');
     }
     const figures: FabricFigure[] = [];
-    for (const frameBytes of FRAME_BYTES) {
+    for (const frameBytes of sizes) {
       const rates: number[] = [];
       let lost = 0;
       // The first turn warms up.

@@ -1,5 +1,5 @@
 /**
- * `ferry bench machine|transfer|iommu|fabric`: figures of this machine, each beside the limit it is measured against, in the same
+ * `ferry bench machine|transfer|iommu|fabric|packets`: figures of this machine, each beside the limit it is measured against, in the same
  * run. Absolute figures of shared machines drift; the ratios are what to compare.
  */
 import { cpus } from 'node:os';
@@ -10,6 +10,7 @@ import type { BenchFabricResult } from '../bench/fabric.js';
 import type { BenchIommuResult } from '../bench/iommu.js';
 import type { BenchKernelsResult } from '../bench/kernels.js';
 import type { BenchMachineResult } from '../bench/machine.js';
+import type { BenchPacketsResult } from '../bench/packets.js';
 import type { BenchTransferResult } from '../bench/transfer.js';
 import { optionValue } from '../options/option-value.js';
 import { parseSize, parseWhole } from '../options/quantities.js';
@@ -34,7 +35,8 @@ Examples:
   ferry bench transfer                     2 GiB over loopback, beside a bare socket pump
   ferry bench transfer --bytes 512MiB --integrity --json
   ferry bench iommu                        translations, and the dirty scan of 16 GiB
-  ferry bench fabric                       frames a second from socket to socket`,
+  ferry bench fabric                       frames a second from socket to socket
+  ferry bench packets                      packets between a guest and a peer, and whom they cost what`,
     )
     .action(() => command.help());
   defineMachine(
@@ -57,6 +59,37 @@ Examples:
       .command('fabric')
       .description('frames a second through a switch process, small ones and large ones'),
   );
+  definePackets(
+    command
+      .command('packets')
+      .description('packets between a guest with a VF and a peer, with the CPU time of each thread'),
+  );
+}
+
+function definePackets(command: Command): void {
+  const name = 'ferry bench packets';
+  command
+    .option('--runs <n>', 'measured turns of each figure (default: 5)', whole(name, '--runs', 1, 1000))
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      `
+A guest with a VF and a traffic peer, each in a process of its own. The peer sends at the highest rate that arrives,
+which is looked for first; the guest as fast as its device takes it. Echoes are counted once.
+
+Examples:
+  ferry bench packets
+  ferry bench packets --runs 20 --json`,
+    )
+    .action(async () => {
+      const { runs, json } = command.optsWithGlobals<Common>();
+      const { benchPackets } = await import('../bench/packets.js');
+      const result = await benchPackets({
+        ...(runs === undefined ? {} : { runs }),
+        ...(json ? {} : { onPart: (what: string) => process.stderr.write(`${what} ...\n`) }),
+      });
+      print(json, result, packetsText);
+    });
 }
 
 function defineMachine(command: Command): void {
@@ -304,4 +337,37 @@ function fabricText({ figures }: BenchFabricResult): string {
       formatCount(lost),
     ]),
   );
+}
+
+const gbits = (bitsPerSecond: number): string => `${(bitsPerSecond / 1e9).toFixed(2)} Gbit/s`;
+const us = (value: number): string => `${value.toFixed(2)} µs`;
+
+function packetsText({ limits, figures }: BenchPacketsResult): string {
+  const limitOf = (bytes: number): number =>
+    limits.find(({ frameBytes }) => frameBytes === bytes)?.framesPerSecond ?? Number.NaN;
+  return [
+    table(
+      ['packets', 'payload', 'a second', 'rate', 'of the bare switch', 'lost', 'corrupt'],
+      figures.map((figure) => [
+        figure.direction,
+        `${figure.payloadBytes} bytes`,
+        formatCount(Math.round(figure.packetsPerSecond)),
+        gbits(figure.bitsPerSecond),
+        formatPercent(figure.packetsPerSecond / limitOf(figure.frameBytes)),
+        `${formatCount(figure.lost)} of ${formatCount(figure.offered)}`,
+        formatCount(figure.corrupt),
+      ]),
+    ),
+    '',
+    table(
+      ['CPU time a packet', 'payload', 'vCPU', 'device thread', 'fabric and peer', 'rest of the VMM'],
+      figures.map(({ direction, payloadBytes, costsUs: { vcpu, device, fabric, other } }) => [
+        direction,
+        `${payloadBytes} bytes`,
+        ...[vcpu, device, fabric, other].map(us),
+      ]),
+    ),
+    '',
+    fabricText({ figures: limits }),
+  ].join('\n');
 }
