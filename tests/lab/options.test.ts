@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP } from '../../base/abi/platform.js';
 import { GIB, KIB, MIB } from '../../base/units.js';
+import { commandLine, type MigrateOptions, monitorParameters, scenarioOf } from '../../lab/move/scenario.js';
 import {
   formatDuration,
   formatSize,
@@ -126,5 +127,59 @@ describe('addresses', () => {
     expect(parseMonitorAddress('tcp:h:1,wait=on').wait).toBe(true);
     expect(() => parseMonitorAddress('unix:/m,server=off')).toThrow(/listens/);
     expect(() => parseMonitorAddress('unix:/m,telnet')).toThrow(/'telnet' is no option/);
+  });
+});
+
+describe('the scenario of a move', () => {
+  it.each<[MigrateOptions, RegExp]>([
+    [{ dirtyRate: 1 }, /--dirty-rate says something only with --workload stress or mixed, not with ledger/],
+    [{ guest: 'x.img', workload: 'stress' }, /--workload and --guest contradict each other/],
+    [{ guest: 'x.img', nic: 'vf', flows: ['echo'] }, /--flow and --guest contradict each other/],
+    [{ guest: 'x.img', rate: 5 }, /--rate says nothing without --nic vf/],
+    [{ nic: 'none', tracking: 'pinned' }, /--tracking says nothing with --nic none/],
+    [{ nic: 'none', stop: 'auto' }, /--stop says nothing/],
+    [{ nic: 'none', start: 'auto' }, /--start says nothing/],
+    [{ nic: 'none', flows: [] }, /--flow says nothing/],
+    [{ nic: 'none', payloadBytes: 64 }, /--size says nothing/],
+    [{ nic: 'none', pcap: 'x' }, /--pcap says nothing with --nic none: there is no device and no network/],
+    [{ nic: 'none', workload: 'udp-echo' }, /--workload udp-echo needs a network/],
+    [{ nic: 'none', workload: 'udp-stream' }, /--workload udp-stream needs a network/],
+    [{ workload: 'udp-echo', flows: ['from-guest'] }, /answers the flow echo, and no other/],
+    [{ workload: 'udp-echo', flows: [] }, /answers the flow echo/],
+    [{ workload: 'udp-stream', flows: [] }, /udp-stream and --flow none contradict each other/],
+    [{ flows: [], rate: 5 }, /--rate says nothing without a flow/],
+    [{ flows: [], payloadBytes: 64 }, /--size says nothing without a flow/],
+  ])('%o is refused in words', (options, why) => {
+    expect(() => scenarioOf(options)).toThrow(why);
+    expect(() => scenarioOf(options)).toThrow(expect.objectContaining({ code: 'lab/usage', exitStatus: 2 }));
+  });
+
+  it("has by default a virtual function under echoes; a guest of one's own, and --nic none, have neither", () => {
+    expect(scenarioOf({})).toMatchObject({ nic: 'vf', flows: ['echo'], workload: 'ledger', verify: 'full' });
+    expect(scenarioOf({ workload: 'udp-stream' }).flows).toEqual(['from-guest', 'to-guest']);
+    for (const options of [{ nic: 'none' }, { guest: 'x.img' }] as const) {
+      expect(scenarioOf(options)).toMatchObject({ nic: 'none', flows: [] });
+    }
+    expect(scenarioOf({ guest: 'x.img', nic: 'vf' })).toMatchObject({ nic: 'vf', flows: [] });
+    expect(scenarioOf({ rate: undefined, flows: [] } as unknown as MigrateOptions).rate).toBe(10_000);
+  });
+
+  it('gives the guest what its flows need, and the monitor what the device does', () => {
+    const line = (options: MigrateOptions) => commandLine(scenarioOf(options));
+    expect(line({ nic: 'none' })).toBe('workload=ledger status_ms=250');
+    expect(line({})).toBe('workload=ledger,udp-echo status_ms=500');
+    expect(line({ workload: 'udp-echo' })).toBe('workload=udp-echo status_ms=500');
+    expect(line({ workload: 'mixed', dirtyRate: 0, workingSetBytes: MIB, flows: ['echo'] })).toBe(
+      'workload=ledger,stress,udp-echo status_ms=500 dirty_rate=0 working_set=1048576',
+    );
+    expect(line({ workload: 'idle', flows: ['from-guest', 'to-guest'], rate: 7, payloadBytes: 99 })).toBe(
+      'workload=idle,udp-stream status_ms=500 rate=7 payload=99',
+    );
+    expect(line({ workload: 'idle', flows: ['to-guest'] })).toBe(
+      'workload=idle,udp-stream status_ms=500 rate=0',
+    );
+    const parameters = monitorParameters(scenarioOf({ tracking: 'pinned', maxBandwidth: 5 }));
+    expect(parameters).toMatchObject({ tracking: 'pinned', stop: 'auto', start: 'auto', 'max-bandwidth': 5 });
+    expect(monitorParameters(scenarioOf({ nic: 'none' }))).not.toHaveProperty('tracking');
   });
 });

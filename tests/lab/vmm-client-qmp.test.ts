@@ -34,6 +34,10 @@ function idleVm(): VmControl {
       residentBytes: 0,
       residentBytesMax: 0,
     }),
+    nic: async () => {
+      throw vmmErrors.error('machine-state', { operation: 'x-ferry-query-nic', state: 'idle' });
+    },
+    dumpPci: async () => {},
     consoleTail: () => [],
     stop: async () => {},
     cont: async () => {},

@@ -1,0 +1,385 @@
+/** What a move with traffic is judged by: a record of a move that went well passes, and no other does. */
+import { describe, expect, it } from 'vitest';
+import type { FlowMeasurement } from '../../devices/ethernet/flow-receiver.js';
+import type { FabricReport, PortReport } from '../../lab/fabric/report.js';
+import {
+  type FlowRecord,
+  flowRecord,
+  type GuestCounters,
+  guestCounters,
+  type NetworkRecord,
+} from '../../lab/move/network-record.js';
+import { lossAllowance, networkChecks } from '../../lab/move/network-verdict.js';
+import type { Flow } from '../../lab/move/scenario.js';
+import { judge, statusPattern } from '../../lab/move/verdict.js';
+import { simulate } from '../migration/simulate.js';
+
+const MS = 1e6;
+const RATE = 10_000;
+const ALL_FLOWS: readonly Flow[] = ['echo', 'from-guest', 'to-guest'];
+const latency = {
+  count: 1,
+  minNs: 0.1 * MS,
+  medianNs: 0.3 * MS,
+  p99Ns: 1 * MS,
+  p999Ns: 1.5 * MS,
+  maxNs: 2 * MS,
+};
+
+const measured = (received: number, lost: number): FlowMeasurement => ({
+  received,
+  lost,
+  holes: lost > 0 ? 1 : 0,
+  duplicated: 0,
+  reordered: 0,
+  corrupt: 0,
+  tooLate: 0,
+  longestGapNs: 12 * MS,
+  longestGapAtNs: 0,
+  silentNs: 0,
+  latency,
+});
+
+/** A flow of which `lost` of `sent` did not arrive; the guest measures what goes to it. */
+const flow = (name: Flow, sent: number, lost: number): FlowRecord => ({
+  flow: name,
+  sent: name === 'from-guest' ? 0 : sent,
+  pending: 0,
+  arrived: name === 'to-guest' ? null : measured(sent - lost, lost),
+  gapStalledNs: 0,
+});
+
+const port = (name: string): PortReport => ({
+  name,
+  end: null,
+  giants: 0,
+  framesIn: 30_000,
+  bytesIn: 3_000_000,
+  framesOut: 30_000,
+  bytesOut: 3_000_000,
+  flooded: 3,
+  invalid: 0,
+  filtered: 0,
+  lost: 0,
+  queueDrops: 0,
+  refused: 0,
+  downDrops: 0,
+});
+
+const fabric: FabricReport = {
+  listening: ['unix:net.sock'],
+  ports: [port('source'), port('destination')],
+  connectionsRefused: 0,
+  longestStallNs: 0.2 * MS,
+  stations: { known: 2, moves: 1, evictions: 0 },
+  peers: [
+    {
+      ip: '10.0.0.1',
+      mac: '52:54:00:00:00:01',
+      arpAnswered: 1,
+      pingsAnswered: 0,
+      udpEchoed: 0,
+      checksumErrors: 0,
+      ignored: 0,
+      flowsRefused: 0,
+      flows: [],
+    },
+  ],
+  capture: null,
+};
+
+/** A move of three seconds in which the machine stood for 12 ms: 110 echoes and 100 datagrams came meanwhile. */
+const whole: NetworkRecord = {
+  rate: RATE,
+  payloadBytes: 64,
+  before: { durationNs: 1e9, longestStallNs: 0, flows: ALL_FLOWS.map((name) => flow(name, 10_000, 0)) },
+  move: {
+    durationNs: 1e9,
+    longestStallNs: 0,
+    flows: [flow('echo', 10_000, 110), flow('from-guest', 10_000, 0), flow('to-guest', 10_000, 100)],
+  },
+  after: { durationNs: 1e9, longestStallNs: 0, flows: ALL_FLOWS.map((name) => flow(name, 10_000, 0)) },
+  total: [flow('echo', 30_000, 110), flow('from-guest', 30_000, 0), flow('to-guest', 30_000, 100)],
+  guest: {
+    echo: { echoed: 29_890, notSent: 0 },
+    stream: { sent: 30_010 },
+    incoming: { received: 29_900, lost: 100, duplicated: 0, reordered: 0, corrupt: 0, longestGapNs: 12 * MS },
+    device: { received: 59_790, sent: 59_900, dropped: 0, errors: 0, badChecksums: 0 },
+  },
+  nics: {
+    source: { stopped: 210, 'no-descriptor': 0, cable: 0 },
+    destination: { stopped: 2, 'no-descriptor': 0, cable: 0 },
+  },
+  fabric,
+};
+
+const blackout = {
+  totalNs: 12 * MS,
+  quiesceNs: 1 * MS,
+  pauseNs: 1 * MS,
+  lastPagesNs: 4 * MS,
+  deviceStateNs: 1 * MS,
+  stateNs: 1 * MS,
+  loadNs: 2 * MS,
+  startNs: 2 * MS,
+};
+
+/** Names of the checks that fail. `flows` are those that the record has, unless others were asked for. */
+async function failed(network: NetworkRecord | undefined, flows = ALL_FLOWS): Promise<string[]> {
+  const { source } = await simulate();
+  const checks = networkChecks({ flows, network }, { ...source, blackout } as unknown as typeof source);
+  expect(checks.every(({ seen }) => seen !== '')).toBe(true);
+  return checks.filter(({ passed }) => !passed).map(({ name }) => name);
+}
+
+/** The record with one flow measured otherwise, over all phases. */
+const withTotal = (name: Flow, change: Partial<FlowMeasurement>, more: Partial<FlowRecord> = {}) => ({
+  ...whole,
+  total: whole.total.map((record) =>
+    record.flow === name ? { ...record, ...more, arrived: { ...record.arrived!, ...change } } : record,
+  ),
+});
+
+/** The same move with one flow. */
+function alone(name: Flow): NetworkRecord {
+  const only = (records: readonly FlowRecord[]) => records.filter((record) => record.flow === name);
+  const { before, move, after, total, guest } = whole;
+  const still = name === 'from-guest' ? 0 : 110;
+  return {
+    ...whole,
+    before: { ...before, flows: only(before.flows) },
+    move: { ...move, flows: only(move.flows) },
+    after: { ...after, flows: only(after.flows) },
+    total: only(total),
+    guest: { ...guest, incoming: name === 'to-guest' ? guest.incoming : undefined },
+    nics: { ...whole.nics, source: { stopped: still, 'no-descriptor': 0, cable: 0 } },
+  };
+}
+
+const withGuest = (change: Partial<GuestCounters>) => ({ ...whole, guest: { ...whole.guest, ...change } });
+
+/** The record with the destination's NIC, and what was lost of the echoes. */
+const withDrops = (echoesLost: number, drops: Partial<NonNullable<NetworkRecord['nics']['source']>>) => ({
+  ...withTotal('echo', measured(30_000 - echoesLost, echoesLost)),
+  nics: { ...whole.nics, destination: { ...whole.nics.destination!, ...drops } },
+});
+
+const DAMAGE = 'every packet that arrived had the right bytes';
+const REPEATED = 'no packet came twice or out of order';
+const LOSSES = 'every lost packet is accounted for';
+const FLOWING = 'traffic flows at the destination';
+const COUNTERS = "the guest's own counters agree";
+
+describe('the network of a move that went well', () => {
+  it('passes every check, with each flow alone as well', async () => {
+    expect(await failed(whole)).toEqual([]);
+    for (const name of ALL_FLOWS) expect(await failed(alone(name), [name])).toEqual([]);
+  });
+
+  it('says nothing where no traffic was asked for', async () => {
+    expect(networkChecks({ flows: [], network: undefined }, undefined)).toEqual([]);
+  });
+
+  it('passes with losses that someone counted: no descriptor, no room on the cable, dropped by the guest', async () => {
+    expect(await failed(withDrops(610, { 'no-descriptor': 500 }))).toEqual([]);
+    expect(await failed(withDrops(610, { cable: 500 }))).toEqual([]);
+    expect(
+      await failed({
+        ...withDrops(610, {}),
+        guest: { ...whole.guest, echo: { echoed: 29_390, notSent: 500 } },
+      }),
+    ).toEqual([]);
+    const dropping = { ...fabric, ports: [{ ...port('source'), queueDrops: 500 }, port('destination')] };
+    expect(await failed({ ...withDrops(610, {}), fabric: dropping })).toEqual([]);
+  });
+});
+
+describe('the network of a move is not whole', () => {
+  it.each([
+    ['echo', withTotal('echo', { received: 29_889, corrupt: 1 })],
+    ['from-guest', withTotal('from-guest', { received: 29_999, corrupt: 1 })],
+    ['to-guest', withGuest({ incoming: { ...whole.guest.incoming!, received: 29_899, corrupt: 1 } })],
+  ] as const)('with one corrupt packet in %s', async (_, network) => {
+    expect(await failed(network)).toEqual([DAMAGE]);
+  });
+
+  it('with one wrong checksum at the peer, or at the guest', async () => {
+    const [peer] = fabric.peers;
+    expect(
+      await failed({ ...whole, fabric: { ...fabric, peers: [{ ...peer!, checksumErrors: 1 }] } }),
+    ).toEqual([DAMAGE]);
+    expect(await failed(withGuest({ device: { ...whole.guest.device!, badChecksums: 1 } }))).toEqual([
+      DAMAGE,
+    ]);
+  });
+
+  it.each(ALL_FLOWS)('when nothing came of %s: then nothing was compared either', async (name) => {
+    const silent =
+      name === 'to-guest'
+        ? withGuest({ incoming: { ...whole.guest.incoming!, received: 0, lost: 0 } })
+        : withTotal(name, measured(0, 0));
+    expect(await failed(silent)).toContain(DAMAGE);
+  });
+
+  it.each([
+    ['duplicate', withTotal('echo', { duplicated: 1 })],
+    ['reordered packet', withTotal('from-guest', { reordered: 1 })],
+    ['packet too late to be judged', withTotal('echo', { tooLate: 1 })],
+    ['duplicate at the guest', withGuest({ incoming: { ...whole.guest.incoming!, duplicated: 1 } })],
+    ['reordered packet at the guest', withGuest({ incoming: { ...whole.guest.incoming!, reordered: 1 } })],
+  ] as const)('with one %s', async (_, network) => {
+    expect(await failed(network)).toEqual([REPEATED]);
+  });
+
+  it('with one loss more than anybody has counted', async () => {
+    expect(await failed(withDrops(112, {}))).toEqual([]);
+    expect(await failed(withDrops(113, {}))).toEqual([LOSSES]);
+    expect(
+      await failed(withGuest({ incoming: { ...whole.guest.incoming!, received: 29_880, lost: 120 } })),
+    ).toEqual([LOSSES]);
+  });
+
+  it('when an echo neither came back nor is known to be lost', async () => {
+    expect(await failed(withTotal('echo', {}, { pending: 1 }))).toEqual([LOSSES]);
+  });
+
+  it('when more frames met a NIC that stood still than the blackout explains', async () => {
+    // Echoes and datagrams of 12 + 2 + 5 ms, what the guest sent itself of 2 + 5, and 32 frames of other kinds.
+    const allowed = 190 + 70 + 190 + 32;
+    expect(await failed(withDrops(110, { stopped: allowed - 210 }))).toEqual([]);
+    expect(await failed(withDrops(110, { stopped: allowed - 210 + 1 }))).toEqual([LOSSES]);
+  });
+
+  it.each(['source', 'destination'] as const)('when the NIC of the %s could not be asked', async (side) => {
+    expect(await failed({ ...whole, nics: { ...whole.nics, [side]: undefined } })).toEqual([LOSSES]);
+  });
+
+  it.each(ALL_FLOWS)('when %s no longer flows at the destination', async (name) => {
+    const still =
+      name === 'to-guest'
+        ? withGuest({ incoming: { ...whole.guest.incoming!, received: 19_900 } })
+        : {
+            ...whole,
+            after: {
+              ...whole.after,
+              flows: whole.after.flows.map((of) => (of.flow === name ? flow(name, 10_000, 10_000) : of)),
+            },
+          };
+    expect(await failed(still)).toEqual([FLOWING]);
+  });
+
+  it('when traffic only trickles, or nobody watched it afterwards', async () => {
+    const trickle = { ...whole.after, flows: ALL_FLOWS.map((name) => flow(name, 10_000, 5001)) };
+    expect(await failed({ ...whole, after: trickle })).toEqual([FLOWING]);
+    expect(await failed({ ...whole, after: { ...whole.after, durationNs: 0 } })).toContain(FLOWING);
+  });
+
+  it.each([
+    ['it echoed fewer than came back', withGuest({ echo: { echoed: 29_889, notSent: 0 } })],
+    ['it echoed more than was sent', withGuest({ echo: { echoed: 30_001, notSent: 0 } })],
+    ['more of its datagrams arrived than it sent', withGuest({ stream: { sent: 29_999 } })],
+    [
+      'it received more than was sent',
+      withGuest({ incoming: { ...whole.guest.incoming!, received: 29_901 } }),
+    ],
+    ['its device counted an error', withGuest({ device: { ...whole.guest.device!, errors: 1 } })],
+    ['it printed nothing of its device', withGuest({ device: undefined })],
+    ['it printed nothing of its echoes', withGuest({ echo: undefined })],
+    ['it printed nothing of its stream', withGuest({ stream: undefined })],
+  ] as const)('when %s', async (_, network) => {
+    expect(await failed(network)).toEqual([COUNTERS]);
+  });
+
+  it('when it was not measured to the end', async () => {
+    expect(await failed(undefined)).toEqual(['the network was measured']);
+  });
+});
+
+describe('the verdict on a move with traffic', () => {
+  it('is verified only if the network is whole, whatever became of the guest', async () => {
+    const { source } = await simulate();
+    const evidence = {
+      record: { ...source, blackout } as unknown as typeof source,
+      sourceStatus: 'postmigrate',
+      destinationStatus: 'running',
+      console: [{ side: 'destination', text: '[    1.000000] idle: up 1 s' }],
+      statusLinesMin: 1,
+      statusLine: statusPattern(true, 'idle'),
+      ownKernel: true,
+    } as const;
+    const outcome = (network: NetworkRecord | undefined, flows = ALL_FLOWS) =>
+      judge({ ...evidence, traffic: { flows, network } }).outcome;
+    expect(outcome(whole)).toBe('verified');
+    expect(outcome(undefined, [])).toBe('verified');
+    expect(outcome(undefined)).toBe('failed');
+    expect(outcome(withTotal('echo', { corrupt: 1 }))).toBe('failed');
+  });
+});
+
+describe('what may be lost', () => {
+  it('grows with the time that the machine stood, full verification included, and with the rate', () => {
+    const { before } = whole;
+    const none = lossAllowance('echo', { rate: RATE, before }, undefined);
+    const moved = lossAllowance('echo', { rate: RATE, before }, {
+      blackout,
+      verification: undefined,
+    } as never);
+    const verified = lossAllowance('echo', { rate: RATE, before }, {
+      blackout,
+      verification: { durationNs: 100 * MS },
+    } as never);
+    expect([none, moved, verified].map(({ datagrams }) => datagrams)).toEqual([70, 190, 1190]);
+    expect(lossAllowance('echo', { rate: 2 * RATE, before }, undefined).datagrams).toBe(140);
+    // What the guest sends waits with it.
+    expect(lossAllowance('from-guest', { rate: RATE, before }, { blackout } as never).datagrams).toBe(70);
+  });
+});
+
+describe("the guest's counters", () => {
+  const lines = (...texts: string[]) => texts.map((text) => ({ side: 'destination' as const, text }));
+
+  it('are those that it printed last', () => {
+    const counters = guestCounters(
+      lines(
+        '[    1.0] udp-echo: 9990 packets/s, 100 echoed, 7 not sent, 0 bad checksums',
+        '[    1.5] udp-echo: 9990 packets/s, 5100 echoed, 8 not sent, 0 bad checksums',
+        '[    1.5] udp-stream: sent 5000 packets/s, 2500 sent, 1 busy, 0 bad checksums',
+        '[    1.5] udp-stream: incoming 4990 packets/s, 2400 received, 3 lost, 2 duplicated, 1 reordered',
+        '[    1.5] udp-stream: incoming longest gap 1234 us, 4 corrupt',
+        '[    1.5] eth0: 5101 received, 5102 sent, 1 dropped, 2 errors, 3 bad checksums',
+      ),
+    );
+    expect(counters).toEqual({
+      echo: { echoed: 5100, notSent: 8 },
+      stream: { sent: 2500 },
+      incoming: { received: 2400, lost: 3, duplicated: 2, reordered: 1, corrupt: 4, longestGapNs: 1_234_000 },
+      device: { received: 5101, sent: 5102, dropped: 1, errors: 2, badChecksums: 3 },
+    });
+  });
+
+  it('are absent where it printed none, or only half of them', () => {
+    const none = { echo: undefined, stream: undefined, incoming: undefined, device: undefined };
+    expect(guestCounters([])).toEqual(none);
+    expect(
+      guestCounters(
+        lines('[    1.5] udp-stream: incoming longest gap 1234 us, 4 corrupt', 'eth0: Link is Down'),
+      ),
+    ).toEqual(none);
+  });
+});
+
+describe("a flow of the fabric's", () => {
+  it('has the name by which it was asked for, as the guest sees it', () => {
+    const of = (kind: 'echo' | 'in' | 'out') =>
+      flowRecord({
+        kind,
+        remote: '10.0.0.2',
+        sent: 5,
+        outstanding: 2,
+        arrived: null,
+        gapStalledNs: 3,
+      } as Parameters<typeof flowRecord>[0]);
+    expect((['echo', 'in', 'out'] as const).map((kind) => of(kind).flow)).toEqual(ALL_FLOWS);
+    expect(of('echo')).toMatchObject({ sent: 5, pending: 2, arrived: null, gapStalledNs: 3 });
+  });
+});
