@@ -223,7 +223,14 @@ async function receiveTheRest(
   const waitingFrom = destination.scheduler.now();
   // With nothing left to send, the round before was the last.
   if (message.round === destination.rounds) compareCounts(message, NOTHING);
-  else await receiveRound(destination, message, lastPages);
+  else {
+    const all = message.channels === destination.hello?.channels;
+    await receiveRound(
+      destination,
+      message,
+      all ? lastPages : awaitRound(destination, message.round, message.channels),
+    );
+  }
   if (destination.deviceStream !== undefined) destination.deviceStream.judge(message);
   else if (message.deviceBytes !== 0)
     throw malformed('complete', 'deviceBytes', `${message.deviceBytes}, of no device`);
@@ -234,8 +241,8 @@ async function receiveTheRest(
 const NOTHING: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
 
 /** A channel that breaks while the source has nothing to say would otherwise be noticed only at the round's end. */
-function awaitRound({ data, talk }: Destination, round: number): Promise<TransferCount> {
-  const arriving = data.received(round);
+function awaitRound({ data, talk }: Destination, round: number, channels?: number): Promise<TransferCount> {
+  const arriving = data.received(round, channels);
   talk.watch(arriving);
   return arriving;
 }

@@ -161,6 +161,8 @@ const schemas = {
         `must have 0 or ${ROOT_BYTES} bytes`,
       ),
     ),
+    /** On how many channels the last round was sent. */
+    channels: v.pipe(count(CHANNELS_MAX), v.minValue(1)),
     /** Length of the device's whole data stream, which has been sent. */
     deviceBytes: count(),
   }),
@@ -264,7 +266,7 @@ export function rehearse(): void {
     for (const message of [
       { kind: 'device-data', device: 'rehearsal', data: new Uint8Array(64), last: false },
       { kind: 'state', machine },
-      { kind: 'complete', round: 1, pages: 0, zeroPages: 0, bytes: 0, root, deviceBytes: 0 },
+      { kind: 'complete', round: 1, pages: 0, zeroPages: 0, bytes: 0, root, channels: 1, deviceBytes: 0 },
       { kind: 'prepared', lastPagesNs: 1.5, integrityNs: 1.5, loadNs: 1.5, deviceLoadNs: 1.5 },
       { kind: 'commit', migrationId },
       { kind: 'running', startNs: 1.5, deviceStartNs: 1.5 },

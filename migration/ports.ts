@@ -185,8 +185,11 @@ export interface SourceDataPlane {
    * After `stop()` it resolves early, end-of-round frames sent, with the bits of unsent pages still set.
    * Rounds count 1, 2, 3, ...; one at a time. The receivers hold back a round's frames until every channel has
    * delivered the round before, so that an older copy of a page never lands on a newer one.
+   *
+   * `channels`: the round is sent on the first so many only. For a last round too small to be worth waking more; no
+   * other may follow it.
    */
-  sendRound(round: number, pages: AtomicBitmap): Promise<TransferCount>;
+  sendRound(round: number, pages: AtomicBitmap, channels?: number): Promise<TransferCount>;
   /** Bytes per second over all channels together; undefined lifts the limit. Takes effect within a batch. */
   limitBandwidth(bytesPerSecond: number | undefined): void;
   /** Live totals since `open`, cheap enough to poll for a progress display. */
@@ -205,8 +208,11 @@ export interface SourceDataPlane {
 /** The destination's half: N page workers that connect to the source and read straight into guest RAM. */
 export interface DestinationDataPlane {
   connect(endpoint: DataEndpoint, options: DataPlaneOptions): Promise<void>;
-  /** Resolves when every channel has delivered its end-of-round frame for `round`; rejects if a channel breaks. */
-  received(round: number): Promise<TransferCount>;
+  /**
+   * Resolves when every channel has delivered its end-of-round frame for `round`, or so many as `channels` says that it
+   * was sent on; rejects if a channel breaks.
+   */
+  received(round: number, channels?: number): Promise<TransferCount>;
   progress(): TransferCount;
   /** As on the source: the hash of each page as last received. */
   readonly hashes: Uint32Array;

@@ -23,8 +23,9 @@ interface Rest {
   /** Over the pages as sent; empty if nothing is hashed. */
   readonly root: Uint8Array;
   readonly sent: TransferCount;
-  /** The last round that was sent. */
+  /** The last round that was sent, and on how many channels. */
   readonly round: number;
+  readonly channels: number;
 }
 
 /** Everything stands still: the last pages, the machine's and the device's state go out beside each other. */
@@ -38,7 +39,7 @@ export async function sendTheRest(source: Source): Promise<Rest> {
   const sending = early ?? sendLastPages(source);
   const all = Promise.allSettled([saving, reading, sending]);
   try {
-    const { round, sent } = await sending;
+    const { round, sent, channels } = await sending;
     stats.moment('pagesSent');
     const record = stats.lastRound(source.lastRound, sent);
     // The others go on meanwhile, in threads of their own.
@@ -46,25 +47,29 @@ export async function sendTheRest(source: Source): Promise<Rest> {
     await reading;
     stats.moment('deviceSent');
     source.observer.roundFinished?.(record);
-    return { saved: await saving, root, sent, round };
+    return { saved: await saving, root, sent, round, channels };
   } finally {
     // Whatever failed, nothing is under way any more when the guest is taken back.
     await all;
   }
 }
 
+/** A last round of so many pages has gone out on one channel before a second worker is awake (2 MiB). */
+const ONE_CHANNEL_PAGES_MAX = 512;
+
 const NOTHING_SENT: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
 
 /** The last harvest, and the round that empties it; no round if it finds nothing. */
-async function sendLastPages(source: Source): Promise<Pick<Rest, 'sent' | 'round'>> {
+async function sendLastPages(source: Source): Promise<Pick<Rest, 'sent' | 'round' | 'channels'>> {
   const { pending, faults, stats } = source;
   await harvestPages(source);
   const before = source.lastRound++;
   const skipped = faults.strikes('migration/last-pass-skipped') !== undefined;
-  if (skipped || stats.remainingPages === 0) return { round: before, sent: NOTHING_SENT };
-  const sent = await sendPages(source, source.lastRound, pending);
+  if (skipped || stats.remainingPages === 0) return { round: before, sent: NOTHING_SENT, channels: 1 };
+  const channels = stats.remainingPages <= ONE_CHANNEL_PAGES_MAX ? 1 : source.channels;
+  const sent = await sendPages(source, source.lastRound, pending, channels);
   stats.remainingPages = pending.count();
-  return { round: source.lastRound, sent };
+  return { round: source.lastRound, sent, channels };
 }
 
 /** The destination can load the machine while pages are still on their way. */
@@ -92,12 +97,17 @@ async function sendDeviceData(
   stats.deviceSent(data.length);
 }
 
-/** Sends the pages of one round; resolves when the channels have taken them. */
-export async function sendPages(source: Source, round: number, pages: AtomicBitmap): Promise<TransferCount> {
+/** Sends the pages of one round, on all channels or the first so many; resolves when these have taken them. */
+export async function sendPages(
+  source: Source,
+  round: number,
+  pages: AtomicBitmap,
+  channels = source.channels,
+): Promise<TransferCount> {
   source.observer.roundStarted?.(round, pages.count());
   const unwatch = watchProgress(source);
   try {
-    const sent = await source.talk.during(source.data.sendRound(round, pages));
+    const sent = await source.talk.during(source.data.sendRound(round, pages, channels));
     return { pages: sent.pages, zeroPages: sent.zeroPages, bytes: sent.bytes };
   } finally {
     unwatch();

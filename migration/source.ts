@@ -263,9 +263,9 @@ async function switchOver(source: Source): Promise<MachineState> {
   await machine.pause();
   stats.moment('paused');
   advance(source, 'paused');
-  const { saved, sent, round, root } = await sendTheRest(source);
+  const { saved, sent, round, channels, root } = await sendTheRest(source);
   const deviceBytes = source.deviceStream.bytes;
-  await talk.send({ kind: 'complete', round, ...sent, root, deviceBytes });
+  await talk.send({ kind: 'complete', round, ...sent, root, channels, deviceBytes });
   stats.moment('stateSent');
   const deadline = parameters.duration('answerTimeoutMs');
   const answer = await talk.expect(['prepared', 'damaged'], deadline);

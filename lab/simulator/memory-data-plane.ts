@@ -185,10 +185,11 @@ class MemorySource implements SourceDataPlane {
     });
   }
 
-  sendRound(round: number, pages: AtomicBitmap): Promise<TransferCount> {
+  sendRound(round: number, pages: AtomicBitmap, channels = this.#channels.length): Promise<TransferCount> {
     return this.#outcomes.wait(`round ${round}`, (resolve) => {
       this.#board?.resetRound();
-      const sent = this.#channels.map((channel, index) => this.#sendOn(channel, index, round, pages));
+      const used = this.#channels.slice(0, channels);
+      const sent = used.map((channel, index) => this.#sendOn(channel, index, round, pages));
       this.#sending = Promise.all(sent).then((counts) => {
         this.#sending = undefined;
         if (!this.#outcomes.failed) resolve(counts.reduce(addCounts, NOTHING_MOVED));
@@ -287,7 +288,6 @@ class MemoryDestination implements DestinationDataPlane {
   readonly #ram: Ram;
   readonly #outcomes = new Outcomes();
   readonly #wires: MemoryChannel[] = [];
-  readonly #awaited = new Map<number, (count: TransferCount) => void>();
   #board: WorkBoard | undefined;
   #barrier: RoundBarrier | undefined;
   #hashes = new Uint32Array(0);
@@ -333,10 +333,12 @@ class MemoryDestination implements DestinationDataPlane {
     });
   }
 
-  received(round: number): Promise<TransferCount> {
-    const count = this.#barrier?.received(round);
+  received(round: number, channels?: number): Promise<TransferCount> {
+    const count = this.#barrier?.received(round, channels);
     if (count !== undefined) return Promise.resolve(count);
-    return this.#outcomes.wait(`round ${round}`, (resolve) => this.#awaited.set(round, resolve));
+    return this.#outcomes.wait(`round ${round}`, (resolve) =>
+      this.#barrier?.whenReceived(round, resolve, channels),
+    );
   }
 
   progress(): TransferCount {
@@ -381,8 +383,6 @@ class MemoryDestination implements DestinationDataPlane {
       return;
     }
     for (const resolve of this.#held.splice(0)) resolve();
-    this.#awaited.get(round)?.(barrier.received(round)!);
-    this.#awaited.delete(round);
   }
 
   #count({ channel, kind, runs, frameBytes }: ChannelReceiver): void {

@@ -3,8 +3,8 @@
  * RAMs; `tests/migration/pages-memory-plane.test.ts` and `tests/vmm/transfer-planes.test.ts` run them.
  */
 import { describe, expect, it } from 'vitest';
-import type { AtomicBitmap } from '../../base/bitmap.js';
-import type { SeededRandom } from '../../base/random.js';
+import { AtomicBitmap } from '../../base/bitmap.js';
+import { type SeededRandom, seededRandom } from '../../base/random.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import type {
   DataPlaneOptions,
@@ -122,6 +122,26 @@ export function describeDataPlane({ name, withPair, bitmap, random }: Conformanc
         expect(differingPages(hashesThere, source.hashes)).toEqual([]);
         expect(destinationRam.subarray(PAGES * PAGE_BYTES).every((byte) => byte === 0xee)).toBe(true);
         expect(destination.progress()).toEqual(source.progress());
+      });
+    });
+
+    it('brings a last round over on one channel of several', async () => {
+      await withPair({ pages: PAGES }, async (pair) => {
+        const { source, destination, sourceRam, destinationRam } = pair;
+        await connectPair(pair, OPTIONS);
+        const dirty = new AtomicBitmap(PAGES);
+        dirty.fill();
+        await Promise.all([source.sendRound(1, dirty), destination.received(1)]);
+        mutate(sourceRam, dirty, seededRandom(5));
+        const [sent, received] = await Promise.all([
+          source.sendRound(2, dirty, 1),
+          destination.received(2, 1),
+        ]);
+        expect(sent.pages).toBeGreaterThan(0);
+        expect(received).toEqual(sent);
+        expect(dirty.count()).toBe(0);
+        expect(sameRam(sourceRam, destinationRam, PAGES)).toBe(true);
+        expect(differingPages(source.hashes, destination.hashes)).toEqual([]);
       });
     });
 

@@ -54,6 +54,7 @@ export const sampleMessages: { readonly [K in FrameKind]: MessageOf<K> } = {
     zeroPages: 0,
     bytes: 4112,
     root: new Uint8Array(32).fill(0x5a),
+    channels: 2,
     deviceBytes: 0,
   },
   'device-data': { kind: 'device-data', device: 'vf0', data: Uint8Array.of(1, 2, 3), last: true },

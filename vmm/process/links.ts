@@ -222,8 +222,8 @@ class LateDestinationPlane implements DestinationDataPlane {
     return this.#plane.connect(...args);
   }
 
-  received(round: number): Promise<TransferCount> {
-    return this.#plane?.received(round) ?? Promise.resolve(NOTHING);
+  received(round: number, channels?: number): Promise<TransferCount> {
+    return this.#plane?.received(round, channels) ?? Promise.resolve(NOTHING);
   }
 
   progress(): TransferCount {

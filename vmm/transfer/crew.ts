@@ -55,8 +55,9 @@ export class Crew<Task extends ChannelTask, Command, Report extends { readonly t
     });
   }
 
-  send(command: Command): void {
-    for (const port of this.#ports) port.postMessage(command);
+  /** To all, or to the first so many. */
+  send(command: Command, channels = this.#ports.length): void {
+    for (let channel = 0; channel < channels; channel++) this.#ports[channel]!.postMessage(command);
   }
 
   /** Sends `command`, the workers' cue to end, and resolves when all have, or were made to. Never rejects. */

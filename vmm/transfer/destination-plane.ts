@@ -30,7 +30,6 @@ export class SocketDestinationDataPlane implements DestinationDataPlane {
   #board: WorkBoard | undefined;
   #barrier: RoundBarrier | undefined;
   #hashes = new Uint32Array(new SharedArrayBuffer(0));
-  readonly #awaited = new Map<number, (count: TransferCount) => void>();
   #connected = 0;
   #onConnected: (() => void) | undefined;
   #closed = false;
@@ -80,11 +79,12 @@ export class SocketDestinationDataPlane implements DestinationDataPlane {
   }
 
   /** A round that has arrived whole stays received, whatever becomes of the channels afterwards. */
-  received(round: number): Promise<TransferCount> {
-    invariant(this.#barrier !== undefined, 'the data plane is not connected');
-    const count = this.#barrier.received(round);
+  received(round: number, channels?: number): Promise<TransferCount> {
+    const barrier = this.#barrier;
+    invariant(barrier !== undefined, 'the data plane is not connected');
+    const count = barrier.received(round, channels);
     if (count !== undefined) return Promise.resolve(count);
-    return this.#outcomes.wait(`round ${round}`, (resolve) => this.#awaited.set(round, resolve));
+    return this.#outcomes.wait(`round ${round}`, (resolve) => barrier.whenReceived(round, resolve, channels));
   }
 
   progress(): TransferCount {
@@ -114,10 +114,6 @@ export class SocketDestinationDataPlane implements DestinationDataPlane {
   }
 
   #deliver(round: number, count: TransferCount): void {
-    const barrier = this.#barrier!;
-    if (!barrier.deliver(round, count)) return;
-    this.#crew?.send({ type: 'proceed', round });
-    this.#awaited.get(round)?.(barrier.received(round)!);
-    this.#awaited.delete(round);
+    if (this.#barrier!.deliver(round, count)) this.#crew?.send({ type: 'proceed', round });
   }
 }

@@ -33,6 +33,7 @@ export interface SocketSourceSetup {
 
 interface Round {
   readonly round: number;
+  readonly channels: number;
   readonly resolve: (count: TransferCount) => void;
   sum: TransferCount;
   reports: number;
@@ -104,14 +105,15 @@ export class SocketSourceDataPlane implements SourceDataPlane {
     });
   }
 
-  sendRound(round: number, pages: AtomicBitmap): Promise<TransferCount> {
+  sendRound(round: number, pages: AtomicBitmap, given?: number): Promise<TransferCount> {
     return this.#outcomes.wait(`round ${round}`, (resolve) => {
       const { board, crew } = this.#opened();
       invariant(this.#connected === board.channels, 'a round before all channels have connected');
       invariant(this.#current === undefined, 'one round at a time');
-      this.#current = { round, resolve, sum: NOTHING_MOVED, reports: 0 };
+      const channels = given ?? board.channels;
+      this.#current = { round, channels, resolve, sum: NOTHING_MOVED, reports: 0 };
       board.resetRound();
-      crew.send({ type: 'round', round, bitmap: pages.buffer });
+      crew.send({ type: 'round', round, bitmap: pages.buffer }, channels);
     });
   }
 
@@ -161,7 +163,7 @@ export class SocketSourceDataPlane implements SourceDataPlane {
     const current = this.#current;
     invariant(current?.round === round, 'a worker reports another round');
     current.sum = addCounts(current.sum, count);
-    if (++current.reports < this.#opened().board.channels) return;
+    if (++current.reports < current.channels) return;
     this.#current = undefined;
     current.resolve(current.sum);
   }
