@@ -15,8 +15,8 @@ export interface NetworkEvidence {
   readonly network: NetworkRecord | undefined;
 }
 
-/** A sender makes up for a late timer at once: so much of a second may be sent at one moment. */
-const BURST_SECONDS = 0.005;
+/** A sender makes up for a late timer at once: so much may be sent at one moment, if nothing worse was measured. */
+const BURST_NS = 5e6;
 /** Announcements and address resolution, which reach a NIC that stands still as well. */
 const OTHER_FRAMES = 32;
 /** Of what a flow should bring at its rate, the share that counts as flowing. */
@@ -24,18 +24,21 @@ const FLOWING_SHARE = 0.5;
 
 /**
  * How many datagrams of a flow may be lost: those sent while the machine stood still (with full verification, which
- * is done meanwhile), those that were under way when it stopped, and a burst. `under way` is the longest time that
- * one took before the move; a flow that the guest sends has nothing but that to lose.
+ * is done meanwhile), those that were under way when it stopped, and a burst: what the peer owed for the longest time
+ * that it could not run. `under way` is the longest time that one took before the move; a flow that the guest sends has
+ * nothing but that to lose.
  */
 export function lossAllowance(
   flow: Flow,
-  { rate, before }: Pick<NetworkRecord, 'rate' | 'before'>,
+  { rate, before, move }: Pick<NetworkRecord, 'rate' | 'before' | 'move'>,
   record: Pick<MigrationRecord, 'blackout' | 'verification'> | undefined,
 ): { readonly datagrams: number; readonly stoodNs: number; readonly underWayNs: number } {
   const stoodNs = (record?.blackout?.totalNs ?? 0) + (record?.verification?.durationNs ?? 0);
   const underWayNs = Math.max(0, ...before.flows.map(({ arrived }) => arrived?.latency?.maxNs ?? 0));
-  const exposedNs = underWayNs + (flow === 'from-guest' ? 0 : stoodNs);
-  return { datagrams: Math.ceil(rate * (exposedNs / 1e9 + BURST_SECONDS)), stoodNs, underWayNs };
+  const fromPeer = flow !== 'from-guest';
+  const burstNs = fromPeer ? Math.max(BURST_NS, move.longestStallNs) : BURST_NS;
+  const exposedNs = underWayNs + (fromPeer ? stoodNs : 0) + burstNs;
+  return { datagrams: Math.ceil((rate * exposedNs) / 1e9), stoodNs, underWayNs };
 }
 
 /** The checks of a move with traffic; none without. */

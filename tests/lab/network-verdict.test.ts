@@ -318,20 +318,25 @@ describe('the verdict on a move with traffic', () => {
 
 describe('what may be lost', () => {
   it('grows with the time that the machine stood, full verification included, and with the rate', () => {
-    const { before } = whole;
-    const none = lossAllowance('echo', { rate: RATE, before }, undefined);
-    const moved = lossAllowance('echo', { rate: RATE, before }, {
+    const { before, move } = whole;
+    const none = lossAllowance('echo', { rate: RATE, before, move }, undefined);
+    const moved = lossAllowance('echo', { rate: RATE, before, move }, {
       blackout,
       verification: undefined,
     } as never);
-    const verified = lossAllowance('echo', { rate: RATE, before }, {
+    const verified = lossAllowance('echo', { rate: RATE, before, move }, {
       blackout,
       verification: { durationNs: 100 * MS },
     } as never);
     expect([none, moved, verified].map(({ datagrams }) => datagrams)).toEqual([70, 190, 1190]);
-    expect(lossAllowance('echo', { rate: 2 * RATE, before }, undefined).datagrams).toBe(140);
-    // What the guest sends waits with it.
-    expect(lossAllowance('from-guest', { rate: RATE, before }, { blackout } as never).datagrams).toBe(70);
+    expect(lossAllowance('echo', { rate: 2 * RATE, before, move }, undefined).datagrams).toBe(140);
+    // After it could not run the peer sends what it owes at once; what the guest sends waits with it.
+    const stalled = { rate: RATE, before, move: { ...move, longestStallNs: 30 * MS } };
+    expect(lossAllowance('echo', stalled, undefined).datagrams).toBe(320);
+    expect(lossAllowance('from-guest', stalled, undefined).datagrams).toBe(70);
+    expect(lossAllowance('from-guest', { rate: RATE, before, move }, { blackout } as never).datagrams).toBe(
+      70,
+    );
   });
 });
 
