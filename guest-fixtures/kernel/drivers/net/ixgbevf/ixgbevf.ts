@@ -10,8 +10,9 @@ import { IXGBE_VFSTATUS } from './defines';
 
 export const IXGBEVF_DEFAULT_TXD: u32 = 1024;
 export const IXGBEVF_DEFAULT_RXD: u32 = 512;
-export const IXGBEVF_MIN_RXD: u32 = 64;
-export const IXGBEVF_MAX_RXD: u32 = 4096;
+/** Bounds of either ring. */
+export const IXGBEVF_MIN_DESC: u32 = 64;
+export const IXGBEVF_MAX_DESC: u32 = 4096;
 export const IXGBEVF_RXBUFFER_2048: u32 = 2048;
 
 // Bits of IxgbevfAdapter.state.

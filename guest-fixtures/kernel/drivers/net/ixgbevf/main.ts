@@ -73,8 +73,8 @@ import {
 } from './defines';
 import {
   IXGBEVF_DEFAULT_RXD,
-  IXGBEVF_MAX_RXD,
-  IXGBEVF_MIN_RXD,
+  IXGBEVF_MAX_DESC,
+  IXGBEVF_MIN_DESC,
   IXGBEVF_DEFAULT_TXD,
   IXGBE_WRITE_FLUSH,
   IxgbevfAdapter,
@@ -283,16 +283,15 @@ function ixgbevf_reinit_locked(adapter: IxgbevfAdapter): void {
   ixgbevf_up_complete(adapter);
 }
 
-/** Descriptors of the receive ring, as `ethtool -G` would set them: a multiple of 8 within the bounds. */
-function rx_ring_size(): u32 {
-  const wanted = param_u64('rx_ring', IXGBEVF_DEFAULT_RXD);
-  return (<u32>min<u64>(max<u64>(wanted, IXGBEVF_MIN_RXD), IXGBEVF_MAX_RXD) + 7) & ~7;
+/** Descriptors of a ring, as `ethtool -G` would set them: a multiple of 8 within the bounds. */
+function ring_size(name: string, fallback: u32): u32 {
+  return (<u32>min<u64>(max<u64>(param_u64(name, fallback), IXGBEVF_MIN_DESC), IXGBEVF_MAX_DESC) + 7) & ~7;
 }
 
 function ixgbevf_open(netdev: NetDevice): bool {
   const adapter = changetype<IxgbevfAdapter>(netdev.priv);
-  if (!ixgbevf_setup_tx_resources(adapter, IXGBEVF_DEFAULT_TXD)) return false;
-  if (!ixgbevf_setup_rx_resources(adapter, rx_ring_size())) return false;
+  if (!ixgbevf_setup_tx_resources(adapter, ring_size('tx_ring', IXGBEVF_DEFAULT_TXD))) return false;
+  if (!ixgbevf_setup_rx_resources(adapter, ring_size('rx_ring', IXGBEVF_DEFAULT_RXD))) return false;
   ixgbevf_configure(adapter);
   if (!ixgbevf_request_msix_irqs(adapter)) return false;
   set_state(adapter, __IXGBEVF_SERVICE_INITED);
