@@ -20,7 +20,7 @@ export interface CableObserver {
 }
 
 /** A piece of the stream is at most this long; read into one buffer again and again. */
-const READ_BYTES = 128 * 1024;
+const READ_BYTES = 64 * 1024;
 /** Blocks that wait for the socket before the NIC has to. */
 const BLOCKS_WAITING_MAX = 4;
 

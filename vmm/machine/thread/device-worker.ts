@@ -25,6 +25,8 @@ const ROUNDS_MAX = 256;
 /** A timer that is due within this is waited for awake, because the event loop's own timers count in milliseconds. */
 const SOON_NS = 200_000;
 const NS_PER_MS = 1e6;
+/** A piece of the cable's stream may hold hundreds of frames: after so many the guest's doorbells are looked at. */
+const FRAMES_AT_A_TIME = 64;
 
 const data = workerData as DeviceThreadData;
 const { port, nic } = data;
@@ -46,8 +48,12 @@ const platform = platformDevices({
   print: (line) => outbox.push(line),
   power: (request) => send({ kind: 'power', request }),
 });
+let arrived = 0;
 const cable = new Cable({
-  receive: (bytes, at, length) => host?.receive(bytes, at, length),
+  receive: (bytes, at, length) => {
+    host?.receive(bytes, at, length);
+    if (++arrived % FRAMES_AT_A_TIME === 0) work();
+  },
   received: () => wake(),
   room: () => wake(),
   link: (up) => host?.setLink(up),
@@ -107,6 +113,15 @@ port.on('message', (message: ToDevices) => {
   wake();
 });
 
+/** Does what there is to do now, a bounded amount; true if there is more. */
+const work = (): boolean => {
+  const served = responder.serve();
+  timers.runDue();
+  const busy = host?.run() === true || served > 0;
+  cable.flush();
+  return busy;
+};
+
 /** Sleeps until a vCPU rings, something arrives, or a timer that is not due soon comes near. */
 const sleep = (seen: number): Promise<void> =>
   new Promise((resolve) => {
@@ -124,10 +139,7 @@ const sleep = (seen: number): Promise<void> =>
 
 for (let rounds = 0; ; rounds++) {
   const seen = responder.attend();
-  const served = responder.serve();
-  timers.runDue();
-  const busy = host?.run() === true || served > 0;
-  cable.flush();
+  const busy = work();
   sendConsole();
   const soon = timers.next - hostNow() < SOON_NS;
   if (rounds >= ROUNDS_MAX || (soon && !busy)) {
