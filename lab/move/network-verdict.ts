@@ -148,11 +148,8 @@ function lossesAccountedFor(
 function flowsAfterwards(flows: readonly Flow[], network: NetworkRecord): Check {
   const { after, rate, move } = network;
   const wanted = Math.floor((rate * after.durationNs * FLOWING_SHARE) / 1e9);
-  // The guest counts from its boot on: what came after the move is what the peer sent less what was lost at all.
   const came = flows.map((flow) =>
-    flow === 'to-guest'
-      ? (network.guest.incoming?.received ?? 0) - sentUntil(network, 'to-guest')
-      : (find(after.flows, flow)?.arrived?.received ?? 0),
+    flow === 'to-guest' ? cameToGuestAfterwards(network) : (find(after.flows, flow)?.arrived?.received ?? 0),
   );
   const least = Math.min(...came);
   return {
@@ -164,9 +161,16 @@ function flowsAfterwards(flows: readonly Flow[], network: NetworkRecord): Check 
   };
 }
 
-/** Datagrams of a flow that the peer had sent when the phase after the move began. */
-const sentUntil = ({ total, after }: NetworkRecord, flow: Flow): number =>
-  (find(total, flow)?.sent ?? 0) - (find(after.flows, flow)?.sent ?? 0);
+/**
+ * Datagrams of `to-guest` that came after the move, at least. The guest counts from its boot on: it is what came at all,
+ * less what the peer had sent before, but for those lost ones that met a NIC that stood still: they were before as well.
+ */
+function cameToGuestAfterwards({ total, after, guest, nics }: NetworkRecord): number {
+  const sentBefore = (find(total, 'to-guest')?.sent ?? 0) - (find(after.flows, 'to-guest')?.sent ?? 0);
+  const { received = 0, lost = 0 } = guest.incoming ?? {};
+  const stopped = (nics.source?.stopped ?? 0) + (nics.destination?.stopped ?? 0);
+  return received + Math.min(lost, stopped) - sentBefore;
+}
 
 /** Who receives can't have more than was sent; who sends can't have sent less than arrived. */
 function countersAgree(flows: readonly Flow[], network: NetworkRecord): Check {

@@ -268,6 +268,15 @@ describe('the network of a move is not whole', () => {
     expect(await failed(still)).toEqual([FLOWING]);
   });
 
+  it('though much was lost to a long stop, as long as it flows afterwards', async () => {
+    const { incoming } = whole.guest;
+    const lossy = withGuest({ incoming: { ...incoming!, received: 24_000, lost: 6000 } });
+    const stopped = { stopped: 6110, 'no-descriptor': 0, cable: 0 };
+    expect(await failed({ ...lossy, nics: { ...whole.nics, source: stopped } })).toEqual([LOSSES]);
+    const elsewhere = { ...lossy, nics: { ...whole.nics, source: { ...stopped, stopped: 0, cable: 6110 } } };
+    expect(await failed(elsewhere)).toEqual([FLOWING]);
+  });
+
   it('when traffic only trickles, or nobody watched it afterwards', async () => {
     const trickle = { ...whole.after, flows: ALL_FLOWS.map((name) => flow(name, 10_000, 5001)) };
     expect(await failed({ ...whole, after: trickle })).toEqual([FLOWING]);

@@ -1,0 +1,206 @@
+/**
+ * A guest whose virtual function moves with it, under traffic: real processes, a real network between them, and the
+ * verdict that people see. Nothing here knows how fast the machine is.
+ */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { MIB } from '../../base/units.js';
+import { FerryError } from '../../dist/base/errors.js';
+import { type FabricProcess, spawnFabric } from '../../dist/lab/fabric/spawn.js';
+import { migrate } from '../../dist/lab/index.js';
+import type { MigrateResult } from '../../dist/lab/move/move.js';
+import { KERNEL_IMAGE, type MigrateOptions } from '../../dist/lab/move/scenario.js';
+import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
+import { readPcapng } from '../devices/ethernet-pcapng-reader.js';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const RATE = 2000;
+const ECHOES = `to=10.0.0.2,kind=echo,rate=${RATE},size=64`;
+/** The guest's address, as every VMM has it by default. */
+const GUEST_MAC = '52:54:00:12:34:56';
+const ETHERTYPE_RARP = 0x8035;
+const TIMEOUT_MS = 120_000;
+const POLL_MS = 10;
+
+function freshFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'ferry-move-'));
+  cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+async function moved(options: MigrateOptions): Promise<MigrateResult> {
+  const result = await migrate({ memoryBytes: 64 * MIB, settleMs: 1000, rate: RATE, seed: 7, ...options });
+  expect(result.verdict.checks.filter(({ passed }) => !passed)).toEqual([]);
+  expect(result.verdict.outcome).toBe('verified');
+  return result;
+}
+
+interface World {
+  readonly fabric: FabricProcess;
+  readonly source: Vmm;
+  readonly destination: Vmm;
+}
+
+/** A guest that answers echoes at the source, with echoes flowing. */
+async function world(destinationOptions: (netdev: string) => Parameters<typeof spawnVmm>[0]): Promise<World> {
+  const fabric = await spawnFabric({ peers: ['ip=10.0.0.1'] });
+  cleanups.push(() => fabric.quit());
+  const spawned = async (options: Parameters<typeof spawnVmm>[0]): Promise<Vmm> => {
+    const vmm = await spawnVmm(options);
+    cleanups.push(() => vmm.quit());
+    return vmm;
+  };
+  const source = await spawned({
+    nic: 'vf',
+    netdev: fabric.address,
+    guest: KERNEL_IMAGE,
+    memoryBytes: 64 * MIB,
+    append: 'workload=ledger,udp-echo status_ms=100',
+  });
+  const destination = await spawned(destinationOptions(fabric.address));
+  await source.waitForConsole(/NIC Link is Up/);
+  await fabric.startFlow(ECHOES);
+  await echoesFlow(fabric);
+  return { fabric, source, destination };
+}
+
+const echoes = async (fabric: FabricProcess) => (await fabric.report()).peers[0]!.flows[0]!;
+
+/** Resolves when more echoes have come back. */
+async function echoesFlow(fabric: FabricProcess, count = 100): Promise<void> {
+  let start: number | undefined;
+  for (;;) {
+    const received = (await echoes(fabric)).arrived?.received ?? 0;
+    start ??= received;
+    if (received >= start + count) return;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+const macOf = (frame: Uint8Array, at: number): string =>
+  [...frame.subarray(at, at + 6)].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+
+describe('a guest that moves with its virtual function', () => {
+  it(
+    'arrives byte for byte under echoes; its network is measured to the end, and told once where it is now',
+    async () => {
+      const pcap = join(freshFolder(), 'move.pcapng');
+      const { record, network, scenario } = await moved({ pcap, verify: 'full' });
+      expect(record!.verification).toMatchObject({ mode: 'full' });
+      expect(record!.device).toMatchObject({ name: 'vf0' });
+      expect(record!.dirtied.device).toBeGreaterThan(0);
+
+      const { before, move, after, total, guest, nics, fabric } = network!;
+      expect(scenario.flows).toEqual(['echo']);
+      for (const phase of [before, move, after]) {
+        expect(phase.durationNs).toBeGreaterThan(0);
+        expect(phase.flows.map(({ flow }) => flow)).toEqual(['echo']);
+        expect(phase.flows[0]!.arrived!.received).toBeGreaterThan(0);
+        expect(phase.flows[0]!.arrived!.latency).not.toBeNull();
+      }
+      expect(total[0]!.pending).toBe(0);
+      expect(guest.echo!.echoed).toBeGreaterThanOrEqual(total[0]!.arrived!.received);
+      expect(guest.device).toMatchObject({ errors: 0, badChecksums: 0 });
+      expect(nics).toMatchObject({ source: { stopped: expect.any(Number) }, destination: expect.anything() });
+      // One station went from one port to another; the peer and the guest are all there are.
+      expect(fabric.stations).toEqual({ known: 2, moves: 1, evictions: 0 });
+
+      const { interfaces, packets } = readPcapng(readFileSync(pcap));
+      expect(packets.length).toBeGreaterThanOrEqual(fabric.capture!.packets);
+      const fromGuest = packets.filter(({ bytes }) => macOf(bytes, 6) === GUEST_MAC);
+      const announced = fromGuest.filter(({ bytes }) => ((bytes[12]! << 8) | bytes[13]!) === ETHERTYPE_RARP);
+      expect(announced.length).toBeGreaterThan(0);
+      const [first] = announced;
+      expect(macOf(first!.bytes, 0)).toBe('ff:ff:ff:ff:ff:ff');
+      // What the guest sent before came from another port, what it sent afterwards from this one, and never both.
+      const at = fromGuest.indexOf(first!);
+      const ports = (frames: typeof fromGuest) => [...new Set(frames.map((frame) => frame.interface))];
+      expect(at).toBeGreaterThan(0);
+      expect(ports(fromGuest.slice(at))).toEqual([first!.interface]);
+      expect(ports(fromGuest.slice(0, at))).toHaveLength(1);
+      expect(ports(fromGuest.slice(0, at))).not.toContain(first!.interface);
+      expect(interfaces[first!.interface]!.name).not.toBe('');
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'arrives as well with pinned tracking, and traffic in both directions at once',
+    async () => {
+      const { record, network } = await moved({
+        workload: 'udp-stream',
+        flows: ['from-guest', 'to-guest'],
+        tracking: 'pinned',
+        verify: 'full',
+      });
+      expect(record!.approaches).toMatchObject({ tracking: 'pinned' });
+      expect(network!.total.map(({ flow }) => flow).sort()).toEqual(['from-guest', 'to-guest']);
+      expect(network!.guest.incoming!.received).toBeGreaterThan(0);
+      expect(network!.guest.stream!.sent).toBeGreaterThan(0);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'is refused by a destination without a NIC, which names what is missing; its traffic goes on',
+    async () => {
+      const { fabric, source, destination } = await world(() => ({ incoming: 'tcp:127.0.0.1:0' }));
+      const error = await source.migrate(await destination.incomingAddress()).then(
+        () => undefined,
+        (reason: unknown) => reason,
+      );
+      expect(error).toBeInstanceOf(FerryError);
+      expect(error).toMatchObject({ code: 'vmm/machine-incompatible' });
+      expect((error as FerryError).message).toMatch(/root-port0/);
+      expect((await destination.exited).error?.code).toBe('vmm/machine-incompatible');
+      expect(await source.runState()).toBe('running');
+      expect((await source.nic()).state).toBe('RUNNING');
+      await echoesFlow(fabric, RATE / 10);
+      const { arrived } = await echoes(fabric);
+      expect(arrived).toMatchObject({ corrupt: 0, duplicated: 0, reordered: 0 });
+      expect((await fabric.report()).stations.moves).toBe(0);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'moves there and back again five times under traffic, with nothing corrupt',
+    async () => {
+      let { fabric, source, destination } = await world((netdev) => ({
+        nic: 'vf',
+        netdev,
+        incoming: 'defer',
+      }));
+      for (let i = 1; i <= 5; i++) {
+        await source.execute('migrate-set-parameters', { verify: 'full' });
+        const record = await source.migrate(await destination.migrateIncoming('tcp:127.0.0.1:0'));
+        expect(record.verification?.mode).toBe('full');
+        await destination.waitForConsole(/ledger: .*, clean$/, { after: destination.console.length });
+        await echoesFlow(fabric);
+        expect(await source.runState()).toBe('postmigrate');
+        expect((await destination.nic()).state).toBe('RUNNING');
+        expect((await fabric.report()).stations.moves).toBe(i);
+        [source, destination] = [destination, source];
+      }
+      const report = await fabric.report();
+      expect(report.peers[0]).toMatchObject({ checksumErrors: 0 });
+      expect(report.peers[0]!.flows[0]!.arrived).toMatchObject({
+        corrupt: 0,
+        duplicated: 0,
+        reordered: 0,
+        tooLate: 0,
+      });
+      const said = [...source.console, ...destination.console].map(({ text }) => text);
+      expect(
+        said.filter((text) => /CORRUPT|panic|[1-9]\d* bad checksums|[1-9]\d* errors/.test(text)),
+      ).toEqual([]);
+    },
+    TIMEOUT_MS,
+  );
+});
