@@ -117,9 +117,7 @@ port.on('message', (message: ToDevices) => {
 const work = (): boolean => {
   const served = responder.serve();
   timers.runDue();
-  const busy = host?.run() === true || served > 0;
-  cable.flush();
-  return busy;
+  return host?.run() === true || served > 0;
 };
 
 /** Sleeps until a vCPU rings, something arrives, or a timer that is not due soon comes near. */
@@ -140,6 +138,7 @@ const sleep = (seen: number): Promise<void> =>
 for (let rounds = 0; ; rounds++) {
   const seen = responder.attend();
   const busy = work();
+  cable.flush();
   sendConsole();
   const soon = timers.next - hostNow() < SOON_NS;
   if (rounds >= ROUNDS_MAX || (soon && !busy)) {
