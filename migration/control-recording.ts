@@ -8,7 +8,7 @@ import { FerryError } from '../base/errors.js';
 import { ascii, bytes, f64, layout, u8, u32 } from '../base/layout.js';
 import { nanoseconds, toMilliseconds } from '../base/units.js';
 import type { FrameRecorder } from './conversation.js';
-import { type DeviceDescriber, describeMessage } from './describe-message.js';
+import { type Describers, describeMessage } from './describe-message.js';
 import { migrationErrors } from './errors.js';
 import { frameBytesMax } from './frame.js';
 import { decodeMessage } from './messages.js';
@@ -37,10 +37,8 @@ export function controlRecorder(write: (bytes: Uint8Array) => void): FrameRecord
   };
 }
 
-export interface ControlDescriberOptions {
-  /** Explains a device's record; without it, only its size is told. */
-  readonly device?: DeviceDescriber;
-}
+/** Without who explains them, only the sizes of what devices send are told. */
+export type ControlDescriberOptions = Describers;
 
 /** Explains a recording, however it is cut, in memory bounded by the largest message. */
 export class ControlDescriber {
@@ -119,7 +117,7 @@ export class ControlDescriber {
     const arrow = direction === 0 ? '->' : '<-';
     const start = `${String(this.#offset).padStart(10)} ${ms.padStart(12)} ms ${arrow} `;
     try {
-      const [first, ...more] = describeMessage(decodeMessage(frame), this.#options.device).map(printable);
+      const [first, ...more] = describeMessage(decodeMessage(frame), this.#options).map(printable);
       return [start + first, ...more.map((line) => ' '.repeat(start.length) + line)];
     } catch (error) {
       // A frame that the peer sent malformed belongs into the explanation; the recording around it is whole.

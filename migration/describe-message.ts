@@ -11,8 +11,18 @@ export type DeviceDescriber = (
   record: DeviceRecord,
 ) => readonly (readonly [name: string, value: string])[] | undefined;
 
+/** A piece of an assigned device's data stream in lines; `last` ends the stream. Remembers what came before. */
+export type DeviceDataDescriber = (device: string, data: Uint8Array, last: boolean) => readonly string[];
+
+/** Who explains what migration itself does not know. */
+export interface Describers {
+  readonly device?: DeviceDescriber;
+  readonly deviceData?: DeviceDataDescriber;
+}
+
 /** The message in one line, and further lines for what it carries. */
-export function describeMessage(message: ControlMessage, device?: DeviceDescriber): string[] {
+export function describeMessage(message: ControlMessage, describers: Describers = {}): string[] {
+  const { device, deviceData } = describers;
   switch (message.kind) {
     case 'hello':
       return describeHello(message);
@@ -30,6 +40,7 @@ export function describeMessage(message: ControlMessage, device?: DeviceDescribe
       return [
         `device-data: ${message.data.length} bytes of the data stream of ${message.device}` +
           (message.last ? ', which ends it' : ''),
+        ...(deviceData?.(message.device, message.data, message.last) ?? []).map((line) => `  ${line}`),
       ];
     case 'state':
       return ['state: the guest is paused', ...describeState(message.machine, device)];

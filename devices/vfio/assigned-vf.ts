@@ -72,6 +72,20 @@ export class AssignedVf implements MigratableDevice {
     }
   }
 
+  /** Sections in words, named `vf/registers.RDH[0]`. Never throws for what they hold. */
+  describe(sections: readonly MigrationSection[]): readonly (readonly [string, string])[] {
+    return (
+      [
+        ['vf', this.vf],
+        ['assigned', this.assigned],
+      ] as const
+    ).flatMap(([role, part]) =>
+      part
+        .describe(recordOf(role, part, sections))
+        .map(([name, value]) => [`${role}/${name}`, value] as const),
+    );
+  }
+
   /** Function-level reset, which the guest's function passes on. */
   reset(): void {
     this.assigned.fn.reset('function');

@@ -11,7 +11,7 @@ import { reasonOf } from '../../vmm/sockets/listening.js';
 import { labErrors } from '../errors.js';
 import { optionValue } from '../options/option-value.js';
 import { parseWhole } from '../options/quantities.js';
-import { describeDevice } from '../report/describe-device.js';
+import { describeDevice, deviceDataDescriber } from '../report/describe-device.js';
 
 const CHUNK_BYTES = 1024 * 1024;
 const MAGIC_BYTES = 8;
@@ -86,7 +86,7 @@ export function explain(file: string, framesMax?: number): Explained {
     const describer = StreamDescriber.recognises(start)
       ? new StreamDescriber(framesMax === undefined ? {} : { framesMax })
       : ControlDescriber.recognises(start)
-        ? new ControlDescriber({ device: describeDevice })
+        ? new ControlDescriber({ device: describeDevice, deviceData: deviceDataDescriber() })
         : undefined;
     if (describer === undefined)
       throw unreadable(file, 'it does not begin as a recorded control or data channel does');

@@ -1,22 +1,57 @@
-/** A device's record in words, for `ferry inspect`: the devices themselves know what their bytes mean. */
+/** What devices have saved, in words, for `ferry inspect`: the devices themselves know what their bytes mean. */
 import type { DeviceRecord } from '../../base/device-record.js';
-import { instant } from '../../base/units.js';
-import { type DevicePorts, PLATFORM_DEVICES } from '../../vmm/machine/devices.js';
+import { FerryError } from '../../base/errors.js';
+import type { AssignedVf } from '../../devices/vfio/assigned-vf.js';
+import { StreamReader } from '../../devices/vfio/stream-reader.js';
+import type { DeviceDataDescriber } from '../../migration/describe-message.js';
+import { PLATFORM_DEVICES } from '../../vmm/machine/devices.js';
 import { describePlatform } from '../../vmm/machine/platform-records.js';
-
-/** Devices that are connected to nothing: they only explain. */
-const UNCONNECTED: DevicePorts = {
-  memory: { slots: [], contains: () => false, view: () => undefined, write: () => false, markDirty() {} },
-  clock: { now: () => instant(0) },
-  interrupt() {},
-  print() {},
-  power() {},
-};
+import { unconnectedPorts, unconnectedRootPort, unconnectedVf } from './unconnected.js';
 
 /** Undefined for a device that this version does not know. Never throws for bad bytes. */
 export function describeDevice(record: DeviceRecord): readonly (readonly [string, string])[] | undefined {
-  const model = PLATFORM_DEVICES.find(
-    ({ name, version }) => name === record.name && version === record.version,
-  );
-  return model?.create(UNCONNECTED).describe(record) ?? describePlatform(record);
+  const knows = ({ name, version }: { readonly name: string; readonly version: number }): boolean =>
+    name === record.name && version === record.version;
+  if (knows(unconnectedRootPort)) return unconnectedRootPort.describe(record);
+  const model = PLATFORM_DEVICES.find(knows);
+  return model?.create(unconnectedPorts).describe(record) ?? describePlatform(record);
+}
+
+interface Stream {
+  readonly vf: AssignedVf;
+  readonly reader: StreamReader;
+  broken: boolean;
+}
+
+/**
+ * Explains the data streams of assigned virtual functions: with the last piece, the state that the stream has come to,
+ * register by register. What is damaged, or is the state of another kind of device, is said and never thrown.
+ */
+export function deviceDataDescriber(): DeviceDataDescriber {
+  const streams = new Map<string, Stream>();
+  return (device, data, last) => {
+    let stream = streams.get(device);
+    if (stream === undefined) {
+      stream = open(device);
+      streams.set(device, stream);
+    }
+    if (last) streams.delete(device);
+    if (stream.broken) return [];
+    const { vf, reader } = stream;
+    try {
+      reader.write(data);
+      if (!last) return [];
+      return vf.describe(reader.finish()).map(([name, value]) => `${name} = ${value}`);
+    } catch (error) {
+      if (!(error instanceof FerryError)) throw error;
+      stream.broken = true;
+      return [`damaged: ${error.message}`];
+    }
+  };
+}
+
+function open(device: string): Stream {
+  const vf = unconnectedVf(device);
+  const sections = vf.save().map(({ name, version }) => ({ name, version }));
+  return { vf, reader: new StreamReader({ device, identity: vf.identity, sections }), broken: false };
 }

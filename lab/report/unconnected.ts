@@ -1,0 +1,69 @@
+/** Devices that are connected to nothing: they only explain what others of their kind have saved. */
+import type { Scheduler } from '../../base/clock.js';
+import type { DmaPort, MsiPort } from '../../base/dma.js';
+import { instant } from '../../base/units.js';
+import { assignVf } from '../../devices/nic82599/assigned.js';
+import { Nic82599 } from '../../devices/nic82599/device.js';
+import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
+import { enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
+import { RootComplex } from '../../devices/pci/topology.js';
+import { RootPort } from '../../devices/root-port/device.js';
+import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
+import type { DevicePorts } from '../../vmm/machine/devices.js';
+import { ROOT_PORT_NAME } from '../../vmm/passthrough/records.js';
+
+export const unconnectedPorts: DevicePorts = {
+  memory: { slots: [], contains: () => false, view: () => undefined, write: () => false, markDirty() {} },
+  clock: { now: () => instant(0) },
+  interrupt() {},
+  print() {},
+  power() {},
+};
+
+const timeless: Scheduler = {
+  now: () => instant(0),
+  after: () => () => {},
+  sleep: () => new Promise(() => {}),
+  yield: () => Promise.resolve(),
+};
+
+const nowhere: DmaPort & MsiPort = {
+  read: () => false,
+  write() {},
+  writeDescriptor() {},
+  send() {},
+};
+
+const PORT_DEVFN = 8;
+const NIC_BUS = 1;
+const BARS = { base: 0xf000_0000, bytes: 0x0e00_0000 };
+
+const newRootPort = (): RootPort => new RootPort(ROOT_PORT_NAME, { number: 1, surprise: true });
+
+/** The root port that an assigned function sits in. */
+export const unconnectedRootPort: RootPort = newRootPort();
+
+/** An assigned virtual function called `name`, of a NIC whose physical function has its driver. */
+export function unconnectedVf(name: string): AssignedVf {
+  const nic = new Nic82599({
+    name: 'nic',
+    mac: new Uint8Array(6),
+    scheduler: timeless,
+    wire: { send() {} },
+    wake() {},
+  });
+  const complex = new RootComplex(nowhere, nowhere);
+  const port = newRootPort();
+  complex.addPort(PORT_DEVFN, port);
+  port.populate(nic);
+  enumerate(complex, BARS);
+  enableVirtualFunctions(complex, NIC_BUS, 0, 1);
+  nic.driver = new PfDriver({
+    port: { read: () => 0, write() {} },
+    scheduler: timeless,
+    mac: [0, 0, 0, 0, 0, 0],
+    vfs: [{}],
+  });
+  const vf = nic.vf(0);
+  return new AssignedVf(vf, assignVf(name, vf, { route: () => undefined }));
+}
