@@ -249,7 +249,7 @@ function reportText(result: MigrateResult): string {
   if (record !== undefined) {
     parts.push(phaseTable(record), ...summaryLines(record), '');
     if (record.blackout !== undefined) parts.push(blackoutTable(record.blackout, record.destination));
-    if (record.verification !== undefined && record.verification.durationNs > 0) {
+    if (record.verification?.mode === 'full') {
       parts.push(
         `full verification took ${formatTime(record.verification.durationNs)}, not counted in the blackout`,
       );

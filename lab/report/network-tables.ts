@@ -73,13 +73,13 @@ export function networkLines(network: NetworkRecord, record: MigrationRecord | u
   if (measured.length === 0) return [];
   const longest = measured.reduce((a, b) => (b.arrived!.longestGapNs > a.arrived!.longestGapNs ? b : a));
   const blackoutNs = record?.blackout?.totalNs;
-  const verificationNs = record?.verification?.durationNs ?? 0;
+  const { mode, durationNs = 0 } = record?.verification ?? {};
   const lines = [`${formatCount(rate)} datagrams/s of ${formatCount(payloadBytes)} bytes in each flow`];
   if (blackoutNs !== undefined) {
     lines.push(
       `the network was silent for up to ${formatTime(longest.arrived!.longestGapNs)}: the VM stood for ` +
         `${formatTime(blackoutNs)}` +
-        (verificationNs > 0 ? `, and another ${formatTime(verificationNs)} for full verification` : ''),
+        (mode === 'full' ? `, and another ${formatTime(durationNs)} for full verification` : ''),
     );
   }
   if (longest.gapStalledNs > 0) {
