@@ -50,8 +50,9 @@ export async function verifyDestination(
   registerNames: RegisterNames | undefined,
   deadline: Duration,
 ): Promise<void> {
-  // Whoever waits for it hears of a failure, below.
+  // Whoever waits for them hears of a failure, below.
   saved.catch(() => undefined);
+  hashes.catch(() => undefined);
   await talk.send({ kind: 'verify' });
   const { count, inWords } = await comparePages(talk, await talk.during(hashes), pages, deadline);
   const loaded = await talk.expect(['read-back'], deadline);
