@@ -362,7 +362,8 @@ export class TrafficPeer {
     }
     const ip = this.#view.getUint32(this.#parsed.ipOffset + ipv4Header.offset.source);
     const ownFlow = targetPort - FLOW_PORT_BASE;
-    const own = this.#own[ownFlow];
+    // Most ports are none of ours, and a look outside an array's bounds is slow.
+    const own = ownFlow >= 0 && ownFlow < this.#own.length ? this.#own[ownFlow] : undefined;
     if (own?.receiver !== undefined && own.options.ip === ip && own.options.port === sourcePort) {
       this.#measure(own.receiver, intact && this.#isFlow(payload, payloadBytes, ownFlow), payload, true);
       return;

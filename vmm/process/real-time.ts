@@ -1,4 +1,5 @@
 /** The scheduler of real processes: the monotonic clock and the timers of this thread. */
+import { performance } from 'node:perf_hooks';
 import type { Scheduler } from '../../base/clock.js';
 import { type Duration, instant, toMilliseconds } from '../../base/units.js';
 
