@@ -7,6 +7,7 @@ import pc from 'picocolors';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
+import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
 import { type MigrateResult, migrate } from '../move/move.js';
 import {
@@ -49,6 +50,7 @@ interface Flags
     | 'workload'
     | 'dirtyRate'
     | 'nic'
+    | 'iommuLeaves'
     | 'tracking'
     | 'stop'
     | 'start'
@@ -125,6 +127,12 @@ export function define(command: Command): void {
         '--nic <kind>',
         "the guest's NIC: vf, a virtual function behind VT-d, on a network with a traffic peer; none (default: vf; with --guest: none)",
       ).choices(['vf', 'none']),
+    )
+    .addOption(
+      new Option(
+        '--iommu-leaves <size>',
+        'how VT-d maps guest RAM, and so what one dirty bit stands for: small, 4 KiB; huge, as much as fits, up to 1 GiB; demote, huge until the migration splits them to 4 KiB (default: small)',
+      ).choices([...IOMMU_LEAVES]),
     )
     .addOption(
       new Option('--tracking <how>', "how the device's writes are tracked (default: auto)").choices([

@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { isGroupMac, parseMac } from '../../devices/ethernet/addresses.js';
 import { parseMonitorAddress } from '../../vmm/monitor/monitor-address.js';
+import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { conflictOf, type VmmOptions } from '../../vmm/process/options.js';
 import { parseSocketAddress } from '../../vmm/sockets/address.js';
 import { labErrors } from '../errors.js';
@@ -28,6 +29,7 @@ interface Flags {
   readonly nic?: 'vf' | 'none';
   readonly mac?: string;
   readonly netdev?: string;
+  readonly iommuLeaves?: string;
   readonly pciDump?: string;
   readonly json?: boolean;
 }
@@ -116,6 +118,12 @@ export function define(command: Command): void {
         parseSocketAddress(text);
         return text;
       }),
+    )
+    .addOption(
+      new Option(
+        '--iommu-leaves <size>',
+        'how VT-d maps guest RAM, and so what one dirty bit stands for: small, 4 KiB; huge, as much as fits, up to 1 GiB; demote, huge until a migration splits them to 4 KiB (default: small)',
+      ).choices([...IOMMU_LEAVES]),
     )
     .option(
       '--pci-dump <file>',

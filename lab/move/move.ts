@@ -67,7 +67,9 @@ export async function migrate(
       traffic = await Traffic.open(scenario);
     }
     display.step('starting a source and a destination VMM');
-    const nic: Partial<SpawnOptions> = traffic === undefined ? {} : { nic: 'vf', netdev: traffic.address };
+    const { iommuLeaves } = scenario;
+    const nic: Partial<SpawnOptions> =
+      traffic === undefined ? {} : { nic: 'vf', netdev: traffic.address, iommuLeaves };
     const started = performance.now();
     const spawned = async (side: ConsoleLine['side'], options: SpawnOptions): Promise<Vmm> => {
       const vmm = await spawnVmm({ name: side, ...nic, ...options });

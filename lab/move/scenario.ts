@@ -5,6 +5,7 @@
 import { fileURLToPath } from 'node:url';
 import { MIB } from '../../base/units.js';
 import type { ParameterValues, VerifyMode } from '../../migration/parameters.js';
+import type { IommuLeaves } from '../../vmm/passthrough/records.js';
 import { labErrors } from '../errors.js';
 
 export const WORKLOADS = ['idle', 'ledger', 'stress', 'mixed', 'udp-echo', 'udp-stream'] as const;
@@ -36,6 +37,8 @@ export interface MigrateOptions {
   readonly workingSetBytes?: number;
   /** The guest's NIC; `vf`, a virtual function, if absent, and `none` for a guest image of one's own. */
   readonly nic?: 'vf' | 'none';
+  /** How VT-d maps guest RAM on both sides, and so what one dirty bit stands for; `small`, 4 KiB, if absent. */
+  readonly iommuLeaves?: IommuLeaves;
   /** How the device's writes are tracked; the migration's choice if absent. */
   readonly tracking?: (typeof TRACKINGS)[number];
   /** How the device is stopped, and started at the destination; the migration's choice if absent. */
@@ -76,6 +79,7 @@ export const KERNEL_IMAGE = fileURLToPath(new URL('../../guests/kernel.img', imp
 
 /** Options that say something about the NIC or its traffic, with the flags that people know them by. */
 const NIC_OPTIONS = [
+  ['iommuLeaves', '--iommu-leaves'],
   ['tracking', '--tracking'],
   ['stop', '--stop'],
   ['start', '--start'],
@@ -103,6 +107,7 @@ export function scenarioOf(options: MigrateOptions): Scenario {
     workload,
     dirtyRate: 50 * MIB,
     nic,
+    iommuLeaves: 'small',
     tracking: 'auto',
     stop: 'auto',
     start: 'auto',

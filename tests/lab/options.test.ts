@@ -137,6 +137,7 @@ describe('the scenario of a move', () => {
     [{ guest: 'x.img', nic: 'vf', flows: ['echo'] }, /--flow and --guest contradict each other/],
     [{ guest: 'x.img', rate: 5 }, /--rate says nothing without --nic vf/],
     [{ nic: 'none', tracking: 'pinned' }, /--tracking says nothing with --nic none/],
+    [{ nic: 'none', iommuLeaves: 'huge' }, /--iommu-leaves says nothing with --nic none/],
     [{ nic: 'none', stop: 'auto' }, /--stop says nothing/],
     [{ nic: 'none', start: 'auto' }, /--start says nothing/],
     [{ nic: 'none', flows: [] }, /--flow says nothing/],
@@ -155,7 +156,7 @@ describe('the scenario of a move', () => {
   });
 
   it("has by default a virtual function under echoes; a guest of one's own, and --nic none, have neither", () => {
-    expect(scenarioOf({})).toMatchObject({ nic: 'vf', flows: ['echo'], workload: 'ledger', verify: 'full' });
+    expect(scenarioOf({})).toMatchObject({ nic: 'vf', flows: ['echo'], workload: 'ledger' });
     expect(scenarioOf({ workload: 'udp-stream' }).flows).toEqual(['from-guest', 'to-guest']);
     for (const options of [{ nic: 'none' }, { guest: 'x.img' }] as const) {
       expect(scenarioOf(options)).toMatchObject({ nic: 'none', flows: [] });
