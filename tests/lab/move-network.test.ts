@@ -2,12 +2,13 @@
  * A guest whose virtual function moves with it, under traffic: real processes, a real network between them, and the
  * verdict that people see. Nothing here knows how fast the machine is.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
 import { FerryError } from '../../dist/base/errors.js';
+import { explain } from '../../dist/lab/commands/inspect.js';
 import { type FabricProcess, spawnFabric } from '../../dist/lab/fabric/spawn.js';
 import { migrate } from '../../dist/lab/index.js';
 import type { MigrateResult } from '../../dist/lab/move/move.js';
@@ -27,6 +28,8 @@ const GUEST_MAC = '52:54:00:12:34:56';
 const ETHERTYPE_RARP = 0x8035;
 const TIMEOUT_MS = 120_000;
 const POLL_MS = 10;
+/** Behind a section's name come two checksums, then its content. */
+const DAMAGE_BEHIND_NAME = 32 + 8 + 16;
 
 function freshFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'ferry-move-'));
@@ -90,8 +93,10 @@ describe('a guest that moves with its virtual function', () => {
   it(
     'arrives byte for byte under echoes; its network is measured to the end, and told once where it is now',
     async () => {
-      const pcap = join(freshFolder(), 'move.pcapng');
-      const { record, network, scenario } = await moved({ pcap, verify: 'full' });
+      const folder = freshFolder();
+      const pcap = join(folder, 'move.pcapng');
+      const options = { pcap, recordTo: folder, iommuLeaves: 'demote', verify: 'full' } as const;
+      const { record, network, scenario } = await moved(options);
       expect(record!.verification).toMatchObject({ mode: 'full' });
       expect(record!.device).toMatchObject({ name: 'vf0' });
       expect(record!.dirtied.device).toBeGreaterThan(0);
@@ -126,6 +131,27 @@ describe('a guest that moves with its virtual function', () => {
       expect(ports(fromGuest.slice(0, at))).toHaveLength(1);
       expect(ports(fromGuest.slice(0, at))).not.toContain(first!.interface);
       expect(interfaces[first!.interface]!.name).not.toBe('');
+
+      const control = join(folder, 'control.bin');
+      const told = explain(control);
+      expect(told.sound).toBe(true);
+      const said = told.lines.join('\n');
+      for (const name of [
+        'vf/registers.RDH[0]',
+        'assigned/msix.ADDRESS[0]',
+        'vf/driver.mac',
+        'config.pcie.SLOT_STATUS',
+      ]) {
+        expect(said).toContain(`  ${name} = `);
+      }
+      expect(said).not.toMatch(/damaged|unknown section|missing/);
+      // The same with a bit of the function's registers turned over: said, and never thrown.
+      const bytes = readFileSync(control);
+      const section = bytes.indexOf('vf/registers', 0, 'latin1');
+      expect(section).toBeGreaterThan(0);
+      bytes[section + DAMAGE_BEHIND_NAME]! ^= 1;
+      writeFileSync(control, bytes);
+      expect(explain(control).lines.join('\n')).toMatch(/malformed|damaged/);
     },
     TIMEOUT_MS,
   );
