@@ -1,6 +1,6 @@
 /**
- * `ferry bench machine|transfer|iommu|fabric|packets`: figures of this machine, each beside the limit it is measured against, in the same
- * run. Absolute figures of shared machines drift; the ratios are what to compare.
+ * `ferry bench machine|transfer|iommu|fabric|packets`: figures of this machine, each beside the limit it is measured
+ * against, in the same run. Absolute figures of shared machines drift; the ratios are what to compare.
  */
 import { cpus } from 'node:os';
 import type { Command } from 'commander';
@@ -69,7 +69,7 @@ Examples:
 function definePackets(command: Command): void {
   const name = 'ferry bench packets';
   command
-    .option('--runs <n>', 'measured turns of each figure (default: 5)', whole(name, '--runs', 1, 1000))
+    .option('--runs <n>', 'measured turns of each figure (default: 5)', whole(name, '--runs', 1, 30))
     .allowExcessArguments(false)
     .addHelpText(
       'after',
