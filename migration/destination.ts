@@ -22,6 +22,7 @@ import type {
   ControlLink,
   DestinationDataPlane,
   DestinationMachine,
+  MachineState,
   PageHasher,
   TransferCount,
 } from './ports.js';
@@ -89,8 +90,8 @@ export async function migrateDestination(options: DestinationOptions): Promise<D
     const hello = await negotiate(destination);
     const { state, lastPages } = await receiveRounds(destination);
     await load(destination, hello, state, lastPages);
-    await awaitCommit(destination, hello);
-    await run(destination);
+    const loaded = await awaitCommit(destination, hello);
+    await run(destination, loaded);
   } catch (error) {
     await end(destination, error);
   }
@@ -348,10 +349,22 @@ async function load(
   talk.post({ kind: 'prepared', lastPagesNs, integrityNs, loadNs, deviceLoadNs });
 }
 
-/** Waits for the source's word, and shows it what was loaded if it asks. */
-async function awaitCommit(destination: Destination, hello: Hello): Promise<void> {
-  const { machine, talk, hasher, life } = destination;
+/** What was loaded, as the machine itself tells it. */
+async function readBack({ machine, start }: Destination): Promise<MachineState> {
+  const [loaded, records] = await Promise.all([machine.save(), start.records()]);
+  return { ...loaded, devices: [...loaded.devices, ...records] };
+}
+
+/**
+ * Waits for the source's word, and shows it what was loaded if it asks. Resolves with that if it is to be shown when
+ * the guest runs.
+ */
+async function awaitCommit(destination: Destination, hello: Hello): Promise<MachineState | undefined> {
+  const { talk, hasher, life } = destination;
   const { migratedPages } = hello.description;
+  // Read while the word is on its way.
+  const loaded = hello.verify === 'after' ? readBack(destination) : undefined;
+  loaded?.catch(() => undefined);
   for (;;) {
     const message = await talk.expect(['verify', 'commit']);
     if (message.kind === 'commit') {
@@ -361,16 +374,16 @@ async function awaitCommit(destination: Destination, hello: Hello): Promise<void
     }
     const hashes = await talk.during(hasher.hashAll(0, migratedPages, hello.hashSeed));
     for (const part of hashMessages(hashes, migratedPages)) await talk.send(part);
-    const [loaded, records] = await Promise.all([machine.save(), destination.start.records()]);
-    await talk.send({ kind: 'read-back', machine: { ...loaded, devices: [...loaded.devices, ...records] } });
+    await talk.send({ kind: 'read-back', machine: await readBack(destination) });
   }
   destination.deafen();
   talk.tolerateErrors();
   life.to('commit');
+  return loaded;
 }
 
 /** The guest is ours. Nothing that the source or the link does from here on stops it. */
-async function run(destination: Destination): Promise<void> {
+async function run(destination: Destination, loaded: MachineState | undefined): Promise<void> {
   const { machine, talk, scheduler, life } = destination;
   const startingFrom = scheduler.now();
   await machine.run();
@@ -380,6 +393,7 @@ async function run(destination: Destination): Promise<void> {
   destination.parts = { ...destination.parts, deviceStartNs };
   talk.post({ kind: 'running', startNs, deviceStartNs });
   life.to('running');
+  if (loaded !== undefined) talk.post({ kind: 'read-back', machine: loaded });
   await talk.expect(['released'], destination.parameters.duration('answerTimeoutMs'));
   talk.close();
   await closeAll(destination);

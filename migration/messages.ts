@@ -16,7 +16,7 @@
  *       │ verify ────────────────────────────▶ │  verifying runs only
  *       │ ◀────────── page-hashes ..., read-back │
  *       │ commit ────────────────────────────▶ │  the guest belongs to the destination
- *       │ ◀──────────────────────────── running │
+ *       │ ◀──────────────────────────── running │  and `read-back`, where that is compared afterwards
  *       │ released ──────────────────────────▶ │
  *
  * `damaged` and `page-hashes` take the place of `prepared` when the integrity roots differ. `ping`, `pong` and `error` may come at any time, from either side.
@@ -118,7 +118,7 @@ const schemas = {
     kind: v.literal('hello'),
     migrationId: hex(32),
     description,
-    verify: v.picklist(['off', 'root', 'full']),
+    verify: v.picklist(['off', 'root', 'after', 'full']),
     channels: v.pipe(count(CHANNELS_MAX), v.minValue(1)),
     hashSeed: count(0xffff_ffff),
     /** The assigned device; null for a machine without one. */

@@ -8,7 +8,7 @@ import { type Duration, milliseconds } from '../base/units.js';
 import { migrationErrors } from './errors.js';
 import { TRACKINGS, type TrackingName } from './tracking/tracking.js';
 
-export type VerifyMode = 'off' | 'root' | 'full';
+export type VerifyMode = 'off' | 'root' | 'after' | 'full';
 export type TrackingChoice = 'auto' | TrackingName;
 export type StopChoice = 'auto' | 'device-state';
 export type StartChoice = 'auto' | 'device-state';
@@ -120,9 +120,9 @@ export const parameterTable: { readonly [P in ParameterName]: Parameter } = {
     type: 'choice',
     qmpName: 'verify',
     default: 'root',
-    choices: ['off', 'root', 'full'],
+    choices: ['off', 'root', 'after', 'full'],
     fixed: true,
-    text: 'root: hashes of all pages as sent and received; full: also all of RAM, registers and devices after the stop',
+    text: 'root: hashes of all pages as sent and received; after: also all of RAM, registers and devices as they were at the stop, compared when the guest runs again; full: the same before it is given away',
   },
   tracking: choice(
     'tracking',

@@ -85,8 +85,10 @@ export interface DeviceTransfer {
 }
 
 export interface VerificationRecord {
-  readonly mode: 'root' | 'full';
-  /** Time of the full verification between *prepared* and *commit*; 0 for `root`. */
+  readonly mode: Exclude<VerifyMode, 'off'>;
+  /** What was found when the guest ran at the destination already (`after`); in other modes a difference ends the migration. */
+  readonly differences: readonly string[];
+  /** Time of the comparison: between *prepared* and *commit* for `full`, after *running* for `after`, 0 for `root`. */
   readonly durationNs: Duration;
   readonly pages: number;
   /** The integrity root, hex. */

@@ -28,7 +28,7 @@ import { SourceStatistics } from './statistics.js';
 import { type DeviceStop, nothingToStop } from './stop/stop.js';
 import { cpuLog } from './tracking/cpu-log.js';
 import type { DirtyTracking } from './tracking/tracking.js';
-import { nameDamagedPages, verifyDestination } from './verification.js';
+import { nameDamagedPages, verifyAfterwards, verifyDestination } from './verification.js';
 
 /** Told what happens as it happens; for events of a monitor, progress displays and traces. */
 export interface SourceObserver {
@@ -93,7 +93,7 @@ export async function migrateSource(options: SourceOptions): Promise<MigrationRe
     await preCopy(source);
     const saved = await switchOver(source);
     await verifyAll(source, saved);
-    await commit(source);
+    await commit(source, saved);
   } catch (error) {
     if (sourceOwnsGuest(source.life.state)) await takeBack(source, error);
     else await leaveUnknown(source, error);
@@ -281,15 +281,31 @@ async function verifyAll(source: Source, saved: MachineState): Promise<void> {
   if (source.verify === 'full') {
     const deadline = parameters.duration('answerTimeoutMs');
     const hashes = hasher.hashAll(0, pending.length, source.hashSeed);
-    const records = source.stop.records();
-    const all = records.then((more) => ({ ...saved, devices: [...saved.devices, ...more] }));
+    const all = withDevice(source, saved);
     await verifyDestination(talk, hashes, pending.length, all, source.registerNames, deadline);
   }
   stats.moment('verified');
 }
 
+/** The machine's state with that of the assigned device. */
+async function withDevice({ stop }: Source, saved: MachineState): Promise<MachineState> {
+  return { ...saved, devices: [...saved.devices, ...(await stop.records())] };
+}
+
+/** The same when the guest runs over there: nothing here has changed since it stopped, and nobody waits for it. */
+async function verifyWhatWasLeft(source: Source, saved: MachineState): Promise<void> {
+  const { talk, hasher, data, pending, parameters, stats, scheduler } = source;
+  if (source.verify !== 'after') return;
+  const from = scheduler.now();
+  const hashes = hasher.hashAll(0, pending.length, source.hashSeed);
+  const all = withDevice(source, saved);
+  const deadline = parameters.duration('answerTimeoutMs');
+  const differences = await verifyAfterwards(talk, hashes, data.hashes, all, source.registerNames, deadline);
+  stats.verifiedAfterwards(differences, elapsed(from, scheduler.now()));
+}
+
 /** Gives the guest away. From the moment the state says so until the destination answers, nobody here decides. */
-async function commit(source: Source): Promise<void> {
+async function commit(source: Source, saved: MachineState): Promise<void> {
   const { talk, machine, stats, parameters, migrationId, faults } = source;
   talk.check();
   source.deafen();
@@ -301,6 +317,7 @@ async function commit(source: Source): Promise<void> {
   stats.moment('running');
   stats.started(running);
   machine.relinquish();
+  await verifyWhatWasLeft(source, saved);
   stats.ended();
   source.life.to('running');
   talk.post({ kind: 'released' });

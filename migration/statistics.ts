@@ -73,6 +73,7 @@ export class SourceStatistics {
   #deviceBytes = { ahead: 0, still: 0 };
   #deviceDirtied: PageRanges | undefined;
   #destination: DestinationParts | undefined;
+  #verifiedAfterNs: Duration | undefined;
   #verification: Omit<VerificationRecord, 'durationNs'> | undefined;
   roundsEnd: RoundsEnd | undefined;
   remainingPages: number;
@@ -192,13 +193,21 @@ export class SourceStatistics {
       startNs: nanoseconds(0),
       deviceStartNs: nanoseconds(0),
     };
-    if (verify !== 'off') this.#verification = { mode: verify, pages: migratedPages, root: hexBytes(root) };
+    if (verify === 'off') return;
+    this.#verification = { mode: verify, differences: [], pages: migratedPages, root: hexBytes(root) };
   }
 
   started(message: MessageOf<'running'>): void {
     if (this.#destination === undefined) return;
     const [startNs, deviceStartNs] = [nanoseconds(message.startNs), nanoseconds(message.deviceStartNs)];
     this.#destination = { ...this.#destination, startNs, deviceStartNs };
+  }
+
+  /** What came of the comparison after *running*. */
+  verifiedAfterwards(differences: readonly string[], duration: Duration): void {
+    if (this.#verification === undefined) return;
+    this.#verification = { ...this.#verification, differences };
+    this.#verifiedAfterNs = duration;
   }
 
   snapshot(): MigrationRecord {
@@ -273,6 +282,7 @@ export class SourceStatistics {
   }
 
   #verifyingNs(): Duration {
+    if (this.#verifiedAfterNs !== undefined) return this.#verifiedAfterNs;
     const [from, to] = [this.#moments.get('prepared'), this.#moments.get('verified')];
     return from === undefined || to === undefined ? nanoseconds(0) : elapsed(from, to);
   }

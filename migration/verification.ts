@@ -1,11 +1,11 @@
 /** What the source does to find out, and to say, where the machine at the destination differs from its own. */
-import type { FerryError } from '../base/errors.js';
+import { type FerryError, isFerryError } from '../base/errors.js';
 import type { Duration } from '../base/units.js';
 import { compareStates, type RegisterNames } from './compare-states.js';
 import type { Conversation } from './conversation.js';
 import { migrationErrors } from './errors.js';
 import { malformed } from './frame.js';
-import { HashComparison } from './integrity.js';
+import { HashComparison, hashMessages } from './integrity.js';
 import type { MachineState } from './ports.js';
 
 /** Differences that an error spells out. */
@@ -36,6 +36,37 @@ export async function nameDamagedPages(
   const { count, inWords } = await comparePages(talk, sent, pages, deadline);
   if (count === 0) return malformed('damaged', 'page-hashes', 'all agree with what was sent');
   return migrationErrors.error('integrity-mismatch', { pages: inWords, count });
+}
+
+/**
+ * Verification after the guest was given away: the machine as loaded, which the destination kept and sends now, and
+ * all of RAM, which stands here as the guest left it. The integrity root has shown that the destination received what
+ * was sent; so the hashes as sent stand for its RAM as it was, and only a page that was not sent again can differ.
+ * Returns the differences in words, the peer's silence among them; rejects only for a defect of ours.
+ */
+export async function verifyAfterwards(
+  talk: Conversation,
+  now: Promise<Uint32Array>,
+  sent: Uint32Array,
+  saved: Promise<MachineState>,
+  registerNames: RegisterNames | undefined,
+  deadline: Duration,
+): Promise<readonly string[]> {
+  // Whoever waits for them hears of a failure, below.
+  for (const promise of [now, saved]) promise.catch(() => undefined);
+  const differences: string[] = [];
+  try {
+    const loaded = await talk.expect(['read-back'], deadline);
+    differences.push(...compareStates(await saved, loaded.machine, registerNames));
+  } catch (error) {
+    if (!isFerryError(error)) throw error;
+    differences.push(`the machine as loaded was not shown: ${error.message}`);
+  }
+  const mine = await now;
+  const comparison = new HashComparison(mine, mine.length / 2);
+  for (const part of hashMessages(sent, mine.length / 2)) comparison.add(part);
+  if (comparison.count > 0) differences.unshift(`pages ${comparison.inWords}`);
+  return differences;
 }
 
 /**

@@ -182,6 +182,11 @@ export class Hwpt {
     return report.leaves;
   }
 
+  /** When it returns, everything that the attached devices wrote until now is visible. */
+  drain(): void {
+    this.driver.queue.submit(descriptors.domain(this.owner.domain));
+  }
+
   /** Invalidates and drains after leaves were cleared: one range for all of them, as Linux gathers it. */
   private flush(first: number, end: number): void {
     const { late, faults } = this;

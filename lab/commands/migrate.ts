@@ -181,8 +181,9 @@ export function define(command: Command): void {
     .addOption(
       new Option(
         '--verify <how>',
-        'full: all of RAM, registers and devices after the stop; root: hashes of pages as sent and received; off (default: full)',
-      ).choices(['full', 'root', 'off']),
+        'full: all of RAM, registers and devices as they are at the stop, before the guest is given away; after: the same, ' +
+          'compared while it runs at the destination already; root: hashes of pages as sent and received; off (default: after)',
+      ).choices(['full', 'after', 'root', 'off']),
     )
     .option(
       '--seed <n>',
@@ -257,10 +258,11 @@ function reportText(result: MigrateResult): string {
   if (record !== undefined) {
     parts.push(phaseTable(record), ...summaryLines(record), '');
     if (record.blackout !== undefined) parts.push(blackoutTable(record.blackout, record.destination));
-    if (record.verification?.mode === 'full') {
-      parts.push(
-        `full verification took ${formatTime(record.verification.durationNs)}, not counted in the blackout`,
-      );
+    const { mode, durationNs = 0 } = record.verification ?? {};
+    if (mode === 'full') {
+      parts.push(`full verification took ${formatTime(durationNs)}, not counted in the blackout`);
+    } else if (mode === 'after') {
+      parts.push(`full verification took ${formatTime(durationNs)}, while the guest ran at the destination`);
     }
     parts.push('');
     if (network !== undefined) parts.push(networkTable(network), ...networkLines(network, record), '');

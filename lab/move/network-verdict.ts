@@ -33,7 +33,8 @@ export function lossAllowance(
   { rate, before, move }: Pick<NetworkRecord, 'rate' | 'before' | 'move'>,
   record: Pick<MigrationRecord, 'blackout' | 'verification'> | undefined,
 ): { readonly datagrams: number; readonly stoodNs: number; readonly underWayNs: number } {
-  const stoodNs = (record?.blackout?.totalNs ?? 0) + (record?.verification?.durationNs ?? 0);
+  const { mode, durationNs = 0 } = record?.verification ?? {};
+  const stoodNs = (record?.blackout?.totalNs ?? 0) + (mode === 'full' ? durationNs : 0);
   const underWayNs = Math.max(0, ...before.flows.map(({ arrived }) => arrived?.latency?.maxNs ?? 0));
   const fromPeer = flow !== 'from-guest';
   const burstNs = fromPeer ? Math.max(BURST_NS, move.longestStallNs) : BURST_NS;

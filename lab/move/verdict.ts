@@ -105,14 +105,17 @@ export function judge(evidence: Evidence): Verdict {
   if (record !== undefined && record.verify !== 'off') {
     checks.push({
       name:
-        record.verify === 'full'
-          ? 'all of RAM, every register and every device record are equal'
-          : 'the integrity roots are equal',
-      passed: verification !== undefined,
+        record.verify === 'root'
+          ? 'the integrity roots are equal'
+          : 'all of RAM, every register and every device record are equal',
+      passed: verification !== undefined && verification.differences.length === 0,
       seen:
         verification === undefined
           ? 'not compared'
-          : `${verification.pages.toLocaleString('en-GB')} pages, root ${verification.root.slice(0, 16)}`,
+          : [
+              `${verification.pages.toLocaleString('en-GB')} pages, root ${verification.root.slice(0, 16)}`,
+              ...verification.differences,
+            ].join('; '),
     });
   }
   checks.push(...networkChecks(evidence.traffic, record));

@@ -76,10 +76,22 @@ export function networkLines(network: NetworkRecord, record: MigrationRecord | u
   const { mode, durationNs = 0 } = record?.verification ?? {};
   const lines = [`${formatCount(rate)} datagrams/s of ${formatCount(payloadBytes)} bytes in each flow`];
   if (blackoutNs !== undefined) {
+    // Verification lies within the gap as a whole: nothing runs meanwhile.
+    const verifyingNs = mode === 'full' ? durationNs : 0;
     lines.push(
-      `the network was silent for up to ${formatTime(longest.arrived!.longestGapNs)}: the VM stood for ` +
-        `${formatTime(blackoutNs)}` +
-        (mode === 'full' ? `, and another ${formatTime(durationNs)} for full verification` : ''),
+      `longest network gap ${formatTime(longest.arrived!.longestGapNs - verifyingNs)}, in which the VM stood for ` +
+        formatTime(blackoutNs) +
+        (verifyingNs > 0
+          ? `; full verification, while all stands still, made it ${formatTime(verifyingNs)} longer`
+          : ''),
+    );
+  }
+  const { longestGapAtNs, longestGapNs } = longest.arrived!;
+  const heardNs = (network.fabric.stationMovedAtNs ?? Number.NaN) - longestGapAtNs;
+  if (heardNs >= 0 && heardNs <= longestGapNs) {
+    lines.push(
+      `the network heard of the guest's new place ${formatTime(heardNs)} into the gap; the first packet came ` +
+        `${formatTime(longestGapNs - heardNs)} later`,
     );
   }
   if (longest.gapStalledNs > 0) {

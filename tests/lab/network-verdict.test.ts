@@ -335,7 +335,7 @@ describe('what may be lost', () => {
     } as never);
     const verified = lossAllowance('echo', { rate: RATE, before, move }, {
       blackout,
-      verification: { durationNs: 100 * MS },
+      verification: { mode: 'full', durationNs: 100 * MS },
     } as never);
     expect([none, moved, verified].map(({ datagrams }) => datagrams)).toEqual([70, 190, 1190]);
     expect(lossAllowance('echo', { rate: 2 * RATE, before, move }, undefined).datagrams).toBe(140);

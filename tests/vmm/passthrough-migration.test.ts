@@ -63,6 +63,15 @@ describe('a guest with a virtual function', () => {
     expect(flow.arrived).toMatchObject(nothingWrong);
   });
 
+  it('is moved while it stands still, device and all, and works when it runs again', async () => {
+    const { source, flow, nic } = await moveUnderTraffic({ paused: true });
+    expect(source.status).toBe('completed');
+    expect(source.device?.preCopyBytes).toBe(0);
+    expect(flow.arrived).toMatchObject(nothingWrong);
+    expect(flow.arrived!.received).toBeGreaterThan(500);
+    expect(nic.state).toBe('RUNNING');
+  });
+
   it('is moved with large leaves, whose dirty bits stand for more than was written, unless they are split', async () => {
     const [small, huge, demote] = [
       await moveUnderTraffic(),
@@ -109,6 +118,28 @@ describe('a migration that does it wrong is found out', () => {
     });
     expect(source.error?.code).toMatch(caught);
     expect(source.error?.message).toMatch(/page/);
+  });
+
+  it.each([
+    [
+      'the flush is left out',
+      { nicFaults: { source: [{ site: 'iommu/flush-skipped', count: ALWAYS }] } },
+      /^pages /,
+    ],
+    [
+      'a ring index is off by one',
+      { nicFaults: { destination: [{ site: 'nic/ring-index-off-by-one' }] } },
+      /vf0-function/,
+    ],
+  ] as const)('%s: verification after the move says so too', async (_, defect, words) => {
+    const { source } = await moveUnderTraffic({ parameters: { verify: 'after' }, ...defect });
+    expect(source.status).toBe('completed');
+    expect(source.verification?.differences.some((difference) => words.test(difference))).toBe(true);
+  });
+
+  it('nothing: verification after the move finds nothing, and costs the blackout nothing', async () => {
+    const { source } = await moveUnderTraffic({ parameters: { verify: 'after' } });
+    expect(source.verification).toMatchObject({ mode: 'after', differences: [] });
   });
 
   it('a ring index is restored off by one: verification names the device', async () => {

@@ -74,6 +74,8 @@ export interface TrafficScene {
   };
   readonly writesInFlight?: number;
   readonly leaves?: IommuLeaves;
+  /** The guest stands still before it is moved. */
+  readonly paused?: boolean;
 }
 
 export interface TrafficResult {
@@ -133,6 +135,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
       payloadBytes: PAYLOAD_BYTES,
     });
     await scheduler.sleep(milliseconds(SETTLE_MS));
+    if (scene.paused === true) await from.pause();
     // So slow that there is traffic in every round, and several rounds.
     const parameters = {
       verify: 'full',

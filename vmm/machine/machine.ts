@@ -6,6 +6,7 @@ import type { CodeVariant } from '../../base/abi/image.js';
 import type { AtomicBitmap } from '../../base/bitmap.js';
 import type { Cancel } from '../../base/clock.js';
 import { FerryError, invariant } from '../../base/errors.js';
+import { type Duration, nanoseconds } from '../../base/units.js';
 import type { PowerRequest } from '../../devices/power/device.js';
 import type {
   AssignedDevice,
@@ -79,6 +80,7 @@ export class Machine implements SourceMachine, DestinationMachine {
   #incoming: MachineDescription | undefined;
   #variant: CodeVariant | undefined;
   #stoppedAtWallNs = 0;
+  #deviceStart: Duration | undefined;
   #ended: Promise<void> | undefined;
   /** Operations that change whether vCPUs run happen one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -94,6 +96,11 @@ export class Machine implements SourceMachine, DestinationMachine {
 
   on(listener: (event: MachineEvent) => void): Cancel {
     return this.#events.on(listener);
+  }
+
+  /** How long the assigned device took to start the last time. */
+  get deviceStart(): Duration | undefined {
+    return this.#deviceStart;
   }
 
   get deviceDirtied(): AtomicBitmap | undefined {
@@ -407,11 +414,18 @@ export class Machine implements SourceMachine, DestinationMachine {
   }
 
   async #startVcpus(): Promise<void> {
-    const { vcpus, clock, devices, wallNow } = this.#drivers;
+    const { vcpus, clock, wallNow } = this.#drivers;
     const stood = Math.max(0, wallNow() - this.#stoppedAtWallNs);
     clock.start(clock.now() + Math.floor(stood * (this.#options.clockCatchUp ?? 0)));
     this.#enter('running');
-    await Promise.all([this.device && devices.call('start'), ...vcpus.map((vcpu) => vcpu.resume())]);
+    await Promise.all([this.device && this.#startDevice(), ...vcpus.map((vcpu) => vcpu.resume())]);
+  }
+
+  async #startDevice(): Promise<void> {
+    const { devices, hostNow } = this.#drivers;
+    const from = hostNow();
+    await devices.call('start');
+    this.#deviceStart = nanoseconds(hostNow() - from);
   }
 
   async #swapTo(variant: CodeVariant): Promise<void> {

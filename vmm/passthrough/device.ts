@@ -12,7 +12,6 @@ import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
 import { VfioMigration } from '../../devices/vfio/migration.js';
 import type { DataSession } from '../../devices/vfio/session.js';
 import {
-  type DeviceState,
   PRE_COPY,
   PRE_COPY_P2P,
   RESUMING,
@@ -34,11 +33,6 @@ export interface PassthroughReport {
   readonly link: boolean;
   /** As the function's registers count. */
   readonly counters: Readonly<Record<string, number>>;
-  /**
-   * Frames for the guest that the host's switch dropped since this process began: while the device stood still, and
-   * while it worked but the guest had given it no buffer.
-   */
-  readonly dropped: { readonly stopped: number; readonly noBuffers: number };
   /** Frames that did not reach the guest, by reason, since this machine was made. */
   readonly drops: {
     readonly stopped: number;
@@ -52,6 +46,7 @@ export interface PassthroughReport {
 }
 
 const CHUNK_BYTES = 64 * 1024;
+const NOTHING = new Uint8Array(0);
 /** So often that the engine has compiled what runs then. */
 const REHEARSALS = 3;
 
@@ -62,7 +57,8 @@ export class PassthroughDevice {
   readonly #refusedByCable: () => number;
   /** The state came from another host, and the network has not been told. */
   #arrived = false;
-  readonly #dropped = { stopped: 0, noBuffers: 0 };
+  /** It was stopped, with its guest, before the migration stopped it. */
+  #stoodStill = false;
 
   /** `send` puts the announcements on the cable; `refusedByCable` counts the frames that it had no room for. */
   constructor(host: PassthroughHost, scheduler: Scheduler, send: FrameSink, refusedByCable: () => number) {
@@ -80,36 +76,41 @@ export class PassthroughDevice {
     this.#host.iommu.readDirty();
   }
 
-  /** To PRE_COPY; what its stream has to give until there is nothing new. */
+  /** To PRE_COPY; what its stream has to give until there is nothing new. Of a guest that stands still: nothing yet. */
   preCopy(): Uint8Array {
-    this.#enter(PRE_COPY);
+    if (this.#migration.state === STOP) return NOTHING;
+    this.#migration.setState(PRE_COPY);
     return readAll(this.#migration.session!);
   }
 
   /** To PRE_COPY_P2P: no DMA from here on. */
   quiesce(): void {
-    this.#enter(PRE_COPY_P2P);
+    if (this.#migration.state !== STOP) this.#migration.setState(PRE_COPY_P2P);
   }
 
   /** To STOP_COPY; the rest of the stream. */
   stopCopy(): Uint8Array {
-    this.#enter(STOP_COPY);
+    this.#stoodStill = this.#migration.state === STOP;
+    this.#migration.setState(STOP_COPY);
     return readAll(this.#migration.session!);
   }
 
+  /** Back to what it did before the migration. */
   resume(): void {
-    this.#enter(RUNNING);
+    const { state } = this.#migration;
+    const stands = state === STOP || (state === STOP_COPY && this.#stoodStill);
+    this.#migration.setState(stands ? STOP : RUNNING);
   }
 
   /** Takes a piece of the stream, in RESUMING. */
   write(piece: Uint8Array): void {
-    this.#enter(RESUMING);
+    this.#migration.setState(RESUMING);
     this.#migration.session!.write(piece);
   }
 
   /** The stream is whole: judged and taken over, in STOP. */
   load(): void {
-    this.#enter(STOP);
+    this.#migration.setState(STOP);
     this.#arrived = true;
     if (this.#host.faults.strikes('nic/ring-index-off-by-one') !== undefined) this.#skipDescriptor();
   }
@@ -135,12 +136,12 @@ export class PassthroughDevice {
 
   /** The vCPUs stop. A device that a migration has quiesced stays as it is, because its stream would be lost. */
   halt(): void {
-    if (this.#migration.state === RUNNING) this.#enter(STOP);
+    if (this.#migration.state === RUNNING) this.#migration.setState(STOP);
   }
 
   /** The vCPUs run. */
   start(): void {
-    this.#enter(RUNNING);
+    this.#migration.setState(RUNNING);
     const { address } = this.#host;
     if (this.#arrived && address !== undefined) this.#announcer.announce(Uint8Array.from(address));
     this.#arrived = false;
@@ -148,7 +149,6 @@ export class PassthroughDevice {
 
   report(): PassthroughReport {
     const { vf, iommu, address, link } = this.#host;
-    this.#countDrops();
     const { registers } = vf.pool;
     return {
       name: this.#migration.device.name,
@@ -162,23 +162,10 @@ export class PassthroughDevice {
         'octets-received': registers.get(reg.GORC_LSB) + registers.get(reg.GORC_MSB) * 2 ** 32,
         'octets-sent': registers.get(reg.GOTC_LSB) + registers.get(reg.GOTC_MSB) * 2 ** 32,
       },
-      dropped: { ...this.#dropped },
       drops: { ...vf.pool.drops, cable: this.#refusedByCable() },
       faults: iommu.recorded,
       pci: this.#host.dump(),
     };
-  }
-
-  #enter(state: DeviceState): void {
-    this.#countDrops();
-    this.#migration.setState(state);
-  }
-
-  /** Ascribes what the switch has dropped since the last call to the state that the device was in. */
-  #countDrops(): void {
-    const { state } = this.#migration;
-    const works = state === RUNNING || state === PRE_COPY;
-    this.#dropped[works ? 'noBuffers' : 'stopped'] += this.#host.takeDrops();
   }
 
   /** The defect of the fault site: the receive head one too far, as if a descriptor had been used. */

@@ -18,7 +18,6 @@ import { Nic82599 } from '../../devices/nic82599/device.js';
 import { PF_MSIX_BAR, pfLayout, pfMsixWindow, vfIdentity, vfMsix } from '../../devices/nic82599/functions.js';
 import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
-import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
 import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import { dumpTopology } from '../../devices/pci/dump.js';
@@ -142,11 +141,6 @@ export class PassthroughHost {
 
   get link(): boolean {
     return this.nic.forwarding.linkUp;
-  }
-
-  /** Frames for the guest that the switch dropped since the last call: the counter of its pool is cleared by reading. */
-  takeDrops(): number {
-    return this.nic.pf.read(pfRegisters.QPRDC.offset, 4);
   }
 
   /** The station address that frames to the guest carry; undefined until it has one. */

@@ -113,7 +113,10 @@ export class HostIommu {
   readDirty(): void {
     const log = this.#ram.deviceLog;
     if (this.#tracking === 'iommu-dirty') this.#hwpt.readDirty({ iova: 0, bytes: this.#mappedBytes }, log);
-    else if (this.#tracking === 'pinned') log.setRange(0, log.length);
+    else if (this.#tracking === 'pinned') {
+      this.#hwpt.drain();
+      log.setRange(0, log.length);
+    }
   }
 
   /** The unit has recorded faults: the host takes note of them, so that there is room for more. */

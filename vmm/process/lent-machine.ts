@@ -108,6 +108,9 @@ export function lendToDestination(
     get device() {
       return machine.device;
     },
+    get deviceStart() {
+      return machine.deviceStart;
+    },
     prepareCode: () => machine.prepareCode(),
     load: async (state, ramArrived) => {
       const taken = takeRan(state);

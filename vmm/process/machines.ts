@@ -61,6 +61,9 @@ export class ThreadMachines implements Machines {
       get device() {
         return machine().device;
       },
+      get deviceStart() {
+        return machine().deviceStart;
+      },
       prepareCode: async () => {
         await machine().prepareCode();
         reclaimMemory();
