@@ -22,8 +22,9 @@ export class MacTable {
   readonly #heard: Float64Array;
   /** Entries that gave way to another before their time. */
   evictions = 0;
-  /** Stations that were heard at another port than before. */
+  /** Stations that were heard at another port than before, and when that was last. */
   moves = 0;
+  lastMove: Instant | undefined;
 
   /** `entriesMax` is a power of two, at least 4. */
   constructor(entriesMax: number = MACS_DEFAULT, ageing: Duration = AGEING_DEFAULT) {
@@ -47,6 +48,7 @@ export class MacTable {
         if (this.#port[i] !== port) {
           this.#port[i] = port;
           this.moves++;
+          this.lastMove = now;
         }
         this.#heard[i] = now;
         return;

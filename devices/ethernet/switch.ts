@@ -6,7 +6,7 @@
 import type { Scheduler } from '../../base/clock.js';
 import { invariant } from '../../base/errors.js';
 import type { SeededRandom } from '../../base/random.js';
-import type { Duration } from '../../base/units.js';
+import type { Duration, Instant } from '../../base/units.js';
 import { FRAME_BYTES_MAX } from '../nic82599/frame.js';
 import { isGroupMac, MAC_BYTES } from './addresses.js';
 import { FrameRing } from './frame-ring.js';
@@ -184,6 +184,11 @@ export class EthernetSwitch {
     invariant(this.#ports[port.index] === port, `port ${port.name} is not of this switch`);
     port.setUp(up);
     if (!up) this.#macs.forget(port.index);
+  }
+
+  /** When a station was last heard at another port than before. */
+  get lastMove(): Instant | undefined {
+    return this.#macs.lastMove;
   }
 
   /** What the table of stations holds and has seen. */

@@ -122,6 +122,7 @@ export class Fabric {
       connectionsRefused: this.#refused,
       longestStallNs: this.#stalls.longestNs,
       stations: this.#network.stations,
+      ...(this.#network.lastMove === undefined ? {} : { stationMovedAtNs: this.#network.lastMove }),
       peers: this.#peers.map((peer) => ({
         ip: formatIpv4(peer.station.ip),
         mac: formatMac(peer.station.mac),

@@ -41,6 +41,8 @@ export interface FabricReport {
   /** Longest time for which the fabric itself did not run, measured while it has peers; 0 without. */
   readonly longestStallNs: number;
   readonly stations: { readonly known: number; readonly moves: number; readonly evictions: number };
+  /** When a station was last heard at another port than before, on the clock of `longestGapAtNs`; absent if none was. */
+  readonly stationMovedAtNs?: number;
   readonly peers: readonly PeerReport[];
   readonly capture: {
     readonly path: string;

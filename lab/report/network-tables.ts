@@ -79,7 +79,7 @@ export function networkLines(network: NetworkRecord, record: MigrationRecord | u
     // Verification lies within the gap as a whole: nothing runs meanwhile.
     const verifyingNs = mode === 'full' ? durationNs : 0;
     lines.push(
-      `longest network gap ${formatTime(longest.arrived!.longestGapNs - verifyingNs)}, in which the VM stood for ` +
+      `longest network gap ${formatTime(longest.arrived!.longestGapNs - verifyingNs)}; the VM stood for ` +
         formatTime(blackoutNs) +
         (verifyingNs > 0
           ? `; full verification, while all stands still, made it ${formatTime(verifyingNs)} longer`
@@ -90,9 +90,11 @@ export function networkLines(network: NetworkRecord, record: MigrationRecord | u
   const heardNs = (network.fabric.stationMovedAtNs ?? Number.NaN) - longestGapAtNs;
   if (heardNs >= 0 && heardNs <= longestGapNs) {
     lines.push(
-      `the network heard of the guest's new place ${formatTime(heardNs)} into the gap; the first packet came ` +
+      `the network heard of the guest's new place ${formatTime(heardNs)} into the gap, and the first packet came ` +
         `${formatTime(longestGapNs - heardNs)} later`,
     );
+  } else {
+    lines.push('that gap is not the one in which the guest changed places');
   }
   if (longest.gapStalledNs > 0) {
     lines.push(

@@ -54,10 +54,14 @@ describe('a switch', () => {
     const { time, send, network: it, ports } = network();
     send(0, frame(BROADCAST, 1));
     expect(send(2, frame(1, 3))).toEqual([0]);
+    expect(it.lastMove).toBeUndefined();
+    time.pass(seconds(2));
+    const moved = time.now();
     new Announcer(time, ports[1]!.receive).announce(station(1).mac);
     expect(send(2, frame(1, 3))).toEqual([1]);
     expect(it.stations).toEqual({ known: 2, moves: 1, evictions: 0 });
     time.pass(seconds(10));
+    expect(it.lastMove).toBe(moved);
     expect(ports[1]!.statistics.framesIn).toBe(5);
   });
 
