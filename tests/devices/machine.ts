@@ -138,6 +138,8 @@ export class TestMachine {
   readonly nic: Nic82599;
   readonly driver: PfDriver;
   readonly sent: Uint8Array[] = [];
+  /** What the wire says when transmit queues ask whether it takes frames. */
+  wireReady = true;
   readonly vfIds: readonly number[];
   wakeups = 0;
 
@@ -152,7 +154,10 @@ export class TestMachine {
       name: 'nic0',
       mac: Uint8Array.from(PF_MAC),
       scheduler: this.time,
-      wire: { send: (frame: FrameView) => this.sent.push(frame.bytes.slice(0, frame.length)) },
+      wire: {
+        send: (frame: FrameView) => this.sent.push(frame.bytes.slice(0, frame.length)),
+        ready: () => this.wireReady,
+      },
       wake: () => {
         this.wakeups++;
       },

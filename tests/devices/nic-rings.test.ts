@@ -242,6 +242,21 @@ describe('transmitting', () => {
     expect(slots.map((slot) => guest.isDone(slot))).toEqual([false, false, false, true]);
   });
 
+  it('stands still while the wire takes nothing, and loses nothing by it', () => {
+    const { machine, guest, outgoing } = setUp();
+    machine.wireReady = false;
+    const frame = outgoing(100);
+    const slot = guest.putData(frame);
+    guest.ring();
+    expect(machine.nic.run(64), 'nothing to do until the wire is ready').toBe(false);
+    expect(machine.sent).toEqual([]);
+    expect(guest.isDone(slot)).toBe(false);
+    machine.wireReady = true;
+    machine.nic.run(64);
+    expect(machine.sent).toEqual([frame]);
+    expect(guest.isDone(slot)).toBe(true);
+  });
+
   it('waits for the rest of a packet whose last descriptor is not there yet', () => {
     const { machine, guest, outgoing } = setUp();
     const frame = outgoing(100);

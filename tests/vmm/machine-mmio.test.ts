@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { MmioRegion } from '../../base/mmio.js';
 import { ConsoleOutbox, OUTBOX_LINES_MAX } from '../../vmm/machine/console-outbox.js';
 import { MmioBus } from '../../vmm/machine/mmio-bus.js';
@@ -84,6 +84,26 @@ describe('the way to the device thread', () => {
     responder.ring();
     await new Promise<void>((resolve) => responder.whenRung(bell, resolve));
     expect(responder.serve()).toBe(0);
+  });
+
+  test('a ring right behind the last look at the bell is not slept through', async () => {
+    const { responder } = link(() => []);
+    const bell = responder.attend();
+    const load = Atomics.load;
+    let looks = 0;
+    // The bell is the first word; a vCPU rings when the thread has just seen that it did not.
+    const spy = vi.spyOn(Atomics, 'load').mockImplementation(((words: Int32Array, index: number) => {
+      const value = load(words, index);
+      if (index === 0 && looks++ === 0) responder.ring();
+      return value;
+    }) as typeof Atomics.load);
+    try {
+      await new Promise<void>((resolve) => responder.whenRung(bell, resolve));
+    } finally {
+      spy.mockRestore();
+    }
+    expect(looks).toBe(1);
+    expect(responder.attend()).not.toBe(bell);
   });
 });
 
