@@ -1,5 +1,6 @@
 /** The threads of a machine, and what else it needs of the host. */
 import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
 import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
 import { kernelModule } from '../../kernels/load.js';
@@ -21,6 +22,11 @@ import { sha256 } from './sha256.js';
 
 const SAFEPOINT_DEADLINE_MS = 5000;
 const NS_PER_MS = 1e6;
+
+// Left to itself the engine compiles each function of a guest when it is first called. A guest that has just arrived calls
+// most of them at once, and would spend its first 20 to 50 ms with that; all of them together, on all cores and before it
+// runs, take 11 ms of CPU time.
+setFlagsFromString('--no-wasm-lazy-compilation');
 
 /** Options that only a machine of threads has. */
 export interface ThreadMachineOptions extends MachineOptions {
