@@ -222,7 +222,8 @@ export interface DestinationDataPlane {
 
 /** Hashes of pages as they are in RAM now (not as sent), for verifying runs; two words a page. */
 export interface PageHasher {
-  hashAll(firstPage: number, pageCount: number, seed: number): Promise<Uint32Array>;
+  /** `inBackground`: nobody waits, and other work of the host comes first. */
+  hashAll(firstPage: number, pageCount: number, seed: number, inBackground?: boolean): Promise<Uint32Array>;
   /** Ends what it kept for the next time; called once the guest runs again, wherever. Harmless when called twice. */
   close(): Promise<void>;
 }

@@ -297,7 +297,7 @@ async function verifyWhatWasLeft(source: Source, saved: MachineState): Promise<v
   const { talk, hasher, data, pending, parameters, stats, scheduler } = source;
   if (source.verify !== 'after') return;
   const from = scheduler.now();
-  const hashes = hasher.hashAll(0, pending.length, source.hashSeed);
+  const hashes = hasher.hashAll(0, pending.length, source.hashSeed, true);
   const all = withDevice(source, saved);
   const deadline = parameters.duration('answerTimeoutMs');
   const differences = await verifyAfterwards(talk, hashes, data.hashes, all, source.registerNames, deadline);

@@ -2,6 +2,7 @@
 import { PAGE_BYTES } from '../../base/units.js';
 import type { MachineDescription } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
+import { ROOT_PORT_NAME } from '../passthrough/records.js';
 
 /**
  * Throws `vmm/machine-incompatible`, which names every difference between what arrives and what this machine is.
@@ -22,6 +23,12 @@ export function refuseUnlike(
   const named = ({ devices }: MachineDescription): string =>
     devices.map(({ name, version }) => `${name} v${version}`).join(', ');
   compare('devices', named(ours), named(theirs));
+  const hasNic = ({ devices }: MachineDescription): boolean =>
+    devices.some(({ name }) => name === ROOT_PORT_NAME);
+  if (hasNic(ours) !== hasNic(theirs)) {
+    const [with_, without] = hasNic(theirs) ? ['the source', 'this machine'] : ['this machine', 'the source'];
+    differences.push(`assigned function: ${with_} has one (--nic vf), ${without} has none`);
+  }
   const imageEnd = theirs.imageGpa + theirs.imageBytes;
   const wholePages = Number.isInteger(theirs.imageGpa / PAGE_BYTES) && theirs.imageGpa >= 0;
   if (!(wholePages && theirs.imageBytes > 0 && imageEnd <= reservedBase)) {

@@ -20,6 +20,8 @@ export interface HashTask {
   /** Two words a page of the whole range; `at` is the first page's place in it. */
   readonly table: SharedArrayBuffer;
   readonly at: number;
+  /** Give way to everything else. */
+  readonly inBackground: boolean;
 }
 
 export class WorkerPageHasher implements PageHasher {
@@ -31,7 +33,12 @@ export class WorkerPageHasher implements PageHasher {
   }
 
   /** Two words (low, high) a page, from `firstPage` on. The guest should be paused: else each page is of its own time. */
-  async hashAll(firstPage: number, pageCount: number, seed: number): Promise<Uint32Array> {
+  async hashAll(
+    firstPage: number,
+    pageCount: number,
+    seed: number,
+    inBackground = false,
+  ): Promise<Uint32Array> {
     invariant(firstPage + pageCount <= memoryPages(this.#memory), 'pages beyond RAM');
     const table = new Uint32Array(new SharedArrayBuffer(pageCount * 8));
     const wanted = Math.ceil(pageCount / THREAD_PAGES_MIN);
@@ -55,6 +62,7 @@ export class WorkerPageHasher implements PageHasher {
           seed,
           table: table.buffer,
           at: index * share,
+          inBackground,
         }),
       ),
     );

@@ -1,5 +1,4 @@
 /** Entry of a vCPU's thread: puts its parts together and runs. */
-import { readlinkSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
 import { MmioRequester } from '../../machine/mmio-mailbox.js';
@@ -13,6 +12,7 @@ import { VirtualClock } from '../virtual-clock.js';
 import { Alarm } from './alarms.js';
 import { VcpuLoop } from './loop.js';
 import type { VcpuThreadData } from './messages.js';
+import { osThreadId } from './os-thread.js';
 
 const data = workerData as VcpuThreadData;
 const { index, control } = data;
@@ -41,12 +41,3 @@ const loop = new VcpuLoop({
   presentMap: range.presentMap,
 });
 loop.run(new VcpuCore(index, ram, range, signals, loop));
-
-/** The kernel's id of this thread, by which its CPU time can be read; 0 where there is no /proc. */
-function osThreadId(): number {
-  try {
-    return Number(readlinkSync('/proc/thread-self').split('/').pop());
-  } catch {
-    return 0;
-  }
-}
