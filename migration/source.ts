@@ -77,7 +77,7 @@ export interface Source extends SourceOptions {
   readonly hashSeed: number;
   readonly root: RunningRoot;
   readonly deafen: Cancel;
-  readonly asked: { tracking: boolean; device: boolean; pause: boolean };
+  readonly asked: { tracking: Promise<void> | undefined; device: boolean; pause: boolean };
   lastRound: number;
 }
 
@@ -148,7 +148,7 @@ function open(options: SourceOptions): Source {
     hashSeed: Number.parseInt(options.migrationId.slice(0, 8), 16),
     root: new RunningRoot(options.digest),
     deafen: () => signal?.removeEventListener('abort', onAbort),
-    asked: { tracking: false, device: false, pause: false },
+    asked: { tracking: undefined, device: false, pause: false },
     lastRound: 0,
   };
 }
@@ -165,6 +165,11 @@ async function negotiate(source: Source): Promise<void> {
   const { description } = machine;
   const approaches = chooseHow(source);
   const device = machine.device?.name ?? null;
+  // It begins first: the guest's code that logs is new to the engine, which compiles it well while it runs, and until the
+  // destination is ready there is time for that.
+  const tracking = source.tracking.start();
+  source.asked.tracking = tracking;
+  tracking.catch(() => undefined);
   await talk.send({
     kind: 'hello',
     migrationId,
@@ -183,8 +188,7 @@ async function negotiate(source: Source): Promise<void> {
   source.stats.opened();
   await talk.send({ kind: 'data', endpoint });
   await talk.within(parameters.duration('answerTimeoutMs'), 'data channels', data.connected());
-  source.asked.tracking = true;
-  await source.tracking.start();
+  await tracking;
   rehearse();
   rootSoFar(source);
   source.stats.setupDone();
@@ -207,6 +211,8 @@ async function preCopy(source: Source): Promise<void> {
   const converge = new AutoConverge();
   try {
     limitBandwidth();
+    // What was written so far goes with the first round like all the rest.
+    await source.tracking.harvest(pending);
     pending.fill();
     // The stream begins with who the device is: one that the destination can't take over is refused before any page.
     source.asked.device = true;
@@ -338,7 +344,10 @@ async function takeBack(source: Source, error: unknown): Promise<void> {
       await machine.resume();
       stats.resumed();
     }
-    if (asked.tracking) await source.tracking.stop();
+    if (asked.tracking !== undefined) {
+      await asked.tracking.catch(() => undefined);
+      await source.tracking.stop();
+    }
     reported = await talk.explain(error);
   } catch (cause) {
     const facts = { reason: messageOf(cause), because: messageOf(error) };

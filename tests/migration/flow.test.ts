@@ -239,7 +239,7 @@ describe('a refusal or failure of a machine', () => {
       },
     });
     expect(outcome.source.transferred.bytes).toBe(0);
-    expect(outcome.stage.source.calls).toEqual([]);
+    expect(outcome.stage.source.calls).toEqual(['startDirtyLog', 'stopDirtyLog']);
   });
 
   it('to run after commit is reported as unknown at the source, which stays paused', async () => {

@@ -6,6 +6,8 @@ import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
 import type { AssignedDevice, DeviceTracking } from '../../migration/ports.js';
 import type { PassthroughDevice, PassthroughReport } from '../passthrough/device.js';
+import type { NicOptions } from '../passthrough/records.js';
+import { rehearse } from '../passthrough/rehearsal.js';
 import type { DeviceSet } from './devices.js';
 
 export interface DeviceCalls {
@@ -42,7 +44,11 @@ export interface DeviceHost {
 }
 
 /** Carries the calls out. `passthrough` is undefined on a machine without an assigned device. */
-export function deviceCalls(platform: DeviceSet, passthrough: PassthroughDevice | undefined): DeviceCalls {
+export function deviceCalls(
+  platform: DeviceSet,
+  passthrough: PassthroughDevice | undefined,
+  nic: NicOptions | undefined,
+): DeviceCalls {
   const assigned = (): PassthroughDevice => {
     invariant(passthrough !== undefined, 'a machine without an assigned device was asked about it');
     return passthrough;
@@ -61,7 +67,7 @@ export function deviceCalls(platform: DeviceSet, passthrough: PassthroughDevice 
     saveAssigned: () => assigned().save(),
     rehearse: () => {
       platform.restore(platform.save());
-      passthrough?.rehearse();
+      if (nic !== undefined) rehearse(nic);
     },
     halt: () => passthrough?.halt(),
     start: () => passthrough?.start(),

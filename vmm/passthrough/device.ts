@@ -48,7 +48,7 @@ export interface PassthroughReport {
 const CHUNK_BYTES = 64 * 1024;
 const NOTHING = new Uint8Array(0);
 /** So often that the engine has compiled what runs then. */
-const REHEARSALS = 3;
+const REHEARSALS = 15;
 
 export class PassthroughDevice {
   readonly #host: PassthroughHost;

@@ -76,7 +76,7 @@ const assigned =
   host === undefined ? undefined : new PassthroughDevice(host, timers, cable.send, () => cable.framesRefused);
 const devices = new DeviceSet([...platform, ...(host === undefined ? [] : [host.device])]);
 const responder = new MmioResponder(data.control, data.vcpus, data.devices, devices.bus);
-const calls = deviceCalls(devices, assigned);
+const calls = deviceCalls(devices, assigned, nic);
 
 const sendConsole = (): void => {
   const batch = outbox.take();
