@@ -58,7 +58,9 @@ describe('migration parameters', () => {
       parameter: 'nonsense',
     });
     expect(refusal(() => parameters.set({ toString: 1 } as object)).code).toBe('migration/parameter');
-    expect(refusal(() => parameters.set({ verify: 'maybe' as 'off' })).message).toMatch(/off, root, after, full/);
+    expect(refusal(() => parameters.set({ verify: 'maybe' as 'off' })).message).toMatch(
+      /off, root, after, full/,
+    );
     expect(refusal(() => parameters.set({ autoConverge: 1 as unknown as boolean })).message).toMatch(
       /true or false/,
     );

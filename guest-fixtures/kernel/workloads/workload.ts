@@ -26,9 +26,9 @@ export function workload_seed(): u64 {
   return param_u64('seed', boot_params().seed);
 }
 
-/** How often the command line asks for the workload `name`. */
-function wanted(name: string): u32 {
-  const count = param_count('workload', name);
+/** How often the command line asks for the workload `name`, of which there are `unasked` if it asks for none. */
+function wanted(name: string, unasked: u32 = 0): u32 {
+  const count = param_flag('workload') ? param_count('workload', name) : unasked;
   if (count != 0) pr_info('Run %s as workload', changetype<usize>(name));
   return count;
 }
@@ -40,7 +40,7 @@ export function run_init_workload(): void {
   const stress = wanted('stress');
   const echo = wanted('udp-echo');
   const stream = wanted('udp-stream');
-  const idle = param_flag('workload') ? wanted('idle') : 1;
+  const idle = wanted('idle', 1);
   if (mixed + ledger + stress + echo + stream + idle != max<u32>(param_items('workload'), 1)) {
     panic(
       'No working workload found. Pass workload=idle, stress, ledger, udp-echo, udp-stream or mixed to the kernel.',
