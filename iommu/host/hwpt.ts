@@ -175,7 +175,6 @@ export class Hwpt {
     if (bitmap.length < bytes / pageBytes)
       refuse(operation, 'EINVAL', `the bitmap holds ${bitmap.length} bits`);
     if (!this.ioas.covers(iova, bytes)) refuse(operation, 'EINVAL', 'the range is not mapped without holes');
-    this.flushLate();
     const { table } = this.owner;
     const report = new DirtyReport(bitmap, iova, pageBytes);
     table.scanDirty(iova, bytes, report, !noClear);
@@ -190,14 +189,15 @@ export class Hwpt {
 
   /** Invalidates and drains after leaves were cleared: one range for all of them, as Linux gathers it. */
   private flush(first: number, end: number): void {
+    this.drainLate();
     const { faults } = this;
     if (faults.strikes('iommu/flush-skipped') !== undefined) return;
     if (faults.strikes('migration/copy-before-drain') !== undefined) this.late = { first, end };
     else this.submitRange(first, end);
   }
 
-  /** The defect that drains late does so when pages were copied long since. */
-  private flushLate(): void {
+  /** The drain that the defect of copying before it has put off; it comes with the next one, after the copy. */
+  private drainLate(): void {
     const { late } = this;
     this.late = undefined;
     if (late !== undefined) this.submitRange(late.first, late.end);

@@ -196,6 +196,27 @@ describe('dirty tracking', () => {
     }
   });
 
+  it.each([
+    ['after the drain is whole', [], true],
+    [
+      'before the drain lacks what was on its way, and nothing names the page again',
+      [{ site: 'migration/copy-before-drain' }],
+      false,
+    ],
+  ] as const)('a page that is copied %s', (_, rules, whole) => {
+    const { world, hwpt } = tracked({ writesInFlight: 4, faults: new FaultPlan(rules) });
+    hwpt.setDirtyTracking(true);
+    world.poke(5 * 4096 + 7, 99);
+    expect(dirty(hwpt)).toEqual([5]);
+    const copy = world.ram.bytes.slice(5 * 4096, 6 * 4096);
+    // Any later write or interrupt pushes the one before it.
+    for (let i = 0; i < 8; i++) world.poke(6 * 4096 + i, 1);
+    expect(dirty(hwpt)).toEqual([6]);
+    expect(dirty(hwpt)).toEqual([]);
+    expect(world.ram.bytes[5 * 4096 + 7]).toBe(99);
+    expect(Buffer.compare(copy, world.ram.bytes.slice(5 * 4096, 6 * 4096)) === 0).toBe(whole);
+  });
+
   it('loses a later write when the invalidation after clearing is left out', () => {
     const faults = new FaultPlan([{ site: 'iommu/flush-skipped' }]);
     const { world, hwpt } = tracked({ faults });

@@ -104,7 +104,7 @@ function makeDrivers(
   const assigned =
     host === undefined ? undefined : new PassthroughDevice(host, world.scheduler, send, () => 0);
   const devices = new DeviceSet([...platform, ...(host === undefined ? [] : [host.device])]);
-  const calls = deviceCalls(devices, assigned, nic);
+  const calls = deviceCalls(devices, assigned, () => {});
   const deviceHost: DeviceHost = {
     ready: async () => {},
     call: async (method, ...args) => carryOut(calls, method, args),

@@ -6,8 +6,6 @@ import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
 import type { AssignedDevice, DeviceTracking } from '../../migration/ports.js';
 import type { PassthroughDevice, PassthroughReport } from '../passthrough/device.js';
-import type { NicOptions } from '../passthrough/records.js';
-import { rehearse } from '../passthrough/rehearsal.js';
 import type { DeviceSet } from './devices.js';
 
 export interface DeviceCalls {
@@ -43,11 +41,11 @@ export interface DeviceHost {
   ): Promise<ReturnType<DeviceCalls[K]>>;
 }
 
-/** Carries the calls out. `passthrough` is undefined on a machine without an assigned device. */
+/** Carries the calls out; `rehearse` does what is worth doing once before it counts. `passthrough` is undefined on a machine without an assigned device. */
 export function deviceCalls(
   platform: DeviceSet,
   passthrough: PassthroughDevice | undefined,
-  nic: NicOptions | undefined,
+  rehearse: () => void,
 ): DeviceCalls {
   const assigned = (): PassthroughDevice => {
     invariant(passthrough !== undefined, 'a machine without an assigned device was asked about it');
@@ -67,7 +65,7 @@ export function deviceCalls(
     saveAssigned: () => assigned().save(),
     rehearse: () => {
       platform.restore(platform.save());
-      if (nic !== undefined) rehearse(nic);
+      rehearse();
     },
     halt: () => passthrough?.halt(),
     start: () => passthrough?.start(),

@@ -8,6 +8,7 @@ import { reservedRange } from '../../../base/abi/reserved-range.js';
 import { FerryError } from '../../../base/errors.js';
 import { PassthroughDevice } from '../../passthrough/device.js';
 import { PassthroughHost } from '../../passthrough/host.js';
+import { rehearse } from '../../passthrough/rehearsal.js';
 import { GuestRam } from '../../ram/guest-ram.js';
 import { VcpuSignals } from '../../vcpu/signals.js';
 import { VirtualClock } from '../../vcpu/virtual-clock.js';
@@ -76,7 +77,7 @@ const assigned =
   host === undefined ? undefined : new PassthroughDevice(host, timers, cable.send, () => cable.framesRefused);
 const devices = new DeviceSet([...platform, ...(host === undefined ? [] : [host.device])]);
 const responder = new MmioResponder(data.control, data.vcpus, data.devices, devices.bus);
-const calls = deviceCalls(devices, assigned, nic);
+const calls = deviceCalls(devices, assigned, () => nic && rehearse(nic));
 
 const sendConsole = (): void => {
   const batch = outbox.take();
