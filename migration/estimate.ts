@@ -1,5 +1,5 @@
 /** The decisions between two rounds: how long would the guest stand still now, and does it have to be slowed down? */
-import { type Duration, nanoseconds, PAGE_BYTES, toSeconds } from '../base/units.js';
+import { type Duration, MIB, milliseconds, nanoseconds, PAGE_BYTES, toSeconds } from '../base/units.js';
 import type { ParameterValues } from './parameters.js';
 
 /** Rounds older than needed to cover so many bytes don't count: a link's rate changes. */
@@ -32,6 +32,13 @@ export function expectedDowntime(remainingPages: number, bytesPerSecond: number,
   return nanoseconds(((remainingPages * PAGE_BYTES) / bytesPerSecond) * 1e9 + fixed);
 }
 
+/**
+ * A round that is smaller and shorter than this says nothing of the link: most of its time goes into handing over, and a
+ * guest that dirties as much meanwhile is not too fast for anything.
+ */
+const TELLING_BYTES = 8 * MIB;
+const TELLING_TIME = milliseconds(25);
+
 /** In how many rounds the guest must have outrun the link before it is slowed down, or slowed down further. */
 const FAST_ROUNDS = 2;
 
@@ -45,8 +52,14 @@ export class AutoConverge {
   }
 
   /** Judges a finished round; returns the new throttle if it changes. */
-  judge(values: Readonly<ParameterValues>, sentBytes: number, dirtiedPages: number): number | undefined {
+  judge(
+    values: Readonly<ParameterValues>,
+    sentBytes: number,
+    duration: Duration,
+    dirtiedPages: number,
+  ): number | undefined {
     if (!values.autoConverge) return undefined;
+    if (sentBytes < TELLING_BYTES && duration < TELLING_TIME) return undefined;
     if (dirtiedPages * PAGE_BYTES * 100 <= sentBytes * values.throttleTriggerThreshold) return undefined;
     this.#fastRounds++;
     if (this.#fastRounds < FAST_ROUNDS) return undefined;

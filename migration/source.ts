@@ -232,7 +232,7 @@ async function preCopy(source: Source): Promise<void> {
       const record = stats.round(round, sent, duration, harvest);
       observer.roundFinished?.(record);
       stats.roundsEnd = judgeRounds(source, round, harvest.duration);
-      const percent = converge.judge(parameters.values, sent.bytes, harvest.vcpuPages);
+      const percent = converge.judge(parameters.values, sent.bytes, duration, harvest.vcpuPages);
       if (stats.roundsEnd === undefined && percent !== undefined) throttle(source, percent);
     }
   } finally {

@@ -175,7 +175,7 @@ export function define(command: Command): void {
     )
     .option(
       '--downtime-limit <time>',
-      'blackout to aim for (default: 10ms)',
+      'blackout to aim for (default: 3ms)',
       value('--downtime-limit', (text) => Math.round(parseDuration(text, { min: 1e6, max: 2e12 }) / 1e6)),
     )
     .addOption(

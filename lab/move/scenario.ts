@@ -56,7 +56,7 @@ export interface MigrateOptions {
   readonly channels?: number;
   /** Bytes per second over all channels; no limit if absent. */
   readonly maxBandwidth?: number;
-  /** Blackout to aim for in milliseconds; 10 if absent. */
+  /** Blackout to aim for in milliseconds; 3 if absent. */
   readonly downtimeLimitMs?: number;
   /** What is compared, and when; `after` if absent. */
   readonly verify?: VerifyMode;
@@ -115,7 +115,7 @@ export function scenarioOf(options: MigrateOptions): Scenario {
     rate: 10_000,
     payloadBytes: 64,
     channels: 2,
-    downtimeLimitMs: 10,
+    downtimeLimitMs: 3,
     verify: 'after',
     seed: Math.floor(Math.random() * 2 ** 32),
     settleMs: 1500,
