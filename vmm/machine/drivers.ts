@@ -72,7 +72,8 @@ export interface MachineDrivers {
   hostNow(): number;
   /** Wall clock, ns since 1970. */
   wallNow(): number;
-  compile(code: Uint8Array): Promise<WebAssembly.Module>;
+  /** `whole`: every function now, and not when it is first called. */
+  compile(code: Uint8Array, whole: boolean): Promise<WebAssembly.Module>;
   /** CPU time that a thread has used, ns; undefined where the host does not tell. */
   threadCpuNs(threadId: number): number | undefined;
   /** Ends all threads. */

@@ -10,26 +10,29 @@ import { checkCode, type VcpuCode } from '../vcpu/code.js';
 export const hexOf = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
+type Compile = (code: Uint8Array, whole: boolean) => Promise<WebAssembly.Module>;
+
 export class GuestCode {
   readonly image: ParsedImage;
   /** Hex, as a machine's description has it. */
   readonly hash: string;
-  readonly #compile: (code: Uint8Array) => Promise<WebAssembly.Module>;
+  readonly #compile: Compile;
+  readonly #arrived: boolean;
   readonly #variants = new Map<CodeVariant, Promise<VcpuCode>>();
 
-  constructor(image: ParsedImage, compile: (code: Uint8Array) => Promise<WebAssembly.Module>) {
+  constructor(image: ParsedImage, compile: Compile, arrived: boolean) {
     this.image = image;
     this.hash = hexOf(image.contentHash);
     this.#compile = compile;
+    this.#arrived = arrived;
   }
 
-  /** From bytes that nobody else changes; throws what `parseImage` throws. */
-  static parse(
-    bytes: Uint8Array,
-    sha256: Sha256,
-    compile: (code: Uint8Array) => Promise<WebAssembly.Module>,
-  ): GuestCode {
-    return new GuestCode(parseImage(bytes, sha256), compile);
+  /**
+   * From bytes that nobody else changes; throws what `parseImage` throws. `arrived`: the guest does not boot, but goes on
+   * where it was.
+   */
+  static parse(bytes: Uint8Array, sha256: Sha256, compile: Compile, arrived: boolean): GuestCode {
+    return new GuestCode(parseImage(bytes, sha256), compile, arrived);
   }
 
   /** Rejects with `vmm/image-refused` for code that this engine does not accept or that no vCPU can run. */
@@ -46,7 +49,7 @@ export class GuestCode {
     const { meta, code } = this.image;
     let module: WebAssembly.Module;
     try {
-      module = await this.#compile(code[variant]);
+      module = await this.#compile(code[variant], this.#arrived || variant !== 'run');
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       const why = `its ${variant} code does not compile: ${reason}`;

@@ -24,7 +24,7 @@ export function guestInRam(incoming: MachineDescription, host: Host): Guest {
   const imagePages = pagesOf(incoming, host);
   // A copy, because RAM may change under a reader.
   const image = new Uint8Array(host.ram.u8.subarray(imageGpa, imageGpa + imageBytes));
-  const code = GuestCode.parse(image, host.sha256, host.compile);
+  const code = GuestCode.parse(image, host.sha256, host.compile, true);
   if (code.hash !== imageHash) {
     const why = `it has content hash ${code.hash}, the source announced ${imageHash}`;
     throw vmmErrors.error('image-refused', { name: code.image.meta.name, why });

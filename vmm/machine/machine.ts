@@ -169,7 +169,7 @@ export class Machine implements SourceMachine, DestinationMachine {
       this.#require('boot', 'empty');
       await this.#drivers.devices.ready();
       const { ram, range, vcpus, clock, wallNow } = this.#drivers;
-      const code = GuestCode.parse(image.slice(), this.#drivers.sha256, this.#drivers.compile);
+      const code = GuestCode.parse(image.slice(), this.#drivers.sha256, this.#drivers.compile, false);
       const run = await code.variant('run');
       const imageGpa = loadImage(ram, range, image, code.image, {
         commandLine,

@@ -6,9 +6,6 @@
 import { workerData } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
 import { FerryError } from '../../../base/errors.js';
-import { PassthroughDevice } from '../../passthrough/device.js';
-import { PassthroughHost } from '../../passthrough/host.js';
-import { rehearse } from '../../passthrough/rehearsal.js';
 import { GuestRam } from '../../ram/guest-ram.js';
 import { VcpuSignals } from '../../vcpu/signals.js';
 import { VirtualClock } from '../../vcpu/virtual-clock.js';
@@ -16,7 +13,6 @@ import { ConsoleOutbox } from '../console-outbox.js';
 import { carryOut, type DeviceCalls, deviceCalls } from '../device-calls.js';
 import { DeviceSet, platformDevices } from '../devices.js';
 import { MmioResponder } from '../mmio-mailbox.js';
-import { Cable } from './cable.js';
 import { DeviceTimers } from './device-timers.js';
 import { hostTime } from './host-time.js';
 import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
@@ -26,8 +22,6 @@ const ROUNDS_MAX = 256;
 /** A timer that is due within this is waited for awake, because the event loop's own timers count in milliseconds. */
 const SOON_NS = 200_000;
 const NS_PER_MS = 1e6;
-/** A piece of the cable's stream may hold hundreds of frames: after so many the guest's doorbells are looked at. */
-const FRAMES_AT_A_TIME = 64;
 
 const data = workerData as DeviceThreadData;
 const { port, nic } = data;
@@ -49,35 +43,25 @@ const platform = platformDevices({
   print: (line) => outbox.push(line),
   power: (request) => send({ kind: 'power', request }),
 });
-let arrived = 0;
-const cable = new Cable({
-  receive: (bytes, at, length) => {
-    host?.receive(bytes, at, length);
-    if (++arrived % FRAMES_AT_A_TIME === 0) work();
-  },
-  received: () => wake(),
-  room: () => wake(),
-  link: (up) => host?.setLink(up),
-});
-const host =
+const hosted =
   nic === undefined
     ? undefined
-    : new PassthroughHost(nic, {
-        ram,
-        control: data.control,
-        vcpus: data.vcpus,
-        scheduler: timers,
-        kick: (vcpu) => vcpus[vcpu]?.kick(),
-        interrupt: (vcpu, vector) => vcpus[vcpu]?.post(vector),
-        send: cable.send,
-        wireReady: () => cable.ready,
-        wake: () => wake(),
-      });
-const assigned =
-  host === undefined ? undefined : new PassthroughDevice(host, timers, cable.send, () => cable.framesRefused);
-const devices = new DeviceSet([...platform, ...(host === undefined ? [] : [host.device])]);
+    : (await import('./hosted-nic.js')).hostNic(
+        nic,
+        {
+          ram,
+          control: data.control,
+          vcpus: data.vcpus,
+          scheduler: timers,
+          kick: (vcpu) => vcpus[vcpu]?.kick(),
+          interrupt: (vcpu, vector) => vcpus[vcpu]?.post(vector),
+          wake: () => wake(),
+        },
+        () => work(),
+      );
+const devices = new DeviceSet([...platform, ...(hosted === undefined ? [] : [hosted.host.device])]);
 const responder = new MmioResponder(data.control, data.vcpus, data.devices, devices.bus);
-const calls = deviceCalls(devices, assigned, () => nic && rehearse(nic));
+const calls = deviceCalls(devices, hosted?.device, () => hosted?.rehearse());
 
 const sendConsole = (): void => {
   const batch = outbox.take();
@@ -102,7 +86,7 @@ port.on('message', (message: ToDevices) => {
   }
   if (message.kind === 'connect') {
     const { netdev } = data;
-    void answer(message.id, () => (netdev === undefined ? undefined : cable.connect(netdev)));
+    void answer(message.id, () => (netdev === undefined ? undefined : hosted?.cable.connect(netdev)));
     return;
   }
   const { id, method, args } = message;
@@ -118,7 +102,7 @@ port.on('message', (message: ToDevices) => {
 const work = (): boolean => {
   const served = responder.serve();
   timers.runDue();
-  return host?.run() === true || served > 0;
+  return hosted?.host.run() === true || served > 0;
 };
 
 /** Sleeps until a vCPU rings, something arrives, or a timer that is not due soon comes near. */
@@ -139,7 +123,7 @@ const sleep = (seen: number): Promise<void> =>
 for (let rounds = 0; ; rounds++) {
   const seen = responder.attend();
   const busy = work();
-  cable.flush();
+  hosted?.cable.flush();
   sendConsole();
   const soon = timers.next - hostNow() < SOON_NS;
   if (rounds >= ROUNDS_MAX || (soon && !busy)) {

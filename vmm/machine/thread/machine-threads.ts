@@ -23,10 +23,15 @@ import { sha256 } from './sha256.js';
 const SAFEPOINT_DEADLINE_MS = 5000;
 const NS_PER_MS = 1e6;
 
-// Left to itself the engine compiles each function of a guest when it is first called. A guest that has just arrived calls
-// most of them at once, and would spend its first 20 to 50 ms with that; all of them together, on all cores and before it
-// runs, take 11 ms of CPU time.
-setFlagsFromString('--no-wasm-lazy-compilation');
+/**
+ * Left to itself the engine compiles each function when it is first called. A guest that boots calls them one after the
+ * other; one that has just arrived, or whose code was just exchanged, calls most of them at once, and would spend its
+ * first 20 to 50 ms with that. All of them together, before, take 11 ms of CPU time.
+ */
+function compile(code: Uint8Array, whole: boolean): Promise<WebAssembly.Module> {
+  setFlagsFromString(whole ? '--no-wasm-lazy-compilation' : '--wasm-lazy-compilation');
+  return WebAssembly.compile(new Uint8Array(code));
+}
 
 /** Options that only a machine of threads has. */
 export interface ThreadMachineOptions extends MachineOptions {
@@ -82,7 +87,7 @@ export function startThreads(
     hashPages: pageHasherOn(memory),
     hostNow,
     wallNow: () => Date.now() * NS_PER_MS,
-    compile: (code) => WebAssembly.compile(new Uint8Array(code)),
+    compile,
     threadCpuNs,
     destroy: async () => {
       ended = true;
