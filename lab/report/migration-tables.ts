@@ -147,7 +147,8 @@ export function summaryLines(record: MigrationRecord): string[] {
       'max-rounds': 'the limit of rounds was reached',
       'pinned-pages': 'all pages that the device can reach count as dirty in every round',
     }[record.roundsEnd];
-    lines.push(`pre-copy ended after ${record.rounds.filter((r) => !r.last).length} rounds: ${why}`);
+    const rounds = record.rounds.filter((round) => !round.last).length;
+    lines.push(`pre-copy ended after ${rounds} ${rounds === 1 ? 'round' : 'rounds'}: ${why}`);
   }
   const { harvests } = record;
   if (harvests.count > 0) {
