@@ -51,6 +51,20 @@ export interface FabricReport {
   } | null;
 }
 
+/** What is told of a flow, here and of each phase of a move. */
+export const FLOW_COLUMNS = [
+  'sent',
+  'received',
+  'lost',
+  'dupl.',
+  'reord.',
+  'corrupt',
+  'pending',
+  'longest gap',
+  'median',
+  '99 %',
+] as const;
+
 /** The report as tables. */
 export function reportText(report: FabricReport): string {
   const parts: string[] = [];
@@ -75,22 +89,7 @@ export function reportText(report: FabricReport): string {
   const flows = report.peers.flatMap((peer) => peer.flows.map((flow) => flowRow(peer, flow)));
   if (flows.length > 0) {
     parts.push(
-      table(
-        [
-          'flow',
-          'sent',
-          'received',
-          'lost',
-          'dupl.',
-          'reord.',
-          'corrupt',
-          'pending',
-          'longest gap',
-          'median',
-          '99 %',
-        ],
-        flows,
-      ),
+      table(['flow', ...FLOW_COLUMNS], flows),
       `the fabric itself was kept waiting for up to ${formatTime(report.longestStallNs)}`,
     );
   }

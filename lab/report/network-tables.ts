@@ -1,24 +1,12 @@
 /** What the network saw, as a table for people beside the phases, and in sentences. */
 import type { MigrationRecord } from '../../migration/record.js';
+import { FLOW_COLUMNS } from '../fabric/report.js';
 import type { FlowRecord, NetworkRecord } from '../move/network-record.js';
 import type { Flow } from '../move/scenario.js';
 import { table } from './migration-tables.js';
 import { formatCount, formatTime } from './words.js';
 
-const HEAD = [
-  'network',
-  'time',
-  'sent',
-  'received',
-  'lost',
-  'dupl.',
-  'reord.',
-  'corrupt',
-  'pending',
-  'longest gap',
-  'median',
-  '99 %',
-];
+const HEAD = ['network', 'time', ...FLOW_COLUMNS];
 
 const WORDS: Readonly<Record<Flow, string>> = {
   echo: 'echo',

@@ -6,11 +6,12 @@ import { assignVf } from '../../devices/nic82599/assigned.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
 import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import { enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
+import { HostBridge } from '../../devices/pci/host-bridge.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort } from '../../devices/root-port/device.js';
 import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
 import type { DevicePorts } from '../../vmm/machine/devices.js';
-import { ROOT_PORT_NAME } from '../../vmm/passthrough/records.js';
+import { HOST_BRIDGE_NAME, ROOT_PORT_NAME } from '../../vmm/passthrough/records.js';
 
 export const unconnectedPorts: DevicePorts = {
   memory: { slots: [], contains: () => false, view: () => undefined, write: () => false, markDirty() {} },
@@ -39,6 +40,9 @@ const NIC_BUS = 1;
 const BARS = { base: 0xf000_0000, bytes: 0x0e00_0000 };
 
 const newRootPort = (): RootPort => new RootPort(ROOT_PORT_NAME, { number: 1, surprise: true });
+
+/** The host bridge of the bus that the port is on. */
+export const unconnectedBridge: HostBridge = new HostBridge(HOST_BRIDGE_NAME);
 
 /** The root port that an assigned function sits in. */
 export const unconnectedRootPort: RootPort = newRootPort();

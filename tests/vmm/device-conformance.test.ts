@@ -62,8 +62,9 @@ const { MBMEM, MAILBOX, RDBAL, TDBAL } = vfRegisters;
 
 /** What a guest and a host write to their devices, so that none of them is as it was made. */
 function use(host: PassthroughHost): void {
-  const [ecam, window] = host.device.regions.map(({ handler }) => handler);
-  // The root port, and the function behind it.
+  const [ecam, window] = host.devices.flatMap(({ regions }) => regions.map(({ handler }) => handler));
+  // The host bridge, the root port, and the function behind it.
+  ecam!.write(ecamOffset(0, 0, INTERRUPT_LINE), 1, 0x59);
   ecam!.write(ecamOffset(0, 8, INTERRUPT_LINE), 1, 0x5a);
   ecam!.write(ecamOffset(1, 0, INTERRUPT_LINE), 1, 0x5b);
   window!.write(MBMEM.offset, 4, 1);
@@ -101,6 +102,7 @@ const SUBJECTS: readonly Subject[] = [
     },
   },
   { name: 'power', make: () => new PowerDevice(() => {}), used: () => new PowerDevice(() => {}) },
+  hosted('host bridge', (host) => host.bridge),
   hosted('root port', (host) => host.port),
   hosted('physical function', (host) => host.nic),
   hosted('virtual function', (host) => host.vf),

@@ -103,7 +103,7 @@ function makeDrivers(
   }
   const assigned =
     host === undefined ? undefined : new PassthroughDevice(host, world.scheduler, send, () => 0);
-  const devices = new DeviceSet([...platform, ...(host === undefined ? [] : [host.device])]);
+  const devices = new DeviceSet([...platform, ...(host === undefined ? [] : host.devices)]);
   const calls = deviceCalls(devices, assigned, () => {});
   const deviceHost: DeviceHost = {
     ready: async () => {},

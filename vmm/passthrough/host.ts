@@ -8,6 +8,7 @@
  */
 import { BAR_WINDOW_BASE, BAR_WINDOW_BYTES, ECAM_BASE, ECAM_BYTES } from '../../base/abi/platform.js';
 import type { Scheduler } from '../../base/clock.js';
+import type { SaveableDevice } from '../../base/device-record.js';
 import type { DmaPort, MsiPort, RequesterId } from '../../base/dma.js';
 import { requesterOf } from '../../base/dma.js';
 import { FaultPlan } from '../../base/fault.js';
@@ -22,7 +23,7 @@ import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import { dumpTopology } from '../../devices/pci/dump.js';
 import { enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
-import { hostBridge } from '../../devices/pci/host-bridge.js';
+import { HostBridge } from '../../devices/pci/host-bridge.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort } from '../../devices/root-port/device.js';
 import type { MachineDevice } from '../machine/devices.js';
@@ -36,7 +37,7 @@ import {
   PHYSICAL_FUNCTION_VECTOR,
 } from './interrupts.js';
 import { HostIommu } from './iommu.js';
-import { ASSIGNED_NAME, type NicOptions, ROOT_PORT_NAME } from './records.js';
+import { ASSIGNED_NAME, HOST_BRIDGE_NAME, type NicOptions, ROOT_PORT_NAME } from './records.js';
 
 /** Device 1 of bus 0, as QEMU's first root port often is. */
 const PORT_DEVFN = 8;
@@ -72,8 +73,9 @@ export class PassthroughHost {
   readonly vf: VirtualFunction;
   readonly assigned: AssignedFunction;
   readonly port: RootPort;
-  /** The root port as one of the machine's devices; configuration space and BAR window lie with it. */
-  readonly device: MachineDevice;
+  readonly bridge: HostBridge;
+  /** Bridge and port as devices of the machine; configuration space and BAR window lie with the port. */
+  readonly devices: readonly MachineDevice[];
   /** Defects on purpose. */
   readonly faults: FaultPlan;
   readonly #host: RootComplex;
@@ -111,15 +113,18 @@ export class PassthroughHost {
     const router = new GuestInterrupts(interruptTable, vfId, vfMsix.vectors, descriptors);
     this.assigned = assignVf(ASSIGNED_NAME, this.vf, router);
     const emulated = emulatedPorts(ports);
+    let guestBridge: HostBridge | undefined;
     let guestPort: RootPort | undefined;
-    this.#guest = rootComplexWith(ROOT_PORT_NAME, emulated, emulated, (port) => {
+    this.#guest = rootComplexWith(ROOT_PORT_NAME, emulated, emulated, (port, bridge) => {
+      guestBridge = bridge;
       guestPort = port;
       port.populate(this.assigned);
     });
     this.port = guestPort!;
     // What firmware does before the guest's kernel looks.
     enumerate(this.#guest, GUEST_BARS);
-    this.device = asMachineDevice(this.port, guestRegions(this.#guest));
+    this.bridge = guestBridge!;
+    this.devices = [asMachineDevice(this.bridge, []), asMachineDevice(this.port, guestRegions(this.#guest))];
   }
 
   /** A frame comes in from the cable. */
@@ -195,13 +200,14 @@ function rootComplexWith(
   name: string,
   dma: DmaPort,
   msi: MsiPort,
-  fill: (port: RootPort) => void,
+  fill: (port: RootPort, bridge: HostBridge) => void,
 ): RootComplex {
   const complex = new RootComplex(dma, msi);
-  complex.addFunction(0, hostBridge());
+  const bridge = new HostBridge(HOST_BRIDGE_NAME);
+  complex.addFunction(0, bridge.fn);
   const port = new RootPort(name, { number: 1, surprise: true });
   complex.addPort(PORT_DEVFN, port);
-  fill(port);
+  fill(port, bridge);
   return complex;
 }
 
@@ -217,14 +223,14 @@ function emulatedPorts({ interrupt }: PassthroughPorts): DmaPort & MsiPort {
   };
 }
 
-function asMachineDevice(port: RootPort, regions: readonly MmioRegion[]): MachineDevice {
+function asMachineDevice(device: SaveableDevice, regions: readonly MmioRegion[]): MachineDevice {
   return {
-    name: port.name,
-    version: port.version,
+    name: device.name,
+    version: device.version,
     regions,
-    save: () => port.save(),
-    restore: (record) => port.restore(record),
-    describe: (record) => port.describe(record),
+    save: () => device.save(),
+    restore: (record) => device.restore(record),
+    describe: (record) => device.describe(record),
   };
 }
 

@@ -9,6 +9,7 @@ import { BAR_WINDOW_BASE } from '../../base/abi/platform.js';
 import { compose } from '../../base/bits.js';
 import type { Scheduler } from '../../base/clock.js';
 import { invariant } from '../../base/errors.js';
+import type { MmioHandler } from '../../base/mmio.js';
 import { instant, PAGE_BYTES } from '../../base/units.js';
 import { buildUdp, finishUdp } from '../../devices/ethernet/datagram.js';
 import { FrameStreamEncoder, FrameStreamParser } from '../../devices/ethernet/stream-framing.js';
@@ -128,14 +129,16 @@ function arriving(frame: FrameBuffer): Uint8Array {
 
 /** The least that a driver does: reset by mailbox, rings, and an answer to each frame. */
 class RehearsalDriver {
-  readonly #window: PassthroughHost['device']['regions'][number]['handler'];
+  readonly #window: MmioHandler;
   readonly #view: DataView;
   #received = 0;
   #sent = 0;
   readonly #answerBytes: number;
 
   constructor(host: PassthroughHost, ram: GuestRam, answer: FrameBuffer) {
-    const window = host.device.regions.find(({ base }) => base === BAR_WINDOW_BASE);
+    const window = host.devices
+      .flatMap(({ regions }) => regions)
+      .find(({ base }) => base === BAR_WINDOW_BASE);
     invariant(window !== undefined, 'a host without a BAR window');
     this.#window = window.handler;
     this.#view = new DataView(ram.u8.buffer);

@@ -59,7 +59,7 @@ const hosted =
         },
         () => work(),
       );
-const devices = new DeviceSet([...platform, ...(hosted === undefined ? [] : [hosted.host.device])]);
+const devices = new DeviceSet([...platform, ...(hosted === undefined ? [] : hosted.host.devices)]);
 const responder = new MmioResponder(data.control, data.vcpus, data.devices, devices.bus);
 const calls = deviceCalls(devices, hosted?.device, () => hosted?.rehearse());
 
