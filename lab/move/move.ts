@@ -124,8 +124,8 @@ export async function migrate(
     await newLines(survivor, statusLine, wanted).catch(onlyErrors);
     if (flows) {
       await traffic?.stop();
-      // Counters printed from here on have seen the last packet.
-      await newLines(survivor, DEVICE_LINE, 1).catch(onlyErrors);
+      // The first such line may have been printed, or its group of lines begun, before the last packet; the second not.
+      await newLines(survivor, DEVICE_LINE, 2).catch(onlyErrors);
     }
     const nics = { source: await dropsOf(source), destination: await dropsOf(destination) };
     const network = flows ? traffic?.record(lines, nics) : undefined;
