@@ -37,13 +37,13 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
   test('a guest stopped inside its interrupt handler goes on there', () =>
     run(async (world) => {
       const flag = await irqFlagAt('ticks');
-      let { machine, watch } = await booted(world, 'ticks', 400);
+      let { machine, watch } = await booted(world, 'ticks', 1200);
       // Its idle loop disables interrupts too, but to halt; running with them disabled, it is in its handler, but for
       // a few instructions.
       const inHandler = ({ vcpus: [vcpu] }: MachineState): boolean =>
         vcpu!.registers[flag * 8] === 0 && vcpu!.run === 'running';
       let moves = 0;
-      while (moves < 3 && !watch.lines.includes('t 400')) {
+      while (moves < 3 && !watch.lines.includes('t 1200')) {
         await world.elapse(0.3);
         await machine.pause();
         if (inHandler(await machine.save())) {
@@ -58,7 +58,7 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
         }
       }
       await watch.line(/^w/);
-      expect(watch.lines).toEqual(['b 400', 't 400', 'h 400', ticksWork(400)]);
+      expect(watch.lines).toEqual(['b 1200', 't 1200', 'h 1200', ticksWork(1200)]);
       expect(moves).toBeGreaterThan(0);
     }));
 
