@@ -32,6 +32,12 @@ const TICK_STEPS = 5000;
 /** Where guests keep their data. */
 export const DATA = 0x2_0000;
 
+/** The byte that ends `churn`. */
+const ENOUGH = DATA - 1;
+
+/** The word that says in the handler of which tick `ticks` waits; 0 for none. */
+const HOLD = DATA - 8;
+
 const PRELUDE = `
   (import "ferry" "memory" (memory 2 65536 shared))
   (import "ferry" "mmio_read" (func $mmio_read (param i32 i32) (result i32)))
@@ -98,19 +104,21 @@ const GUESTS = {
   hello: `${NO_IRQ} (func (export "start_kernel") (param i32) (call $say ${LETTER('n')} (call $argument)))`,
 
   /**
-   * Changes words all over 4 MiB for so many rounds, each depending on the one before, and says a checksum of it all:
-   * a single lost or stale word gives another number.
+   * Changes words all over 4 MiB, each depending on the one before, until the test has seen enough (`letEnd`), however
+   * slow the host is; then says how many rounds it did and a checksum of it all. A single lost or stale word gives
+   * another sum than `churnSum`.
    */
   churn: `${NO_IRQ}
-    (func (export "start_kernel") (param i32) (local $x i32) (local $left i32) (local $at i32) (local $sum i32)
-      (local.set $left (call $argument))
+    (func (export "start_kernel") (param i32) (local $x i32) (local $rounds i32) (local $at i32) (local $sum i32)
       (local.set $x (i32.const 12345))
-      (call $say ${LETTER('b')} (local.get $left))
+      (call $say ${LETTER('b')} (call $argument))
       (loop $round
         (local.set $x (i32.add (i32.mul (local.get $x) (i32.const 1664525)) (i32.const 1013904223)))
         (local.set $at (i32.add (i32.const ${DATA}) (i32.and (local.get $x) (i32.const 0x3ffffc))))
         (i32.store (local.get $at) (i32.add (i32.load (local.get $at)) (local.get $x)))
-        (br_if $round (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+        (local.set $rounds (i32.add (local.get $rounds) (i32.const 1)))
+        (br_if $round (i32.eqz (i32.load8_u (i32.const ${ENOUGH})))))
+      (call $say ${LETTER('r')} (local.get $rounds))
       (local.set $at (i32.const ${DATA}))
       (loop $next
         (local.set $sum (i32.add (i32.mul (local.get $sum) (i32.const 31)) (i32.load (local.get $at))))
@@ -134,7 +142,7 @@ const GUESTS = {
   spin: `${NO_IRQ} (func (export "start_kernel") (param i32)
       (call $say ${LETTER('n')} (i32.const 0)) (loop $ever (br $ever)))`,
 
-  /** Ticks so many times in steps of 1 ms of its clock; its handler works for a while each time. */
+  /** Ticks so many times in steps of 1 ms of its clock; its handler works for a while each time, and can be held. */
   ticks: `
     (global $goal (mut i32) (i32.const 0))
     (global $ticks (mut i32) (i32.const 0))
@@ -144,6 +152,7 @@ const GUESTS = {
     (func (export "irq_entry") (param $vector i32) (local $n i32)
       (if (i32.ne (local.get $vector) (i32.const ${TIMER_VECTOR})) (then unreachable))
       (if (f64.lt (call $clock_ns) (global.get $next)) (then (call $say ${LETTER('e')} (global.get $ticks))))
+      (loop $held (br_if $held (i32.eq (i32.add (global.get $ticks) (i32.const 1)) (i32.load (i32.const ${HOLD})))))
       (local.set $n (i32.const ${TICK_STEPS}))
       (loop $busy
         (global.set $work (i64.add (i64.mul (global.get $work) (i64.const 6364136223846793005)) (i64.const 1)))
@@ -352,12 +361,23 @@ const GUESTS = {
       (call $say ${LETTER('e')} (local.get $n)))`,
 } as const;
 
-const sums = new Map<number, string>();
+/** Lets `churn`, wherever it runs now, come to its end. */
+export function letEnd({ ram }: { readonly ram: Uint8Array }): void {
+  ram[ENOUGH] = 1;
+}
 
-/** What `churn` says after so many rounds, wherever and however it ran. */
-export function churnSum(rounds: number): string {
-  const known = sums.get(rounds);
-  if (known !== undefined) return known;
+/** Makes `ticks` wait in its handler at that tick, until it is told another; 0 for none. */
+export function holdAt({ ram }: { readonly ram: Uint8Array }, tick: number): void {
+  new Uint32Array(ram.buffer, HOLD, 1)[0] = tick;
+}
+
+/** All that `churn` says when it has done as many rounds as it says in `lines`, wherever and however it ran. */
+export function churnLines(lines: readonly string[]): readonly string[] {
+  const rounds = Number(lines.find((line) => line.startsWith('r'))?.slice(2));
+  return ['b 0', `r ${rounds}`, churnSum(rounds)];
+}
+
+function churnSum(rounds: number): string {
   const words = new Int32Array(0x10_0000);
   let x = 12345;
   for (let i = 0; i < rounds; i++) {
@@ -367,7 +387,6 @@ export function churnSum(rounds: number): string {
   }
   let sum = 0;
   for (const word of words) sum = (Math.imul(sum, 31) + word) | 0;
-  sums.set(rounds, `s ${sum >>> 0}`);
   return `s ${sum >>> 0}`;
 }
 

@@ -16,8 +16,6 @@ export const RAM_BYTES = 64 * 1024 * 1024;
 
 export interface World {
   create(options?: Partial<MachineOptions>): Machine;
-  /** Rounds of `churn` that keep a guest busy for a good while: half a second of a vCPU, or as much of its patience. */
-  readonly rounds: number;
   /** Lets time pass. */
   elapse(ms: number): Promise<void>;
 }
@@ -36,7 +34,6 @@ const threads: WorldKind = {
     const machines: Machine[] = [];
     try {
       return await body({
-        rounds: 8_000_000,
         create(options) {
           const machine = createMachine({ ...defaults, ...options });
           machines.push(machine);
@@ -57,7 +54,6 @@ const deterministic: WorldKind = {
     const time = new VirtualTime(random.fork('time'), new Trace());
     const machines: Machine[] = [];
     const world: World = {
-      rounds: 400_000,
       create(options) {
         const machine = createDeterministicMachine(
           { ...defaults, ...options },
