@@ -13,7 +13,8 @@ export interface DirtySink {
 
 /**
  * Sets bits in a bitmap whose bit 0 stands for `base` and whose bits stand for `pageBytes` bytes each (a power of two,
- * 4096 or more). Bits are only ever set. Without a bitmap it just gathers.
+ * 4096 or more). Bits are only ever set, and not atomically: the bitmap is the caller's own, as Linux has it, and with
+ * a bit in ten set, atomic operations would cost as much as everything else. Without a bitmap it just gathers.
  */
 export class DirtyReport implements DirtySink {
   /** Dirty leaves found. */
@@ -55,8 +56,8 @@ export class DirtyReport implements DirtySink {
       const mask = masks[block]!;
       if (mask === 0) continue;
       const word = (bit >>> 5) + block;
-      Atomics.or(words, word, mask << shift);
-      if (shift !== 0 && mask >>> (32 - shift) !== 0) Atomics.or(words, word + 1, mask >>> (32 - shift));
+      words[word]! |= mask << shift;
+      if (shift !== 0 && mask >>> (32 - shift) !== 0) words[word + 1]! |= mask >>> (32 - shift);
     }
   }
 

@@ -1,5 +1,5 @@
 /**
- * The inner loop of the dirty scan, over tables of 4 KiB leaves. Gigabytes of address space are megabytes of these,
+ * The inner loop of the dirty scan, over tables of leaves. Gigabytes of address space are megabytes of these,
  * most of them clean, so this is where the time of a scan goes. The plain one here works anywhere; a machine whose
  * tables lie in WebAssembly memory can bring one in SIMD instructions.
  */
@@ -13,13 +13,18 @@ export const BLOCKS_MAX = TABLE_ENTRIES / BLOCK_LEAVES;
 export interface LeafScanner {
   /** Of the last scan: one mask a block of 32 leaves; bit i stands for leaf i of its block. */
   readonly masks: Int32Array;
+  /** Of the last scan: how many leaves were dirty. */
+  readonly found: number;
   /**
    * Finds the dirty ones of `count` (1 to 512) leaves from word `index`, clears them atomically if told to, and fills
-   * `masks` of the blocks it looked at. Returns how many were dirty.
+   * `masks` of the blocks it looked at.
    */
-  take(index: number, count: number, clear: boolean): number;
-  /** Of `blocks` blocks of 32 entries of an upper table from word `index`, how many hold large leaves only, up to the first that does not. */
-  largeBlocks(index: number, blocks: number): number;
+  take(index: number, count: number, clear: boolean): void;
+  /**
+   * The same for 1 to 16 blocks of an upper table, up to the first that holds anything but large leaves. Returns how
+   * many blocks these were.
+   */
+  takeLarge(index: number, blocks: number, clear: boolean): number;
 }
 
 const DIRTY = secondStageEntry.D.mask;
@@ -28,25 +33,32 @@ const LARGE = secondStageEntry.PS.mask;
 
 export function plainLeafScanner(words: Int32Array): LeafScanner {
   const masks = new Int32Array(BLOCKS_MAX);
-  return {
+  const scanner = {
     masks,
-    take(index, count, clear) {
-      let found = 0;
+    found: 0,
+    take(index: number, count: number, clear: boolean): void {
+      scanner.found = 0;
       for (let block = 0; block * BLOCK_LEAVES < count; block++) {
         const first = index + 2 * BLOCK_LEAVES * block;
         const mask = takeBlock(words, first, Math.min(BLOCK_LEAVES, count - block * BLOCK_LEAVES), clear);
         masks[block] = mask;
-        found += popCount(mask);
+        scanner.found += popCount(mask);
       }
-      return found;
     },
-    largeBlocks(index, blocks) {
-      for (let entry = 0; entry < blocks * BLOCK_LEAVES; entry++) {
-        if ((words[index + 2 * entry]! & LARGE) === 0) return Math.floor(entry / BLOCK_LEAVES);
-      }
-      return blocks;
+    takeLarge(index: number, blocks: number, clear: boolean): number {
+      let large = 0;
+      while (large < blocks && isLargeBlock(words, index + 2 * BLOCK_LEAVES * large)) large++;
+      scanner.take(index, large * BLOCK_LEAVES, clear);
+      return large;
     },
   };
+  return scanner;
+}
+
+function isLargeBlock(words: Int32Array, first: number): boolean {
+  let all = LARGE;
+  for (let i = 0; i < BLOCK_LEAVES; i++) all &= words[first + 2 * i]!;
+  return all !== 0;
 }
 
 function takeBlock(words: Int32Array, first: number, count: number, clear: boolean): number {

@@ -212,9 +212,14 @@ export class SecondStageTable {
     const span = spanOf(level);
     const first = Math.max(base, start - ((start - base) % span));
     const last = Math.min(base + span * TABLE_ENTRIES, end);
+    const { scanner } = this.pages;
     if (level === 1) {
       const count = Math.ceil((last - first) / span);
-      if (count > 0) this.scanLeaves(this.entryIndex(table, first, 1), count, first, span, sink, clear);
+      if (count <= 0) return;
+      scanner.take(this.entryIndex(table, first, 1), count, clear);
+      if (scanner.found > 0) {
+        sink.masked(first, span, scanner.masks, Math.ceil(count / BLOCK_LEAVES), scanner.found);
+      }
       return;
     }
     const blockSpan = span * BLOCK_LEAVES;
@@ -223,11 +228,11 @@ export class SecondStageTable {
       // Looked for only where a block may start, so that tables of anything else are not looked at again and again.
       const blocks =
         (index & (2 * BLOCK_LEAVES - 1)) === 0 && at >= start ? Math.floor((last - at) / blockSpan) : 0;
-      const large = blocks === 0 ? 0 : this.pages.scanner.largeBlocks(index, blocks) * BLOCK_LEAVES;
+      const large = blocks === 0 ? 0 : scanner.takeLarge(index, blocks, clear);
       if (large > 0) {
-        this.scanLeaves(index, large, at, span, sink, clear);
-        at += (large - 1) * span;
-        index += 2 * (large - 1);
+        if (scanner.found > 0) sink.masked(at, span, scanner.masks, large, scanner.found);
+        at += (large * BLOCK_LEAVES - 1) * span;
+        index += 2 * (large * BLOCK_LEAVES - 1);
         continue;
       }
       const low = this.words[index]!;
@@ -240,19 +245,6 @@ export class SecondStageTable {
         sink.leaf(at, span);
       }
     }
-  }
-
-  private scanLeaves(
-    index: number,
-    count: number,
-    iova: number,
-    leafBytes: number,
-    sink: DirtySink,
-    clear: boolean,
-  ): void {
-    const { scanner } = this.pages;
-    const found = scanner.take(index, count, clear);
-    if (found > 0) sink.masked(iova, leafBytes, scanner.masks, Math.ceil(count / BLOCK_LEAVES), found);
   }
 
   private splitIn(table: number, level: number, base: number, start: number, end: number): void {

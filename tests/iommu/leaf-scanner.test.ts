@@ -25,7 +25,7 @@ describe.each([
       const count = step % 3 === 0 ? 512 : random.between(1, 512 - first);
       const clear = random.chance(0.5);
       const before = words.slice();
-      const found = scanner.take(1024 + 2 * first, count, clear);
+      scanner.take(1024 + 2 * first, count, clear);
       let expected = 0;
       for (let i = 0; i < count; i++) {
         const dirty = (before[1024 + 2 * (first + i)]! & DIRTY) !== 0 ? 1 : 0;
@@ -33,7 +33,7 @@ describe.each([
         expect((scanner.masks[i >>> 5]! >>> (i & 31)) & 1).toBe(dirty);
         if (dirty === 1 && clear) before[1024 + 2 * (first + i)]! &= ~DIRTY;
       }
-      expect(found).toBe(expected);
+      expect(scanner.found).toBe(expected);
       expect(
         Buffer.compare(Buffer.from(words.slice(1024).buffer), Buffer.from(before.slice(1024).buffer)),
       ).toBe(0);
@@ -42,15 +42,16 @@ describe.each([
     }
   });
 
-  it('counts the blocks of large leaves up to the first entry that is none', () => {
+  it('takes blocks of large leaves up to the first entry that is none, and touches nothing beyond', () => {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
     const words = new Int32Array(memory.buffer);
     const scanner = make(memory);
     const random = seededRandom(42);
     for (let step = 0; step < 400; step++) {
       // Bit 7 of the high words says nothing.
+      const density = random.pick([0, 0.1, 1]);
       for (let i = 1024; i < 2048; i += 2) {
-        words[i] = random.u32() | LARGE;
+        words[i] = (random.u32() & ~DIRTY) | LARGE | (random.chance(density) ? DIRTY : 0);
         words[i + 1] = random.u32();
       }
       const first = 32 * random.below(15);
@@ -58,8 +59,19 @@ describe.each([
       const small = random.below(600);
       if (small < 512) words[1024 + 2 * small]! &= ~LARGE;
       const block = Math.floor((small - first) / 32);
-      const expected = small < first || block >= blocks ? blocks : block;
-      expect(scanner.largeBlocks(1024 + 2 * first, blocks)).toBe(expected);
+      const taken = small < first || block >= blocks ? blocks : block;
+      const clear = random.chance(0.5);
+      const after = words.slice();
+      let found = 0;
+      for (let i = first; i < first + 32 * taken; i++) {
+        found += (after[1024 + 2 * i]! & DIRTY) !== 0 ? 1 : 0;
+        if (clear) after[1024 + 2 * i]! &= ~DIRTY;
+      }
+      expect(scanner.takeLarge(1024 + 2 * first, blocks, clear)).toBe(taken);
+      expect(scanner.found).toBe(found);
+      expect(
+        Buffer.compare(Buffer.from(words.slice(1024).buffer), Buffer.from(after.slice(1024).buffer)),
+      ).toBe(0);
     }
   });
 });

@@ -6,12 +6,19 @@
 (module
   (import "env" "memory" (memory 1 65536 shared))
 
-  ;; at: address of the first entry; blocks: number of blocks of 32 entries; out: where to store one mask a block;
-  ;; clear: whether to clear what was found. Returns how many entries were dirty.
+  ;; at: address of the first entry; blocks: number of blocks of 32 entries, 1 to 16; out: where to store one mask a
+  ;; block; clear: whether to clear what was found; large: whether to end at the first block that holds anything but
+  ;; large leaves (bit 7). Returns how many entries were dirty in bits 15:0, and how many blocks it took above.
   (func (export "take_dirty")
-    (param $at i32) (param $blocks i32) (param $out i32) (param $clear i32) (result i32)
-    (local $mask i32) (local $rest i32) (local $found i32)
-    (loop $block
+    (param $at i32) (param $blocks i32) (param $out i32) (param $clear i32) (param $large i32) (result i32)
+    (local $mask i32) (local $rest i32) (local $found i32) (local $taken i32)
+    (block $end (loop $block
+      (if (local.get $large)
+        (then
+          (br_if $end (i32.eqz (i64x2.all_true
+            (v128.and
+              (v128.const i32x4 0x80 0 0x80 0)
+              (v128.and (v128.and (v128.and (v128.and (v128.load offset=0 (local.get $at)) (v128.load offset=16 (local.get $at))) (v128.and (v128.load offset=32 (local.get $at)) (v128.load offset=48 (local.get $at)))) (v128.and (v128.and (v128.load offset=64 (local.get $at)) (v128.load offset=80 (local.get $at))) (v128.and (v128.load offset=96 (local.get $at)) (v128.load offset=112 (local.get $at))))) (v128.and (v128.and (v128.and (v128.load offset=128 (local.get $at)) (v128.load offset=144 (local.get $at))) (v128.and (v128.load offset=160 (local.get $at)) (v128.load offset=176 (local.get $at)))) (v128.and (v128.and (v128.load offset=192 (local.get $at)) (v128.load offset=208 (local.get $at))) (v128.and (v128.load offset=224 (local.get $at)) (v128.load offset=240 (local.get $at))))))))))))
       (local.set $mask (i32.const 0))
       (if (v128.any_true
             (v128.and
@@ -83,21 +90,5 @@
       (i32.store (local.get $out) (local.get $mask))
       (local.set $out (i32.add (local.get $out) (i32.const 4)))
       (local.set $at (i32.add (local.get $at) (i32.const 256)))
-      (br_if $block (local.tee $blocks (i32.sub (local.get $blocks) (i32.const 1)))))
-    (local.get $found))
-
-  ;; How many of `blocks` blocks of 32 entries from `at` hold nothing but large leaves (bit 7), up to the first that does
-  ;; not.
-  (func (export "large_blocks") (param $at i32) (param $blocks i32) (result i32)
-    (local $large i32)
-    (loop $block
-      (if (i32.eq (local.get $large) (local.get $blocks)) (then (return (local.get $large))))
-      (if (i64x2.all_true
-            (v128.and
-              (v128.const i32x4 0x80 0 0x80 0)
-              (v128.and (v128.and (v128.and (v128.and (v128.load offset=0 (local.get $at)) (v128.load offset=16 (local.get $at))) (v128.and (v128.load offset=32 (local.get $at)) (v128.load offset=48 (local.get $at)))) (v128.and (v128.and (v128.load offset=64 (local.get $at)) (v128.load offset=80 (local.get $at))) (v128.and (v128.load offset=96 (local.get $at)) (v128.load offset=112 (local.get $at))))) (v128.and (v128.and (v128.and (v128.load offset=128 (local.get $at)) (v128.load offset=144 (local.get $at))) (v128.and (v128.load offset=160 (local.get $at)) (v128.load offset=176 (local.get $at)))) (v128.and (v128.and (v128.load offset=192 (local.get $at)) (v128.load offset=208 (local.get $at))) (v128.and (v128.load offset=224 (local.get $at)) (v128.load offset=240 (local.get $at))))))))
-        (then
-          (local.set $large (i32.add (local.get $large) (i32.const 1)))
-          (local.set $at (i32.add (local.get $at) (i32.const 256)))
-          (br $block))))
-    (local.get $large)))
+      (br_if $block (i32.lt_u (local.tee $taken (i32.add (local.get $taken) (i32.const 1))) (local.get $blocks)))))
+    (i32.or (local.get $found) (i32.shl (local.get $taken) (i32.const 16)))))

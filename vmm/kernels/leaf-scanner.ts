@@ -9,8 +9,7 @@ import {
 import { kernelOn } from './load.js';
 
 interface DirtyLeaves {
-  take_dirty(at: number, blocks: number, out: number, clear: number): number;
-  large_blocks(at: number, blocks: number): number;
+  take_dirty(at: number, blocks: number, out: number, clear: number, large: number): number;
 }
 
 /**
@@ -22,18 +21,25 @@ export function simdLeafScanner(memory: WebAssembly.Memory, scratch: number): Le
   const masks = new Int32Array(memory.buffer, scratch, BLOCKS_MAX);
   const kernel = kernelOn<DirtyLeaves>('dirty-leaves', memory);
   const plain = plainLeafScanner(new Int32Array(memory.buffer));
-  return {
-    masks,
-    take(index, count, clear) {
-      const blocks = Math.floor(count / BLOCK_LEAVES);
-      let found = blocks === 0 ? 0 : kernel.take_dirty(index * 4, blocks, scratch, clear ? 1 : 0);
-      if (blocks * BLOCK_LEAVES < count) {
-        // The odd leaves at the end of a range.
-        found += plain.take(index + 2 * blocks * BLOCK_LEAVES, count - blocks * BLOCK_LEAVES, clear);
-        masks[blocks] = plain.masks[0]!;
-      }
-      return found;
-    },
-    largeBlocks: (index, blocks) => kernel.large_blocks(index * 4, blocks),
+  const takeBlocks = (index: number, blocks: number, clear: boolean, large: boolean): number => {
+    const taken = kernel.take_dirty(index * 4, blocks, scratch, clear ? 1 : 0, large ? 1 : 0);
+    scanner.found = taken & 0xffff;
+    return taken >>> 16;
   };
+  const scanner = {
+    masks,
+    found: 0,
+    take(index: number, count: number, clear: boolean): void {
+      const blocks = Math.floor(count / BLOCK_LEAVES);
+      scanner.found = 0;
+      if (blocks > 0) takeBlocks(index, blocks, clear, false);
+      if (blocks * BLOCK_LEAVES === count) return;
+      // The odd leaves at the end of a range.
+      plain.take(index + 2 * blocks * BLOCK_LEAVES, count - blocks * BLOCK_LEAVES, clear);
+      masks[blocks] = plain.masks[0]!;
+      scanner.found += plain.found;
+    },
+    takeLarge: (index: number, blocks: number, clear: boolean) => takeBlocks(index, blocks, clear, true),
+  };
+  return scanner;
 }

@@ -2,6 +2,7 @@
  * The host's VT-d unit with its driver: its tables in memory of their own, guest RAM mapped for the assigned function
  * one to one, and the dirty tracking of what the function writes there.
  */
+import { AtomicBitmap } from '../../base/bitmap.js';
 import type { RequesterId } from '../../base/dma.js';
 import type { FaultPlan } from '../../base/fault.js';
 import { hpa, MIB, PAGE_BYTES, PAGE_SHIFT } from '../../base/units.js';
@@ -62,6 +63,8 @@ export class HostIommu {
   readonly #driver: VtdDriver;
   readonly #hwpt: Hwpt;
   readonly #ram: GuestRam;
+  /** What the unit has reported; nobody else's, unlike RAM's log. */
+  readonly #dirtied: AtomicBitmap;
   #tracking: DeviceTracking | undefined;
   #faultCount = 0;
   readonly #lastFaults: FaultReport[] = [];
@@ -69,6 +72,7 @@ export class HostIommu {
   constructor(options: HostIommuOptions) {
     const { ram, control, vcpus, interrupts, faults, leaves, writesInFlight } = options;
     this.#ram = ram;
+    this.#dirtied = new AtomicBitmap(ram.deviceLog.length);
     const tables = tableMemory(ram.u8.length);
     const region = new HostRegion(hpa(TABLES_BASE), tables.buffer as SharedArrayBuffer);
     const memory = new HostMemory([
@@ -112,8 +116,10 @@ export class HostIommu {
   /** Marks what was written since the last call in RAM's log of device writes. Its writes are visible then. */
   readDirty(): void {
     const log = this.#ram.deviceLog;
-    if (this.#tracking === 'iommu-dirty') this.#hwpt.readDirty({ iova: 0, bytes: this.#mappedBytes }, log);
-    else if (this.#tracking === 'pinned') {
+    if (this.#tracking === 'iommu-dirty') {
+      this.#hwpt.readDirty({ iova: 0, bytes: this.#mappedBytes }, this.#dirtied);
+      this.#dirtied.drainInto(log);
+    } else if (this.#tracking === 'pinned') {
       this.#hwpt.drain();
       log.setRange(0, log.length);
     }
