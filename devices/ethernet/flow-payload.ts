@@ -9,7 +9,7 @@ export const flowHeader = layout('flow datagram', {
   flow: u32be(),
   /** Counts from 0; a flow ends before it wraps. */
   sequence: u32be(),
-  /** Over everything else in the payload; see `sealPayload`. */
+  /** Over the rest of the header and the length; see `headerSum`. */
   checksum: u32be(),
   /** Nanoseconds of the sender's own clock. */
   sentAt: u64be(),
@@ -25,28 +25,21 @@ export const SEQUENCE_MAX = SEQUENCE_LIMIT - 1;
 
 const { magic, flow, sequence, checksum, sentAt } = flowHeader.offset;
 
-/**
- * The pattern is four xorshift32 sequences, taking turns word by word, and the checksum four sums, one of each: a chain
- * of dependent steps takes far longer than four beside each other. Words that are left over, and after them bytes, go on
- * with the first. The pattern's words are little-endian, as all who make them are.
- */
-const LANE_SEEDS = [0, 0x3c6ef372, 0xdaa66d2b, 0x78dde6e4] as const;
-const GROUP_BYTES = 4 * LANE_SEEDS.length;
+/** Words of the pattern that are made at a time. */
+const GROUP_BYTES = 32;
+
+/** Steps of a Weyl sequence: an odd number, so that it comes around only after 2^32 of them. */
+const WEYL = 0x9e3779b9 | 0;
 
 /** What a datagram's pattern starts from. */
 const seedOf = (flowNumber: number, sequenceNumber: number): number =>
   Math.imul(flowNumber ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(sequenceNumber + 1, 0xc2b2ae35);
 
-/** A lane's first state; xorshift32 must not start at 0. */
-const laneOf = (seed: number, lane: number): number => (seed ^ LANE_SEEDS[lane]!) | 1;
-
-/** xorshift32 (Marsaglia 2003), the step of the pattern. */
-function step(state: number): number {
-  let s = state;
-  s ^= s << 13;
-  s ^= s >>> 17;
-  return s ^ (s << 5);
-}
+/**
+ * A word of the pattern, little-endian on the wire. One to one: where two datagrams' states differ, so do their words.
+ * No word waits for the one before it, as those of a chained generator would.
+ */
+const wordOf = (state: number): number => Math.imul(state ^ (state >>> 15), 0x2c1b3c6d);
 
 /** One word into the checksum. For either operand alone it is one to one: no single wrong word can hide. */
 const mix = (sum: number, word: number): number => {
@@ -54,12 +47,14 @@ const mix = (sum: number, word: number): number => {
   return m ^ (m >>> 15);
 };
 
-function headerSum(view: DataView, at: number): number {
+/** Over the header and the payload's length, which together say all of the pattern. */
+function headerSum(view: DataView, at: number, length: number): number {
   let sum = mix(0x811c9dc5, view.getUint32(at + magic));
   sum = mix(sum, view.getUint32(at + flow));
   sum = mix(sum, view.getUint32(at + sequence));
   sum = mix(sum, view.getUint32(at + sentAt));
-  return mix(sum, view.getUint32(at + sentAt + 4));
+  sum = mix(sum, view.getUint32(at + sentAt + 4));
+  return mix(sum, length);
 }
 
 /** Writes a payload of `length` bytes at `at`. */
@@ -76,70 +71,42 @@ export function writePayload(
   view.setUint32(at + sequence, sequenceNumber);
   view.setUint32(at + sentAt, sentAtNs / SEQUENCE_LIMIT);
   view.setUint32(at + sentAt + 4, sentAtNs % SEQUENCE_LIMIT);
-  const seed = seedOf(flowNumber, sequenceNumber);
-  let [a, b, c, d] = [laneOf(seed, 0), laneOf(seed, 1), laneOf(seed, 2), laneOf(seed, 3)];
-  let [sumA, sumB, sumC, sumD] = [headerSum(view, at), 0, 0, 0];
+  view.setInt32(at + checksum, headerSum(view, at, length));
+  let state = seedOf(flowNumber, sequenceNumber);
   const end = at + length;
   let i = at + flowHeader.size;
   for (; i + GROUP_BYTES <= end; i += GROUP_BYTES) {
-    a = step(a);
-    b = step(b);
-    c = step(c);
-    d = step(d);
-    view.setInt32(i, a, true);
-    view.setInt32(i + 4, b, true);
-    view.setInt32(i + 8, c, true);
-    view.setInt32(i + 12, d, true);
-    sumA = mix(sumA, a);
-    sumB = mix(sumB, b);
-    sumC = mix(sumC, c);
-    sumD = mix(sumD, d);
+    view.setInt32(i, wordOf(state), true);
+    view.setInt32(i + 4, wordOf((state + WEYL) | 0), true);
+    view.setInt32(i + 8, wordOf((state + 2 * WEYL) | 0), true);
+    view.setInt32(i + 12, wordOf((state + 3 * WEYL) | 0), true);
+    view.setInt32(i + 16, wordOf((state + 4 * WEYL) | 0), true);
+    view.setInt32(i + 20, wordOf((state + 5 * WEYL) | 0), true);
+    view.setInt32(i + 24, wordOf((state + 6 * WEYL) | 0), true);
+    view.setInt32(i + 28, wordOf((state + 7 * WEYL) | 0), true);
+    state = (state + 8 * WEYL) | 0;
   }
-  for (; i + 4 <= end; i += 4) {
-    a = step(a);
-    view.setInt32(i, a, true);
-    sumA = mix(sumA, a);
-  }
-  for (; i < end; i++) {
-    a = step(a);
-    view.setUint8(i, a);
-    sumA = mix(sumA, a & 0xff);
-  }
-  view.setUint32(at + checksum, mix(mix(mix(sumA, sumB), sumC), sumD));
+  for (; i < end; i++, state = (state + WEYL) | 0) view.setUint8(i, wordOf(state));
 }
 
-/** True if not one byte of the payload is wrong: the pattern is the datagram's own and the checksum holds. */
+/** True if not one byte of the payload is wrong: the header's checksum holds, and the pattern is the one it says. */
 export function payloadIsIntact(view: DataView, at: number, length: number): boolean {
   if (length < flowHeader.size || view.getUint32(at + magic) !== FLOW_MAGIC) return false;
-  const seed = seedOf(view.getUint32(at + flow), view.getUint32(at + sequence));
-  let [a, b, c, d] = [laneOf(seed, 0), laneOf(seed, 1), laneOf(seed, 2), laneOf(seed, 3)];
-  let [sumA, sumB, sumC, sumD] = [headerSum(view, at), 0, 0, 0];
-  let wrong = 0;
+  let wrong = view.getInt32(at + checksum) ^ headerSum(view, at, length);
+  let state = seedOf(view.getUint32(at + flow), view.getUint32(at + sequence));
   const end = at + length;
   let i = at + flowHeader.size;
   for (; i + GROUP_BYTES <= end; i += GROUP_BYTES) {
-    a = step(a);
-    b = step(b);
-    c = step(c);
-    d = step(d);
-    wrong |= view.getInt32(i, true) ^ a;
-    wrong |= view.getInt32(i + 4, true) ^ b;
-    wrong |= view.getInt32(i + 8, true) ^ c;
-    wrong |= view.getInt32(i + 12, true) ^ d;
-    sumA = mix(sumA, a);
-    sumB = mix(sumB, b);
-    sumC = mix(sumC, c);
-    sumD = mix(sumD, d);
+    wrong |= view.getInt32(i, true) ^ wordOf(state);
+    wrong |= view.getInt32(i + 4, true) ^ wordOf((state + WEYL) | 0);
+    wrong |= view.getInt32(i + 8, true) ^ wordOf((state + 2 * WEYL) | 0);
+    wrong |= view.getInt32(i + 12, true) ^ wordOf((state + 3 * WEYL) | 0);
+    wrong |= view.getInt32(i + 16, true) ^ wordOf((state + 4 * WEYL) | 0);
+    wrong |= view.getInt32(i + 20, true) ^ wordOf((state + 5 * WEYL) | 0);
+    wrong |= view.getInt32(i + 24, true) ^ wordOf((state + 6 * WEYL) | 0);
+    wrong |= view.getInt32(i + 28, true) ^ wordOf((state + 7 * WEYL) | 0);
+    state = (state + 8 * WEYL) | 0;
   }
-  for (; i + 4 <= end; i += 4) {
-    a = step(a);
-    wrong |= view.getInt32(i, true) ^ a;
-    sumA = mix(sumA, a);
-  }
-  for (; i < end; i++) {
-    a = step(a);
-    wrong |= view.getUint8(i) ^ (a & 0xff);
-    sumA = mix(sumA, a & 0xff);
-  }
-  return wrong === 0 && view.getInt32(at + checksum) === mix(mix(mix(sumA, sumB), sumC), sumD);
+  for (; i < end; i++, state = (state + WEYL) | 0) wrong |= view.getUint8(i) ^ (wordOf(state) & 0xff);
+  return wrong === 0;
 }

@@ -18,19 +18,33 @@ const swap16 = (value: number): number => ((value & 0xff) << 8) | (value >>> 8);
 
 /** Adds `length` bytes from the even offset `from`. Sums of a frame's words stay far below 2^31. */
 function sumEven(frame: FrameBuffer, from: number, length: number): number {
-  const { words, bytes } = frame;
-  const end = (from + length) >>> 1;
+  const { dwords, words, bytes } = frame;
+  if (length < 2) return length === 0 ? 0 : bytes[from]!;
+  const end = from + length;
   let i = from >>> 1;
-  let even = 0;
-  let odd = 0;
-  // Two sums at a time, so that neither waits for the other.
-  for (; i + 8 <= end; i += 8) {
-    even = (even + words[i]! + words[i + 2]! + words[i + 4]! + words[i + 6]!) | 0;
-    odd = (odd + words[i + 1]! + words[i + 3]! + words[i + 5]! + words[i + 7]!) | 0;
+  let low = (i & 1) !== 0 ? words[i++]! : 0;
+  // Two words at a read, and two pairs of sums, so that none waits for another.
+  let high = 0;
+  let low2 = 0;
+  let high2 = 0;
+  let pair = i >>> 1;
+  for (; pair + 8 <= end >>> 2; pair += 8) {
+    const a = dwords[pair]!;
+    const b = dwords[pair + 1]!;
+    const c = dwords[pair + 2]!;
+    const d = dwords[pair + 3]!;
+    const e = dwords[pair + 4]!;
+    const f = dwords[pair + 5]!;
+    const g = dwords[pair + 6]!;
+    const h = dwords[pair + 7]!;
+    low = (low + (a & 0xffff) + (b & 0xffff) + (c & 0xffff) + (d & 0xffff)) | 0;
+    high = (high + (a >>> 16) + (b >>> 16) + (c >>> 16) + (d >>> 16)) | 0;
+    low2 = (low2 + (e & 0xffff) + (f & 0xffff) + (g & 0xffff) + (h & 0xffff)) | 0;
+    high2 = (high2 + (e >>> 16) + (f >>> 16) + (g >>> 16) + (h >>> 16)) | 0;
   }
-  for (; i < end; i++) even = (even + words[i]!) | 0;
-  if ((length & 1) !== 0) odd += bytes[from + length - 1]!;
-  return even + odd;
+  for (i = pair << 1; i < end >>> 1; i++) low = (low + words[i]!) | 0;
+  if ((length & 1) !== 0) low += bytes[end - 1]!;
+  return low + high + low2 + high2;
 }
 
 /** Unfolded one's complement sum of `length` bytes from `from`; exact for any frame. */

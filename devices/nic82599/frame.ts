@@ -31,13 +31,15 @@ export interface FrameView {
 
 export class FrameBuffer implements FrameView {
   readonly bytes: Uint8Array;
-  /** The same memory in 16-bit words, for checksums. */
+  /** The same memory in words of 16 and 32 bits, for checksums. */
   readonly words: Uint16Array;
+  readonly dwords: Int32Array;
   length = 0;
 
   constructor(capacity: number = FRAME_BYTES_MAX + VLAN_TAG_BYTES) {
-    this.bytes = new Uint8Array((capacity + 1) & ~1);
+    this.bytes = new Uint8Array((capacity + 3) & ~3);
     this.words = new Uint16Array(this.bytes.buffer);
+    this.dwords = new Int32Array(this.bytes.buffer);
   }
 
   /** Copies the frame of `length` bytes at `bytes[at]`, which must fit. */

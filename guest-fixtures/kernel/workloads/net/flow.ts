@@ -14,23 +14,23 @@ const AT_SENT: u32 = 16;
 /** The header, and the shortest payload. */
 export const FLOW_HEADER: u32 = 24;
 
-// What the four sequences of the pattern start from, besides the datagram's own seed.
-const LANE_B: u32 = 0x3c6e_f372;
-const LANE_C: u32 = 0xdaa6_6d2b;
-const LANE_D: u32 = 0x78dd_e6e4;
+/** Steps of the pattern's Weyl sequence. */
+const WEYL: u32 = 0x9e37_79b9;
 
 // @ts-ignore: decorator
 @inline function seed_of(flow: u32, sequence: u32): u32 {
   return ((flow ^ 0x9e37_79b9) * 0x85eb_ca6b) ^ ((sequence + 1) * 0xc2b2_ae35);
 }
 
-/** xorshift32 */
 // @ts-ignore: decorator
-@inline function step(state: u32): u32 {
-  let s = state;
-  s ^= s << 13;
-  s ^= s >> 17;
-  return s ^ (s << 5);
+@inline function word_of(state: u32): u32 {
+  return (state ^ (state >> 15)) * 0x2c1b_3c6d;
+}
+
+/** Two words of the pattern as they lie in memory. */
+// @ts-ignore: decorator
+@inline function pair_of(state: u32): u64 {
+  return <u64>word_of(state) | (<u64>word_of(state + WEYL) << 32);
 }
 
 // @ts-ignore: decorator
@@ -39,17 +39,14 @@ const LANE_D: u32 = 0x78dd_e6e4;
   return m ^ (m >> 15);
 }
 
-// @ts-ignore: decorator
-@inline function pair(low: u32, high: u32): u64 {
-  return <u64>low | (<u64>high << 32);
-}
-
-function header_sum(at: usize): u32 {
+/** Over the header and the payload's length, which together say all of the pattern. */
+function header_sum(at: usize, length: u32): u32 {
   let sum = mix(0x811c_9dc5, get_be32(at + AT_MAGIC));
   sum = mix(sum, get_be32(at + AT_FLOW));
   sum = mix(sum, get_be32(at + AT_SEQUENCE));
   sum = mix(sum, get_be32(at + AT_SENT));
-  return mix(sum, get_be32(at + AT_SENT + 4));
+  sum = mix(sum, get_be32(at + AT_SENT + 4));
+  return mix(sum, length);
 }
 
 /** Writes a payload of `length` bytes at `at`. */
@@ -59,68 +56,44 @@ export function flow_write(at: usize, length: u32, flow: u32, sequence: u32, now
   put_be32(sequence, at + AT_SEQUENCE);
   put_be32(<u32>(now >> 32), at + AT_SENT);
   put_be32(<u32>now, at + AT_SENT + 4);
-  const seed = seed_of(flow, sequence);
-  let a = seed | 1, b = (seed ^ LANE_B) | 1, c = (seed ^ LANE_C) | 1, d = (seed ^ LANE_D) | 1;
-  let sum_a = header_sum(at), sum_b: u32 = 0, sum_c: u32 = 0, sum_d: u32 = 0;
+  put_be32(header_sum(at, length), at + AT_CHECKSUM);
+  let state = seed_of(flow, sequence);
   const end = at + length;
   let i = at + FLOW_HEADER;
-  for (; i + 16 <= end; i += 16) {
-    a = step(a);
-    b = step(b);
-    c = step(c);
-    d = step(d);
-    store<u64>(i, pair(a, b));
-    store<u64>(i + 8, pair(c, d));
-    sum_a = mix(sum_a, a);
-    sum_b = mix(sum_b, b);
-    sum_c = mix(sum_c, c);
-    sum_d = mix(sum_d, d);
-  }
-  for (; i + 4 <= end; i += 4) {
-    a = step(a);
-    store<u32>(i, a);
-    sum_a = mix(sum_a, a);
+  // Several words a turn: each turn of a loop is a safepoint.
+  for (; i + 32 <= end; i += 32) {
+    store<u64>(i, pair_of(state));
+    store<u64>(i + 8, pair_of(state + 2 * WEYL));
+    store<u64>(i + 16, pair_of(state + 4 * WEYL));
+    store<u64>(i + 24, pair_of(state + 6 * WEYL));
+    state += 8 * WEYL;
   }
   for (; i < end; i++) {
-    a = step(a);
-    store<u8>(i, <u8>a);
-    sum_a = mix(sum_a, a & 0xff);
+    store<u8>(i, <u8>word_of(state));
+    state += WEYL;
   }
-  put_be32(mix(mix(mix(sum_a, sum_b), sum_c), sum_d), at + AT_CHECKSUM);
 }
 
 /** Whether not one byte of the payload is wrong. */
 function flow_is_intact(at: usize, length: u32): bool {
   if (length < FLOW_HEADER || get_be32(at + AT_MAGIC) != FLOW_MAGIC) return false;
-  const seed = seed_of(get_be32(at + AT_FLOW), get_be32(at + AT_SEQUENCE));
-  let a = seed | 1, b = (seed ^ LANE_B) | 1, c = (seed ^ LANE_C) | 1, d = (seed ^ LANE_D) | 1;
-  let sum_a = header_sum(at), sum_b: u32 = 0, sum_c: u32 = 0, sum_d: u32 = 0;
+  if (get_be32(at + AT_CHECKSUM) != header_sum(at, length)) return false;
+  let state = seed_of(get_be32(at + AT_FLOW), get_be32(at + AT_SEQUENCE));
   let wrong: u64 = 0;
   const end = at + length;
   let i = at + FLOW_HEADER;
-  for (; i + 16 <= end; i += 16) {
-    a = step(a);
-    b = step(b);
-    c = step(c);
-    d = step(d);
-    wrong |= load<u64>(i) ^ pair(a, b);
-    wrong |= load<u64>(i + 8) ^ pair(c, d);
-    sum_a = mix(sum_a, a);
-    sum_b = mix(sum_b, b);
-    sum_c = mix(sum_c, c);
-    sum_d = mix(sum_d, d);
-  }
-  for (; i + 4 <= end; i += 4) {
-    a = step(a);
-    wrong |= load<u32>(i) ^ a;
-    sum_a = mix(sum_a, a);
+  for (; i + 32 <= end; i += 32) {
+    wrong |= load<u64>(i) ^ pair_of(state);
+    wrong |= load<u64>(i + 8) ^ pair_of(state + 2 * WEYL);
+    wrong |= load<u64>(i + 16) ^ pair_of(state + 4 * WEYL);
+    wrong |= load<u64>(i + 24) ^ pair_of(state + 6 * WEYL);
+    state += 8 * WEYL;
   }
   for (; i < end; i++) {
-    a = step(a);
-    wrong |= <u32>load<u8>(i) ^ (a & 0xff);
-    sum_a = mix(sum_a, a & 0xff);
+    wrong |= <u32>load<u8>(i) ^ (word_of(state) & 0xff);
+    state += WEYL;
   }
-  return wrong == 0 && get_be32(at + AT_CHECKSUM) == mix(mix(mix(sum_a, sum_b), sum_c), sum_d);
+  return wrong == 0;
 }
 
 /** Numbers behind the newest for which it is known whether they came; as bits, one page. */
