@@ -115,7 +115,8 @@ export class FrameStreamParser {
 export type StreamWrite = (bytes: Uint8Array) => void;
 
 const BLOCK_BYTES = 64 * 1024;
-const BLOCKS_MAX = 32;
+/** 8 MiB, made as they are needed: what a fast sender's burst takes while the reader waits for a core. */
+const BLOCKS_MAX = 128;
 /** Blocks that are handed over before they are full. */
 const EAGER_BLOCKS = 2;
 

@@ -109,22 +109,22 @@ describe('the encoder', () => {
       taken++;
       encoder.flush();
     }
-    // Two blocks went with one frame each, the others full: 30 times four.
-    expect(taken).toBe(2 + 30 * 4);
-    expect(blocks).toHaveLength(31 + 1);
+    // Two blocks went with one frame each, the others full: 126 times four.
+    expect(taken).toBe(2 + 126 * 4);
+    expect(blocks).toHaveLength(127 + 1);
     encoder.written();
     expect(encoder.add(frame, 0, frame.length)).toBe(true);
   });
 
-  it('gives a slow reader all of 2 MiB in small frames, however often it is flushed', () => {
+  it('gives a slow reader all of 8 MiB in small frames, however often it is flushed', () => {
     const encoder = new FrameStreamEncoder(() => {});
     const frame = frameOf(60);
     let bytes = 0;
-    while (bytes < 1e7 && encoder.add(frame, 0, 60)) {
+    while (bytes < 1e8 && encoder.add(frame, 0, 60)) {
       bytes += 64;
       encoder.flush();
     }
-    expect(bytes).toBeGreaterThan(30 * 65536 - 64 * 30);
-    expect(bytes).toBeLessThan(32 * 65536);
+    expect(bytes).toBeGreaterThan(126 * 65536 - 64 * 126);
+    expect(bytes).toBeLessThan(128 * 65536);
   });
 });
