@@ -108,6 +108,23 @@ describe('a migration that does it wrong is found out', () => {
     expect(flow.outstanding).toBe(0);
   });
 
+  // A guest that sends back what it gets writes to the same pages as the device, and its own log would cover the defect.
+  it.each([1, 2])(
+    'pages are copied before the invalidation has drained: verification names them (seed %i)',
+    async (seed) => {
+      const sink = { seed, sink: true, writesInFlight: 8 };
+      const { source } = await moveUnderTraffic({
+        ...sink,
+        nicFaults: { source: [{ site: 'migration/copy-before-drain', count: ALWAYS }] },
+      });
+      expect(source.error?.code).toMatch(caught);
+      expect(source.error?.message).toMatch(/page/);
+      const { source: undisturbed } = await moveUnderTraffic(sink);
+      expect(undisturbed.error).toBeUndefined();
+      expect(undisturbed.status).toBe('completed');
+    },
+  );
+
   it('nobody tracks what the device writes: verification names a page', async () => {
     const { source } = await moveUnderTraffic({
       faults: new FaultPlan([{ site: 'migration/device-untracked' }]),

@@ -8,7 +8,7 @@ import { milliseconds } from '../../base/units.js';
 import { parseIpv4, parseMac } from '../../devices/ethernet/addresses.js';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
-import { PORT_ECHO, TrafficPeer } from '../../devices/ethernet/peer.js';
+import { PORT_DISCARD, PORT_ECHO, TrafficPeer } from '../../devices/ethernet/peer.js';
 import { EthernetSwitch } from '../../devices/ethernet/switch.js';
 import { MemoryDataNetwork } from '../../lab/simulator/memory-data-plane.js';
 import { runSimulatedMigration, type SimulatedWorld } from '../../lab/simulator/run.js';
@@ -63,7 +63,6 @@ export class Network {
 
 export interface TrafficScene {
   readonly seed?: number;
-  readonly commandLine?: string;
   readonly parameters?: Partial<ParameterValues>;
   /** Defects of the migration itself. */
   readonly faults?: FaultPlan;
@@ -72,6 +71,8 @@ export interface TrafficScene {
     readonly source?: readonly FaultRule[];
     readonly destination?: readonly FaultRule[];
   };
+  /** The guest only looks at what the peer sends, instead of sending it back. */
+  readonly sink?: boolean;
   readonly writesInFlight?: number;
   readonly leaves?: IommuLeaves;
   /** The guest stands still before it is moved. */
@@ -106,14 +107,10 @@ export function machineOn(
   return machine;
 }
 
-/** Moves a guest that echoes what the peer sends, and lets it go on for a while wherever it is then. */
+/** Moves a guest that echoes, or just reads, what the peer sends, and lets it go on for a while wherever it is then. */
 export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<TrafficResult> {
-  const {
-    nicFaults = {},
-    writesInFlight = 0,
-    leaves = 'small',
-    commandLine = 'workload=udp-echo status_ms=20',
-  } = scene;
+  const { nicFaults = {}, writesInFlight = 0, leaves = 'small', sink = false } = scene;
+  const workload = sink ? 'udp-stream rate=0' : 'udp-echo';
   const console: string[] = [];
   let flow: FlowReport | undefined;
   let nic: PassthroughReport | undefined;
@@ -124,13 +121,13 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     const from = machineOn(world, network, 'source', { writesInFlight, leaves, faults: near }, console);
     const to = machineOn(world, network, 'destination', { writesInFlight, faults: far }, console);
     const data = new MemoryDataNetwork({ scheduler });
-    await from.boot(image, commandLine);
+    await from.boot(image, `workload=${workload} status_ms=20`);
     // A peer that asks for the guest's address too early asks again only after a second.
     await scheduler.sleep(milliseconds(SETTLE_MS));
     network.peer.startFlow({
-      kind: 'echo',
+      kind: sink ? 'out' : 'echo',
       ip: GUEST_IP,
-      port: PORT_ECHO,
+      port: sink ? PORT_DISCARD : PORT_ECHO,
       rate: RATE,
       payloadBytes: PAYLOAD_BYTES,
     });
