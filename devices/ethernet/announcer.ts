@@ -4,8 +4,8 @@
  */
 import type { Cancel, Scheduler } from '../../base/clock.js';
 import { milliseconds } from '../../base/units.js';
-import { FrameBuffer } from '../nic82599/frame.js';
 import { buildGratuitousArp, buildRarpAnnouncement } from './datagram.js';
+import { FrameBuffer } from './frame.js';
 import type { FrameSink } from './frame-sink.js';
 
 const ROUNDS = 5;

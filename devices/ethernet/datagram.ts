@@ -3,9 +3,9 @@
  * differ from datagram to datagram afterwards.
  */
 import { invariant } from '../../base/errors.js';
-import { storeChecksum, sumBytes, sumPseudoHeader } from '../nic82599/checksum.js';
-import { ETHERTYPE_IPV4, type FrameBuffer, ParsedFrame, PROTOCOL_UDP } from '../nic82599/frame.js';
 import { BROADCAST_MAC } from './addresses.js';
+import { storeChecksum, sumBytes, sumPseudoHeader } from './checksum.js';
+import { ETHERTYPE_IPV4, type FrameBuffer, ParsedFrame, PROTOCOL_UDP } from './frame.js';
 import {
   ARP_HARDWARE_ETHERNET,
   ARP_REQUEST,

@@ -4,9 +4,9 @@
  */
 import type { Cancel, Scheduler } from '../../base/clock.js';
 import { elapsed, type Instant, milliseconds, nanoseconds } from '../../base/units.js';
-import { FrameBuffer } from '../nic82599/frame.js';
 import { buildUdp, finishUdp, type Station } from './datagram.js';
 import { SEQUENCE_MAX, writePayload } from './flow-payload.js';
+import { FrameBuffer } from './frame.js';
 import type { FrameSink } from './frame-sink.js';
 import { UDP_PAYLOAD_AT } from './protocols.js';
 

@@ -6,7 +6,7 @@ import type { Cancel, Scheduler } from '../../base/clock.js';
 import { invariant } from '../../base/errors.js';
 import type { Random } from '../../base/random.js';
 import { type Duration, nanoseconds } from '../../base/units.js';
-import { FCS_BYTES, FRAME_BYTES_MIN } from '../nic82599/frame.js';
+import { FCS_BYTES, FRAME_BYTES_MIN } from './frame.js';
 import { FrameRing } from './frame-ring.js';
 import type { FrameSink } from './frame-sink.js';
 

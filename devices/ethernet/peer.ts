@@ -5,16 +5,8 @@
 import type { Cancel, Scheduler } from '../../base/clock.js';
 import { invariant } from '../../base/errors.js';
 import { nanoseconds, seconds } from '../../base/units.js';
-import { sumBytes, sumIsValid, sumPseudoHeader } from '../nic82599/checksum.js';
-import {
-  ETHER_HEADER_BYTES,
-  ETHERTYPE_IPV4,
-  FRAME_BYTES_MAX,
-  FrameBuffer,
-  ParsedFrame,
-  PROTOCOL_UDP,
-} from '../nic82599/frame.js';
 import { BROADCAST_MAC, isGroupMac, isHostIpv4, MAC_BYTES, sameMac } from './addresses.js';
+import { sumBytes, sumIsValid, sumPseudoHeader } from './checksum.js';
 import {
   ARP_FRAME_BYTES,
   buildArp,
@@ -35,6 +27,14 @@ import {
 } from './flow-payload.js';
 import { type FlowMeasurement, FlowReceiver } from './flow-receiver.js';
 import { FlowSender } from './flow-sender.js';
+import {
+  ETHER_HEADER_BYTES,
+  ETHERTYPE_IPV4,
+  FRAME_BYTES_MAX,
+  FrameBuffer,
+  ParsedFrame,
+  PROTOCOL_UDP,
+} from './frame.js';
 import type { FrameSink } from './frame-sink.js';
 import {
   ARP_HARDWARE_ETHERNET,

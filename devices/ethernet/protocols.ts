@@ -3,7 +3,7 @@
  * order. Hot paths use the offsets; what a frame holds is judged before a header is read.
  */
 import { bytes, layout, u8, u16be, u32be } from '../../base/layout.js';
-import { ETHER_HEADER_BYTES } from '../nic82599/frame.js';
+import { ETHER_HEADER_BYTES } from './frame.js';
 
 /** IEEE 802.3-2018, 3.1.1 */
 export const etherHeader = layout(

@@ -4,7 +4,7 @@
  */
 import { copyBytes } from '../../base/copy.js';
 import { layout, u32be } from '../../base/layout.js';
-import { FRAME_BYTES_MAX } from '../nic82599/frame.js';
+import { FRAME_BYTES_MAX } from './frame.js';
 import type { FrameSink } from './frame-sink.js';
 
 export const streamHeader = layout('frame on a stream', { lengthBytes: u32be() });

@@ -7,12 +7,12 @@
 import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
 import { deviceErrors } from '../errors.js';
+import type { FrameView } from '../ethernet/frame.js';
 import type { FrameSink } from '../ethernet/frame-sink.js';
 import type { PciFunction, Upstream } from '../pci/function.js';
 import { registerSection, SectionedState, type StateSection } from '../pci/state.js';
 import type { Endpoint } from '../pci/topology.js';
 import { type EthernetPort, Forwarding } from './forwarding.js';
-import type { FrameView } from './frame.js';
 import type { SegmentFlags } from './offload.js';
 import { PhysicalFunction, QUEUE_HIDE_VLAN } from './pf.js';
 import { LINK_10G, POOLS, pfRegisters as reg } from './pf-registers.js';

@@ -10,7 +10,7 @@ import {
   FrameBuffer,
   type FrameView,
   VLAN_TAG_BYTES,
-} from './frame.js';
+} from '../ethernet/frame.js';
 import { pfRegisters as reg, VLAN_INSERT_DEFAULT, VLAN_INSERT_NEVER } from './pf-registers.js';
 import type { Pool } from './pool.js';
 import { ReceivedFrame, RssConfig } from './received-frame.js';

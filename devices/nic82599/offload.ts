@@ -4,9 +4,9 @@
  * A driver describes the headers by a context descriptor and leaves a partial checksum, the pseudo-header's sum, in the
  * field. All lengths are the guest's: what does not fit the frame makes the packet one that is not sent.
  */
-import { addToSum, crc32c, storeChecksum, sumBytes } from './checksum.js';
+import { addToSum, crc32c, storeChecksum, sumBytes } from '../ethernet/checksum.js';
+import { FRAME_BYTES_MAX, type FrameBuffer, PROTOCOL_TCP, PROTOCOL_UDP } from '../ethernet/frame.js';
 import { L4_SCTP, L4_TCP, L4_UDP, txContext } from './descriptors.js';
-import { FRAME_BYTES_MAX, type FrameBuffer, PROTOCOL_TCP, PROTOCOL_UDP } from './frame.js';
 
 const IPV4_HEADER_MIN = 20;
 const IPV4_CHECKSUM_AT = 10;

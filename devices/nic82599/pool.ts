@@ -4,8 +4,8 @@
  */
 import type { Scheduler } from '../../base/clock.js';
 import { RegisterFile, type RegisterTable } from '../../base/registers.js';
+import { FCS_BYTES } from '../ethernet/frame.js';
 import type { PciFunction } from '../pci/function.js';
-import { FCS_BYTES } from './frame.js';
 import { InterruptUnit } from './interrupts.js';
 import { Mailbox } from './mailbox.js';
 import type { SegmentFlags } from './offload.js';

@@ -7,6 +7,7 @@
  * does not fit is dropped whole before anything was written.
  */
 import { iovaOf } from '../../base/dma.js';
+import { FRAME_BYTES_MAX, PROTOCOL_TCP, PROTOCOL_UDP, VLAN_TAG_BYTES } from '../ethernet/frame.js';
 import type { PciFunction } from '../pci/function.js';
 import {
   RX_DD,
@@ -18,7 +19,6 @@ import {
   rxRead,
   rxWriteBack,
 } from './descriptors.js';
-import { FRAME_BYTES_MAX, PROTOCOL_TCP, PROTOCOL_UDP, VLAN_TAG_BYTES } from './frame.js';
 import type { ReceivedFrame } from './received-frame.js';
 import {
   DESCRIPTOR_BYTES,

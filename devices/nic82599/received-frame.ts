@@ -3,7 +3,14 @@
  * hash. Worked out once, used for every pool that gets a copy. 82599 datasheet, 7.1.2.8, 7.1.6, 7.1.11
  */
 import type { RegisterFile } from '../../base/registers.js';
-import { crc32c, sumBytes, sumIsValid, sumPseudoHeader } from './checksum.js';
+import { crc32c, sumBytes, sumIsValid, sumPseudoHeader } from '../ethernet/checksum.js';
+import {
+  type FrameBuffer,
+  ParsedFrame,
+  PROTOCOL_SCTP,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+} from '../ethernet/frame.js';
 import {
   RSS_IPV4,
   RSS_IPV4_TCP,
@@ -25,7 +32,6 @@ import {
   TYPE_TCP,
   TYPE_UDP,
 } from './descriptors.js';
-import { type FrameBuffer, ParsedFrame, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from './frame.js';
 import { MRQC_POOLS_64_RSS, pfRegisters as reg } from './pf-registers.js';
 import { RSS_KEY_BYTES, ToeplitzHash } from './rss.js';
 

@@ -1,5 +1,5 @@
 /** Receive-side scaling: the Toeplitz hash over addresses and ports, by table. 82599 datasheet, 7.1.2.8 */
-import type { FrameBuffer, ParsedFrame } from './frame.js';
+import type { FrameBuffer, ParsedFrame } from '../ethernet/frame.js';
 
 export const RSS_KEY_BYTES = 40;
 /** Two IPv6 addresses and two ports are the longest input. */

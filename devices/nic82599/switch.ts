@@ -5,8 +5,8 @@
  * made anew when a register that feeds them was written. A set of pools is two 32-bit words.
  */
 import type { RegisterFile } from '../../base/registers.js';
-import type { FrameBuffer } from './frame.js';
-import { VLAN_ID_MASK } from './frame.js';
+import type { FrameBuffer } from '../ethernet/frame.js';
+import { VLAN_ID_MASK } from '../ethernet/frame.js';
 import { POOLS, RECEIVE_ADDRESSES, pfRegisters as reg, VLAN_FILTERS } from './pf-registers.js';
 
 const HASH_SLOTS = 512;

@@ -6,7 +6,8 @@
  * progress, beside the contexts loaded so far and the segments already sent of the packet at the head.
  */
 import { iovaOf } from '../../base/dma.js';
-import { storeChecksum, sumBytes } from './checksum.js';
+import { storeChecksum, sumBytes } from '../ethernet/checksum.js';
+import { FRAME_BYTES_MAX, FrameBuffer, PROTOCOL_TCP } from '../ethernet/frame.js';
 import {
   DESCRIPTOR_DWORDS,
   TX_TYPE_CONTEXT,
@@ -15,7 +16,6 @@ import {
   txData,
   txLegacy,
 } from './descriptors.js';
-import { FRAME_BYTES_MAX, FrameBuffer, PROTOCOL_TCP } from './frame.js';
 import {
   insertIpChecksum,
   insertL4Checksum,

@@ -4,8 +4,8 @@
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { Scheduler } from '../../base/clock.js';
+import { FRAME_BYTES_MAX } from '../../devices/ethernet/frame.js';
 import { type Epoch, PcapngWriter } from '../../devices/ethernet/pcapng.js';
-import { FRAME_BYTES_MAX } from '../../devices/nic82599/frame.js';
 import { reasonOf } from '../../vmm/sockets/listening.js';
 import { labErrors } from '../errors.js';
 

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
+import { FRAME_BYTES_MAX } from '../../devices/ethernet/frame.js';
 import {
   FrameStreamEncoder,
   FrameStreamParser,
   STREAM_FRAME_BYTES_MAX,
 } from '../../devices/ethernet/stream-framing.js';
-import { FRAME_BYTES_MAX } from '../../devices/nic82599/frame.js';
 
 const random = seededRandom(11);
 

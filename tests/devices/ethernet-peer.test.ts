@@ -11,9 +11,9 @@ import {
   finishUdp,
 } from '../../devices/ethernet/datagram.js';
 import { flowHeader, payloadIsIntact, writePayload } from '../../devices/ethernet/flow-payload.js';
+import { FrameBuffer } from '../../devices/ethernet/frame.js';
 import { PORT_DISCARD, PORT_ECHO, TrafficPeer } from '../../devices/ethernet/peer.js';
 import { ETHERTYPE_ARP, ETHERTYPE_RARP, L4_AT, UDP_PAYLOAD_AT } from '../../devices/ethernet/protocols.js';
-import { FrameBuffer } from '../../devices/nic82599/frame.js';
 import { type Harm, ManualTime, station, wiredStations } from './ethernet-stations.js';
 
 const FLOW_FRAME_BYTES = UDP_PAYLOAD_AT + 100;

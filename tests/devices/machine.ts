@@ -2,8 +2,8 @@
 import type { Cancel, Scheduler } from '../../base/clock.js';
 import type { DmaPort, MsiPort } from '../../base/dma.js';
 import { type Duration, type Instant, instant } from '../../base/units.js';
+import type { FrameView } from '../../devices/ethernet/frame.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
-import type { FrameView } from '../../devices/nic82599/frame.js';
 import { pfLayout } from '../../devices/nic82599/functions.js';
 import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
-import { storeChecksum, sumBytes } from '../../devices/nic82599/checksum.js';
-import { FrameBuffer } from '../../devices/nic82599/frame.js';
+import { storeChecksum, sumBytes } from '../../devices/ethernet/checksum.js';
+import { FrameBuffer } from '../../devices/ethernet/frame.js';
 import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import {

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
 import { buildArpRequest, buildIcmp, finishIcmp } from '../../devices/ethernet/datagram.js';
+import { FrameBuffer } from '../../devices/ethernet/frame.js';
 import { L4_AT, UDP_PAYLOAD_AT } from '../../devices/ethernet/protocols.js';
-import { FrameBuffer } from '../../devices/nic82599/frame.js';
 import { compileKernel } from './kernel-source.js';
 import {
   GUEST_IP,

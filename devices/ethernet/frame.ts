@@ -1,6 +1,6 @@
 /**
- * A frame in the NIC's own memory, and what its parser finds in it. Frames are without FCS, as on the host side of a
- * MAC. Buffers and parse results are made once and reused: nothing is allocated per packet.
+ * A frame in a device's own memory, and what a NIC's parser finds in it. Frames are without FCS, as on the host side of
+ * a MAC. Buffers and parse results are made once and reused: nothing is allocated per packet.
  */
 
 import { copyBytes } from '../../base/copy.js';

@@ -1,5 +1,5 @@
 /**
- * The Internet checksum (RFC 1071) and CRC32c (RFC 9260, SCTP) over frames in the NIC's memory.
+ * The Internet checksum (RFC 1071) and CRC32c (RFC 9260, SCTP) over frames in a device's memory.
  *
  * Sums are kept in the machine's little-endian byte order: the one's complement sum doesn't care (RFC 1071, section
  * 2 B), so whole words are added unswapped and only the result is stored byte by byte.
