@@ -176,15 +176,17 @@ const GUESTS = {
 
   /** A timer interrupts a loop that never calls anything; ends after so many ticks. */
   preempt: `
+    (global $goal (mut i32) (i32.const 0))
     (global $ticks (mut i32) (i32.const 0))
     (func (export "irq_entry") (param i32)
       (global.set $ticks (i32.add (global.get $ticks) (i32.const 1)))
-      (call $timer_program (f64.add (call $clock_ns) (f64.const 1e5))))
-    (func (export "start_kernel") (param i32) (local $goal i32)
-      (local.set $goal (call $argument))
+      (if (i32.lt_u (global.get $ticks) (global.get $goal))
+        (then (call $timer_program (f64.add (call $clock_ns) (f64.const 1e5))))))
+    (func (export "start_kernel") (param i32)
+      (global.set $goal (call $argument))
       (call $timer_program (f64.add (call $clock_ns) (f64.const 1e5)))
       (call $irq_restore (i32.const 1))
-      (loop $spin (br_if $spin (i32.lt_u (global.get $ticks) (local.get $goal))))
+      (loop $spin (br_if $spin (i32.lt_u (global.get $ticks) (global.get $goal))))
       (drop (call $irq_save))
       (call $say ${LETTER('t')} (global.get $ticks)))`,
 
