@@ -342,7 +342,7 @@ describe('udp-stream', () => {
     expect(Math.abs(seen! - lost)).toBeLessThan(3);
   });
 
-  it("judges the peer's own flow: lost, repeated, damaged", () => {
+  it("judges the peer's own flow: lost, repeated", () => {
     const net = start('workload=udp-stream rate=100');
     let count = 0;
     net.toGuestRule = (frame) => {
@@ -356,6 +356,26 @@ describe('udp-stream', () => {
     run(net, 3.5 * SECOND);
     const [, received, lost, duplicated] = numbers(net, /^udp-stream: incoming \d+ packets/);
     expect({ received, lost, duplicated }).toEqual({ received: 999, lost: 1, duplicated: 1 });
+  });
+
+  it('finds every wrong byte, wherever it is', () => {
+    const net = start('workload=udp-stream rate=0');
+    const payloadBytes = 333;
+    let damaged = 0;
+    net.toGuestRule = (frame) => {
+      if (frame.length < payloadBytes) return frame;
+      const harmed = frame.slice();
+      // No UDP checksum, so that neither the NIC nor the stack below looks.
+      harmed.fill(0, L4_AT + 6, L4_AT + 8);
+      harmed[UDP_PAYLOAD_AT + damaged]! ^= 1 << (damaged & 7);
+      damaged++;
+      return harmed;
+    };
+    flow(net, FLOW_PORT, 1000, payloadBytes, payloadBytes);
+    run(net, 3.5 * SECOND);
+    expect(damaged).toBe(payloadBytes);
+    const [, corrupt] = numbers(net, /^udp-stream: incoming longest gap/);
+    expect(corrupt).toBe(payloadBytes);
   });
 
   it('at a rate of 0 sends nothing and judges what comes', () => {
