@@ -88,7 +88,7 @@ export function pfLayout(mac: Uint8Array) {
   const serialLow = (mac[3]! * 2 ** 16 + mac[4]! * 2 ** 8 + mac[5]! + 0xff * 2 ** 24) >>> 0;
   const serialHigh = (mac[0]! * 2 ** 24 + mac[1]! * 2 ** 16 + mac[2]! * 2 ** 8 + 0xff) >>> 0;
   return configLayout('82599-pf-config', type0Header(identity, pfBars), {
-    pm: at(0x40, powerManagement),
+    pm: at(0x40, powerManagement({ noSoftReset: false })),
     msi: at(0x50, messageSignalledInterrupts),
     msix: at(0x70, msixCapability(pfMsix)),
     pcie: at(0xa0, pcieCapability({ kind: 'endpoint', speed: LINK_SPEED_5GT, width: LINK_WIDTH })),

@@ -68,7 +68,8 @@ export class PhysicalFunction {
       readBar: (bar, offset, size) => this.readBar(bar, offset, size),
       writeBar: (bar, offset, size, value) => this.writeBar(bar, offset, size, value),
       reset: (kind) => this.functionReset(kind),
-      masterChanged: () => {
+      masterChanged: (mastering) => {
+        if (!mastering) return;
         this.msix.releaseAll();
         this.msi.release();
         host.transmitEnabled();

@@ -46,7 +46,8 @@ export class VirtualFunction implements SaveableDevice {
         this.msix.reset();
         pool.functionReset();
       },
-      masterChanged: () => {
+      masterChanged: (mastering) => {
+        if (!mastering) return;
         this.msix.releaseAll();
         options.masterChanged();
       },
@@ -83,7 +84,7 @@ export class VirtualFunction implements SaveableDevice {
   start(): void {
     this.pool.quiesced = false;
     this.leaveStop();
-    this.fn.behaviour.masterChanged?.();
+    this.fn.behaviour.masterChanged?.(this.fn.mastering);
   }
 
   save(): DeviceRecord {

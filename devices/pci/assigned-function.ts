@@ -91,8 +91,9 @@ export class AssignedFunction implements Endpoint, SaveableDevice {
       readBar: (index, offset, size) => this.readBar(index, offset, size),
       writeBar: (index, offset, size, value) => this.writeBar(index, offset, size, value),
       reset: (kind) => this.resetBackend(kind),
+      // With the ports above taken into account: the device itself sits behind the host's.
+      masterChanged: (mastering) => options.backend.setBusMaster(mastering),
       hooks: {
-        COMMAND: { write: () => this.mirrorBusMaster() },
         'msix.CONTROL': { write: () => this.routeAll() },
       },
     });
@@ -129,7 +130,6 @@ export class AssignedFunction implements Endpoint, SaveableDevice {
   restore(record: DeviceRecord): void {
     this.state.restore(record);
     this.fn.refresh();
-    this.mirrorBusMaster();
     this.routeAll();
   }
 
@@ -145,11 +145,6 @@ export class AssignedFunction implements Endpoint, SaveableDevice {
   private writeBar(bar: number, offset: number, size: number, value: number): void {
     if (bar === this.options.msix.bar) this.window.write(offset, size, value);
     else this.options.backend.writeBar(bar, offset, size, value);
-  }
-
-  private mirrorBusMaster(): void {
-    const { COMMAND } = this.layout.header;
-    this.options.backend.setBusMaster(this.fn.config.getField(COMMAND, COMMAND.fields.MASTER) === 1);
   }
 
   private routeAll(): void {
@@ -185,7 +180,6 @@ export class AssignedFunction implements Endpoint, SaveableDevice {
   private resetBackend(_kind: ResetKind): void {
     this.window.reset('function');
     this.options.backend.reset();
-    this.mirrorBusMaster();
     this.routeAll();
   }
 }

@@ -47,7 +47,7 @@ export interface BarDecoder {
 }
 
 type CommonHeader = Omit<ReturnType<typeof type0Header>, 'SUBSYSTEM_VENDOR_ID' | 'SUBSYSTEM_ID'>;
-type PmRegisters = typeof powerManagement extends Capability<infer T> ? T : never;
+type PmRegisters = ReturnType<typeof powerManagement> extends Capability<infer T> ? T : never;
 
 /** The layouts a function can be built from: the common header; FLR and power states if it has those capabilities. */
 export interface FunctionLayout {
@@ -68,8 +68,11 @@ export interface FunctionBehaviour {
   writeBar(bar: number, offset: number, size: number, value: number): void;
   /** The function's own part of a reset; configuration space is done already. */
   reset(kind: ResetKind): void;
-  /** Mastering was allowed, or the way up opened: what was held back may go. */
-  masterChanged?(): void;
+  /**
+   * Whether the function may master the bus may have changed, by its own registers or the way up. If it may, what was
+   * held back can go.
+   */
+  masterChanged?(mastering: boolean): void;
   /** Other decoders than the header's BARs. */
   readonly decoder?: BarDecoder;
   /** Hooks by register name, beside those of the function itself. */
@@ -206,21 +209,27 @@ export class PciFunction {
     this.masterEnabled =
       this.config.getField(COMMAND, COMMAND.fields.MASTER) === 1 && this.powerState === POWER_D0;
     this.upstreamNow.decodeChanged();
-    if (this.mastering) this.behaviour.masterChanged?.();
+    this.behaviour.masterChanged?.(this.mastering);
   }
 
   private deviceControlWritten(written: number): void {
-    const { DEVICE_CONTROL } = this.layout.cap.pcie!;
-    if (DEVICE_CONTROL.fields.INITIATE_FLR.get(written) === 1) this.reset('function');
+    const { DEVICE_CAPABILITIES, DEVICE_CONTROL } = this.layout.cap.pcie!;
+    const resets = this.config.getField(DEVICE_CAPABILITIES, DEVICE_CAPABILITIES.fields.FLR) === 1;
+    if (resets && DEVICE_CONTROL.fields.INITIATE_FLR.get(written) === 1) this.reset('function');
   }
 
-  /** States other than D0 and D3hot are not supported: such a write leaves the state as it was. */
+  /**
+   * States other than D0 and D3hot are not supported: such a write leaves the state as it was. Coming back from D3hot is
+   * a reset unless the function promises No_Soft_Reset. 5.3.1.4
+   */
   private powerControlWritten(before: number): void {
     const { CONTROL } = this.layout.cap.pm!;
+    const { NO_SOFT_RESET } = CONTROL.fields;
     const from = CONTROL.fields.STATE.get(before);
     const to = this.config.getField(CONTROL, CONTROL.fields.STATE);
     if (to !== POWER_D0 && to !== POWER_D3HOT) this.config.setField(CONTROL, CONTROL.fields.STATE, from);
-    else if (from === POWER_D3HOT && to === POWER_D0) this.reset('function');
+    else if (from === POWER_D3HOT && to === POWER_D0 && this.config.getField(CONTROL, NO_SOFT_RESET) === 0)
+      this.reset('function');
     this.refresh();
   }
 }

@@ -234,26 +234,28 @@ export const POWER_D0 = 0;
 export const POWER_D3HOT = 3;
 
 /** Power management: D0 and D3hot, and a reset on the way back to D0 (No_Soft_Reset 0). 7.5.2 */
-export const powerManagement = /* @__PURE__ */ capability(CAP_ID_PM, 8, {
-  CAPABILITIES: {
-    offset: 2,
-    width: 16,
-    reset: 3,
-    spec: '7.5.2.1',
-    fields: { VERSION: [0, 3, 'const'], D1: [9, 1, 'const'], D2: [10, 1, 'const'], PME: [11, 5, 'const'] },
-  },
-  CONTROL: {
-    offset: 4,
-    width: 16,
-    spec: '7.5.2.2',
-    fields: {
-      STATE: [0, 2, 'rw'],
-      NO_SOFT_RESET: [3, 1, 'const'],
-      PME_ENABLE: [8, 1, 'const'],
-      PME_STATUS: [15, 1, 'const'],
+export const powerManagement = ({ noSoftReset }: { readonly noSoftReset: boolean }) =>
+  capability(CAP_ID_PM, 8, {
+    CAPABILITIES: {
+      offset: 2,
+      width: 16,
+      reset: 3,
+      spec: '7.5.2.1',
+      fields: { VERSION: [0, 3, 'const'], D1: [9, 1, 'const'], D2: [10, 1, 'const'], PME: [11, 5, 'const'] },
     },
-  },
-});
+    CONTROL: {
+      offset: 4,
+      width: 16,
+      reset: noSoftReset ? 1 << 3 : 0,
+      spec: '7.5.2.2',
+      fields: {
+        STATE: [0, 2, 'rw'],
+        NO_SOFT_RESET: [3, 1, 'const'],
+        PME_ENABLE: [8, 1, 'const'],
+        PME_STATUS: [15, 1, 'const'],
+      },
+    },
+  });
 
 /** MSI with 64-bit address and per-vector masking, one vector. 7.7.1 */
 export const messageSignalledInterrupts = /* @__PURE__ */ capability(CAP_ID_MSI, 0x18, {

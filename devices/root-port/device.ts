@@ -63,7 +63,10 @@ export class RootPort implements RootPortLike, SaveableDevice {
         this.busNumbersChanged();
         this.slot.refresh();
       },
-      masterChanged: () => this.msi.release(),
+      masterChanged: (mastering) => {
+        if (mastering) this.msi.release();
+        this.wayUpChanged();
+      },
       hooks: {
         ...this.slot.hooks,
         SECONDARY_BUS: busChanged,
@@ -217,6 +220,11 @@ export class RootPort implements RootPortLike, SaveableDevice {
   private busNumbersChanged(): void {
     this.secondaryBusNow = this.fn.config.get(this.layout.header.SECONDARY_BUS);
     this.fabric?.decodeChanged();
+  }
+
+  /** What the port does not forward, nothing behind it may send. */
+  private wayUpChanged(): void {
+    for (const fn of this.slot.endpoint?.functions() ?? []) fn.refresh();
   }
 
   private linkChanged(up: boolean): void {

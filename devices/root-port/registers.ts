@@ -66,7 +66,8 @@ export function rootPortLayout(slot: SlotOptions) {
     (slot.surprise ? SLOT_SURPRISE : 0) +
     slot.number * 2 ** SLOT_NUMBER_SHIFT;
   return configLayout('root-port', type1Header(ROOT_PORT), {
-    pm: at(0x40, powerManagement),
+    // A port that lost its slot's and link's state in a sleep would lose the device behind it.
+    pm: at(0x40, powerManagement({ noSoftReset: true })),
     msi: at(0x60, messageSignalledInterrupts),
     pcie: at(
       0x90,

@@ -1,4 +1,5 @@
 /** A host for device tests: memory that DMA reaches, a virtual clock, a root complex with a port and a NIC. */
+
 import type { Cancel, Scheduler } from '../../base/clock.js';
 import type { DmaPort, MsiPort } from '../../base/dma.js';
 import { type Duration, type Instant, instant } from '../../base/units.js';
@@ -11,6 +12,7 @@ import type { VfPolicy } from '../../devices/nic82599/pf-driver/vf-info.js';
 import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
 import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import { enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
+import type { Upstream } from '../../devices/pci/function.js';
 import { hostBridge } from '../../devices/pci/host-bridge.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort } from '../../devices/root-port/device.js';
@@ -114,6 +116,16 @@ export class TestMemory implements DmaPort, MsiPort {
     return false;
   }
 }
+
+/** The way up of a function that nothing stands above: everything passes, and goes nowhere in particular. */
+export const OPEN_UPSTREAM: Upstream = {
+  open: true,
+  bus: 0,
+  dma: { read: () => false, write: () => {}, writeDescriptor: () => {} },
+  msi: { send: () => {} },
+  decodeChanged: () => {},
+  errorMessage: () => {},
+};
 
 export const PF_MAC: MacAddress = [0x00, 0x1b, 0x21, 0x00, 0x00, 0x01];
 /** Where BARs are placed. */

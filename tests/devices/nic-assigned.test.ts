@@ -33,6 +33,10 @@ function setUp() {
   return { host, vf, device, guest, port, found, config, bar, routes };
 }
 
+type Ways = ReturnType<typeof setUp>;
+/** Configuration space of the guest's root port. */
+const PORT = ecamOffset(0, 8, 0);
+
 describe('an assigned VF', () => {
   it('has ids, BARs and memory space like any endpoint, in place of the VF’s own', () => {
     const { guest, config, found, vf } = setUp();
@@ -105,6 +109,47 @@ describe('an assigned VF', () => {
     driver.send(ethernet(PEER, vfMac(1), bytesOf(60)));
     expect(host.sent).toHaveLength(1);
     expect([...host.memory.requesters]).toEqual([host.vfIds[1]]);
+  });
+
+  it.each([
+    ['its own bus mastering', (at: Ways) => at.guest.configWrite(at.config(4), 2, 2)],
+    ['the port’s bus mastering', (at: Ways) => at.guest.configWrite(PORT + 4, 2, 2)],
+    ['the port’s sleep', (at: Ways) => at.guest.configWrite(PORT + 0x44, 2, 3)],
+    ['the link’s disable', (at: Ways) => at.guest.configWrite(PORT + 0xa0, 2, 0x10)],
+    ['the slot’s power', (at: Ways) => at.guest.configWrite(PORT + 0xa8, 2, 0x7c0)],
+    ['surprise removal', (at: Ways) => at.port.eject()],
+  ])('sends nothing, packet or message, when %s forbids it', (_, forbid) => {
+    const ways = setUp();
+    const { host, guest, vf, bar, config } = ways;
+    const driver = new GuestVf(host, vf, 0x20_0000);
+    driver.negotiate();
+    driver.open();
+    guest.memoryWrite(bar(3) + 12, 4, 0);
+    guest.configWrite(config(0x72), 2, 0x8000);
+    const frame = ethernet(vfMac(1), PEER, bytesOf(100));
+    const traffic = (): number => {
+      const before = host.memory.writes + host.memory.messages.length;
+      host.nic.receive({ bytes: frame, length: frame.length });
+      vf.msix.trigger(0);
+      return host.memory.writes + host.memory.messages.length - before;
+    };
+    expect(traffic()).toBeGreaterThan(1);
+    forbid(ways);
+    expect(traffic()).toBe(0);
+  });
+
+  it('goes on when its port forwards again', () => {
+    const { host, guest, vf } = setUp();
+    const driver = new GuestVf(host, vf, 0x20_0000);
+    driver.negotiate();
+    driver.open();
+    const frame = ethernet(vfMac(1), PEER, bytesOf(100));
+    for (const state of [3, 0]) guest.configWrite(PORT + 0x44, 2, state);
+    guest.configWrite(PORT + 4, 2, 2);
+    guest.configWrite(PORT + 4, 2, 6);
+    const before = host.memory.writes;
+    host.nic.receive({ bytes: frame, length: frame.length });
+    expect(host.memory.writes).toBeGreaterThan(before);
   });
 
   it('is reset as a whole when the guest asks for FLR', () => {

@@ -10,7 +10,7 @@ import { InterruptTable } from '../../iommu/host/interrupt-table.js';
 import { Ioas } from '../../iommu/host/ioas.js';
 import { HostWorld, RAM_BASE } from '../iommu/host-world.js';
 import { bytesOf, ethernet, PEER, vfMac } from './frames.js';
-import { TestMachine, TestMemory } from './machine.js';
+import { OPEN_UPSTREAM, TestMachine, TestMemory } from './machine.js';
 import { GuestVf } from './vf-guest.js';
 
 const MIB = 1 << 20;
@@ -143,6 +143,7 @@ describe('a VF behind VT-d', () => {
         return { address: iova(address), data };
       },
     });
+    device.attach(OPEN_UPSTREAM);
     const { fn } = device;
     for (let vector = 0; vector < 3; vector++) {
       fn.behaviour.writeBar(3, vector * 16, 4, 0xfee0_0000);

@@ -17,7 +17,7 @@ const identity = { vendorId: 0x1234, deviceId: 0x5678, revision: 1, classCode: 0
 
 function endpoint(bars: readonly BarSpec[], log: string[] = []) {
   const layout = configLayout('test', type0Header(identity, bars), {
-    pm: at(0x40, powerManagement),
+    pm: at(0x40, powerManagement({ noSoftReset: false })),
     pcie: at(0x60, pcieCapability({ kind: 'endpoint', speed: 2, width: 1 })),
   });
   const fn = new PciFunction(layout, {

@@ -205,6 +205,20 @@ describe('hot-plug slot', () => {
     }
   });
 
+  it.each([
+    ['the bit that would be FLR, which no port has', 0x98, [0x8000]],
+    ['sleep and waking, which this port promises to be no reset', 0x44, [3, 0]],
+  ])('keeps slot, link, buses and device through %s', (_, register, values) => {
+    const { port, card, read, write, present } = setUp();
+    port.populate(card);
+    const all = () => [read(SLOT_STATUS, 2), read(LINK_STATUS, 2), read(0x18, 4), read(0x04, 2)];
+    const before = all();
+    for (const value of values) write(register, 2, value);
+    expect(all()).toEqual(before);
+    expect(present()).toBe(true);
+    expect(card.resets).toBe(0);
+  });
+
   it('declares the same slot whatever is written', () => {
     const { read, write } = setUp();
     const before = read(PCIE + 0x14, 4);

@@ -11,7 +11,7 @@ import { VfioMigration } from '../../devices/vfio/migration.js';
 import { PRE_COPY, RESUMING, RUNNING, RUNNING_P2P, STOP, STOP_COPY } from '../../devices/vfio/states.js';
 import { chunkHeader, streamStart, viewOf } from '../../devices/vfio/stream.js';
 import { bytesOf, ethernet, PEER, vfMac } from './frames.js';
-import { TestMachine } from './machine.js';
+import { OPEN_UPSTREAM, TestMachine } from './machine.js';
 import { GuestVf } from './vf-guest.js';
 import { drain, feed, joined } from './vfio-world.js';
 
@@ -39,6 +39,7 @@ class Host {
       route: (vector, message) =>
         message && { address: iova(0xfee0_0000 + routes * 32), data: routes + vector },
     });
+    this.assigned.attach(OPEN_UPSTREAM);
     this.device = new AssignedVf(this.vf, this.assigned);
     this.migration = new VfioMigration(this.device);
   }

@@ -319,7 +319,7 @@ const GUESTS = {
    */
   storm: `${NO_IRQ}
     (func (export "start_kernel") (param i32) (local $n i32) (local $x i32) (local $at i32) (local $value i32)
-      (local.set $x (i32.const 88172645))
+      (local.set $x (i32.xor (i32.const 88172645) (call $argument)))
       (call $say ${LETTER('b')} (call $argument))
       (loop $next
         (local.set $x (i32.xor (local.get $x) (i32.shl (local.get $x) (i32.const 13))))

@@ -1,6 +1,6 @@
 /** A guest that abuses its PCI Express devices, on the whole machine: nothing it writes ends more than itself. */
 import { describe, expect, test } from 'vitest';
-import { booted, WORLDS } from './machine-worlds.js';
+import { booted, moved, WORLDS } from './machine-worlds.js';
 
 const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
 
@@ -18,6 +18,20 @@ describe.each(WORLDS)('a machine of $name with a NIC', ({ run }) => {
       expect(machine.state).toBe('running');
       expect(watch.events.filter(({ kind }) => kind === 'failed' || kind === 'crash')).toEqual([]);
     }));
+
+  test.each([20_000, 20_001, 20_002, 20_003])(
+    'is moved with a guest that wrote at random, whatever that was (%i accesses)',
+    (accesses) =>
+      run(async (world) => {
+        const nic = { mac: MAC };
+        const { machine, watch } = await booted(world, 'storm', accesses, { nic });
+        await watch.line(/^s/);
+        await machine.pause();
+        const state = await machine.save();
+        const next = await moved(world, machine, { nic });
+        expect((await next.save()).devices).toEqual(state.devices);
+      }),
+  );
 
   test('has no device where the guest was given none', () =>
     run(async (world) => {

@@ -3,6 +3,7 @@
  * real but time: kernel, driver, NIC, VT-d, both flows of the migration, the switch and the peer.
  */
 import { describe, expect, it } from 'vitest';
+import { RAM_BYTES_MAX } from '../../base/abi/platform.js';
 import { FaultPlan } from '../../base/fault.js';
 import { seededRandom } from '../../base/random.js';
 import { RegisterFile } from '../../base/registers.js';
@@ -12,7 +13,7 @@ import { decodeSections } from '../../devices/pci/state.js';
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
 import type { Machine } from '../../vmm/machine/machine.js';
-import { GUEST_IP, machineOn, moveUnderTraffic, Network, RATE } from './passthrough-world.js';
+import { GUEST_IP, image, machineOn, moveUnderTraffic, Network, RATE } from './passthrough-world.js';
 
 /** More often than any run visits a site. */
 const ALWAYS = 1_000_000;
@@ -180,6 +181,28 @@ describe('a migration that does it wrong is found out', () => {
   });
 });
 
+describe('a guest with as much memory as a machine can have', () => {
+  it('has all of it in reach of its virtual function', async () => {
+    const random = seededRandom(1);
+    const trace = new Trace();
+    const scheduler = new VirtualTime(random.fork('ties'), trace);
+    const console: string[] = [];
+    const world = { scheduler, trace, random };
+    const network = new Network(world);
+    const machine = machineOn(world, network, 'machine', {}, console, RAM_BYTES_MAX);
+    await scheduler.run(
+      (async () => {
+        await machine.boot(image, 'workload=udp-echo status_ms=20');
+        await scheduler.sleep(milliseconds(40));
+        network.peer.startFlow({ kind: 'echo', ip: GUEST_IP, port: 7, rate: RATE, payloadBytes: 100 });
+        await scheduler.sleep(milliseconds(40));
+        await machine.destroy();
+      })(),
+    );
+    expect(network.peer.report()[0]!.arrived!.received).toBeGreaterThan(500);
+  });
+});
+
 describe('a virtual function that is told to write elsewhere', () => {
   it('is blocked and recorded, and neither guest nor VMM suffers', async () => {
     const random = seededRandom(1);
@@ -188,8 +211,6 @@ describe('a virtual function that is told to write elsewhere', () => {
     const console: string[] = [];
     const network = new Network({ scheduler, trace, random });
     const machine = machineOn({ scheduler, trace, random }, network, 'machine', {}, console);
-    const { readFileSync } = await import('node:fs');
-    const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
     await scheduler.run(
       (async () => {
         await machine.boot(image, 'workload=udp-echo status_ms=20');

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { FaultPlan, FaultRule } from '../../base/fault.js';
-import { milliseconds } from '../../base/units.js';
+import { MIB, milliseconds } from '../../base/units.js';
 import { parseIpv4, parseMac } from '../../devices/ethernet/addresses.js';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
@@ -19,7 +19,7 @@ import type { Machine } from '../../vmm/machine/machine.js';
 import type { PassthroughReport } from '../../vmm/passthrough/device.js';
 import type { IommuLeaves, NicOptions } from '../../vmm/passthrough/records.js';
 
-const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
+export const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
 
 export const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
 export const GUEST_IP = parseIpv4('10.0.0.2')!;
@@ -96,9 +96,10 @@ export function machineOn(
   name: string,
   nic: Partial<NicOptions> = {},
   console: string[] = [],
+  ramBytes = 64 * MIB,
 ): Machine {
   const machine = createDeterministicMachine(
-    { ramBytes: 64 * 2 ** 20, vcpus: 1, nic: { mac: MAC, ...nic } },
+    { ramBytes, vcpus: 1, nic: { mac: MAC, ...nic } },
     { scheduler: world.scheduler, random: world.random.fork(name), plug: network.plug(name) },
   );
   machine.on((event) => {

@@ -5,7 +5,7 @@
 import { AtomicBitmap } from '../../base/bitmap.js';
 import type { RequesterId } from '../../base/dma.js';
 import type { FaultPlan } from '../../base/fault.js';
-import { hpa, MIB, PAGE_BYTES, PAGE_SHIFT } from '../../base/units.js';
+import { hpa, MIB, PAGE_BYTES } from '../../base/units.js';
 import { TranslatedBus } from '../../iommu/dma.js';
 import { type FaultReport, VtdDriver } from '../../iommu/host/driver.js';
 import { Hwpt } from '../../iommu/host/hwpt.js';
@@ -99,7 +99,7 @@ export class HostIommu {
   }
 
   get #mappedBytes(): number {
-    return this.#ram.deviceLog.length << PAGE_SHIFT;
+    return this.#ram.deviceLog.length * PAGE_BYTES;
   }
 
   /** Gives requests of `source` the guest's memory. */
