@@ -4,7 +4,7 @@
  * translates, blocks and records. Devices and the IOMMU meet here and nowhere else.
  *
  * Addresses come from guests, so every value is legal input: one that nothing maps is answered, not thrown. An address
- * at or above 2^53 is exact to its page only (`iovaOf`), far beyond any width that a unit advertises.
+ * at or above 2^53 is exact to its page only (`iovaOf`); tables of five levels can map it, our host never does.
  */
 import type { Iova } from './units.js';
 

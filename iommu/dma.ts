@@ -61,9 +61,10 @@ export class TranslatedBus implements DmaPort, MsiPort {
       const to = address + done;
       const outcome = unit.translate(requester, -1, to | 0, highOf(to), ACCESS_WRITE);
       if (outcome !== TRANSLATED) {
-        // Only a dword of its own is an interrupt; anything else in that range is dropped.
-        if (outcome === INTERRUPT && length === 4 && to % 4 === 0) {
-          this.interrupt(requester, to, dwordOf(source, at));
+        // Only a dword of its own is an interrupt.
+        if (outcome === INTERRUPT) {
+          if (length === 4 && to % 4 === 0) this.interrupt(requester, to, dwordOf(source, at));
+          else unit.refuseInInterruptRange(requester, to | 0, ACCESS_WRITE);
         }
         return;
       }

@@ -100,9 +100,10 @@ export class InterruptRemapper {
       this.block(FAULT.IR_SOURCE_VERIFICATION, source, index, entry.faultsDisabled);
       return;
     }
+    const { descriptor, vector, urgent } = entry;
     if (!entry.posted) {
-      this.sink.remapped(entry.destination, entry.vector, entry.deliveryMode, entry.logical, entry.level);
-    } else if (!postInterrupt(this.memory, entry.descriptor, entry.vector, entry.urgent, this.sink)) {
+      this.sink.remapped(entry.destination, vector, entry.deliveryMode, entry.logical, entry.level);
+    } else if (!postInterrupt(this.memory, descriptor, vector, urgent, this.extended, this.sink)) {
       this.block(FAULT.IR_POSTED_DESCRIPTOR_ACCESS, source, index, entry.faultsDisabled);
     }
   }

@@ -60,6 +60,8 @@ export class InvalidationQueue {
   base = 0;
   bytes = 0;
   descriptorBytes = d.DESCRIPTOR_BYTES;
+  /** The bound was reached with descriptors left. */
+  unfinished = false;
 
   private readonly registers: RegisterFile<unknown>;
   private readonly memory: HostMemory;
@@ -112,7 +114,10 @@ export class InvalidationQueue {
     this.registers.set(reg.IQH, 0);
   }
 
-  /** Processes descriptors until head meets tail or one is in error. Bounded by the size of the queue. */
+  /**
+   * Processes descriptors until head meets tail or one is in error. Bounded by the size of the queue: software that
+   * appends as fast as descriptors complete is gone on with when it accesses the unit again.
+   */
   advance(): void {
     // A completion interrupt may lead straight back here through the tail register.
     if (this.running) return;
@@ -123,6 +128,7 @@ export class InvalidationQueue {
 
   private process(): void {
     const { registers } = this;
+    this.unfinished = false;
     for (let budget = this.bytes / this.descriptorBytes; budget > 0; budget--) {
       const head = registers.get(reg.IQH);
       const tail = registers.get(reg.IQT);
@@ -142,6 +148,7 @@ export class InvalidationQueue {
         break;
       }
       registers.set(reg.IQH, (head + this.descriptorBytes) % this.bytes);
+      this.unfinished = budget === 1 && registers.get(reg.IQH) !== registers.get(reg.IQT);
     }
     this.aborting = false;
   }

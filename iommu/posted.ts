@@ -9,12 +9,16 @@ import { postedDescriptor as fields, POSTED_DESCRIPTOR_BYTES } from './entries.j
 import type { HostMemory } from './host-memory.js';
 import type { InterruptSink } from './interrupt-sink.js';
 
-/** Posts `vector` to the descriptor at `address`; false if nothing answers there. */
+/**
+ * Posts `vector` to the descriptor at `address`; false if nothing answers there. `extended`: destinations are x2APIC
+ * ids of 32 bits.
+ */
 export function postInterrupt(
   memory: HostMemory,
   address: number,
   vector: number,
   urgent: boolean,
+  extended: boolean,
   sink: InterruptSink,
 ): boolean {
   const region = memory.find(address, POSTED_DESCRIPTOR_BYTES);
@@ -30,7 +34,7 @@ export function postInterrupt(
     if (Atomics.compareExchange(words, control, now, now | outstanding) === now) {
       // In xAPIC form the destination's id stands in bits [15:8] (5.2.3).
       const destination = Atomics.load(words, base + fields.NDST.word);
-      sink.notify((destination >>> 8) & 0xff, fields.NV.get(now));
+      sink.notify(extended ? destination >>> 0 : (destination >>> 8) & 0xff, fields.NV.get(now));
       return true;
     }
   }

@@ -4,7 +4,7 @@
  */
 import type { DeviceRecord, SaveableDevice } from '../base/device-record.js';
 import { RegisterFile } from '../base/registers.js';
-import { Contexts, STAGE_NONE, type TranslationContext } from './contexts.js';
+import { Contexts, MODE_SCALABLE, STAGE_NONE, type TranslationContext } from './contexts.js';
 import {
   DESCRIPTOR_BYTES,
   DOMAIN_SELECTIVE,
@@ -136,10 +136,12 @@ export class VtdUnit implements SaveableDevice {
 
   /** Register read at `offset`; of 8 bytes the low half, the high one is in `registers.high`. */
   read(offset: number, size: number): number {
+    if (this.queue.unfinished) this.queue.advance();
     return this.registers.read(offset, size);
   }
 
   write(offset: number, size: number, value: number, high = 0): void {
+    if (this.queue.unfinished) this.queue.advance();
     this.registers.write(offset, size, value, high);
   }
 
@@ -156,7 +158,8 @@ export class VtdUnit implements SaveableDevice {
    */
   translate(source: number, pasid: number, low: number, high: number, access: number): number {
     if (pasid < 0 && high === 0 && low >>> 20 === INTERRUPT_WINDOW) {
-      return (access & READ_WRITE) === ACCESS_WRITE ? INTERRUPT : BLOCKED;
+      if ((access & READ_WRITE) === ACCESS_WRITE) return INTERRUPT;
+      return this.refuseInInterruptRange(source, low, access);
     }
     const { result } = this;
     const offset = low & 0xfff;
@@ -185,6 +188,18 @@ export class VtdUnit implements SaveableDevice {
     result[0] = iotlb.target(hit, pageLow) + offset;
     result[1] = iotlb.pagesLeft(hit, pageLow) * 4096 - offset;
     return TRANSLATED;
+  }
+
+  /**
+   * Blocks a request to the interrupt range that is no interrupt request: a read, or a write of anything but one dword.
+   * Without translation nothing is recorded, as for any other request. VT-d 3.14
+   */
+  refuseInInterruptRange(source: number, low: number, access: number): number {
+    if (!this.translating) return BLOCKED;
+    const { mode } = this.contexts;
+    const reason =
+      mode === MODE_SCALABLE ? FAULT.SM_OUTPUT_IN_INTERRUPT_RANGE : FAULT.OUTPUT_IN_INTERRUPT_RANGE;
+    return this.block(reason, source, -1, low, 0, access, false);
   }
 
   /** An interrupt request: the dword `data` written to `address` in the interrupt range by `source`. */

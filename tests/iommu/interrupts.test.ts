@@ -181,7 +181,7 @@ describe('interrupt remapping', () => {
     expect(take().length).toBe(1);
   });
 
-  it('takes a dword of DMA into the range for an interrupt, and drops other writes there', () => {
+  it('takes a dword of DMA into the range for an interrupt, and blocks and records all else there', () => {
     const { w, bus, entry, take } = world();
     entry(5, remapped(0x61, 3));
     bus.write(DEVICE, iova(address(5)), new Uint8Array(4), 0, 4);
@@ -190,7 +190,9 @@ describe('interrupt remapping', () => {
     bus.write(DEVICE, iova(address(5) + 2), new Uint8Array(4), 0, 4);
     expect(take()).toEqual([]);
     expect(bus.read(DEVICE, iova(address(5)), new Uint8Array(4), 0, 4)).toBe(false);
-    expect(w.takeFaults()).toEqual([]);
+    const reasons = w.takeFaults().map(({ reason }) => reason);
+    expect(reasons.length).toBeGreaterThan(0);
+    expect(new Set(reasons)).toEqual(new Set([FAULT.OUTPUT_IN_INTERRUPT_RANGE]));
   });
 });
 
@@ -219,6 +221,15 @@ describe('posted interrupts', () => {
     w.set64(descriptor + 32, w.get64(descriptor + 32) & ~1n);
     send(address(5));
     expect(take().length).toBe(1);
+  });
+
+  it('notify the whole x2APIC id in extended mode', () => {
+    const { w, entry, send, take } = world(7, true);
+    const descriptor = w.allocate(64, 64);
+    w.set64(descriptor + 32, (0xf2n << 16n) | (0x8001_2345n << 32n));
+    entry(5, ...posted(0x61, descriptor));
+    send(address(5));
+    expect(take()).toEqual([['notify', 0x8001_2345, 0xf2]]);
   });
 
   it('keep quiet for a suppressed descriptor unless the entry is urgent', () => {

@@ -39,6 +39,33 @@ describe('the invalidation queue', () => {
     expect(w.interrupts.length).toBe(2);
   });
 
+  it('goes on at the next access with what software appended beyond the bound of one turn', () => {
+    const w = world();
+    w.write32(reg.IECTL.offset, 0);
+    const slots = 256;
+    const total = 3 * slots;
+    let added = 0;
+    const status = w.allocate(64, 64);
+    const append = (): void => {
+      const slot = w.queueBase + (added % slots) * 16;
+      added++;
+      w.set64(slot, 5n | 0x30n | (BigInt(added) << 32n));
+      w.set64(slot + 8, BigInt(status));
+      w.write64(reg.IQT.offset, BigInt((added % slots) * 16));
+    };
+    // A handler that answers each completion with one more wait, within the interrupt.
+    w.interrupts.push = () => {
+      w.write32(reg.ICS.offset, 1);
+      if (added < total) append();
+      return 0;
+    };
+    append();
+    for (let look = 0; look < 4; look++) head(w);
+    expect(added).toBe(total);
+    expect(w.get32(status)).toBe(total);
+    expect(head(w)).toBe(w.unit.read(reg.IQT.offset, 4));
+  });
+
   it('writes status and interrupts for a wait that asks for both', () => {
     const w = world();
     w.write32(reg.IECTL.offset, 0);
