@@ -2,7 +2,7 @@
  * Interrupt causes, masks, auto-clear, auto-mask and throttling of one function. 82599 datasheet, 7.3
  *
  * A cause is an event. While it is masked it stays in EICR and fires when it is unmasked; when its message has left,
- * EIAC clears it and EIAM masks it. EITR keeps messages of one vector apart; a cause that comes too early waits for the
+ * EIAC clears it and EIAM masks it, which an access to EICR or EICS does as well. EITR keeps messages of one vector apart; a cause that comes too early waits for the
  * timer.
  */
 import type { Cancel, Scheduler } from '../../base/clock.js';
@@ -33,6 +33,8 @@ export interface InterruptOptions {
   readonly vectors: number;
   /** Causes that a vector stands for, as bits of EICR. */
   causesOf(vector: number): number;
+  /** Whether EIAM masks when a message leaves (GPIE.EIAME); where there is no such bit, it does. */
+  masksOnMessage?(): boolean;
   /** Asks for the vector's message; `sent` is called back when it has left. */
   trigger(vector: number): void;
 }
@@ -90,7 +92,21 @@ export class InterruptUnit {
     const { words, EICR, EIMS, EIAC, EIAM } = this.options.registers;
     const causes = this.options.causesOf(vector);
     words[EICR]! &= ~(words[EIAC]! & causes);
-    words[EIMS]! &= ~(words[EIAM]! & causes);
+    if (this.options.masksOnMessage?.() !== false) words[EIMS]! &= ~(words[EIAM]! & causes);
+  }
+
+  /**
+   * Causes of EICR were read or written, or set through EICS. Those whose message still waits for its interval are masked
+   * only when it leaves: masked now, it never would.
+   */
+  accessed(causes: number): void {
+    const { words, EIMS, EIAM } = this.options.registers;
+    let masked = causes & words[EIAM]!;
+    if (masked === 0) return;
+    for (let vector = 0; vector < this.options.vectors; vector++) {
+      if ((this.held & (1 << vector)) !== 0) masked &= ~this.options.causesOf(vector);
+    }
+    words[EIMS]! &= ~masked;
   }
 
   /** While stopped no message is asked for and intervals stand still; what happens meanwhile fires on `start`. */

@@ -106,6 +106,7 @@ export class PhysicalFunction {
       scheduler: host.scheduler,
       vectors: reg.EITR.count,
       causesOf: (vector) => this.causesOf(vector),
+      masksOnMessage: () => this.registers.getField(reg.GPIE, reg.GPIE.fields.EIAME) === 1,
       trigger: (vector) => this.trigger(vector),
     });
     this.sriov.refresh();
@@ -194,7 +195,19 @@ export class PhysicalFunction {
         },
       },
       FREE_RUNNING_TIMER: { read: () => Math.floor(host.scheduler.now() / 1000) >>> 0 },
-      EICS: { write: (written) => this.interrupts.raise(written) },
+      EICR: {
+        read: (stored) => {
+          this.interrupts.accessed(stored);
+          return stored;
+        },
+        write: (written) => this.interrupts.accessed(written),
+      },
+      EICS: {
+        write: (written) => {
+          this.interrupts.raise(written);
+          this.interrupts.accessed(written);
+        },
+      },
       EIMS: { write: (written) => this.interrupts.enable(written) },
       EIMC: { write: (written) => this.interrupts.disable(written) },
       // What a stopped virtual function has asked for is not shown before it goes on.

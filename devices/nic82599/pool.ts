@@ -76,7 +76,11 @@ export class Pool implements TransmitOwner {
       STATUS: { read: () => host.status },
       LINKS: { read: () => host.links },
       FREE_RUNNING_TIMER: { read: () => Math.floor(host.scheduler.now() / 1000) >>> 0 },
-      EICS: { write: (written) => this.interrupts.raise(reg.EICS.fields.CAUSES.get(written)) },
+      EICR: {
+        read: (stored) => this.causesRead(stored),
+        write: (written) => this.interrupts.accessed(reg.EICR.fields.CAUSES.get(written)),
+      },
+      EICS: { write: (written) => this.causesSet(reg.EICS.fields.CAUSES.get(written)) },
       EIMS: { write: (written) => this.interrupts.enable(reg.EIMS.fields.CAUSES.get(written)) },
       EIMC: { write: (written) => this.interrupts.disable(reg.EIMC.fields.CAUSES.get(written)) },
       MAILBOX: { write: (written) => this.mailbox.virtualFunctionWrote(written) },
@@ -116,6 +120,16 @@ export class Pool implements TransmitOwner {
 
   write(offset: number, size: number, value: number): void {
     if (size === 4) this.registers.write(offset, size, value);
+  }
+
+  private causesRead(stored: number): number {
+    this.interrupts.accessed(reg.EICR.fields.CAUSES.get(stored));
+    return stored;
+  }
+
+  private causesSet(causes: number): void {
+    this.interrupts.raise(causes);
+    this.interrupts.accessed(causes);
   }
 
   get maySend(): boolean {

@@ -32,6 +32,8 @@ import {
 /** The smallest buffer is 1 KiB, so that no frame needs more descriptors than this. */
 const CHAIN_MAX = Math.ceil((FRAME_BYTES_MAX + VLAN_TAG_BYTES) / 1024) + 1;
 const ADDRESSES_BYTES = 12;
+/** What the header's length in a written-back descriptor can say. */
+const HEADER_BYTES_MAX = 1023;
 const STATUS_CHECKS = 0x70;
 
 /** What a queue needs of the pool that it belongs to. */
@@ -114,7 +116,7 @@ export class ReceiveQueue {
     frameBytes: number,
   ): number {
     if (kind !== DESCTYPE_HEADER_SPLIT && kind !== DESCTYPE_HEADER_ALWAYS) return 0;
-    const capacity = reg.SRRCTL.fields.HEADER_64B.get(split) * 64;
+    const capacity = Math.min(reg.SRRCTL.fields.HEADER_64B.get(split) * 64, HEADER_BYTES_MAX);
     const { parsed } = received;
     const header = parsed.headerEnd - (strip ? VLAN_TAG_BYTES : 0);
     const wanted = this.owner.words[reg.PSRTYPE.word]!;

@@ -123,7 +123,7 @@ export const vfTable = /* @__PURE__ */ registerTable(
         reset: SRRCTL_RESET,
         spec: '8.3.5',
         fields: {
-          PACKET_KIB: [0, 5, 'rws'],
+          PACKET_KIB: [0, 7, 'rws'],
           HEADER_64B: [8, 6, 'rws'],
           MIN_THRESHOLD: [22, 3, 'rws'],
           DESCTYPE: [25, 3, 'rws'],

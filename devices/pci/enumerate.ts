@@ -11,7 +11,14 @@ import {
   EXTENDED_FIRST,
   type Registers,
 } from './capability.js';
-import { EXT_ID_ARI, EXT_ID_SRIOV, sriovCapability, VF_BAR_OFFSET } from './extended-capabilities.js';
+import {
+  accessControl,
+  EXT_ID_ACS,
+  EXT_ID_ARI,
+  EXT_ID_SRIOV,
+  sriovCapability,
+  VF_BAR_OFFSET,
+} from './extended-capabilities.js';
 import { CAP_ID_PCIE, pcieCapability } from './pcie-capability.js';
 import {
   BAR_FLAG_64,
@@ -57,8 +64,10 @@ const relative = <T>(capability: Capability<T>, start: number): Registers<T> =>
   ).cap.it;
 const PCIE_AT = 0x40;
 const SRIOV_AT = 0x100;
+const ACS_AT = 0x100;
 const pcie = relative(pcieCapability({ kind: 'endpoint', speed: 1, width: 1 }), PCIE_AT);
 const sriov = relative(sriovCapability({ totalVfs: 1, vfDeviceId: 0, functionLink: 0, bars: [] }), SRIOV_AT);
+const acs = relative(accessControl, ACS_AT);
 
 const ABSENT = 0xffff;
 const BRIDGE_HEADER = 1;
@@ -262,6 +271,18 @@ function openWindow(port: Config, base: number, end: number): void {
   port.write(bridgeHeader.PREFETCHABLE_LIMIT.offset, 2, field(last));
   port.write(bridgeHeader.PREFETCHABLE_BASE_UPPER.offset, 4, Math.floor(first / 2 ** 32));
   port.write(bridgeHeader.PREFETCHABLE_LIMIT_UPPER.offset, 4, Math.floor(last / 2 ** 32));
+}
+
+/**
+ * Turns on all that the port at `bus` and `devfn` can do to keep what is behind it apart, as an operating system with an
+ * IOMMU does before it gives functions away. 6.12
+ */
+export function enableAccessControl(complex: RootComplex, bus: number, devfn: number): void {
+  const port = new Config(complex, bus, devfn);
+  const start = port.extendedCapability(EXT_ID_ACS);
+  if (start === 0) return;
+  const offset = (register: { readonly offset: number }): number => start + register.offset - ACS_AT;
+  port.write(offset(acs.CONTROL), 2, port.read(offset(acs.CAPABILITIES), 2));
 }
 
 function enableAriForwarding(port: Config): boolean {

@@ -67,7 +67,7 @@ describe('interrupt causes', () => {
     guest.write(reg.EIAM, 1);
     guest.write(reg.EIMS, 3);
     machine.vf(0).fn.behaviour.writeBar(3, 12, 4, 1);
-    guest.write(reg.EICS, 1);
+    machine.vf(0).pool.interrupts.raise(1);
     expect(guest.read(reg.EIMS), 'held back by MSI-X').toBe(3);
     machine.vf(0).fn.behaviour.writeBar(3, 12, 4, 0);
     expect(messages()).toEqual([0]);
@@ -97,6 +97,44 @@ describe('interrupt causes', () => {
     guest.write(reg.IVAR, 0x83);
     machine.nic.receive({ bytes: frame, length: 64 });
     expect(messages(), 'vector 3 does not exist').toEqual([]);
+  });
+});
+
+describe('EIAM', () => {
+  it('masks what EICR shows or is told to clear, and what EICS sets, without a message', () => {
+    const { guest, machine } = setUp();
+    machine.vf(0).fn.behaviour.writeBar(3, 12, 4, 1);
+    guest.write(reg.EIAM, 5);
+    const enabled = (act: () => void): number => {
+      guest.write(reg.EIMC, 7);
+      guest.read(reg.EICR);
+      guest.write(reg.EIMS, 7);
+      act();
+      return guest.read(reg.EIMS);
+    };
+    expect(enabled(() => guest.write(reg.EICS, 3))).toBe(6);
+    expect(
+      enabled(() => {
+        machine.vf(0).pool.interrupts.raise(1);
+        guest.read(reg.EICR);
+      }),
+    ).toBe(6);
+    expect(enabled(() => guest.write(reg.EICR, 4))).toBe(3);
+    expect(enabled(() => guest.read(reg.EICR))).toBe(7);
+  });
+
+  it('loses no message that still waits for its interval', () => {
+    const { guest, machine, messages } = setUp();
+    guest.write(reg.EITR, 400);
+    guest.write(reg.EIAM, 1);
+    guest.write(reg.EIMS, 1);
+    guest.write(reg.EICS, 1);
+    guest.write(reg.EIMS, 1);
+    guest.write(reg.EICS, 1);
+    expect(messages()).toEqual([0]);
+    machine.time.advance(microseconds(200));
+    expect(messages()).toEqual([0]);
+    expect(guest.read(reg.EIMS)).toBe(0);
   });
 });
 

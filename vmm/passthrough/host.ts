@@ -11,6 +11,7 @@ import type { Scheduler } from '../../base/clock.js';
 import type { SaveableDevice } from '../../base/device-record.js';
 import type { DmaPort, MsiPort, RequesterId } from '../../base/dma.js';
 import { requesterOf } from '../../base/dma.js';
+import { invariant } from '../../base/errors.js';
 import { FaultPlan } from '../../base/fault.js';
 import type { MmioRegion } from '../../base/mmio.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
@@ -22,7 +23,7 @@ import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import { dumpTopology } from '../../devices/pci/dump.js';
-import { enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
+import { enableAccessControl, enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
 import { HostBridge } from '../../devices/pci/host-bridge.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort } from '../../devices/root-port/device.js';
@@ -102,8 +103,15 @@ export class PassthroughHost {
       },
       wake,
     });
-    this.#host = rootComplexWith('host-port0', bus, bus, (port) => port.populate(this.nic));
+    let hostPort: RootPort | undefined;
+    this.#host = rootComplexWith('host-port0', bus, bus, (port) => {
+      hostPort = port;
+      port.populate(this.nic);
+    });
     enumerate(this.#host, HOST_BARS);
+    // Without isolation all functions of the NIC would be one IOMMU group, and the guest could be given all or none.
+    enableAccessControl(this.#host, 0, PORT_DEVFN);
+    invariant(hostPort?.isolates === true, 'the port above the NIC isolates its functions');
     const [source] = enableVirtualFunctions(this.#host, HOST_NIC_BUS, 0, 1);
     const vfId = requesterOf(source!);
     this.iommu.attach(vfId);

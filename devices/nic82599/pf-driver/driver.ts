@@ -4,6 +4,7 @@
  */
 import type { Scheduler } from '../../../base/clock.js';
 import { microseconds } from '../../../base/units.js';
+import { formatMac } from '../../ethernet/addresses.js';
 import { CAUSE_LINK, MAX_FRAME_RESET, pfRegisters as reg, VLAN_INSERT_DEFAULT } from '../pf-registers.js';
 import { QUEUES_PER_POOL, vfRegisters } from '../registers.js';
 import type { DriverStateKeeper } from '../state.js';
@@ -135,7 +136,7 @@ export class PfDriver implements DriverStateKeeper {
     if (typeof after === 'string') return after;
     const fixed = before.policy.mac;
     if (fixed !== undefined && !before.policy.trusted && after.mac?.some((byte, i) => byte !== fixed[i])) {
-      return 'its address is not the one that the policy here fixes';
+      return `its address is ${formatMac(Uint8Array.from(after.mac))} there, and the policy here fixes ${formatMac(Uint8Array.from(fixed))}`;
     }
     this.vfs[vf] = after;
     if (this.program(vf)) return undefined;
@@ -148,7 +149,7 @@ export class PfDriver implements DriverStateKeeper {
     const info = decodeVfInfo(state, DEFAULT_POLICY);
     if (typeof info === 'string') return [['damaged', info]];
     return [
-      ['mac', info.mac?.map((byte) => byte.toString(16).padStart(2, '0')).join(':') ?? 'none'],
+      ['mac', info.mac === undefined ? 'none' : formatMac(Uint8Array.from(info.mac))],
       ['apiVersion', String(info.apiVersion)],
       ['clearToSend', String(info.clearToSend)],
       ['receiveMode', String(info.xcast)],
@@ -213,7 +214,9 @@ export class PfDriver implements DriverStateKeeper {
     const { port, filters, message } = this;
     this.resetEvent(vf);
     const info = this.vfs[vf]!;
-    const known = info.mac !== undefined && !isZero(info.mac) && filters.addAddress(vf, info.mac);
+    const receives = info.mac !== undefined && !isZero(info.mac) && filters.addAddress(vf, info.mac);
+    // Only an address that the host gave is told; a VF that chose its own is to choose again.
+    const given = receives && info.policy.mac !== undefined;
     for (let queue = 0; queue < QUEUES_PER_POOL; queue++) {
       const { ENABLE, WRITE, QUEUE, HIDE_VLAN } = reg.QDE.fields;
       const hide = info.policy.portVlan === undefined ? 0 : HIDE_VLAN.mask;
@@ -224,9 +227,9 @@ export class PfDriver implements DriverStateKeeper {
     }
     this.enableQueues(vf, info.policy.linkEnabled);
     info.clearToSend = true;
-    const [low, high] = info.mac === undefined ? [0, 0] : macWords(info.mac);
+    const [low, high] = given ? macWords(info.mac!) : [0, 0];
     message.fill(0);
-    message[0] = (OP_RESET | (known ? MESSAGE_ACK : MESSAGE_NACK)) >>> 0;
+    message[0] = (OP_RESET | (given ? MESSAGE_ACK : MESSAGE_NACK)) >>> 0;
     message[1] = low;
     message[2] = high;
     message[3] = 0;

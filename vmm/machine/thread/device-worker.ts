@@ -91,8 +91,9 @@ port.on('message', (message: ToDevices) => {
   }
   const { id, method, args } = message;
   void answer(id, () => {
-    // Posted writes of vCPUs that are paused by now belong to the state.
-    while (responder.serve() > 0);
+    // Posted writes of vCPUs that are paused by now belong to the state. Once is enough for them, and as much as a call
+    // waits for those that still write.
+    responder.serve();
     return carryOut(calls, method, args as Parameters<DeviceCalls[typeof method]>);
   });
   wake();
