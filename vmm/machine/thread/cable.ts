@@ -1,7 +1,7 @@
 /**
  * The cable of the NIC as a socket to a fabric, in QEMU's `-netdev stream` framing. Frames of one turn of the thread go
  * out together. A fabric that goes away takes the link down and the guest goes on without a network, as with a cable
- * that was pulled.
+ * that was pulled; one that comes back at the same address brings it up again.
  */
 import { connect as connectSocket, type Socket } from 'node:net';
 import type { FrameSink } from '../../../devices/ethernet/frame-sink.js';
@@ -23,12 +23,14 @@ export interface CableObserver {
 const READ_BYTES = 64 * 1024;
 /** Blocks that wait for the socket before the NIC has to. */
 const BLOCKS_WAITING_MAX = 4;
+/** A fabric that went away is looked for this often. */
+const RECONNECT_MS = 1000;
 
 export class Cable {
   readonly #observer: CableObserver;
   readonly #encoder: FrameStreamEncoder;
-  readonly #parser: FrameStreamParser;
   #socket: Socket | undefined;
+  readonly #readBuffer = new Uint8Array(READ_BYTES);
   #refused = 0;
   #unsent = false;
 
@@ -39,15 +41,15 @@ export class Cable {
       observer.room();
     };
     this.#encoder = new FrameStreamEncoder((bytes) => this.#socket?.write(bytes, written));
-    this.#parser = new FrameStreamParser((bytes, at, length) => observer.receive(bytes, at, length));
   }
 
   /** Resolves when the cable is plugged in; rejects with `vmm/netdev-failed`. */
   connect(address: SocketAddress): Promise<void> {
+    const parser = new FrameStreamParser((bytes, at, length) => this.#observer.receive(bytes, at, length));
     const onread = {
-      buffer: new Uint8Array(READ_BYTES),
+      buffer: this.#readBuffer,
       callback: (bytes: number, buffer: Uint8Array): boolean => {
-        if (!this.#parser.push(buffer, bytes)) socket.destroy();
+        if (!parser.push(buffer, bytes)) socket.destroy();
         this.#observer.received();
         return true;
       },
@@ -72,8 +74,14 @@ export class Cable {
         if (this.#socket !== socket) return;
         this.#socket = undefined;
         this.#observer.link(false);
+        this.#lookFor(address);
       });
     });
+  }
+
+  /** Tries again and again; nobody waits for it. */
+  #lookFor(address: SocketAddress): void {
+    setTimeout(() => this.connect(address).catch(() => this.#lookFor(address)), RECONNECT_MS).unref();
   }
 
   /** Takes a frame; it goes out at the next `flush`. */
