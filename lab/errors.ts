@@ -1,6 +1,6 @@
 /**
  * What can go wrong in what people run. Exit status 2 is wrong use of a command; 70 is kept for defects of ours;
- * the others are 71 to 79, each used once.
+ * the others are 71 to 79 and 105 to 109, each used once; 141 is that of a process that SIGPIPE ended.
  */
 import { catalogue, entry } from '../base/errors.js';
 
@@ -46,6 +46,11 @@ export const labErrors = catalogue('lab', {
     text: ({ what, waitedMs }) => `${what} did not happen within ${waitedMs} ms`,
     advice: () => 'Allow more time, or see in the record or the console what it waits for.',
   }),
+  'guest-ended': entry<{ desc: string; lastLines: string }>({
+    exitStatus: 105,
+    text: ({ desc, lastLines }) => `${desc}${lastLines === '' ? '' : `; its last words: ${lastLines}`}`,
+    advice: () => 'Run it alone with `ferry vmm --guest IMAGE` to see all that it says.',
+  }),
   'file-failed': entry<{ path: string; what: string; reason: string }>({
     exitStatus: 3,
     text: ({ path, what, reason }) => `${path} can't be ${what}: ${reason}`,
@@ -60,6 +65,6 @@ export const labErrors = catalogue('lab', {
     exitStatus: 78,
     text: ({ path, reason }) => `${path} can't be read as a recording: ${reason}`,
     advice: () =>
-      'Give a folder that `ferry migrate --record` or `ferry vmm --record` wrote, or one file of it.',
+      'Give a folder that `ferry migrate --record` or `ferry vmm --record-to` wrote, or one file of it.',
   }),
 });

@@ -7,6 +7,7 @@ import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError } from 'commander';
 import { reportOf } from '../vmm/process/report.js';
+import { reasonOf } from '../vmm/sockets/listening.js';
 import { VERSION } from '../vmm/version.js';
 import { labErrors } from './errors.js';
 
@@ -71,6 +72,7 @@ async function build(args: readonly string[]): Promise<Command> {
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'show help for a command')
     .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: true })
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
     .addHelpText('after', "\nEach command explains itself: 'ferry vmm --help'.");
@@ -87,7 +89,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const json = args.includes('--json');
   try {
     const program = await build(args);
-    if (args.length === 0) program.help({ error: false });
+    if (args.every((arg) => arg === '--json')) program.help({ error: false });
     await program.parseAsync([...args], { from: 'user' });
     return Number(process.exitCode ?? 0);
   } catch (error) {
@@ -108,6 +110,20 @@ function usageOf(error: CommanderError, args: readonly string[]): Error {
   return labErrors.error('usage', { why, command: name === undefined ? 'ferry' : `ferry ${name}` });
 }
 
+/** As SIGPIPE would end it, which Node ignores: whoever read our output has seen enough. */
+const SIGPIPE_STATUS = 141;
+
+/** Output that can't be written ends the command, and with it the processes that it started. */
+function outputFailed(error: NodeJS.ErrnoException): never {
+  if (error.code === 'EPIPE') process.exit(SIGPIPE_STATUS);
+  const facts = { path: 'standard output', what: 'written', reason: reasonOf(error) };
+  const { text, exitStatus } = reportOf(labErrors.error('file-failed', facts, error), false);
+  process.stderr.write(text);
+  process.exit(exitStatus);
+}
+
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  // A VMM goes on without a reader of its guest's console.
+  if (process.argv[2] !== 'vmm') process.stdout.on('error', outputFailed);
   process.exitCode = await main(process.argv.slice(2));
 }

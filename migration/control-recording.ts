@@ -50,6 +50,7 @@ export class ControlDescriber {
   #startedAt: number | undefined;
   #offset = 0;
   #failed = false;
+  #malformed = false;
 
   constructor(options: ControlDescriberOptions = {}) {
     this.#options = options;
@@ -62,7 +63,7 @@ export class ControlDescriber {
 
   /** True once the recording was found damaged: what follows has no meaning. */
   get failed(): boolean {
-    return this.#failed;
+    return this.#failed || this.#malformed;
   }
 
   /** Lines about what `chunk` completes. Damage gives a line that says so, and none after it. */
@@ -120,8 +121,9 @@ export class ControlDescriber {
       const [first, ...more] = describeMessage(decodeMessage(frame), this.#options).map(printable);
       return [start + first, ...more.map((line) => ' '.repeat(start.length) + line)];
     } catch (error) {
-      // A frame that the peer sent malformed belongs into the explanation; the recording around it is whole.
+      // Sent malformed, or changed since: the frame belongs into the explanation, and those after it can be read.
       if (!(error instanceof FerryError)) throw error;
+      this.#malformed = true;
       return [`${start}malformed: ${error.message}`];
     }
   }

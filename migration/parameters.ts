@@ -8,6 +8,9 @@ import { type Duration, milliseconds } from '../base/units.js';
 import { migrationErrors } from './errors.js';
 import { TRACKINGS, type TrackingName } from './tracking/tracking.js';
 
+/** Data channels of one migration, at most. */
+export const CHANNELS_MAX = 16;
+
 export type VerifyMode = 'off' | 'root' | 'after' | 'full';
 export type TrackingChoice = 'auto' | TrackingName;
 export type StopChoice = 'auto' | 'device-state';
@@ -92,7 +95,10 @@ export const parameterTable: { readonly [P in ParameterName]: Parameter } = {
     'limit before the switchover; 0 = none',
   ),
   downtimeLimitMs: number('downtime-limit', 'ms', 300, [0, 2_000_000], 'blackout to aim for'),
-  multifdChannels: { ...number('multifd-channels', 'channels', 2, [1, 16], 'data channels'), fixed: true },
+  multifdChannels: {
+    ...number('multifd-channels', 'channels', 2, [1, CHANNELS_MAX], 'data channels'),
+    fixed: true,
+  },
   maxRounds: number(
     'max-rounds',
     'rounds',

@@ -12,6 +12,7 @@ import type { BenchKernelsResult } from '../bench/kernels.js';
 import type { BenchMachineResult } from '../bench/machine.js';
 import type { BenchPacketsResult } from '../bench/packets.js';
 import type { BenchTransferResult } from '../bench/transfer.js';
+import { asGroup } from '../options/command-group.js';
 import { optionValue } from '../options/option-value.js';
 import { parseSize, parseWhole } from '../options/quantities.js';
 import { table } from '../report/migration-tables.js';
@@ -26,10 +27,9 @@ const whole = (command: string, flag: string, min: number, max: number): ((text:
   optionValue(command, flag, (text) => parseWhole(text, { min, max }));
 
 export function define(command: Command): void {
-  command
-    .addHelpText(
-      'after',
-      `
+  command.addHelpText(
+    'after',
+    `
 Examples:
   ferry bench machine                      boot, memory, blackout, dirty logging
   ferry bench transfer                     2 GiB over loopback, beside a bare socket pump
@@ -37,8 +37,8 @@ Examples:
   ferry bench iommu                        translations, and the dirty scan of 16 GiB
   ferry bench fabric                       frames a second from socket to socket
   ferry bench packets                      packets between a guest and a peer, and whom they cost what`,
-    )
-    .action(() => command.help());
+  );
+  asGroup(command);
   defineMachine(
     command
       .command('machine')

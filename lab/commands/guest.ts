@@ -12,6 +12,7 @@ import {
 import type { ImageDescription } from '../../guest-fixtures/toolchain/describe.js';
 import { reasonOf } from '../../vmm/sockets/listening.js';
 import { labErrors } from '../errors.js';
+import { asGroup } from '../options/command-group.js';
 import { table } from '../report/migration-tables.js';
 import { formatBytes, formatCount } from '../report/words.js';
 
@@ -24,15 +25,14 @@ const SECTION_NAMES: Readonly<Record<number, string>> = {
 };
 
 export function define(command: Command): void {
-  command
-    .addHelpText(
-      'after',
-      `
+  command.addHelpText(
+    'after',
+    `
 Examples:
   ferry guest build kernel.wasm
   ferry guest inspect kernel.img`,
-    )
-    .action(() => command.help());
+  );
+  asGroup(command);
   defineBuild(command.command('build').description('turn a wasm module into a bootable image'));
   defineInspect(command.command('inspect').description('tell what is in an image'));
 }

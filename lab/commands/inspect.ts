@@ -5,6 +5,7 @@
 import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { FerryError } from '../../base/errors.js';
 import { ControlDescriber } from '../../migration/control-recording.js';
 import { StreamDescriber } from '../../migration/pages/describe.js';
 import { reasonOf } from '../../vmm/sockets/listening.js';
@@ -65,9 +66,7 @@ function filesOf(stream: string): string[] {
     if (names.length === 0) throw unreadable(stream, 'there is no control.bin or data-N.bin in it');
     return names.sort().map((name) => join(stream, name));
   } catch (error) {
-    throw (error as { code?: unknown }).code === undefined
-      ? error
-      : unreadable(stream, reasonOf(error), error);
+    throw error instanceof FerryError ? error : unreadable(stream, reasonOf(error), error);
   }
 }
 

@@ -7,7 +7,9 @@ import pc from 'picocolors';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
+import { CHANNELS_MAX } from '../../migration/parameters.js';
 import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { RATE_MAX } from '../fabric/options.js';
 import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
 import { type MigrateResult, migrate } from '../move/move.js';
 import {
@@ -36,7 +38,6 @@ import { formatTime } from '../report/words.js';
 const NAME = 'ferry migrate';
 
 /** More than any machine of ours will make of it. */
-const RATE_MAX = 1_000_000;
 
 /** Exit status when a check failed, and when memory was not compared because `--verify off` asked for that. */
 const NOT_VERIFIED = 1;
@@ -166,7 +167,7 @@ export function define(command: Command): void {
     .option(
       '--channels <n>',
       'data channels (default: 2)',
-      value('--channels', (text) => parseWhole(text, { min: 1, max: 16 })),
+      value('--channels', (text) => parseWhole(text, { min: 1, max: CHANNELS_MAX })),
     )
     .option(
       '--max-bandwidth <rate>',

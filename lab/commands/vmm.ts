@@ -54,13 +54,17 @@ Examples:
   With a network: start this first, and give both VMMs --nic vf --netdev unix:net.sock
     ferry fabric --listen unix:net.sock --peer ip=10.0.0.1 --flow to=10.0.0.2,rate=1000
 
+With --json, the console's lines are {"console":"..."} on standard output, and what happens {"notice":"..."} on standard
+error, an error last.
+
 A monitor asks nobody who he is: whoever reaches it controls the guest. A UNIX socket is open to its owner alone.
 
 Exit status:
   0    after \`quit\`
   2    wrong use of the command
   130  ended by SIGINT (143: SIGTERM), in good order
-  else the error's own, printed with its words: 30-49 this VMM, 50-69 and 95-99 an incoming migration that failed
+  else the error's own, printed with its words: 30-49 this VMM, 50-69 and 95-99 an
+       incoming migration that failed, 90-94 a device, 100 and 101 its network
   70   a defect of vf-ferry`;
 
 export function define(command: Command): void {
@@ -152,7 +156,7 @@ export function define(command: Command): void {
       const conflict = conflictOf(options);
       if (conflict !== undefined) throw labErrors.error('usage', { why: conflict, command: NAME });
       const { runVmm } = await import('../../vmm/process/vmm.js');
-      process.exitCode = await runVmm(options, { notices: options.json !== true });
+      process.exitCode = await runVmm(options, { notices: true });
     });
 }
 

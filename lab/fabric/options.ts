@@ -11,7 +11,7 @@ export interface FlowSpec extends FlowOptions {
   readonly fromIp?: number;
 }
 
-const RATE_MAX = 1_000_000;
+export const RATE_MAX = 1_000_000;
 const RATE_DEFAULT = 1000;
 const PAYLOAD_DEFAULT = 64;
 

@@ -58,7 +58,8 @@ export function liveDisplay(stream: NodeJS.WriteStream): Display {
       {
         stream,
         format: `{name} ${pc.cyan('{bar}')} {percentage} %  {sent} of {size}  {rate}`,
-        hideCursor: true,
+        // Left as it is: an interrupted command would leave the terminal without one.
+        hideCursor: false,
         forceRedraw: true,
         barsize: 28,
         autopadding: true,

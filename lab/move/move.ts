@@ -8,6 +8,7 @@ import type { MigrationRecord } from '../../migration/record.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import { type Display, silentDisplay } from './display.js';
 import { DEVICE_LINE, type NetworkRecord, type NicDrops } from './network-record.js';
+import { judgeValues } from './option-values.js';
 import {
   commandLine,
   KERNEL_IMAGE,
@@ -53,6 +54,7 @@ export async function migrate(
   options: MigrateOptions = {},
   display: Display = silentDisplay,
 ): Promise<MigrateResult> {
+  judgeValues(options);
   const scenario = scenarioOf(options);
   const ownKernel = scenario.guest === KERNEL_IMAGE;
   const statusLine = statusPattern(ownKernel, scenario.workload);
@@ -97,7 +99,8 @@ export async function migrate(
     ]);
     const flows = scenario.flows.length > 0;
     if (flows) {
-      await source.waitForConsole(LINK_UP, { timeoutMs: SILENCE_MS });
+      const what = "a link of the guest's network card";
+      await source.waitForConsole(LINK_UP, { timeoutMs: SILENCE_MS, what });
       display.step(`starting traffic: ${scenario.flows.join(', ')}`);
       await traffic?.start();
       await newLines(source, statusLine, 1);
@@ -164,7 +167,8 @@ async function moved(source: Vmm, address: string, display: Display): Promise<Mi
 /** Resolves when the guest has printed `count` such lines from now on; rejects with `lab/timeout` when it falls silent. */
 async function newLines(vmm: Vmm, pattern: RegExp, count: number): Promise<void> {
   for (let seen = 0, after = vmm.console.length; seen < count; seen++) {
-    await vmm.waitForConsole(pattern, { after, timeoutMs: SILENCE_MS });
+    const what = `a line on the console that shows the guest at work (${pattern.source})`;
+    await vmm.waitForConsole(pattern, { after, timeoutMs: SILENCE_MS, what });
     after = vmm.console.findIndex(({ text }, i) => i >= after && pattern.test(text)) + 1;
   }
 }

@@ -89,6 +89,15 @@ const NIC_OPTIONS = [
   ['pcap', '--pcap'],
 ] as const;
 
+/** Options that the guest kernel of ours understands, and no other guest is known to. */
+const GUEST_OPTIONS = [
+  ['workload', '--workload'],
+  ['dirtyRate', '--dirty-rate'],
+  ['workingSetBytes', '--working-set'],
+] as const;
+
+const MEMORY_BYTES = 256 * MIB;
+
 const dirties = (workload: Workload): boolean => workload === 'stress' || workload === 'mixed';
 const isTraffic = (workload: Workload): boolean => workload === 'udp-echo' || workload === 'udp-stream';
 
@@ -102,7 +111,7 @@ export function scenarioOf(options: MigrateOptions): Scenario {
   if (conflict !== undefined) throw labErrors.error('usage', { why: conflict, command: 'ferry migrate' });
   return {
     guest: KERNEL_IMAGE,
-    memoryBytes: 256 * MIB,
+    memoryBytes: MEMORY_BYTES,
     vcpus: 1,
     workload,
     dirtyRate: 50 * MIB,
@@ -139,11 +148,20 @@ function conflictOf(
   nic: 'vf' | 'none',
   flows: readonly Flow[],
 ): string | undefined {
+  if (given.guest !== undefined) {
+    const own = GUEST_OPTIONS.find(([name]) => given[name] !== undefined);
+    if (own !== undefined)
+      return `${own[1]} and --guest contradict each other: only the guest that comes with vf-ferry knows it`;
+  }
   if (given.dirtyRate !== undefined && !dirties(workload)) {
     return `--dirty-rate says something only with --workload stress or mixed, not with ${workload}`;
   }
-  if (given.guest !== undefined && given.workload !== undefined) {
-    return '--workload and --guest contradict each other: only the guest that comes with vf-ferry has these workloads';
+  if (given.workingSetBytes !== undefined) {
+    const { memoryBytes = MEMORY_BYTES } = given;
+    if (!dirties(workload) && workload !== 'ledger')
+      return `--working-set says something only with --workload ledger, stress or mixed, not with ${workload}`;
+    if (given.workingSetBytes >= memoryBytes)
+      return '--working-set and --memory contradict each other: a working set lies in memory, beside the kernel';
   }
   if (nic === 'none') {
     const without = given.nic === undefined ? 'without --nic vf' : 'with --nic none';

@@ -38,6 +38,11 @@ export interface ConsoleEntry {
 /** How often `migrate` reports progress, if asked to. */
 const PROGRESS_PERIOD_MS = 50;
 const MONITOR_FD = 3;
+/** A process that lives and does not answer for so long is stopped, or hangs. */
+const ANSWER_TIMEOUT_MS = 15_000;
+const QUIT_TIMEOUT_MS = 5_000;
+/** Console lines that are quoted when the guest ends. */
+const LAST_LINES = 3;
 
 const ENDS: readonly unknown[] = ['completed', 'failed', 'cancelled'];
 
@@ -45,7 +50,7 @@ const ENDS: readonly unknown[] = ['completed', 'failed', 'cancelled'];
  * Spawns a VMM. Resolves when its guest is loaded and about to run, or when it listens for a guest. Rejects with the
  * error that the process ended with, `lab/process-died` if it did not say, or `lab/process-silent`.
  */
-export async function spawnVmm(options: SpawnOptions): Promise<Vmm> {
+export async function spawnVmm(options: SpawnOptions = {}): Promise<Vmm> {
   const { startTimeoutMs = 30_000, ...vmmOptions } = options;
   const main = fileURLToPath(new URL('../../vmm/process/main.js', import.meta.url));
   const child = spawn(
@@ -67,12 +72,21 @@ export async function spawnVmm(options: SpawnOptions): Promise<Vmm> {
   }
 }
 
-/** The console lines of one VMM, as they come. */
+/** The console lines of one VMM, as they come, and the end of its guest, if it crashes. */
 class GuestConsole {
   readonly entries: ConsoleEntry[] = [];
+  /** Why there will be no more lines. */
+  end: FerryError | undefined;
   readonly #listeners = new Set<(entry: ConsoleEntry) => void>();
+  readonly #mourners = new Set<(end: FerryError) => void>();
 
   take({ event, data }: QmpEvent): void {
+    if (event === 'GUEST_PANICKED') {
+      const { desc = 'the guest crashed' } = (data.info ?? {}) as { desc?: string };
+      const lastLines = this.entries.slice(-LAST_LINES).map(({ text }) => text);
+      this.end = labErrors.error('guest-ended', { desc, lastLines: lastLines.join(' | ') });
+      for (const mourner of [...this.#mourners]) mourner(this.end);
+    }
     if (event !== 'X_FERRY_CONSOLE') return;
     const arrivedMs = performance.now();
     for (const text of data.lines as readonly string[]) {
@@ -85,6 +99,11 @@ class GuestConsole {
   listen(listener: (entry: ConsoleEntry) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  onEnd(mourner: (end: FerryError) => void): () => void {
+    this.#mourners.add(mourner);
+    return () => this.#mourners.delete(mourner);
   }
 }
 
@@ -119,19 +138,30 @@ export class Vmm {
 
   /**
    * Resolves with the first console line that matches, among those that came already as well, unless `after` is given:
-   * then only lines from that index on count. Rejects with `lab/timeout`, or as the process ends.
+   * then only lines from that index on count. Rejects with `lab/timeout` (`what` names the line for its message),
+   * `lab/guest-ended` if the guest crashes, or as the process ends.
    */
   async waitForConsole(
     pattern: RegExp,
-    { timeoutMs = 30_000, after = 0 }: { timeoutMs?: number; after?: number } = {},
+    {
+      timeoutMs = 30_000,
+      after = 0,
+      what = `a console line like ${pattern.source}`,
+    }: { timeoutMs?: number; after?: number; what?: string } = {},
   ): Promise<ConsoleEntry> {
     const found = this.#console.entries.slice(after).find(({ text }) => pattern.test(text));
     if (found !== undefined) return found;
+    if (this.#console.end !== undefined) throw this.#console.end;
     return new Promise((resolve, reject) => {
       const settle = (): void => {
         clearTimeout(timer);
         cancel();
+        forget();
       };
+      const forget = this.#console.onEnd((end) => {
+        settle();
+        reject(end);
+      });
       const cancel = this.onConsole((entry) => {
         if (!pattern.test(entry.text)) return;
         settle();
@@ -139,7 +169,6 @@ export class Vmm {
       });
       const timer = setTimeout(() => {
         settle();
-        const what = `a console line like ${pattern.source}`;
         reject(labErrors.error('timeout', { what, waitedMs: timeoutMs }));
       }, timeoutMs);
       void this.exited.then((exit) => {
@@ -149,9 +178,11 @@ export class Vmm {
     });
   }
 
-  /** Runs a monitor command; see `QmpClient.execute`. */
+  /** Runs a monitor command; see `QmpClient.execute`. Rejects with `lab/timeout` if the process does not answer. */
   execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
-    return this.client.execute(command, args);
+    return within(ANSWER_TIMEOUT_MS, `an answer of process ${this.pid} to '${command}'`, () =>
+      this.client.execute(command, args),
+    );
   }
 
   /** The next event of this name; see `QmpClient.waitFor`. */
@@ -232,10 +263,14 @@ export class Vmm {
     return record ?? undefined;
   }
 
-  /** Ends the VMM, and its guest if it is here; resolves when the process is gone. */
+  /** Ends the VMM, and its guest if it is here; resolves when the process is gone. One that does not end is killed. */
   async quit(): Promise<ProcessExit> {
-    // The process may be gone before it answers, or already.
-    await this.execute('quit').catch(() => undefined);
+    const ended = (): Promise<unknown> => {
+      // The process may be gone before it answers, or already.
+      this.client.execute('quit').catch(() => undefined);
+      return this.exited;
+    };
+    await within(QUIT_TIMEOUT_MS, 'the end of the process', ended).catch(() => this.kill());
     return this.exited;
   }
 
@@ -252,5 +287,18 @@ export class Vmm {
       },
       () => undefined,
     );
+  }
+}
+
+/** What `work` resolves with, if it does so in time; rejects with `lab/timeout` otherwise. */
+async function within<T>(timeoutMs: number, what: string, work: () => Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(labErrors.error('timeout', { what, waitedMs: timeoutMs })), timeoutMs);
+  });
+  try {
+    return await Promise.race([work(), late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -177,6 +177,7 @@ const STATUS_RANGES: Readonly<Record<string, readonly (readonly [number, number]
   lab: [
     [2, 3],
     [70, 79],
+    [105, 109],
   ],
   devices: [
     [80, 84],

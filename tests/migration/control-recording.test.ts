@@ -73,12 +73,19 @@ describe('a recorded control link', () => {
     expect(linesOf(new TextEncoder().encode('hello world'))).toEqual([expect.stringMatching(/^damaged: /)]);
   });
 
-  it('goes on after a frame that the peer sent malformed', () => {
+  it('goes on after a malformed frame, and says that something was wrong', () => {
     const bad = encodeMessage(sampleMessages.commit);
+    const describe = (): ControlDescriber => {
+      const describer = new ControlDescriber();
+      const lines = linesOf(recordingOf([bad, encodeMessage(sampleMessages.released)]), 64, describer);
+      expect(lines[1]).toMatch(/released/);
+      return describer;
+    };
+    expect(describe().failed).toBe(false);
     bad[25]! ^= 1;
-    const lines = linesOf(recordingOf([bad, encodeMessage(sampleMessages.released)]));
+    expect(describe().failed).toBe(true);
+    const lines = linesOf(recordingOf([bad]));
     expect(lines[0]).toMatch(/malformed: message `commit`.*payload CRC/);
-    expect(lines[1]).toMatch(/released/);
   });
 
   it('is recognised by its first bytes', () => {

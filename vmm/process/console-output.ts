@@ -12,12 +12,14 @@ const WAITING_BYTES_MAX = 1024 * 1024;
 
 export class ConsoleOutput {
   readonly #stdio: boolean;
+  readonly #json: boolean;
   #fd: number | undefined;
   #dropped = 0;
 
-  /** Throws `vmm/options` if the file can't be written. */
-  constructor(where: VmmSettings['console']) {
+  /** `json`: each line as `{"console":"..."}`, for programs. Throws `vmm/options` if the file can't be written. */
+  constructor(where: VmmSettings['console'], json: boolean) {
     this.#stdio = where.kind === 'stdio';
+    this.#json = json;
     // A reader that went away, as `| head` does, is no error of the guest's.
     if (this.#stdio) process.stdout.on('error', () => {});
     if (where.kind !== 'file') return;
@@ -37,8 +39,11 @@ export class ConsoleOutput {
       this.#dropped += lines.length;
       return;
     }
-    let text = lines.map((line) => `${line}\n`).join('');
-    if (this.#dropped > 0) text += `[${this.#dropped} console lines were lost: more than could be written]\n`;
+    let text = lines.map((line) => this.#written('console', line)).join('');
+    if (this.#dropped > 0) {
+      const lost = `${this.#dropped} console lines were lost: more than could be written`;
+      text += this.#written('lost', this.#json ? this.#dropped : `[${lost}]`);
+    }
     this.#dropped = 0;
     if (this.#stdio && process.stdout.writable) process.stdout.write(text);
     if (this.#fd === undefined) return;
@@ -48,6 +53,10 @@ export class ConsoleOutput {
       // A full disk must not stop the guest.
       this.close();
     }
+  }
+
+  #written(kind: 'console' | 'lost', what: string | number): string {
+    return `${this.#json ? JSON.stringify({ [kind]: what }) : what}\n`;
   }
 
   close(): void {

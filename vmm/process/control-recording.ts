@@ -1,27 +1,33 @@
 /**
  * The file that a recorded control link goes to, beside the data channels' files (`transfer/recording.ts`).
  */
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { controlRecorder } from '../../migration/control-recording.js';
 import type { FrameRecorder } from '../../migration/conversation.js';
 import { reasonOf } from '../sockets/listening.js';
 import { transferErrors } from '../transfer/errors.js';
+import { makeRecordingFolder } from './recording-folder.js';
 
 /** Name of the file in the recording's folder. */
 export const CONTROL_RECORDING_FILE = 'control.bin';
+const DATA_FILE = /^data-\d+\.bin$/;
 
 export class ControlRecording {
   /** For a flow's `record` option. */
   readonly add: FrameRecorder;
   readonly #descriptor: number;
 
-  /** Makes `folder` if need be, and the file in it anew. Throws `transfer/recording-failed`. */
+  /**
+   * Makes `folder` if need be, and the file in it anew; what is left there of an earlier recording is removed. Throws
+   * `transfer/recording-failed`.
+   */
   constructor(folder: string) {
     const file = join(folder, CONTROL_RECORDING_FILE);
     let failed = false;
+    makeRecordingFolder(folder);
     try {
-      mkdirSync(folder, { recursive: true });
+      for (const name of readdirSync(folder)) if (DATA_FILE.test(name)) rmSync(join(folder, name));
       this.#descriptor = openSync(file, 'w', 0o600);
     } catch (error) {
       throw transferErrors.error('recording-failed', { file, reason: reasonOf(error) }, error);

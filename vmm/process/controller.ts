@@ -39,6 +39,8 @@ export interface ControllerOptions {
   readonly onState: (state: RunState, why: Error | undefined) => void;
   /** An incoming migration failed; waiting goes on if this returns true. */
   readonly onIncomingFailed: (error: FerryError) => boolean;
+  /** The guest was not moved. */
+  readonly onOutgoingFailed: (error: FerryError) => void;
   /** Something threw that must not. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -200,6 +202,7 @@ export class Controller implements VmControl {
         this.#record = () => record;
         // The commit was never acknowledged: the guest may run over there, so it does not run here.
         if (record.status === 'unacknowledged') this.#guest.move('postmigrate');
+        if (record.error !== undefined) this.#options.onOutgoingFailed(FerryError.from(record.error));
       })
       .catch(onDefect)
       .finally(() => {

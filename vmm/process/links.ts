@@ -13,6 +13,7 @@ import { listen, unlinkSocket } from '../sockets/listening.js';
 import type { ControlRecording } from './control-recording.js';
 import type { IncomingListener, IncomingOptions, Links, OutgoingOptions } from './ports.js';
 import { realTime } from './real-time.js';
+import { makeRecordingFolder } from './recording-folder.js';
 
 /** Connections that may wait while the end of a failed migration is cleared away. */
 const WAITING_MAX = 4;
@@ -20,9 +21,13 @@ const WAITING_MAX = 4;
 export class SocketLinks implements Links {
   readonly #recordTo: string | undefined;
 
-  /** `recordTo`: folder that gets a copy of every byte of an outgoing stream. */
+  /**
+   * `recordTo`: folder that gets a copy of every byte of an outgoing stream. Throws `transfer/recording-failed` if it
+   * can't be made: now, and not when a guest is about to move.
+   */
   constructor(recordTo: string | undefined) {
     this.#recordTo = recordTo;
+    if (recordTo !== undefined) makeRecordingFolder(recordTo);
   }
 
   async migrate(target: SocketAddress, options: OutgoingOptions): Promise<MigrationRecord> {

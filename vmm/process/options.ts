@@ -114,6 +114,9 @@ export function conflictOf(options: VmmOptions): string | undefined {
       if (options[name] !== undefined) return `${flag} is of no use without --nic vf`;
     }
   }
+  if (options.paused === true && options.guest !== undefined && (options.monitors ?? []).length === 0) {
+    return '--paused needs a --monitor, over which to let the guest run';
+  }
   if (options.incoming === 'defer' && (options.monitors ?? []).length === 0) {
     return '--incoming defer needs a --monitor, over which to say where to listen';
   }

@@ -117,7 +117,7 @@ class Vmm {
     this.#settings = settings;
     this.#manner = manner;
     this.#finish = finish;
-    this.#output = new ConsoleOutput(settings.console);
+    this.#output = new ConsoleOutput(settings.console, settings.json && manner.ownerFd === undefined);
     this.#console = new ConsoleLog(
       (lines, dropped) => {
         this.#output.write(lines, dropped);
@@ -137,6 +137,8 @@ class Vmm {
         onQuit: () => finish({ exitStatus: 0, reason: 'host-qmp-quit' }),
         onState: (state, why) => this.#stateChanged(state, why),
         onIncomingFailed: (error) => this.#incomingFailed(error),
+        onOutgoingFailed: ({ message, advice }) =>
+          this.#notice(`the guest was not moved: ${message}\n  ${advice}`),
         onDefect: (error) => finish({ error }),
       },
       settings.incoming === undefined ? 'prelaunch' : 'inmigrate',
@@ -228,6 +230,7 @@ class Vmm {
   }
 
   #notice(text: string): void {
-    if (this.#manner.notices) process.stderr.write(`ferry: ${text}\n`);
+    if (!this.#manner.notices) return;
+    process.stderr.write(`${this.#settings.json ? JSON.stringify({ notice: text }) : `ferry: ${text}`}\n`);
   }
 }

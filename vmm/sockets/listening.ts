@@ -19,6 +19,8 @@ const REASONS: Readonly<Record<string, string>> = {
   EPERM: 'permission denied',
   ENOENT: 'there is no such file or directory',
   EISDIR: 'it is a directory',
+  EEXIST: 'a file has this name',
+  ENOSPC: 'no space is left',
   ENOTDIR: 'a part of the path is no directory',
   ENOTFOUND: 'the host is unknown',
   EAI_AGAIN: 'the host could not be resolved',

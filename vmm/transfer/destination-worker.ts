@@ -25,6 +25,11 @@ import { transferErrors } from './errors.js';
 import { memoryBuffer, simdKernels } from './kernels.js';
 import type { DestinationCommand, DestinationReport, DestinationTask } from './messages.js';
 
+/** How long the source's last bytes may take when the channel is closed. */
+const LINGER_MS = 1000;
+/** Where they go: nowhere near guest RAM, in which the guest may run by then. */
+const LEFT_OVER = Buffer.alloc(64 * 1024);
+
 /** Piscina task: resolves when the owner has closed the channel. */
 export default function destinationWorker(given: {
   task: DestinationTask;
@@ -73,7 +78,7 @@ class DestinationWorker {
       port: task.port,
       noDelay: true,
       onread: {
-        buffer: () => this.#receiver.target(),
+        buffer: () => (this.#closing ? LEFT_OVER : this.#receiver.target()),
         callback: (lengthBytes) => this.#take(lengthBytes),
       },
     });
@@ -90,13 +95,14 @@ class DestinationWorker {
     }, task.connectTimeoutMs);
     port.on('message', (command: DestinationCommand) => {
       if (command.type === 'proceed') this.#socket.resume();
-      else this.#close();
+      else void this.#close();
     });
   }
 
   /** `lengthBytes` have been read to where the receiver wanted them. False stops reading. */
   #take(lengthBytes: number): boolean {
-    if (this.#failed || this.#closing) return false;
+    if (this.#failed) return false;
+    if (this.#closing) return true;
     let received: number;
     try {
       received = this.#receiver.filled(lengthBytes);
@@ -169,10 +175,19 @@ class DestinationWorker {
     this.#socket.destroy();
   }
 
-  #close(): void {
+  /** The source says its last word, and hears that it was heard: whoever closes first cuts it off. */
+  async #close(): Promise<void> {
     this.#closing = true;
     clearTimeout(this.#patience);
-    this.#socket.destroy();
+    const socket = this.#socket;
+    if (!socket.destroyed) {
+      const gone = new Promise((resolve) => socket.once('close', resolve));
+      if (this.#phase === 'receiving') {
+        socket.resume();
+        setTimeout(() => socket.destroy(), LINGER_MS).unref();
+      } else socket.destroy();
+      await gone;
+    }
     this.#port.close();
     this.#finish();
   }

@@ -1,0 +1,51 @@
+/** What the options of a move may be, for callers of the library: the command line judges its own words beforehand. */
+import * as v from 'valibot';
+import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
+import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
+import { CHANNELS_MAX } from '../../migration/parameters.js';
+import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { labErrors } from '../errors.js';
+import { RATE_MAX } from '../fabric/options.js';
+import { FLOWS, type MigrateOptions, STARTS, STOPS, TRACKINGS, WORKLOADS } from './scenario.js';
+
+const whole = (min: number, max: number) =>
+  v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
+
+const optionValues = v.strictObject({
+  guest: v.optional(v.string()),
+  memoryBytes: v.optional(v.pipe(whole(RAM_BYTES_MIN, RAM_BYTES_MAX), v.multipleOf(RAM_BYTES_STEP))),
+  vcpus: v.optional(whole(1, VCPUS_MAX)),
+  workload: v.optional(v.picklist(WORKLOADS)),
+  dirtyRate: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
+  workingSetBytes: v.optional(whole(1, RAM_BYTES_MAX)),
+  nic: v.optional(v.picklist(['vf', 'none'])),
+  iommuLeaves: v.optional(v.picklist(IOMMU_LEAVES)),
+  tracking: v.optional(v.picklist(TRACKINGS)),
+  stop: v.optional(v.picklist(STOPS)),
+  start: v.optional(v.picklist(STARTS)),
+  flows: v.optional(
+    v.pipe(
+      v.array(v.picklist(FLOWS)),
+      v.check((flows) => new Set(flows).size === flows.length, 'a flow is given twice'),
+    ),
+  ),
+  rate: v.optional(whole(1, RATE_MAX)),
+  payloadBytes: v.optional(whole(FLOW_PAYLOAD_BYTES_MIN, FLOW_PAYLOAD_BYTES_MAX)),
+  pcap: v.optional(v.string()),
+  channels: v.optional(whole(1, CHANNELS_MAX)),
+  maxBandwidth: v.optional(v.pipe(v.number(), v.finite(), v.minValue(4096))),
+  downtimeLimitMs: v.optional(whole(1, 2_000_000)),
+  verify: v.optional(v.picklist(['full', 'after', 'root', 'off'])),
+  seed: v.optional(whole(0, 0xffff_ffff)),
+  settleMs: v.optional(v.pipe(v.number(), v.finite(), v.minValue(100), v.maxValue(3_600_000))),
+  recordTo: v.optional(v.string()),
+});
+
+/** Throws `lab/usage`, naming the option, for a value that is none or an option that does not exist. */
+export function judgeValues(options: MigrateOptions): void {
+  const judged = v.safeParse(optionValues, options);
+  if (judged.success) return;
+  const [issue] = judged.issues;
+  const name = v.getDotPath(issue) ?? 'the options';
+  throw labErrors.error('usage', { why: `${name}: ${issue.message}`, command: 'ferry migrate' });
+}

@@ -1,0 +1,120 @@
+/** How things end that go wrong around a move: in words, in time, and with nothing left behind. */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, it } from 'vitest';
+import { MIB } from '../../base/units.js';
+import { explain } from '../../dist/lab/commands/inspect.js';
+import { migrate } from '../../dist/lab/index.js';
+import { KERNEL_IMAGE, type MigrateOptions } from '../../dist/lab/move/scenario.js';
+import { spawnVmm } from '../../dist/lab/vmm-client/spawn.js';
+
+const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+function folder(): string {
+  const made = mkdtempSync(join(tmpdir(), 'ferry-ends-'));
+  cleanups.push(() => rmSync(made, { recursive: true }));
+  return made;
+}
+
+describe('values that a move can not have', () => {
+  const wrong: readonly (readonly [string, object])[] = [
+    ['workload', { workload: 'nope' }],
+    ['nope', { nope: 1 }],
+    ['settleMs', { settleMs: Number.NaN }],
+    ['settleMs', { settleMs: -5 }],
+    ['flows.0', { flows: ['x'] }],
+    ['flows', { flows: ['echo', 'echo'] }],
+    ['nic', { nic: 'q' }],
+    ['dirtyRate', { dirtyRate: -3, workload: 'stress' }],
+    ['channels', { channels: 99 }],
+    ['memoryBytes', { memoryBytes: 64 * MIB + 1 }],
+    ['seed', { seed: 0.5 }],
+  ];
+  it.each(wrong)('are refused by the name of the option: %s %j', async (name, options) => {
+    await expect(migrate(options as MigrateOptions)).rejects.toMatchObject({
+      code: 'lab/usage',
+      message: expect.stringMatching(new RegExp(`^${name}: `)),
+    });
+  });
+});
+
+describe('whoever waits for a guest’s console', () => {
+  it('hears at once that the guest has crashed, and what it said last', async () => {
+    const append = 'workload=ledger working_set=62914560';
+    const vmm = await spawnVmm({ guest: KERNEL_IMAGE, memoryBytes: 64 * MIB, append });
+    cleanups.push(() => vmm.quit());
+    await expect(vmm.waitForConsole(/never/)).rejects.toMatchObject({
+      code: 'lab/guest-ended',
+      message: expect.stringMatching(/panic.*does not fit/),
+    });
+    await expect(vmm.waitForConsole(/never/), 'and later as well').rejects.toMatchObject({
+      code: 'lab/guest-ended',
+    });
+    await expect(vmm.waitForConsole(/Out of memory/)).resolves.toBeDefined();
+  });
+});
+
+describe('a VMM that lives and does not answer', () => {
+  it('is ended all the same', async () => {
+    const vmm = await spawnVmm({ incoming: 'tcp:127.0.0.1:0' });
+    process.kill(vmm.pid, 'SIGSTOP');
+    expect(await vmm.quit()).toMatchObject({ signal: 'SIGKILL' });
+  });
+});
+
+describe('a recording', () => {
+  it('of a migration that went well is whole, every time, and holds nothing of the one before', async () => {
+    const recordTo = join(folder(), 'recording');
+    const options: MigrateOptions = { nic: 'none', memoryBytes: 64 * MIB, settleMs: 200, recordTo };
+    for (const channels of [4, 2, 2]) {
+      const { verdict } = await migrate({ ...options, channels });
+      expect(verdict.outcome).toBe('verified');
+      const files = readdirSync(recordTo).sort();
+      expect(files).toHaveLength(1 + channels);
+      for (const file of files) expect(explain(join(recordTo, file)).sound, file).toBe(true);
+    }
+  });
+
+  it.each([
+    ['/proc/nowhere', 'transfer/recording-failed'],
+    ['FILE', 'transfer/recording-failed'],
+  ])('that can not be made at %s is found out before anything is moved', async (place, code) => {
+    const file = join(folder(), 'file');
+    writeFileSync(file, '');
+    const recordTo = place === 'FILE' ? file : place;
+    await expect(migrate({ nic: 'none', memoryBytes: 64 * MIB, recordTo })).rejects.toMatchObject({ code });
+  });
+});
+
+describe('output that nobody takes', () => {
+  const run = (args: readonly string[], stdout: number | 'pipe') =>
+    new Promise<{ status: number | null; words: string }>((resolve) => {
+      const child = spawn(process.execPath, [FERRY, ...args], { stdio: ['ignore', stdout, 'pipe'] });
+      let words = '';
+      child.stderr?.on('data', (text) => {
+        words += text;
+      });
+      child.stdout?.destroy();
+      child.on('close', (status) => resolve({ status, words }));
+    });
+
+  it('ends a command as SIGPIPE would, without a word', async () => {
+    expect(await run(['guest', 'inspect', KERNEL_IMAGE], 'pipe')).toEqual({ status: 141, words: '' });
+    expect(await run(['migrate', '--nic', 'none'], 'pipe')).toEqual({ status: 141, words: '' });
+  });
+
+  it.runIf(existsSync('/dev/full'))('or has no room is one error in words', async () => {
+    const { status, words } = await run(['guest', 'inspect', KERNEL_IMAGE], openSync('/dev/full', 'w'));
+    expect(status).toBe(3);
+    expect(words).toMatch(/^ferry: standard output can't be written: no space is left\n/);
+    expect(words).not.toMatch(/ at |node:/);
+  });
+});
