@@ -1,6 +1,6 @@
 /** `ferry guest build|inspect`: makes bootable images of WebAssembly modules, and tells what is in one. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { basename, extname } from 'node:path';
+import { basename, extname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import {
   SECTION_CODE_LOG,
@@ -65,13 +65,17 @@ Exit status: 0; 2 wrong use; 3 a file can't be read or written; 23-28 the module
       const source = read(file);
       const extension = extname(file);
       const stem = basename(file, extension);
+      const target = output ?? `${file.slice(0, file.length - extension.length)}.img`;
+      if (resolve(target) === resolve(file)) {
+        const why = `the image would take the place of ${file} itself; give another name with --output`;
+        throw labErrors.error('usage', { why, command: 'ferry guest build' });
+      }
       // Loaded only here: the toolchain is larger than all the rest.
       const { buildImage } = await import('../../guest-fixtures/toolchain/build.js');
       const { describeImage } = await import('../../guest-fixtures/toolchain/describe.js');
       const image = await buildImage(extension === '.wat' ? source.toString('utf8') : source, {
         name: name ?? stem,
       });
-      const target = output ?? `${file.slice(0, file.length - extension.length)}.img`;
       try {
         writeFileSync(target, image);
       } catch (error) {
