@@ -62,7 +62,8 @@ export const migrationErrors = catalogue('migration', {
   }),
   'integrity-mismatch': entry<{ pages: string; count: number }>({
     exitStatus: 59,
-    text: ({ pages, count }) => `${count} pages arrived other than they were sent, first: ${pages}`,
+    text: ({ pages, count }) =>
+      `${count === 1 ? 'one page' : `${count} pages`} arrived other than sent: ${count === 1 ? 'page' : 'pages'} ${pages}`,
     advice: () => `Bytes changed on the way between the two hosts; check memory and network. ${unchanged}`,
   }),
   'verification-failed': entry<{ differences: string; count: number }>({

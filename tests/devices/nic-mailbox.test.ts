@@ -263,6 +263,18 @@ describe('the physical function’s driver', () => {
     );
   });
 
+  it('after RESET hears broadcasts, and multicasts only once it asks for them', () => {
+    const { machine, guest } = negotiated(5);
+    const { BAM, ROMPE, AUPE, MPE } = pfRegisters.VMOLR.fields;
+    const mode = (): number =>
+      machine.pfRead(pfRegisters.VMOLR, 0) & (BAM.mask | ROMPE.mask | AUPE.mask | MPE.mask);
+    expect(mode()).toBe(BAM.mask | AUPE.mask);
+    expect(flags(guest.request(3 | (1 << 16), 0x123)[0])).toBe(GRANTED);
+    expect(mode()).toBe(BAM.mask | AUPE.mask | ROMPE.mask);
+    guest.request(1);
+    expect(mode()).toBe(BAM.mask | AUPE.mask);
+  });
+
   it('tells the link state, pings on its change, and keeps a VF out while its link is off', () => {
     const { machine, guest } = negotiated(5);
     guest.open();

@@ -102,7 +102,7 @@ describe('a migration that does it wrong is found out', () => {
       nicFaults: { source: [{ site: 'iommu/flush-skipped', count: ALWAYS }] },
     });
     expect(source.error?.code).toMatch(caught);
-    expect(source.error?.message).toMatch(/page/);
+    expect(source.error?.message).toMatch(/pages? \d/);
     // The guest goes on where it was, and its traffic too.
     expect(source.status).toBe('failed');
     expect(flow.arrived).toMatchObject(nothingWrong);
@@ -119,7 +119,7 @@ describe('a migration that does it wrong is found out', () => {
         nicFaults: { source: [{ site: 'migration/copy-before-drain', count: ALWAYS }] },
       });
       expect(source.error?.code).toMatch(caught);
-      expect(source.error?.message).toMatch(/page/);
+      expect(source.error?.message).toMatch(/pages? \d/);
       const { source: undisturbed } = await moveUnderTraffic(sink);
       expect(undisturbed.error).toBeUndefined();
       expect(undisturbed.status).toBe('completed');
@@ -131,7 +131,7 @@ describe('a migration that does it wrong is found out', () => {
       faults: new FaultPlan([{ site: 'migration/device-untracked' }]),
     });
     expect(source.error?.code).toMatch(caught);
-    expect(source.error?.message).toMatch(/page/);
+    expect(source.error?.message).toMatch(/pages? \d/);
   });
 
   it.each([

@@ -17,7 +17,7 @@ import {
   OP_CONTROL,
   OP_RESET,
   opcodeSince,
-  XCAST_MULTICAST,
+  XCAST_BROADCAST,
 } from './messages.js';
 import { change, offsetOf, poolBit, poolHalf, poolOffset, type RegisterPort } from './register-port.js';
 import { applyXcast, changeReceiveMode, handlers } from './requests.js';
@@ -194,12 +194,12 @@ export class PfDriver implements DriverStateKeeper {
     filters.removeAllAddresses(vf);
     info.macvlans = [];
     info.hashes = [];
-    info.xcast = XCAST_MULTICAST;
+    info.xcast = XCAST_BROADCAST;
     info.pendingReply = undefined;
     info.apiVersion = 0;
     this.multicastChanged();
     this.setPortVlan(vf);
-    applyXcast(port, vf, XCAST_MULTICAST);
+    applyXcast(port, vf, XCAST_BROADCAST);
     for (let queue = 0; queue < QUEUES_PER_POOL; queue++) {
       // A reset of the VF does not stop its queues; switching one on and off does.
       const offset = poolOffset(offsetOf(vfRegisters.TXDCTL, queue), vf);

@@ -45,6 +45,8 @@ export const XCAST_NONE = 0;
 export const XCAST_MULTICAST = 1;
 export const XCAST_ALL_MULTICAST = 2;
 export const XCAST_PROMISCUOUS = 3;
+/** What RESET leaves until the VF asks for anything; no mode that it can ask for. */
+export const XCAST_BROADCAST = 4;
 
 /** Hashes that a SET_MULTICAST message can hold. */
 export const MULTICAST_HASHES_MAX = 30;

@@ -24,6 +24,7 @@ import {
   OP_SET_VLAN,
   OP_UPDATE_XCAST,
   XCAST_ALL_MULTICAST,
+  XCAST_BROADCAST,
   XCAST_MULTICAST,
   XCAST_NONE,
   XCAST_PROMISCUOUS,
@@ -66,6 +67,7 @@ const setMulticast: Handler = ({ vf, info, port, words, multicastChanged }) => {
   const count = messageHeader.INFO.get(words[0]!);
   if (count > MULTICAST_HASHES_MAX) return 0;
   info.hashes = Array.from({ length: count }, (_, i) => (words[1 + (i >>> 1)]! >>> ((i & 1) * 16)) & 0xfff);
+  if (info.xcast === XCAST_BROADCAST) info.xcast = XCAST_MULTICAST;
   changeReceiveMode(port, vf, 0, reg.VMOLR.fields.ROMPE.mask);
   multicastChanged();
   return 1;
@@ -187,9 +189,10 @@ export function applyXcast(port: RegisterPort, pool: number, mode: number): void
   const { BAM, ROMPE, MPE, UPE, VPE } = reg.VMOLR.fields;
   const all = BAM.mask | ROMPE.mask | MPE.mask | UPE.mask | VPE.mask;
   let set = 0;
-  if (mode >= XCAST_MULTICAST) set |= BAM.mask | ROMPE.mask;
-  if (mode >= XCAST_ALL_MULTICAST) set |= MPE.mask;
-  changeReceiveMode(port, pool, all, mode === XCAST_NONE ? 0 : set);
+  if (mode !== XCAST_NONE) set |= BAM.mask;
+  if (mode !== XCAST_NONE && mode !== XCAST_BROADCAST) set |= ROMPE.mask;
+  if (mode === XCAST_ALL_MULTICAST || mode === XCAST_PROMISCUOUS) set |= MPE.mask;
+  changeReceiveMode(port, pool, all, set);
 }
 
 /** Clears, then sets, bits of a pool's VMOLR. */

@@ -1,7 +1,7 @@
 /** What the physical function's driver knows of one virtual function, and the form in which that travels. */
 import { bytes, layout, u8, u16, u32 } from '../../../base/layout.js';
 import { isMulticast, type MacAddress } from './filters.js';
-import { API_1_0, API_1_4, MULTICAST_HASHES_MAX, XCAST_MULTICAST, XCAST_PROMISCUOUS } from './messages.js';
+import { API_1_0, API_1_4, MULTICAST_HASHES_MAX, XCAST_BROADCAST } from './messages.js';
 
 /** What the host's administrator decides for a VF. */
 export interface VfPolicy {
@@ -53,7 +53,7 @@ export const newVfInfo = (policy: VfPolicy): VfInfo => ({
   hashes: [],
   apiVersion: API_1_0,
   clearToSend: false,
-  xcast: XCAST_MULTICAST,
+  xcast: XCAST_BROADCAST,
   frameBytesMax: 0,
   pendingReply: undefined,
 });
@@ -120,7 +120,7 @@ export function decodeVfInfo(data: Uint8Array, policy: VfPolicy): VfInfo | strin
   if (data.length !== recordLayout.size) return `${data.length} bytes where ${recordLayout.size} belong`;
   const r = recordLayout.read(new DataView(data.buffer, data.byteOffset, data.byteLength), 0);
   if (r.apiVersion > API_1_4) return `API version ${r.apiVersion}`;
-  if (r.xcast > XCAST_PROMISCUOUS) return `receive mode ${r.xcast}`;
+  if (r.xcast > XCAST_BROADCAST) return `receive mode ${r.xcast}`;
   if (r.clearToSend > 1 || r.hasMac > 1) return 'a flag that is neither 0 nor 1';
   if (r.macvlanCount > MACVLANS_MAX) return `${r.macvlanCount} additional addresses`;
   if (r.vlanCount > VLANS_MAX) return `${r.vlanCount} VLANs`;
