@@ -58,6 +58,8 @@ const switchLayout = /* @__PURE__ */ layout('vf_switch', {
 export interface DriverStateKeeper {
   save(vf: number): Uint8Array;
   restore(vf: number, state: Uint8Array): string | undefined;
+  /** What stands in the way of `restore`, as far as the state alone tells; nothing is changed. */
+  judge(vf: number, state: Uint8Array): string | undefined;
   describe(state: Uint8Array): readonly (readonly [string, string])[];
 }
 
@@ -152,9 +154,12 @@ function switchSection(host: VfStateHost): StateSection {
   };
 }
 
+/** The section that holds what the physical function's driver knows of the VF. */
+export const DRIVER_SECTION = 'driver';
+
 function driverSection(host: VfStateHost): StateSection {
   return {
-    name: 'driver',
+    name: DRIVER_SECTION,
     save: () => host.driver?.save(host.index) ?? new Uint8Array(0),
     restore(data) {
       if (host.driver !== undefined) return host.driver.restore(host.index, data);

@@ -95,6 +95,11 @@ export class VirtualFunction implements SaveableDevice {
     this.state.restore(record);
   }
 
+  /** What stands in the way of what another host's driver knew, before all of the record is there. */
+  judgeDriver(state: Uint8Array): string | undefined {
+    return this.host.driver?.judge(this.host.index, state);
+  }
+
   describe(record: DeviceRecord): readonly (readonly [string, string])[] {
     return this.state.describe(record);
   }

@@ -8,6 +8,7 @@ import { isFerryError } from '../../base/errors.js';
 import { vfBars, vfIdentity, vfMsix } from '../nic82599/functions.js';
 import { API_1_4 } from '../nic82599/pf-driver/messages.js';
 import { MAILBOX_DWORDS, QUEUES_PER_POOL } from '../nic82599/registers.js';
+import { DRIVER_SECTION } from '../nic82599/state.js';
 import { CONTEXT_SLOTS } from '../nic82599/transmit.js';
 import type { VirtualFunction } from '../nic82599/vf.js';
 import type { AssignedFunction } from '../pci/assigned-function.js';
@@ -58,6 +59,10 @@ export class AssignedVf implements MigratableDevice {
 
   save(): readonly DeviceSection[] {
     return [...sectionsOf('vf', this.vf.save()), ...sectionsOf('assigned', this.assigned.save())];
+  }
+
+  judge({ name, bytes }: MigrationSection): string | undefined {
+    return name === `vf/${DRIVER_SECTION}` ? this.vf.judgeDriver(bytes) : undefined;
   }
 
   /** The VF first: the guest's function then wires its vectors to this host's, on top of what the other host had. */

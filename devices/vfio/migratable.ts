@@ -18,6 +18,11 @@ export interface MigratableDevice {
   setActivity(activity: Activity): void;
   /** The complete state now: always the same sections in the same order. Synchronous, and fast enough to be asked often. */
   save(): readonly DeviceSection[];
+  /**
+   * What a section says against the device here, as soon as it arrives: what can't go on is refused while the guest
+   * still runs where it was. `restore` judges again.
+   */
+  judge?(section: MigrationSection): string | undefined;
   /** Takes over all sections of `save`; throws a FerryError naming the section and changes nothing if it can't. */
   restore(sections: readonly MigrationSection[]): void;
   /** As after power-on; what it does stays as set by `setActivity`. */

@@ -160,6 +160,7 @@ export class ResumingSession implements DataSession {
       device: device.name,
       identity: device.identity,
       sections: device.save().map(({ name, version }) => ({ name, version })),
+      judge: (section) => device.judge?.(section),
     });
   }
 

@@ -29,6 +29,8 @@ export interface StreamReaderOptions {
   readonly identity: DeviceIdentity;
   /** Sections that the device has, in the order in which it wants them, with the version that it reads. */
   readonly sections: readonly Pick<MigrationSection, 'name' | 'version'>[];
+  /** See `MigratableDevice.judge`. */
+  readonly judge?: (section: MigrationSection) => string | undefined;
 }
 
 export class StreamReader {
@@ -159,13 +161,22 @@ export class StreamReader {
   private takePayload(header: ChunkHeader, payload: Uint8Array): void {
     if (header.payloadCrc !== crc32(payload)) throw this.damaged(header.name, 'wrong checksum');
     if (header.kind === CHUNK_IDENTITY) this.judgeIdentity(payload);
-    else if (header.kind === CHUNK_SECTION) this.contents.set(header.name, payload);
+    else if (header.kind === CHUNK_SECTION) this.takeSection(header, payload);
     else this.judgeEnd(payload);
     if (header.kind === CHUNK_END) return;
     this.count(payload);
     this.sequence++;
     this.header = undefined;
     this.collect(this.headerBytes);
+  }
+
+  private takeSection({ name, version }: ChunkHeader, bytes: Uint8Array): void {
+    const { device, judge } = this.options;
+    const difference = judge?.({ name, version, bytes });
+    if (difference !== undefined) {
+      throw deviceErrors.error('migrationIncompatible', { device, differences: `${name}: ${difference}` });
+    }
+    this.contents.set(name, bytes);
   }
 
   private judgeIdentity(payload: Uint8Array): void {

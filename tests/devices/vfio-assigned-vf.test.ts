@@ -311,7 +311,6 @@ describe('a state that is not right', () => {
       ['vf/transmit0', 34, 0xff, /transmit0: \d+ segments/],
       ['vf/throttle', 0, 0xff, /throttle: vectors 0xff/],
       ['vf/switch', 0, 2, /switch: receiveEnabled is 2/],
-      ['vf/driver', 0, 0xff, /driver: /],
       ['assigned/config', 0, 0, /config: .*VENDOR_ID/],
     ];
     for (const [name, offset, value, message] of cases) {
@@ -329,6 +328,15 @@ describe('a state that is not right', () => {
     expect(() => feed(session, state.slice(0, chunks[0]!.end))).toThrow(
       /queues is 0x2 there and 0x4 here; mailboxApiMax is 0x5 there and 0x8 here/,
     );
+    expect(target.everything()).toEqual(before);
+  });
+
+  it('is refused as soon as the driver’s part says what this host does not grant', () => {
+    const stream = forged('vf/driver', 0, 0xff);
+    const { end } = chunks.find(({ name }) => name === 'vf/driver')!;
+    const session = new VfioMigration(target.device).setState(RESUMING)!;
+    feed(session, stream.slice(0, end - 1));
+    expect(() => session.write(stream.subarray(end - 1, end))).toThrow(/vf\/driver: API version 255/);
     expect(target.everything()).toEqual(before);
   });
 

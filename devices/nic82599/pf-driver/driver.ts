@@ -8,7 +8,7 @@ import { formatMac } from '../../ethernet/addresses.js';
 import { CAUSE_LINK, MAX_FRAME_RESET, pfRegisters as reg, VLAN_INSERT_DEFAULT } from '../pf-registers.js';
 import { QUEUES_PER_POOL, vfRegisters } from '../registers.js';
 import type { DriverStateKeeper } from '../state.js';
-import { FilterTables, isZero, type MacAddress, macWords } from './filters.js';
+import { FilterTables, isZero, type MacAddress, macWords, sameMac } from './filters.js';
 import {
   MESSAGE_ACK,
   MESSAGE_CTS,
@@ -129,15 +129,27 @@ export class PfDriver implements DriverStateKeeper {
     return encodeVfInfo(this.vfs[vf]!);
   }
 
+  judge(vf: number, state: Uint8Array): string | undefined {
+    const known = this.takeOver(vf, state);
+    return typeof known === 'string' ? known : undefined;
+  }
+
+  /** What another host's driver knew, under the policy here; a string says what stands in the way. */
+  private takeOver(vf: number, state: Uint8Array): VfInfo | string {
+    const { policy } = this.vfs[vf]!;
+    const known = decodeVfInfo(state, policy);
+    if (typeof known === 'string') return known;
+    const { mac: fixed, trusted } = policy;
+    if (fixed === undefined || trusted || known.mac === undefined || sameMac(known.mac, fixed)) return known;
+    const [there, here] = [known.mac, fixed].map((mac) => formatMac(Uint8Array.from(mac)));
+    return `its address is ${there} there, and the policy here fixes ${here}`;
+  }
+
   /** Takes over what another host's driver knew; returns what stands in the way. */
   restore(vf: number, state: Uint8Array): string | undefined {
     const before = this.vfs[vf]!;
-    const after = decodeVfInfo(state, before.policy);
+    const after = this.takeOver(vf, state);
     if (typeof after === 'string') return after;
-    const fixed = before.policy.mac;
-    if (fixed !== undefined && !before.policy.trusted && after.mac?.some((byte, i) => byte !== fixed[i])) {
-      return `its address is ${formatMac(Uint8Array.from(after.mac))} there, and the policy here fixes ${formatMac(Uint8Array.from(fixed))}`;
-    }
     this.vfs[vf] = after;
     if (this.program(vf)) return undefined;
     this.vfs[vf] = before;
