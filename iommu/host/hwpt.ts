@@ -154,8 +154,8 @@ export class Hwpt {
   /**
    * IOMMU_HWPT_GET_DIRTY_BITMAP: sets the bit of every page in the range that was written since the bit was last
    * cleared; bit 0 stands for `iova`. A large leaf reports all of its pages. Bits are only set, in a `bitmap` that
-   * nobody else may touch meanwhile. Returns the number of dirty leaves. EINVAL for misaligned ranges, page sizes that are no power of two, holes, a bitmap too small, or
-   * while tracking is off.
+   * nobody else may touch meanwhile. Returns the number of dirty leaves. EINVAL for misaligned ranges, page sizes that
+   * are no power of two, holes, a bitmap too small, or while tracking is off.
    */
   readDirty(request: DirtyRequest, bitmap: AtomicBitmap): number {
     const operation = 'IOMMU_HWPT_GET_DIRTY_BITMAP';
