@@ -192,7 +192,8 @@ export class VtdUnit implements SaveableDevice {
 
   /**
    * Blocks a request to the interrupt range that is no interrupt request: a read, or a write of anything but one dword.
-   * Without translation nothing is recorded, as for any other request. VT-d 3.14
+   * Without translation nothing is recorded, as for any other request. The reason is that of a translation which leads
+   * into the range: the nearest there is, since none is defined for this.
    */
   refuseInInterruptRange(source: number, low: number, access: number): number {
     if (!this.translating) return BLOCKED;

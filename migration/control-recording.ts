@@ -61,7 +61,7 @@ export class ControlDescriber {
     return String.fromCharCode(...start.subarray(0, fileHeader.size)) === CONTROL_RECORDING_MAGIC;
   }
 
-  /** True once the recording was found damaged: what follows has no meaning. */
+  /** True once anything was found wrong: a frame that can't be decoded, or damage after which nothing has a meaning. */
   get failed(): boolean {
     return this.#failed || this.#malformed;
   }

@@ -25,7 +25,7 @@ export const SEQUENCE_MAX = SEQUENCE_LIMIT - 1;
 
 const { magic, flow, sequence, checksum, sentAt } = flowHeader.offset;
 
-/** Words of the pattern that are made at a time. */
+/** Bytes of the pattern that are made at a time. */
 const GROUP_BYTES = 32;
 
 /** Steps of a Weyl sequence: an odd number, so that it comes around only after 2^32 of them. */

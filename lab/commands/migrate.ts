@@ -37,8 +37,6 @@ import { formatTime } from '../report/words.js';
 
 const NAME = 'ferry migrate';
 
-/** More than any machine of ours will make of it. */
-
 /** Exit status when a check failed, and when memory was not compared because `--verify off` asked for that. */
 const NOT_VERIFIED = 1;
 const VERIFY_OFF = 4;

@@ -11,6 +11,7 @@ export interface FlowSpec extends FlowOptions {
   readonly fromIp?: number;
 }
 
+/** Datagrams a second that a flow may be asked for: more than any machine of ours makes. */
 export const RATE_MAX = 1_000_000;
 const RATE_DEFAULT = 1000;
 const PAYLOAD_DEFAULT = 64;

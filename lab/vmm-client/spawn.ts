@@ -78,14 +78,14 @@ class GuestConsole {
   /** Why there will be no more lines. */
   end: FerryError | undefined;
   readonly #listeners = new Set<(entry: ConsoleEntry) => void>();
-  readonly #mourners = new Set<(end: FerryError) => void>();
+  readonly #endListeners = new Set<(end: FerryError) => void>();
 
   take({ event, data }: QmpEvent): void {
     if (event === 'GUEST_PANICKED') {
       const { desc = 'the guest crashed' } = (data.info ?? {}) as { desc?: string };
       const lastLines = this.entries.slice(-LAST_LINES).map(({ text }) => text);
       this.end = labErrors.error('guest-ended', { desc, lastLines: lastLines.join(' | ') });
-      for (const mourner of [...this.#mourners]) mourner(this.end);
+      for (const listener of [...this.#endListeners]) listener(this.end);
     }
     if (event !== 'X_FERRY_CONSOLE') return;
     const arrivedMs = performance.now();
@@ -101,9 +101,9 @@ class GuestConsole {
     return () => this.#listeners.delete(listener);
   }
 
-  onEnd(mourner: (end: FerryError) => void): () => void {
-    this.#mourners.add(mourner);
-    return () => this.#mourners.delete(mourner);
+  onEnd(listener: (end: FerryError) => void): () => void {
+    this.#endListeners.add(listener);
+    return () => this.#endListeners.delete(listener);
   }
 }
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { microseconds } from '../../base/units.js';
+import { pfRegisters as pfReg } from '../../devices/nic82599/pf-registers.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { TestMachine } from './machine.js';
 import { GuestVf } from './vf-guest.js';
@@ -121,6 +122,22 @@ describe('EIAM', () => {
     ).toBe(6);
     expect(enabled(() => guest.write(reg.EICR, 4))).toBe(3);
     expect(enabled(() => guest.read(reg.EICR))).toBe(7);
+  });
+
+  it('of the physical function masks when a message leaves only with GPIE.EIAME', () => {
+    const { machine } = setUp();
+    const { pf } = machine.nic;
+    machine.memory.onMessage = () => {};
+    const enabled = (gpie: number): number => {
+      pf.write(pfReg.GPIE.offset, 4, gpie);
+      pf.write(pfReg.EIAM.offset, 4, 1);
+      pf.write(pfReg.EIMS.offset, 4, 1);
+      pf.interrupts.raise(1);
+      return machine.pfRead(pfReg.EIMS) & 1;
+    };
+    const { MSIX, EIAME } = pfReg.GPIE.fields;
+    expect(enabled(MSIX.mask)).toBe(1);
+    expect(enabled(MSIX.mask | EIAME.mask)).toBe(0);
   });
 
   it('loses no message that still waits for its interval', () => {

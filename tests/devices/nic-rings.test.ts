@@ -143,6 +143,27 @@ describe('receiving', () => {
     expect(machine.memory.bytes.slice(guest.rxBuffer(0), guest.rxBuffer(0) + 200)).toEqual(frame.slice(42));
   });
 
+  it('says no longer a header than the descriptor has room for, however large its buffer is', () => {
+    const { guest, machine, receive, incoming } = setUp();
+    const alwaysSplit = 5 << 25;
+    guest.write(reg.SRRCTL, 2 | (32 << 8) | alwaysSplit | (1 << 28));
+    const header = 0x3_0000 + guest.base;
+    machine.memory.view.setUint32(guest.rxRing + 8, header, true);
+    const frame = incoming(1400);
+    receive(frame);
+    const words = guest.descriptor(guest.rxRing, 0);
+    expect(rxWriteBack.SPLIT_HEADER.read(words, 0)).toBe(1);
+    expect(rxWriteBack.HEADER_BYTES.read(words, 0)).toBe(1023);
+    expect(rxWriteBack.LENGTH.read(words, 0)).toBe(1400 - 1023);
+    expect(machine.memory.bytes.slice(header, header + 1023)).toEqual(frame.slice(0, 1023));
+  });
+
+  it('keeps all seven bits of a buffer size', () => {
+    const { guest } = setUp();
+    guest.write(reg.SRRCTL, 0x7f | (1 << 25));
+    expect(guest.read(reg.SRRCTL) & 0x7f).toBe(0x7f);
+  });
+
   it('writes legacy descriptors where the queue asks for them', () => {
     const { guest, machine } = setUp();
     guest.write(reg.SRRCTL, 2 | (1 << 28));

@@ -69,6 +69,9 @@ const PRELUDE = `
   (func $power (param $what i32) (call $mmio_write (i32.const ${POWER_BASE}) (i32.const 4) (local.get $what)))
 `;
 
+/** Configuration space of the guest's root port, device 1 of bus 0. */
+const ROOT_PORT = ECAM_BASE + 0x8000;
+
 const NO_IRQ = '(func (export "irq_entry") (param i32))';
 const LETTER = (letter: string): string => `(i32.const ${letter.charCodeAt(0)})`;
 
@@ -339,6 +342,14 @@ const GUESTS = {
           (else (local.set $value (call $mmio_read (local.get $at) (i32.const 4)))))
         (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (call $argument))))
       (call $say ${LETTER('s')} (local.get $value)))`,
+
+  /** Does to its root port what would make a careless one lose its slot: puts it to sleep, wakes it, asks it for FLR. */
+  wipe: `${NO_IRQ}
+    (func (export "start_kernel") (param i32)
+      (call $mmio_write (i32.const ${ROOT_PORT + 0x44}) (i32.const 2) (i32.const 3))
+      (call $mmio_write (i32.const ${ROOT_PORT + 0x44}) (i32.const 2) (i32.const 0))
+      (call $mmio_write (i32.const ${ROOT_PORT + 0x98}) (i32.const 2) (i32.const 0x8000))
+      (call $say ${LETTER('s')} (call $mmio_read (i32.const ${ROOT_PORT + 0xaa}) (i32.const 2))))`,
 
   /** Overwrites its kick word all the time. The reserved range is the third entry of the memory map. */
   scribble: `${NO_IRQ}

@@ -5,15 +5,12 @@
 import { describe, expect, it } from 'vitest';
 import { RAM_BYTES_MAX } from '../../base/abi/platform.js';
 import { FaultPlan } from '../../base/fault.js';
-import { seededRandom } from '../../base/random.js';
 import { RegisterFile } from '../../base/registers.js';
 import { milliseconds } from '../../base/units.js';
 import { vfTable } from '../../devices/nic82599/registers.js';
 import { decodeSections } from '../../devices/pci/state.js';
-import { Trace } from '../../lab/simulator/trace.js';
-import { VirtualTime } from '../../lab/simulator/virtual-time.js';
 import type { Machine } from '../../vmm/machine/machine.js';
-import { GUEST_IP, image, machineOn, moveUnderTraffic, Network, RATE } from './passthrough-world.js';
+import { echoingAlone, moveUnderTraffic, RATE } from './passthrough-world.js';
 
 /** More often than any run visits a site. */
 const ALWAYS = 1_000_000;
@@ -182,63 +179,35 @@ describe('a migration that does it wrong is found out', () => {
 });
 
 describe('a guest with as much memory as a machine can have', () => {
-  it('has all of it in reach of its virtual function', async () => {
-    const random = seededRandom(1);
-    const trace = new Trace();
-    const scheduler = new VirtualTime(random.fork('ties'), trace);
-    const console: string[] = [];
-    const world = { scheduler, trace, random };
-    const network = new Network(world);
-    const machine = machineOn(world, network, 'machine', {}, console, RAM_BYTES_MAX);
-    await scheduler.run(
-      (async () => {
-        await machine.boot(image, 'workload=udp-echo status_ms=20');
-        await scheduler.sleep(milliseconds(40));
-        network.peer.startFlow({ kind: 'echo', ip: GUEST_IP, port: 7, rate: RATE, payloadBytes: 100 });
-        await scheduler.sleep(milliseconds(40));
-        await machine.destroy();
-      })(),
-    );
-    expect(network.peer.report()[0]!.arrived!.received).toBeGreaterThan(500);
-  });
+  it('has all of it in reach of its virtual function', () =>
+    echoingAlone(async ({ scheduler, network }) => {
+      await scheduler.sleep(milliseconds(40));
+      expect(network.peer.report()[0]!.arrived!.received).toBeGreaterThan(500);
+    }, RAM_BYTES_MAX));
 });
 
 describe('a virtual function that is told to write elsewhere', () => {
-  it('is blocked and recorded, and neither guest nor VMM suffers', async () => {
-    const random = seededRandom(1);
-    const trace = new Trace();
-    const scheduler = new VirtualTime(random.fork('ties'), trace);
-    const console: string[] = [];
-    const network = new Network({ scheduler, trace, random });
-    const machine = machineOn({ scheduler, trace, random }, network, 'machine', {}, console);
-    await scheduler.run(
-      (async () => {
-        await machine.boot(image, 'workload=udp-echo status_ms=20');
-        await scheduler.sleep(milliseconds(40));
-        network.peer.startFlow({ kind: 'echo', ip: GUEST_IP, port: 7, rate: RATE, payloadBytes: 100 });
-        await scheduler.sleep(milliseconds(20));
-        await machine.pause();
-        const ring = await receiveRing(machine);
-        const outside = machine.ram.length + 4096;
-        const view = new DataView(machine.ram.buffer);
-        for (let at = ring.base; at < ring.base + ring.bytes; at += 16) {
-          view.setUint32(at, outside, true);
-          view.setUint32(at + 4, 0, true);
-        }
-        await machine.resume();
-        const lines = console.length;
-        await scheduler.sleep(milliseconds(100));
-        const report = (await machine.nicReport())!;
-        expect(report.faults.count).toBeGreaterThan(0);
-        expect(report.faults.last.length).toBeLessThanOrEqual(16);
-        for (const fault of report.faults.last)
-          expect(fault).toMatchObject({ address: outside, write: true });
-        expect(machine.state).toBe('running');
-        expect(console.slice(lines).some((line) => /udp-echo/.test(line))).toBe(true);
-        await machine.destroy();
-      })(),
-    );
-  });
+  it('is blocked and recorded, and neither guest nor VMM suffers', () =>
+    echoingAlone(async ({ machine, scheduler, console }) => {
+      await scheduler.sleep(milliseconds(20));
+      await machine.pause();
+      const ring = await receiveRing(machine);
+      const outside = machine.ram.length + 4096;
+      const view = new DataView(machine.ram.buffer);
+      for (let at = ring.base; at < ring.base + ring.bytes; at += 16) {
+        view.setUint32(at, outside, true);
+        view.setUint32(at + 4, 0, true);
+      }
+      await machine.resume();
+      const lines = console.length;
+      await scheduler.sleep(milliseconds(100));
+      const report = (await machine.nicReport())!;
+      expect(report.faults.count).toBeGreaterThan(0);
+      expect(report.faults.last.length).toBeLessThanOrEqual(16);
+      for (const fault of report.faults.last) expect(fault).toMatchObject({ address: outside, write: true });
+      expect(machine.state).toBe('running');
+      expect(console.slice(lines).some((line) => /udp-echo/.test(line))).toBe(true);
+    }));
 });
 
 /** Where the guest's driver put the receive ring, as the device's record tells. */

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { FaultPlan, FaultRule } from '../../base/fault.js';
+import { seededRandom } from '../../base/random.js';
 import { MIB, milliseconds } from '../../base/units.js';
 import { parseIpv4, parseMac } from '../../devices/ethernet/addresses.js';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
@@ -12,6 +13,8 @@ import { PORT_DISCARD, PORT_ECHO, TrafficPeer } from '../../devices/ethernet/pee
 import { EthernetSwitch } from '../../devices/ethernet/switch.js';
 import { MemoryDataNetwork } from '../../lab/simulator/memory-data-plane.js';
 import { runSimulatedMigration, type SimulatedWorld } from '../../lab/simulator/run.js';
+import { Trace } from '../../lab/simulator/trace.js';
+import { VirtualTime } from '../../lab/simulator/virtual-time.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { createDeterministicMachine } from '../../vmm/deterministic/create.js';
@@ -19,10 +22,10 @@ import type { Machine } from '../../vmm/machine/machine.js';
 import type { PassthroughReport } from '../../vmm/passthrough/device.js';
 import type { IommuLeaves, NicOptions } from '../../vmm/passthrough/records.js';
 
-export const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
+const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
 
-export const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
-export const GUEST_IP = parseIpv4('10.0.0.2')!;
+const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
+const GUEST_IP = parseIpv4('10.0.0.2')!;
 const PEER = { ip: parseIpv4('10.0.0.1')!, mac: parseMac('02:00:0a:00:00:01')! };
 
 export const RATE = 20_000;
@@ -30,7 +33,7 @@ const PAYLOAD_BYTES = 200;
 /** Until the link is up and the first packets went around, and as long after the move. */
 const SETTLE_MS = 40;
 
-export class Network {
+class Network {
   readonly peer: TrafficPeer;
   readonly #switch: EthernetSwitch;
 
@@ -90,7 +93,7 @@ export interface TrafficResult {
 }
 
 /** A machine in `world` with a NIC on `network`. */
-export function machineOn(
+function machineOn(
   world: SimulatedWorld,
   network: Network,
   name: string,
@@ -106,6 +109,41 @@ export function machineOn(
     if (event.kind === 'console') console.push(event.line.text);
   });
   return machine;
+}
+
+export interface Alone {
+  readonly machine: Machine;
+  readonly network: Network;
+  readonly scheduler: VirtualTime;
+  readonly console: readonly string[];
+}
+
+/** One machine whose guest echoes what the peer sends; it ends when `body` has. */
+export async function echoingAlone(
+  body: (world: Alone) => Promise<void>,
+  ramBytes = 64 * MIB,
+): Promise<void> {
+  const random = seededRandom(1);
+  const trace = new Trace();
+  const scheduler = new VirtualTime(random.fork('ties'), trace);
+  const world = { scheduler, trace, random };
+  const console: string[] = [];
+  const network = new Network(world);
+  const machine = machineOn(world, network, 'machine', {}, console, ramBytes);
+  const run = async (): Promise<void> => {
+    await machine.boot(image, 'workload=udp-echo status_ms=20');
+    await scheduler.sleep(milliseconds(SETTLE_MS));
+    network.peer.startFlow({
+      kind: 'echo',
+      ip: GUEST_IP,
+      port: PORT_ECHO,
+      rate: RATE,
+      payloadBytes: PAYLOAD_BYTES,
+    });
+    await body({ machine, network, scheduler, console });
+    await machine.destroy();
+  };
+  await scheduler.run(run());
 }
 
 /** Moves a guest that echoes, or just reads, what the peer sends, and lets it go on for a while wherever it is then. */

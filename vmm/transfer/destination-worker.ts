@@ -27,7 +27,7 @@ import type { DestinationCommand, DestinationReport, DestinationTask } from './m
 
 /** How long the source's last bytes may take when the channel is closed. */
 const LINGER_MS = 1000;
-/** Where they go: nowhere near guest RAM, in which the guest may run by then. */
+/** Where they go, after the one read that is aimed already: not into guest RAM, in which the guest may run by then. */
 const LEFT_OVER = Buffer.alloc(64 * 1024);
 
 /** Piscina task: resolves when the owner has closed the channel. */
