@@ -3,12 +3,14 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
 import { explain } from '../../dist/lab/commands/inspect.js';
 import { migrate } from '../../dist/lab/index.js';
 import { KERNEL_IMAGE, type MigrateOptions } from '../../dist/lab/move/scenario.js';
+import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
 import { spawnVmm } from '../../dist/lab/vmm-client/spawn.js';
 
 const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
@@ -94,18 +96,67 @@ describe('a recording', () => {
   });
 });
 
-describe('output that nobody takes', () => {
-  const run = (args: readonly string[], stdout: number | 'pipe') =>
-    new Promise<{ status: number | null; words: string }>((resolve) => {
-      const child = spawn(process.execPath, [FERRY, ...args], { stdio: ['ignore', stdout, 'pipe'] });
-      let words = '';
-      child.stderr?.on('data', (text) => {
-        words += text;
-      });
-      child.stdout?.destroy();
-      child.on('close', (status) => resolve({ status, words }));
+/** Runs `ferry` with nobody at its standard output, or with `stdout`. */
+const run = (args: readonly string[], stdout: number | 'pipe') =>
+  new Promise<{ status: number | null; words: string }>((resolve) => {
+    const child = spawn(process.execPath, [FERRY, ...args], { stdio: ['ignore', stdout, 'pipe'] });
+    let words = '';
+    child.stderr?.on('data', (text) => {
+      words += text;
     });
+    child.stdout?.destroy();
+    child.on('close', (status) => resolve({ status, words }));
+  });
 
+describe('a VMM started by hand', () => {
+  it('says why its guest was not moved, as JSON lines if asked to, and its console too', async () => {
+    const monitor = `unix:${join(folder(), 'm.sock')}`;
+    const args = [
+      'vmm',
+      '--json',
+      '--guest',
+      KERNEL_IMAGE,
+      '--append',
+      'workload=idle',
+      '--monitor',
+      monitor,
+    ];
+    const child = spawn(process.execPath, [FERRY, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    cleanups.push(() => child.kill());
+    const [said, noticed] = [child.stdout, child.stderr].map((stream) => {
+      const lines: object[] = [];
+      const waiting: (() => void)[] = [];
+      createInterface({ input: stream }).on('line', (line) => {
+        lines.push(JSON.parse(line) as object);
+        for (const wake of waiting.splice(0)) wake();
+      });
+      return async (pattern: RegExp): Promise<void> => {
+        while (!lines.some((line) => pattern.test(JSON.stringify(line)))) {
+          await new Promise<void>((resolve) => waiting.push(resolve));
+        }
+      };
+    });
+    await said!(/^\{"console":".*Ferry version/);
+    const client = await QmpClient.connect(monitor);
+    await client.execute('migrate', { uri: 'tcp:127.0.0.1:1' });
+    await noticed!(/^\{"notice":"the guest was not moved: .*nobody listens there/);
+    await client.execute('quit');
+    client.close();
+  });
+});
+
+describe('a word that is no command', () => {
+  it.each([
+    ['guest', 'bild'],
+    ['bench', 'nope'],
+  ])('is named: ferry %s %s', async (group, word) => {
+    const { status, words } = await run([group, word], 'pipe');
+    expect(status).toBe(2);
+    expect(words).toMatch(`unknown command '${word}'`);
+  });
+});
+
+describe('output that nobody takes', () => {
   it('ends a command as SIGPIPE would, without a word', async () => {
     expect(await run(['guest', 'inspect', KERNEL_IMAGE], 'pipe')).toEqual({ status: 141, words: '' });
     expect(await run(['migrate', '--nic', 'none'], 'pipe')).toEqual({ status: 141, words: '' });

@@ -134,6 +134,12 @@ describe('the scenario of a move', () => {
   it.each<[MigrateOptions, RegExp]>([
     [{ dirtyRate: 1 }, /--dirty-rate says something only with --workload stress or mixed, not with ledger/],
     [{ guest: 'x.img', workload: 'stress' }, /--workload and --guest contradict each other/],
+    [{ guest: 'x.img', dirtyRate: 1 }, /--dirty-rate and --guest contradict each other/],
+    [{ workload: 'idle', workingSetBytes: MIB }, /--working-set says something only with/],
+    [
+      { memoryBytes: 64 * MIB, workingSetBytes: 64 * MIB },
+      /--working-set and --memory contradict each other/,
+    ],
     [{ guest: 'x.img', nic: 'vf', flows: ['echo'] }, /--flow and --guest contradict each other/],
     [{ guest: 'x.img', rate: 5 }, /--rate says nothing without --nic vf/],
     [{ nic: 'none', tracking: 'pinned' }, /--tracking says nothing with --nic none/],

@@ -30,6 +30,7 @@ describe('options of a VMM process', () => {
     [{ incoming: 'tcp:h:1', append: 'x' }, /--append and --incoming contradict/],
     [{ incoming: 'tcp:h:1', seed: 1 }, /--seed and --incoming contradict/],
     [{ incoming: 'defer' }, /needs a --monitor/],
+    [{ guest: 'x', paused: true }, /--paused needs a --monitor/],
   ])('%j contradict themselves', (options, why) => {
     expect(conflictOf(options)).toMatch(why);
     expect(() => settle(options, false)).toThrow(why);
