@@ -58,11 +58,15 @@ export function sourceApproaches(
   machine: SourceMachine,
   faults: FaultPlan = NO_FAULTS,
 ): { readonly tracking: DirtyTracking; readonly stop: DeviceStop } {
-  const { device } = machine;
+  const [device] = machine.devices;
   if (device === undefined) return { tracking: cpuLog(machine), stop: nothingToStop };
-  const stop = stopByDeviceState(device);
+  const { dma, vfio } = device;
+  if (vfio === undefined) throw refuse('stop', chosen.stop, `${device.name} does not speak VFIO migration`);
+  if (dma === undefined)
+    throw refuse('tracking', chosen.tracking, `nothing tells what ${device.name} writes`);
+  const stop = stopByDeviceState(vfio);
   if (faults.strikes('migration/device-untracked') !== undefined) return { tracking: cpuLog(machine), stop };
-  return { tracking: (chosen.tracking === 'pinned' ? pinned : iommuDirty)(machine, device), stop };
+  return { tracking: (chosen.tracking === 'pinned' ? pinned : iommuDirty)(machine, dma), stop };
 }
 
 /** Throws `migration/approach-unknown` for a name that this side does not know. */
@@ -91,5 +95,9 @@ export function startApproach(
   if ((name ?? undefined) !== device?.name) {
     throw migrationErrors.error('device-mismatch', { source: name ?? '', destination: device?.name ?? '' });
   }
-  return device === undefined || approaches.start === 'none' ? nothingToStart : startByDeviceState(device);
+  if (device === undefined || approaches.start === 'none') return nothingToStart;
+  if (device.vfio === undefined) {
+    throw refuse('start', approaches.start, `${device.name} does not speak VFIO migration`);
+  }
+  return startByDeviceState(device.vfio);
 }

@@ -170,7 +170,7 @@ async function negotiate(destination: Destination): Promise<Hello> {
   destination.hello = hello;
   judgeApproaches(hello);
   await machine.accept(hello.description);
-  destination.start = startApproach(hello, machine.device);
+  destination.start = startApproach(hello, machine.devices[0]);
   if (hello.device !== null) {
     destination.deviceStream = new DeviceStreamReceiver(destination.start, hello.device);
   }

@@ -4,6 +4,7 @@
  * can tell which.
  */
 import type { AtomicBitmap } from '../base/bitmap.js';
+import type { Cancel } from '../base/clock.js';
 import type { DeviceRecord } from '../base/device-record.js';
 import type { Duration } from '../base/units.js';
 
@@ -54,12 +55,23 @@ export interface HarvestReport {
 export type DeviceTracking = 'iommu-dirty' | 'pinned';
 
 /**
- * A device that writes guest memory by itself and that VFIO lets migrate (its migration protocol v2). What it wrote is
- * reported with the machine's own host writes: `readDirty` moves it there, the machine's next `harvest` takes it.
+ * A device of the host that the guest was given, as facets: what an approach may ask of it. A machine has those that its
+ * device and its slot have; an approach names the ones that it needs, and is refused where one is missing.
  */
 export interface AssignedDevice {
   /** Name of the device on this machine: `vf0`. */
   readonly name: string;
+  readonly dma?: DmaWriter | undefined;
+  readonly vfio?: VfioDevice | undefined;
+  readonly slot?: DeviceSlot | undefined;
+  readonly guest?: GuestChannel | undefined;
+}
+
+/**
+ * What writes guest memory without a CPU. What it wrote is reported with the machine's own host writes: `readDirty` moves
+ * it there, the machine's next `harvest` takes it.
+ */
+export interface DmaWriter {
   /** Every write that the device begins after this resolves is reported by a later `readDirty`; `undefined` ends it. */
   track(how: DeviceTracking | undefined): Promise<void>;
   /**
@@ -67,6 +79,10 @@ export interface AssignedDevice {
    * clearing of the dirty bits has been invalidated and drained, so that the pages may be copied.
    */
   readDirty(): Promise<void>;
+}
+
+/** What VFIO lets migrate, by its migration protocol v2. */
+export interface VfioDevice {
   /** Goes to (or stays in) PRE_COPY, where it runs on; resolves with what its data stream has to give now. */
   preCopy(): Promise<Uint8Array>;
   /** Goes to PRE_COPY_P2P: it starts no DMA from here on, registers are answered. */
@@ -81,14 +97,50 @@ export interface AssignedDevice {
   load(): Promise<void>;
   /** Its complete state, while it is stopped: for verification and inspection. */
   save(): Promise<readonly DeviceRecord[]>;
+  /** VFIO_DEVICE_RESET: as after power-on, RUNNING, whatever state it was in, ERROR too. The guest's driver notices. */
+  reset(): Promise<void>;
+}
+
+/** The hot-plug slot that the device sits in, as the host moves it. PCI Express 6.7 */
+export interface DeviceSlot {
+  /** Whether a device is present, has power and a link, as the slot is now. */
+  state(): Promise<SlotState>;
+  /** Asks the guest to turn the slot off (or on, if it is off): it may take its time, or not answer. */
+  pressAttentionButton(): Promise<void>;
+  /** Takes the device out; the guest notices by events alone. It is kept, for `insert`. */
+  remove(): Promise<void>;
+  /** Puts the device back. `announce`: what tells the guest besides presence. */
+  insert(announce: 'button' | 'link'): Promise<void>;
+  /** Calls `listener` after each change by either side until cancelled; changes in quick succession count as one. */
+  onChange(listener: (state: SlotState) => void): Cancel;
+}
+
+export interface SlotState {
+  readonly present: boolean;
+  readonly powered: boolean;
+  readonly link: boolean;
+  readonly powerIndicator: SlotIndicator;
+  readonly attentionIndicator: SlotIndicator;
+}
+
+export type SlotIndicator = 'on' | 'blink' | 'off';
+
+/** Words between an approach and the guest's driver of the device. */
+export interface GuestChannel {
+  /** What the guest says that it can do; empty until it has spoken. */
+  features(): Promise<readonly string[]>;
+  /** Puts a request before the guest; its answer comes as a message, or not at all. */
+  request(request: string): Promise<void>;
+  /** Calls `listener` with each message of the guest until cancelled. */
+  onMessage(listener: (message: string) => void): Cancel;
 }
 
 export interface SourceMachine {
   readonly description: MachineDescription;
   readonly ram: Uint8Array;
-  /** The assigned device, if the machine has one. `pause` and `resume` stop and start it unless it is stopped already. */
-  readonly device?: AssignedDevice | undefined;
-  /** Pages that the host's log (the device's writes) named in any harvest since `startDirtyLog`. For the record. */
+  /** The assigned devices. `pause` and `resume` stop and start each unless it is stopped already. */
+  readonly devices: readonly AssignedDevice[];
+  /** Pages that the host's log (the devices' writes) named in any harvest since `startDirtyLog`. For the record. */
   readonly deviceDirtied?: AtomicBitmap | undefined;
   /** Turns CPU dirty logging on: every store from before this resolves is either logged or already in RAM. */
   startDirtyLog(): Promise<void>;
@@ -112,8 +164,8 @@ export interface SourceMachine {
 
 export interface DestinationMachine {
   /** Valid after `accept`. */
-  readonly device?: AssignedDevice | undefined;
-  /** How much of `run` went by until the assigned device worked; there after `run`. */
+  readonly devices: readonly AssignedDevice[];
+  /** How much of `run` went by until the assigned devices worked; there after `run`. */
   readonly deviceStart?: Duration | undefined;
   /** Refuses (FerryError) a source that this machine can't take over, naming every difference. */
   accept(description: MachineDescription): Promise<void>;

@@ -31,12 +31,13 @@ interface Rest {
 /** Everything stands still: the last pages, the machine's and the device's state go out beside each other. */
 export async function sendTheRest(source: Source): Promise<Rest> {
   const { machine, stats, stop } = source;
+  const hasDevice = machine.devices.length > 0;
   // What takes longest comes first. The last harvest of a machine with a device begins with a question to the device;
   // without one it is done right here, and the machine's threads are better asked before.
-  const early = machine.device && sendLastPages(source);
-  const reading = machine.device && stop.stopCopy().then((data) => sendDeviceData(source, data, true));
+  const early = hasDevice && sendLastPages(source);
+  const reading = hasDevice && stop.stopCopy().then((data) => sendDeviceData(source, data, true));
   const saving = machine.save().then((state) => sendState(source, state));
-  const sending = early ?? sendLastPages(source);
+  const sending = early || sendLastPages(source);
   const all = Promise.allSettled([saving, reading, sending]);
   try {
     const { round, sent, channels } = await sending;

@@ -136,7 +136,7 @@ function open(options: SourceOptions): Source {
     ...options,
     tracking: cpuLog(machine),
     stop: nothingToStop,
-    deviceStream: new DeviceStreamSender(talk, machine.device?.name ?? ''),
+    deviceStream: new DeviceStreamSender(talk, machine.devices[0]?.name ?? ''),
     observer,
     faults: options.faults ?? NO_FAULTS,
     life,
@@ -164,7 +164,7 @@ async function negotiate(source: Source): Promise<void> {
   const { machine, data, talk, parameters, migrationId, hashSeed, channels, verify } = source;
   const { description } = machine;
   const approaches = chooseHow(source);
-  const device = machine.device?.name ?? null;
+  const device = machine.devices[0]?.name ?? null;
   // It begins first: the guest's code that logs is new to the engine, which compiles it well while it runs, and until the
   // destination is ready there is time for that.
   const tracking = source.tracking.start();
@@ -197,7 +197,7 @@ async function negotiate(source: Source): Promise<void> {
 
 function chooseHow(source: Source): Approaches {
   const { machine, parameters, faults, stats } = source;
-  const chosen = chooseApproaches(parameters.values, machine.device);
+  const chosen = chooseApproaches(parameters.values, machine.devices[0]);
   Object.assign(source, sourceApproaches(chosen, machine, faults));
   stats.chosen({ ...chosen, tracking: source.tracking.name });
   return chosen;

@@ -239,7 +239,7 @@ export class SourceStatistics {
   }
 
   #device(): DeviceTransfer | undefined {
-    const name = this.#machine.device?.name;
+    const name = this.#machine.devices[0]?.name;
     if (name === undefined) return undefined;
     return {
       name,
@@ -265,7 +265,7 @@ export class SourceStatistics {
     const between = (from: Moment, to: Moment): Duration =>
       elapsed(this.#moments.get(from)!, this.#moments.get(to)!);
     // Without a device its steps are none, not the time that it takes to find that out.
-    const device = this.#machine.device !== undefined;
+    const device = this.#machine.devices.length > 0;
     const parts = {
       quiesceNs: device ? between('quiescing', 'pausing') : nanoseconds(0),
       pauseNs: between(device ? 'pausing' : 'quiescing', 'paused'),

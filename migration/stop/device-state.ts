@@ -2,10 +2,10 @@
  * VFIO migration, version 2: the guest has no part in it. The device is held still, and its state is read out of it,
  * most of it while it still runs.
  */
-import type { AssignedDevice } from '../ports.js';
+import type { VfioDevice } from '../ports.js';
 import type { DeviceStop } from './stop.js';
 
-export function stopByDeviceState(device: AssignedDevice): DeviceStop {
+export function stopByDeviceState(device: VfioDevice): DeviceStop {
   return {
     name: 'device-state',
     preCopy: () => device.preCopy(),

@@ -2,12 +2,12 @@
  * The union of two logs: what the vCPUs stored, and what an assigned device wrote by itself. The device's part goes
  * through the machine's log of host writes, so that one harvest tells pages of either and of both apart.
  */
-import type { AssignedDevice, DeviceTracking, SourceMachine } from '../ports.js';
+import type { DeviceTracking, DmaWriter, SourceMachine } from '../ports.js';
 import type { DirtyTracking } from './tracking.js';
 
 export function unionWith(
   machine: SourceMachine,
-  device: AssignedDevice,
+  device: DmaWriter,
   how: DeviceTracking,
 ): Omit<DirtyTracking, 'converges'> {
   return {

@@ -9,7 +9,7 @@ import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
 import { type FaultPlan, NO_FAULTS } from '../../base/fault.js';
 import { elapsed, type Instant, instant, microseconds, nanoseconds, PAGE_BYTES } from '../../base/units.js';
-import type { AssignedDevice, DeviceTracking } from '../../migration/ports.js';
+import type { AssignedDevice, DeviceTracking, DmaWriter, VfioDevice } from '../../migration/ports.js';
 import { refused } from './test-errors.js';
 
 export interface DeviceShape {
@@ -32,7 +32,17 @@ const REST_BYTES = 16;
 const AHEAD_BYTES = 300;
 
 type State = 'stopped' | 'running' | 'quiet' | 'stop-copy' | 'resuming' | 'loaded';
-type Call = 'track' | 'readDirty' | 'preCopy' | 'quiesce' | 'stopCopy' | 'resume' | 'write' | 'load' | 'save';
+type Call =
+  | 'track'
+  | 'readDirty'
+  | 'preCopy'
+  | 'quiesce'
+  | 'stopCopy'
+  | 'resume'
+  | 'write'
+  | 'load'
+  | 'save'
+  | 'reset';
 
 export interface DeviceSurroundings {
   readonly scheduler: Scheduler;
@@ -49,8 +59,10 @@ interface Write {
   readonly lands: Instant;
 }
 
-export class TestDevice implements AssignedDevice {
+export class TestDevice implements AssignedDevice, DmaWriter, VfioDevice {
   readonly name: string = NAME;
+  readonly dma: DmaWriter = this;
+  readonly vfio: VfioDevice = this;
   readonly shape: DeviceShape;
   readonly calls: string[] = [];
   /** Two devices of different models do not fit each other. */
@@ -181,6 +193,13 @@ export class TestDevice implements AssignedDevice {
     await this.#called('save', 5);
     invariant(this.#state === 'stop-copy' || this.#state === 'loaded', `saved while ${this.#state}`);
     return [this.distort({ name: this.name, version: 1, state: this.#generator.save() })];
+  }
+
+  async reset(): Promise<void> {
+    await this.#called('reset', 20);
+    this.#introduced = false;
+    this.#state = 'stopped';
+    this.start();
   }
 
   async #called(call: Call, us: number): Promise<void> {

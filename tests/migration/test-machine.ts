@@ -77,6 +77,10 @@ export class TestMachine implements SourceMachine, DestinationMachine {
     this.deviceDirtied = new AtomicBitmap(shape.pages);
   }
 
+  get devices(): readonly TestDevice[] {
+    return this.device === undefined ? [] : [this.device];
+  }
+
   get description(): MachineDescription {
     return {
       ramBytes: this.ram.length,

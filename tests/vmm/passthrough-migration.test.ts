@@ -212,7 +212,7 @@ describe('a virtual function that is told to write elsewhere', () => {
 
 /** Where the guest's driver put the receive ring, as the device's record tells. */
 async function receiveRing(machine: Machine): Promise<{ base: number; bytes: number }> {
-  const records = await machine.device!.save();
+  const records = await machine.devices[0]!.vfio!.save();
   const { sections } = decodeSections(records[0]!.state);
   const registers = new RegisterFile(vfTable);
   const bytes = sections.find(([name]) => name === 'registers')![1];

@@ -56,6 +56,7 @@ function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false)
     description: DESCRIPTION,
     ram: new Uint8Array(0),
     memory: undefined as unknown as WebAssembly.Memory,
+    devices: [],
     startDirtyLog: async () => {},
     stopDirtyLog: async () => {},
     harvest: async () => ({ cpuPages: 0, devicePages: 0, bothPages: 0, cost: milliseconds(0) }),

@@ -19,6 +19,7 @@ export interface DeviceCalls {
   quiesce(): void;
   stopCopy(): Uint8Array;
   resume(): void;
+  reset(): void;
   write(piece: Uint8Array): void;
   load(): void;
   saveAssigned(): readonly DeviceRecord[];
@@ -60,6 +61,7 @@ export function deviceCalls(
     quiesce: () => assigned().quiesce(),
     stopCopy: () => assigned().stopCopy(),
     resume: () => assigned().resume(),
+    reset: () => assigned().reset(),
     write: (piece) => assigned().write(piece),
     load: () => assigned().load(),
     saveAssigned: () => assigned().save(),
@@ -87,14 +89,19 @@ export function carryOut<K extends keyof DeviceCalls>(
 export function assignedDevice(name: string, devices: DeviceHost): AssignedDevice {
   return {
     name,
-    track: (how) => devices.call('track', how),
-    readDirty: () => devices.call('readDirty'),
-    preCopy: () => devices.call('preCopy'),
-    quiesce: () => devices.call('quiesce'),
-    stopCopy: () => devices.call('stopCopy'),
-    resume: () => devices.call('resume'),
-    write: (piece) => devices.call('write', piece),
-    load: () => devices.call('load'),
-    save: () => devices.call('saveAssigned'),
+    dma: {
+      track: (how) => devices.call('track', how),
+      readDirty: () => devices.call('readDirty'),
+    },
+    vfio: {
+      preCopy: () => devices.call('preCopy'),
+      quiesce: () => devices.call('quiesce'),
+      stopCopy: () => devices.call('stopCopy'),
+      resume: () => devices.call('resume'),
+      write: (piece) => devices.call('write', piece),
+      load: () => devices.call('load'),
+      save: () => devices.call('saveAssigned'),
+      reset: () => devices.call('reset'),
+    },
   };
 }

@@ -72,8 +72,7 @@ export class Machine implements SourceMachine, DestinationMachine {
   readonly #options: MachineOptions;
   readonly #drivers: MachineDrivers;
   readonly #harvester: Harvester;
-  /** The assigned device, on a machine with a NIC. */
-  readonly device: AssignedDevice | undefined;
+  readonly devices: readonly AssignedDevice[];
   readonly #events = new MachineEvents();
   #state: MachineRunState = 'empty';
   #guest: Guest | undefined;
@@ -90,8 +89,7 @@ export class Machine implements SourceMachine, DestinationMachine {
     this.#options = options;
     this.#drivers = makeDrivers(this.#driverEvents());
     this.#harvester = new Harvester(this.#drivers.vcpus, this.#drivers.ram.deviceLog);
-    this.device =
-      options.nic === undefined ? undefined : assignedDevice(ASSIGNED_NAME, this.#drivers.devices);
+    this.devices = options.nic === undefined ? [] : [assignedDevice(ASSIGNED_NAME, this.#drivers.devices)];
   }
 
   on(listener: (event: MachineEvent) => void): Cancel {
@@ -104,7 +102,11 @@ export class Machine implements SourceMachine, DestinationMachine {
   }
 
   get deviceDirtied(): AtomicBitmap | undefined {
-    return this.device === undefined ? undefined : this.#harvester.deviceDirtied;
+    return this.devices.length === 0 ? undefined : this.#harvester.deviceDirtied;
+  }
+
+  get #hasDevice(): boolean {
+    return this.devices.length > 0;
   }
 
   get state(): MachineRunState {
@@ -408,7 +410,7 @@ export class Machine implements SourceMachine, DestinationMachine {
 
   async #stopVcpus(): Promise<void> {
     const { vcpus, clock, devices, wallNow } = this.#drivers;
-    await Promise.all([this.device && devices.call('halt'), ...vcpus.map((vcpu) => vcpu.pause())]);
+    await Promise.all([this.#hasDevice && devices.call('halt'), ...vcpus.map((vcpu) => vcpu.pause())]);
     clock.stop();
     this.#stoppedAtWallNs = wallNow();
   }
@@ -418,7 +420,7 @@ export class Machine implements SourceMachine, DestinationMachine {
     const stood = Math.max(0, wallNow() - this.#stoppedAtWallNs);
     clock.start(clock.now() + Math.floor(stood * (this.#options.clockCatchUp ?? 0)));
     this.#enter('running');
-    await Promise.all([this.device && this.#startDevice(), ...vcpus.map((vcpu) => vcpu.resume())]);
+    await Promise.all([this.#hasDevice && this.#startDevice(), ...vcpus.map((vcpu) => vcpu.resume())]);
   }
 
   async #startDevice(): Promise<void> {

@@ -102,6 +102,11 @@ export class PassthroughDevice {
     this.#migration.setState(stands ? STOP : RUNNING);
   }
 
+  /** VFIO_DEVICE_RESET: as after power-on and running, also out of ERROR. */
+  reset(): void {
+    this.#migration.reset();
+  }
+
   /** Takes a piece of the stream, in RESUMING. */
   write(piece: Uint8Array): void {
     this.#migration.setState(RESUMING);

@@ -48,7 +48,7 @@ export function lendToSource(machine: GuestMachine, guest: GuestRun): SourceMach
   return {
     description: describeWithRan(machine.description),
     ram: machine.ram,
-    device: machine.device,
+    devices: machine.devices,
     deviceDirtied: machine.deviceDirtied,
     startDirtyLog: () => machine.startDirtyLog(),
     stopDirtyLog: () => machine.stopDirtyLog(),
@@ -105,8 +105,8 @@ export function lendToDestination(
     get ram() {
       return machine.ram;
     },
-    get device() {
-      return machine.device;
+    get devices() {
+      return machine.devices;
     },
     get deviceStart() {
       return machine.deviceStart;

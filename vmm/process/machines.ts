@@ -58,8 +58,8 @@ export class ThreadMachines implements Machines {
       get ram() {
         return machine().ram;
       },
-      get device() {
-        return machine().device;
+      get devices() {
+        return machine().devices;
       },
       get deviceStart() {
         return machine().deviceStart;
@@ -152,7 +152,7 @@ function guestMachine(machine: Machine): GuestMachine {
     },
     ram: machine.ram,
     memory: machine.memory,
-    device: machine.device,
+    devices: machine.devices,
     deviceDirtied: machine.deviceDirtied,
     nic: () => machine.nicReport(),
     startDirtyLog: async () => {
