@@ -56,9 +56,9 @@ function refuse(effort: string, approach: string, problem: string): Error {
 export function sourceApproaches(
   chosen: Approaches,
   machine: SourceMachine,
+  [device]: readonly AssignedDevice[],
   faults: FaultPlan = NO_FAULTS,
 ): { readonly tracking: DirtyTracking; readonly stop: DeviceStop } {
-  const [device] = machine.devices;
   if (device === undefined) return { tracking: cpuLog(machine), stop: nothingToStop };
   const { dma, vfio } = device;
   if (vfio === undefined) throw refuse('stop', chosen.stop, `${device.name} does not speak VFIO migration`);

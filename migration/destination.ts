@@ -8,7 +8,7 @@
  */
 import type { AbortSignalLike, Scheduler } from '../base/clock.js';
 import { type FerryError, isFerryError, type SerializedError } from '../base/errors.js';
-import { type Duration, elapsed, type Instant, nanoseconds } from '../base/units.js';
+import { addDuration, elapsed, type Instant, nanoseconds } from '../base/units.js';
 import { judgeApproaches, startApproach } from './approaches.js';
 import { Conversation, type FrameRecorder } from './conversation.js';
 import { DeviceStreamReceiver } from './device-stream.js';
@@ -16,6 +16,7 @@ import { migrationErrors } from './errors.js';
 import { type FrameKind, malformed } from './frame.js';
 import { type Digest, hashMessages, RunningRoot, sameBytes } from './integrity.js';
 import { type MessageOf, rehearse } from './messages.js';
+import { onTimeline } from './observed-device.js';
 import type { MigrationParameters } from './parameters.js';
 import { errorMessage } from './peer-error.js';
 import type {
@@ -35,6 +36,8 @@ import {
   destinationTable,
   Lifecycle,
 } from './states.js';
+import { FLOW, Timeline } from './timeline.js';
+import { DESTINATION_STEPS, destinationPartsOf } from './timeline-views.js';
 
 export interface DestinationObserver {
   started?(snapshot: () => DestinationRecord): void;
@@ -55,6 +58,8 @@ export interface DestinationOptions {
   /** Aborting refuses the guest; after *prepared* it asks the source to take it back, after *commit* it does nothing. */
   readonly signal?: AbortSignalLike;
   readonly record?: FrameRecorder;
+  /** Where what happens is put down; see `SourceOptions`. */
+  readonly timeline?: Timeline;
 }
 
 type Hello = MessageOf<'hello'>;
@@ -76,7 +81,7 @@ interface Destination extends DestinationOptions {
   rounds: number;
   error: SerializedError | undefined;
   afterwards: SerializedError | undefined;
-  parts: DestinationParts;
+  readonly timeline: Timeline;
 }
 
 /**
@@ -100,9 +105,11 @@ export async function migrateDestination(options: DestinationOptions): Promise<D
 
 function open(options: DestinationOptions): { destination: Destination; snapshot: () => DestinationRecord } {
   const { scheduler, parameters, signal, observer, data } = options;
-  const life = new Lifecycle(destinationTable, 'none', (from, to, event) =>
-    observer?.stateChanged?.(from, to, event),
-  );
+  const timeline = options.timeline ?? new Timeline(scheduler);
+  const life = new Lifecycle(destinationTable, 'none', (from, to, event) => {
+    timeline.moment(FLOW, 'state', { from, to, event });
+    observer?.stateChanged?.(from, to, event);
+  });
   const talk = new Conversation({
     link: options.control,
     scheduler,
@@ -112,7 +119,6 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
   });
   const startedAt = scheduler.now();
   const onAbort = (): void => destination.onCancel(migrationErrors.error('cancelled', { phase: life.state }));
-  const zero = nanoseconds(0);
   const destination: Destination = {
     ...options,
     life,
@@ -127,14 +133,7 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     rounds: 0,
     error: undefined,
     afterwards: undefined,
-    parts: {
-      lastPagesNs: zero,
-      integrityNs: zero,
-      loadNs: zero,
-      deviceLoadNs: zero,
-      startNs: zero,
-      deviceStartNs: zero,
-    },
+    timeline,
   };
   const snapshot = (): DestinationRecord => ({
     role: 'destination',
@@ -147,7 +146,9 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     received: destination.connected ? data.progress() : { pages: 0, zeroPages: 0, bytes: 0 },
     deviceBytes: destination.deviceStream?.bytes ?? 0,
     totalNs: elapsed(startedAt, scheduler.now()),
-    parts: destination.parts,
+    parts: destinationPartsOf(timeline),
+    timeline: [...timeline.entries],
+    timelineLeftOff: timeline.leftOff,
   });
   observer?.started?.(snapshot);
   life.to('start');
@@ -164,13 +165,15 @@ function advance({ talk, life }: Destination, event: DestinationEvent): void {
 
 /** Accepts or refuses the machine, then connects the data channels. */
 async function negotiate(destination: Destination): Promise<Hello> {
-  const { machine, talk, data, parameters } = destination;
+  const { machine, talk, data, parameters, timeline } = destination;
   const answer = parameters.duration('answerTimeoutMs');
   const hello = await talk.expect(['hello'], answer);
   destination.hello = hello;
   judgeApproaches(hello);
   await machine.accept(hello.description);
-  destination.start = startApproach(hello, machine.devices[0]);
+  machine.observe?.(timeline);
+  const [device] = machine.devices;
+  destination.start = startApproach(hello, device && onTimeline(device, destination.timeline));
   if (hello.device !== null) {
     destination.deviceStream = new DeviceStreamReceiver(destination.start, hello.device);
   }
@@ -182,7 +185,7 @@ async function negotiate(destination: Destination): Promise<Hello> {
   }
   const { migratedPages } = hello.description;
   await talk.during(
-    data.connect(endpoint, { channels, integrity: verify !== 'off', hashSeed, migratedPages }),
+    data.connect(endpoint, { channels, integrity: verify !== 'off', hashSeed, migratedPages, timeline }),
   );
   destination.connected = true;
   rehearse();
@@ -260,6 +263,8 @@ async function receiveRound(
   const received = await talk.within(answer, `pages of round ${round}`, arriving);
   compareCounts(message, received);
   destination.rounds = round;
+  const { pages, zeroPages } = received;
+  destination.timeline.moment(FLOW, 'round-received', { round, pages, zeroPages });
   observer?.roundFinished?.(round, received);
 }
 
@@ -345,7 +350,7 @@ async function load(
   talk.check();
   destination.onCancel = (error) => talk.post(errorMessage(error));
   destination.life.to('loaded');
-  const { lastPagesNs, integrityNs, loadNs, deviceLoadNs } = destination.parts;
+  const { lastPagesNs, integrityNs, loadNs, deviceLoadNs } = destinationPartsOf(destination.timeline);
   talk.post({ kind: 'prepared', lastPagesNs, integrityNs, loadNs, deviceLoadNs });
 }
 
@@ -388,9 +393,9 @@ async function run(destination: Destination, loaded: MachineState | undefined): 
   const startingFrom = scheduler.now();
   await machine.run();
   note(destination, 'startNs', startingFrom);
-  const { startNs } = destination.parts;
-  const deviceStartNs = machine.deviceStart ?? nanoseconds(0);
-  destination.parts = { ...destination.parts, deviceStartNs };
+  const deviceStart = machine.deviceStart ?? nanoseconds(0);
+  note(destination, 'deviceStartNs', startingFrom, addDuration(startingFrom, deviceStart));
+  const { startNs, deviceStartNs } = destinationPartsOf(destination.timeline);
   talk.post({ kind: 'running', startNs, deviceStartNs });
   life.to('running');
   if (loaded !== undefined) talk.post({ kind: 'read-back', machine: loaded });
@@ -414,9 +419,8 @@ async function end(destination: Destination, error: unknown): Promise<void> {
   if (!isFerryError(reported)) throw reported;
 }
 
-function note(destination: Destination, part: keyof DestinationParts, since: Instant): void {
-  const duration: Duration = elapsed(since, destination.scheduler.now());
-  destination.parts = { ...destination.parts, [part]: duration };
+function note({ timeline }: Destination, part: keyof DestinationParts, from: Instant, to?: Instant): void {
+  timeline.span(FLOW, DESTINATION_STEPS[part], from, undefined, to);
 }
 
 /** Channels and hasher are of no use any more, in whatever state they are. */

@@ -7,6 +7,7 @@ import type { AtomicBitmap } from '../base/bitmap.js';
 import type { Cancel } from '../base/clock.js';
 import type { DeviceRecord } from '../base/device-record.js';
 import type { Duration } from '../base/units.js';
+import type { Timeline } from './timeline.js';
 
 /** What both ends must agree on before a page is sent; compared field by field, each difference is named. */
 export interface MachineDescription {
@@ -136,6 +137,8 @@ export interface GuestChannel {
 }
 
 export interface SourceMachine {
+  /** From here on, until `undefined`, what the machine's threads do for a migration is put down as well. */
+  observe?(timeline: Timeline | undefined): void;
   readonly description: MachineDescription;
   readonly ram: Uint8Array;
   /** The assigned devices. `pause` and `resume` stop and start each unless it is stopped already. */
@@ -163,6 +166,8 @@ export interface SourceMachine {
 }
 
 export interface DestinationMachine {
+  /** Valid after `accept`; see `SourceMachine`. */
+  observe?(timeline: Timeline | undefined): void;
   /** Valid after `accept`. */
   readonly devices: readonly AssignedDevice[];
   /** How much of `run` went by until the assigned devices worked; there after `run`. */
@@ -212,6 +217,8 @@ export interface DataPlaneOptions {
   readonly hashSeed: number;
   /** Pages that may travel: [0, migratedPages). */
   readonly migratedPages: number;
+  /** What each channel does is put down here, under `channel0` and so on. */
+  readonly timeline?: Timeline;
 }
 
 /** What went over the data channels, this round or so far. Bytes are wire bytes, headers included. */

@@ -10,6 +10,7 @@ import type { PageRanges } from './page-ranges.js';
 import type { VerifyMode } from './parameters.js';
 import type { TransferCount } from './ports.js';
 import type { DestinationState, SourceState } from './states.js';
+import type { TimelineEntry } from './timeline.js';
 
 /** Pages by who wrote them: vCPUs only, host and devices only, both. */
 export interface DirtiedPages {
@@ -133,6 +134,9 @@ export interface MigrationRecord {
   readonly interruptionNs: Duration | undefined;
   readonly destination: DestinationParts | undefined;
   readonly verification: VerificationRecord | undefined;
+  readonly timeline: readonly TimelineEntry[];
+  /** Entries that the timeline had no room for. */
+  readonly timelineLeftOff: number;
 }
 
 export interface DestinationRecord {
@@ -151,4 +155,7 @@ export interface DestinationRecord {
   readonly deviceBytes: number;
   readonly totalNs: Duration;
   readonly parts: DestinationParts;
+  readonly timeline: readonly TimelineEntry[];
+  /** Entries that the timeline had no room for. */
+  readonly timelineLeftOff: number;
 }

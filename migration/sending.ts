@@ -4,9 +4,10 @@
  */
 import type { AtomicBitmap } from '../base/bitmap.js';
 import type { Cancel } from '../base/clock.js';
-import { type Duration, elapsed, MIB, nanoseconds } from '../base/units.js';
+import { type Duration, MIB, nanoseconds } from '../base/units.js';
 import type { HarvestReport, MachineState, TransferCount } from './ports.js';
 import type { Source } from './source.js';
+import { FLOW } from './timeline.js';
 
 interface Harvest {
   readonly report: HarvestReport;
@@ -140,10 +141,11 @@ function watchProgress({ data, scheduler, talk, parameters, life }: Source): Can
 }
 
 /** Takes the log into `pending`: before this resolves, no page it names is read for sending. */
-export async function harvestPages({ tracking, pending, scheduler, stats }: Source): Promise<Harvest> {
-  const startedAt = scheduler.now();
+export async function harvestPages({ tracking, pending, timeline, stats }: Source): Promise<Harvest> {
+  const startedAt = timeline.now();
   const report = await tracking.harvest(pending);
-  const duration = elapsed(startedAt, scheduler.now());
+  const { cpuPages, devicePages, bothPages } = report;
+  const duration = timeline.span(FLOW, 'harvest', startedAt, { cpuPages, devicePages, bothPages });
   stats.harvested(report, duration, pending.count());
   return { report, duration, vcpuPages: report.cpuPages + report.bothPages };
 }

@@ -19,6 +19,7 @@ import { AutoConverge, expectedDowntime } from './estimate.js';
 import { malformed } from './frame.js';
 import { type Digest, RunningRoot } from './integrity.js';
 import { rehearse } from './messages.js';
+import { onTimeline } from './observed-device.js';
 import type { MigrationParameters, VerifyMode } from './parameters.js';
 import type { ControlLink, MachineState, PageHasher, SourceDataPlane, SourceMachine } from './ports.js';
 import type { MigrationRecord, RoundRecord, RoundsEnd } from './record.js';
@@ -26,6 +27,7 @@ import { harvestPages, rootSoFar, sendDeviceAhead, sendPages, sendTheRest } from
 import { Lifecycle, type SourceEvent, type SourceState, sourceOwnsGuest, sourceTable } from './states.js';
 import { SourceStatistics } from './statistics.js';
 import { type DeviceStop, nothingToStop } from './stop/stop.js';
+import { FLOW, Timeline } from './timeline.js';
 import { cpuLog } from './tracking/cpu-log.js';
 import type { DirtyTracking } from './tracking/tracking.js';
 import { nameDamagedPages, verifyAfterwards, verifyDestination } from './verification.js';
@@ -56,6 +58,8 @@ export interface SourceOptions {
   readonly signal?: AbortSignalLike;
   readonly record?: FrameRecorder;
   readonly faults?: FaultPlan;
+  /** Where what happens is put down; what carries the machine and the channels out may have put down its own before. */
+  readonly timeline?: Timeline;
 }
 
 /** What the steps share. `asked` is set before the machine is asked, so that a failure in between is undone as well. */
@@ -69,6 +73,7 @@ export interface Source extends SourceOptions {
   readonly life: Lifecycle<SourceState, SourceEvent>;
   readonly talk: Conversation;
   readonly stats: SourceStatistics;
+  readonly timeline: Timeline;
   /** As the parameters were at the start. */
   readonly verify: VerifyMode;
   readonly channels: number;
@@ -98,6 +103,7 @@ export async function migrateSource(options: SourceOptions): Promise<MigrationRe
     if (sourceOwnsGuest(source.life.state)) await takeBack(source, error);
     else await leaveUnknown(source, error);
   }
+  options.machine.observe?.(undefined);
   return source.stats.snapshot();
 }
 
@@ -105,9 +111,11 @@ function open(options: SourceOptions): Source {
   const { machine, parameters, scheduler, data, signal, observer = {} } = options;
   const { description } = machine;
   const { verify, multifdChannels: channels } = parameters.values;
-  const life = new Lifecycle(sourceTable, 'none', (from, to, event) =>
-    observer.stateChanged?.(from, to, event),
-  );
+  const timeline = options.timeline ?? new Timeline(scheduler);
+  const life = new Lifecycle(sourceTable, 'none', (from, to, event) => {
+    timeline.moment(FLOW, 'state', { from, to, event });
+    observer.stateChanged?.(from, to, event);
+  });
   const talk = new Conversation({
     link: options.control,
     scheduler,
@@ -122,6 +130,7 @@ function open(options: SourceOptions): Source {
     scheduler,
     data,
     state: () => life.state,
+    timeline,
   });
   const onAbort = (): void => {
     const cancelled = migrationErrors.error('cancelled', { phase: life.state });
@@ -129,6 +138,7 @@ function open(options: SourceOptions): Source {
     talk.fail(cancelled);
   };
   observer.started?.(() => stats.snapshot());
+  machine.observe?.(timeline);
   life.to('start');
   if (signal?.aborted) onAbort();
   else signal?.addEventListener('abort', onAbort, { once: true });
@@ -142,6 +152,7 @@ function open(options: SourceOptions): Source {
     life,
     talk,
     stats,
+    timeline,
     verify,
     channels,
     pending: new AtomicBitmap(migratedPages),
@@ -161,7 +172,7 @@ function advance({ talk, life }: Source, event: SourceEvent): void {
 
 /** The peers agree on the machine, the data channels stand, the dirty log is on. */
 async function negotiate(source: Source): Promise<void> {
-  const { machine, data, talk, parameters, migrationId, hashSeed, channels, verify } = source;
+  const { machine, data, talk, parameters, migrationId, hashSeed, channels, verify, timeline } = source;
   const { description } = machine;
   const approaches = chooseHow(source);
   const device = machine.devices[0]?.name ?? null;
@@ -183,7 +194,7 @@ async function negotiate(source: Source): Promise<void> {
   await talk.expect(['welcome'], parameters.duration('answerTimeoutMs'));
   const { migratedPages } = description;
   const endpoint = await talk.during(
-    data.open({ channels, integrity: verify !== 'off', hashSeed, migratedPages }),
+    data.open({ channels, integrity: verify !== 'off', hashSeed, migratedPages, timeline }),
   );
   source.stats.opened();
   await talk.send({ kind: 'data', endpoint });
@@ -196,9 +207,10 @@ async function negotiate(source: Source): Promise<void> {
 }
 
 function chooseHow(source: Source): Approaches {
-  const { machine, parameters, faults, stats } = source;
+  const { machine, parameters, faults, stats, timeline } = source;
   const chosen = chooseApproaches(parameters.values, machine.devices[0]);
-  Object.assign(source, sourceApproaches(chosen, machine, faults));
+  const devices = machine.devices.map((device) => onTimeline(device, timeline));
+  Object.assign(source, sourceApproaches(chosen, machine, devices, faults));
   stats.chosen({ ...chosen, tracking: source.tracking.name });
   return chosen;
 }
@@ -229,7 +241,7 @@ async function preCopy(source: Source): Promise<void> {
       const duration = elapsed(startedAt, scheduler.now());
       await sendDeviceAhead(source);
       const harvest = await harvestPages(source);
-      const record = stats.round(round, sent, duration, harvest);
+      const record = stats.round(round, sent, startedAt, duration, harvest);
       observer.roundFinished?.(record);
       stats.roundsEnd = judgeRounds(source, round, harvest.duration);
       const percent = converge.judge(parameters.values, sent.bytes, duration, harvest.vcpuPages);
@@ -307,7 +319,7 @@ async function verifyWhatWasLeft(source: Source, saved: MachineState): Promise<v
   const all = withDevice(source, saved);
   const deadline = parameters.duration('answerTimeoutMs');
   const differences = await verifyAfterwards(talk, hashes, data.hashes, all, source.registerNames, deadline);
-  stats.verifiedAfterwards(differences, elapsed(from, scheduler.now()));
+  stats.verifiedAfterwards(differences, from);
 }
 
 /** Gives the guest away. From the moment the state says so until the destination answers, nobody here decides. */
@@ -373,8 +385,9 @@ async function leaveUnknown(source: Source, error: unknown): Promise<void> {
   if (!isFerryError(error)) throw error;
 }
 
-function throttle({ machine, stats, observer }: Source, percent: number): void {
+function throttle({ machine, stats, observer, timeline }: Source, percent: number): void {
   machine.throttle(percent);
+  timeline.moment(FLOW, 'throttle', { percent });
   stats.throttlePercent = percent;
   observer.throttleChanged?.(percent);
 }

@@ -1,7 +1,7 @@
 /** Gathers what a source records, so that a snapshot can be taken at any moment, also while the migration runs. */
 import type { Scheduler } from '../base/clock.js';
 import { FerryError, type SerializedError } from '../base/errors.js';
-import { type Duration, elapsed, type Instant, nanoseconds, toSeconds } from '../base/units.js';
+import { addDuration, type Duration, elapsed, type Instant, nanoseconds, toSeconds } from '../base/units.js';
 import type { Approaches } from './approaches.js';
 import { LinkRate } from './estimate.js';
 import { hexBytes } from './frame.js';
@@ -9,7 +9,6 @@ import type { MessageOf } from './messages.js';
 import { type PageRanges, pageRanges } from './page-ranges.js';
 import type { HarvestReport, SourceDataPlane, SourceMachine, TransferCount } from './ports.js';
 import type {
-  BlackoutRecord,
   DestinationParts,
   DeviceTransfer,
   DirtiedPages,
@@ -19,20 +18,17 @@ import type {
   VerificationRecord,
 } from './record.js';
 import type { SourceState } from './states.js';
-
-/** Moments of the switchover on the source's clock, in the order in which they come. */
-const MOMENTS = [
-  'quiescing',
-  'pausing',
-  'paused',
-  'pagesSent',
-  'deviceSent',
-  'stateSent',
-  'prepared',
-  'verified',
-  'running',
-] as const;
-export type Moment = (typeof MOMENTS)[number];
+import { FLOW, type Timeline } from './timeline.js';
+import {
+  blackoutOf,
+  interruptionOf,
+  type Moment,
+  momentOf,
+  type RoundFacts,
+  roundOf,
+  roundsOf,
+  verifyingOf,
+} from './timeline-views.js';
 
 /** What stays the same during one migration. */
 export type MigrationFacts = Pick<
@@ -46,6 +42,7 @@ export interface StatisticsOptions {
   readonly scheduler: Scheduler;
   readonly data: SourceDataPlane;
   readonly state: () => SourceState;
+  readonly timeline: Timeline;
 }
 
 const none: DirtiedPages = { cpu: 0, device: 0, both: 0 };
@@ -58,12 +55,10 @@ export class SourceStatistics {
   readonly #data: SourceDataPlane;
   readonly #state: () => SourceState;
   readonly #startedAt: Instant;
-  readonly #rounds: RoundRecord[] = [];
-  readonly #moments = new Map<Moment, Instant>();
+  readonly #timeline: Timeline;
   readonly #rate = new LinkRate();
   #setupNs: Duration | undefined;
   #endedAt: Instant | undefined;
-  #resumedAt: Instant | undefined;
   #opened = false;
   #dirtied: DirtiedPages = none;
   #harvests = { count: 0, totalNs: nanoseconds(0), costNs: nanoseconds(0) };
@@ -73,7 +68,6 @@ export class SourceStatistics {
   #deviceBytes = { ahead: 0, still: 0 };
   #deviceDirtied: PageRanges | undefined;
   #destination: DestinationParts | undefined;
-  #verifiedAfterNs: Duration | undefined;
   #verification: Omit<VerificationRecord, 'durationNs'> | undefined;
   roundsEnd: RoundsEnd | undefined;
   remainingPages: number;
@@ -81,12 +75,13 @@ export class SourceStatistics {
   expectedDowntimeNs: Duration | undefined;
 
   constructor(options: StatisticsOptions) {
-    const { facts, machine, scheduler, data, state } = options;
+    const { facts, machine, scheduler, data, state, timeline } = options;
     this.#facts = facts;
     this.#machine = machine;
     this.#scheduler = scheduler;
     this.#data = data;
     this.#state = state;
+    this.#timeline = timeline;
     this.#startedAt = scheduler.now();
     this.remainingPages = facts.migratedPages;
   }
@@ -101,7 +96,8 @@ export class SourceStatistics {
 
   /** So much of the device's data stream was sent. */
   deviceSent(bytes: number): void {
-    this.#deviceBytes[this.#moments.has('quiescing') ? 'still' : 'ahead'] += bytes;
+    const still = momentOf(this.#timeline, 'quiescing') !== undefined;
+    this.#deviceBytes[still ? 'still' : 'ahead'] += bytes;
   }
 
   opened(): void {
@@ -109,16 +105,16 @@ export class SourceStatistics {
   }
 
   setupDone(): void {
-    this.#setupNs = elapsed(this.#startedAt, this.#scheduler.now());
+    this.#setupNs = this.#timeline.span(FLOW, 'set-up', this.#startedAt);
   }
 
   moment(moment: Moment): void {
-    this.#moments.set(moment, this.#scheduler.now());
+    this.#timeline.moment(FLOW, moment);
   }
 
   /** The guest runs at the source again. */
   resumed(): void {
-    this.#resumedAt = this.#scheduler.now();
+    this.#timeline.moment(FLOW, 'resumed');
   }
 
   ended(error?: unknown): void {
@@ -128,44 +124,52 @@ export class SourceStatistics {
     if (error instanceof FerryError) this.#error = error.toJSON();
   }
 
-  /** A round that arrived after `duration`, and the harvest that followed it. */
+  /** A round that began at `from` and has arrived after `duration`, and the harvest that followed it. */
   round(
     round: number,
     sent: TransferCount,
+    from: Instant,
     duration: Duration,
     harvest: { readonly report: HarvestReport; readonly duration: Duration },
   ): RoundRecord {
-    const dirtied = dirtiedBy(harvest.report);
+    const { report } = harvest;
+    const dirtied = dirtiedBy(report);
     this.#rate.add(sent.bytes, duration);
     if (duration > 0) {
       this.#dirtyPagesPerSecond = (dirtied.cpu + dirtied.device + dirtied.both) / toSeconds(duration);
     }
-    return this.#add({
-      ...transferRecord(round, sent, duration),
-      last: false,
-      dirtied,
-      harvestNs: harvest.duration,
-      harvestCostNs: harvest.report.cost,
-      throttlePercent: this.throttlePercent,
-    });
+    const facts = this.#roundFacts(round, false, sent, dirtied);
+    const harvested = { harvestNs: harvest.duration, harvestCostNs: report.cost };
+    this.#timeline.span(FLOW, 'round', from, { ...facts, ...harvested }, addDuration(from, duration));
+    return this.#latestRound();
   }
 
   /** The round of the blackout, from the pause to the moment `pagesSent`. */
   lastRound(round: number, sent: TransferCount): RoundRecord {
-    const duration = elapsed(this.#moments.get('paused')!, this.#moments.get('pagesSent')!);
-    return this.#add({
-      ...transferRecord(round, sent, duration),
-      last: true,
-      dirtied: none,
-      harvestNs: nanoseconds(0),
-      harvestCostNs: nanoseconds(0),
-      throttlePercent: this.throttlePercent,
-    });
+    const timeline = this.#timeline;
+    const facts = this.#roundFacts(round, true, sent, none);
+    timeline.span(FLOW, 'round', momentOf(timeline, 'paused')!, facts, momentOf(timeline, 'pagesSent')!);
+    return this.#latestRound();
   }
 
-  #add(record: RoundRecord): RoundRecord {
-    this.#rounds.push(record);
-    return record;
+  #latestRound(): RoundRecord {
+    return roundOf(this.#timeline.latest(FLOW, 'round')!);
+  }
+
+  #roundFacts(round: number, last: boolean, sent: TransferCount, dirtied: DirtiedPages): RoundFacts {
+    return {
+      round,
+      last,
+      pages: sent.pages,
+      zeroPages: sent.zeroPages,
+      bytes: sent.bytes,
+      dirtiedByCpu: dirtied.cpu,
+      dirtiedByDevice: dirtied.device,
+      dirtiedByBoth: dirtied.both,
+      harvestNs: 0,
+      harvestCostNs: 0,
+      throttlePercent: this.throttlePercent,
+    };
   }
 
   harvested(report: HarvestReport, duration: Duration, remainingPages: number): void {
@@ -204,14 +208,16 @@ export class SourceStatistics {
   }
 
   /** What came of the comparison after *running*. */
-  verifiedAfterwards(differences: readonly string[], duration: Duration): void {
+  verifiedAfterwards(differences: readonly string[], from: Instant): void {
     if (this.#verification === undefined) return;
     this.#verification = { ...this.#verification, differences };
-    this.#verifiedAfterNs = duration;
+    this.#timeline.span(FLOW, 'verify-after', from);
   }
 
   snapshot(): MigrationRecord {
     const now = this.#endedAt ?? this.#scheduler.now();
+    const timeline = this.#timeline;
+    const rounds = roundsOf(timeline);
     return {
       role: 'source',
       ...this.#facts,
@@ -221,9 +227,9 @@ export class SourceStatistics {
       device: this.#device(),
       setupNs: this.#setupNs ?? elapsed(this.#startedAt, now),
       totalNs: elapsed(this.#startedAt, now),
-      rounds: [...this.#rounds],
+      rounds,
       roundsEnd: this.roundsEnd,
-      transferred: this.#transferred(),
+      transferred: this.#transferred(rounds),
       dirtied: this.#dirtied,
       remainingPages: this.remainingPages,
       dirtyPagesPerSecond: this.#dirtyPagesPerSecond,
@@ -231,10 +237,12 @@ export class SourceStatistics {
       throttlePercent: this.throttlePercent,
       harvests: this.#harvests,
       expectedDowntimeNs: this.expectedDowntimeNs,
-      blackout: this.#blackout(),
-      interruptionNs: this.#interruption(),
+      blackout: blackoutOf(timeline, this.#machine.devices.length > 0),
+      interruptionNs: interruptionOf(timeline),
       destination: this.#destination,
-      verification: this.#verification && { ...this.#verification, durationNs: this.#verifyingNs() },
+      verification: this.#verification && { ...this.#verification, durationNs: verifyingOf(timeline) },
+      timeline: [...timeline.entries],
+      timelineLeftOff: timeline.leftOff,
     };
   }
 
@@ -254,57 +262,11 @@ export class SourceStatistics {
     return set === undefined ? undefined : pageRanges(set);
   }
 
-  #transferred(): MigrationRecord['transferred'] {
+  #transferred(rounds: readonly RoundRecord[]): MigrationRecord['transferred'] {
     const { pages, zeroPages, bytes } = this.#opened ? this.#data.progress() : nothing;
-    const resentPages = this.#rounds.reduce((sum, round) => sum + round.resentPages, 0);
+    const resentPages = rounds.reduce((sum, round) => sum + round.resentPages, 0);
     return { pages: pages + zeroPages, zeroPages, resentPages, bytes };
   }
-
-  #blackout(): BlackoutRecord | undefined {
-    if (!MOMENTS.every((moment) => this.#moments.has(moment))) return undefined;
-    const between = (from: Moment, to: Moment): Duration =>
-      elapsed(this.#moments.get(from)!, this.#moments.get(to)!);
-    // Without a device its steps are none, not the time that it takes to find that out.
-    const device = this.#machine.devices.length > 0;
-    const parts = {
-      quiesceNs: device ? between('quiescing', 'pausing') : nanoseconds(0),
-      pauseNs: between(device ? 'pausing' : 'quiescing', 'paused'),
-      lastPagesNs: between('paused', 'pagesSent'),
-      deviceStateNs: device ? between('pagesSent', 'deviceSent') : nanoseconds(0),
-      stateNs: between(device ? 'deviceSent' : 'pagesSent', 'stateSent'),
-      loadNs: between('stateSent', 'prepared'),
-      startNs: between('verified', 'running'),
-    };
-    return {
-      totalNs: nanoseconds(between('quiescing', 'running') - between('prepared', 'verified')),
-      ...parts,
-    };
-  }
-
-  #verifyingNs(): Duration {
-    if (this.#verifiedAfterNs !== undefined) return this.#verifiedAfterNs;
-    const [from, to] = [this.#moments.get('prepared'), this.#moments.get('verified')];
-    return from === undefined || to === undefined ? nanoseconds(0) : elapsed(from, to);
-  }
-
-  #interruption(): Duration | undefined {
-    const stopping = this.#moments.get('quiescing');
-    return stopping === undefined || this.#resumedAt === undefined
-      ? undefined
-      : elapsed(stopping, this.#resumedAt);
-  }
-}
-
-function transferRecord(round: number, sent: TransferCount, duration: Duration) {
-  return {
-    round,
-    pages: sent.pages + sent.zeroPages,
-    zeroPages: sent.zeroPages,
-    resentPages: round === 1 ? 0 : sent.pages + sent.zeroPages,
-    bytes: sent.bytes,
-    durationNs: duration,
-    bytesPerSecond: duration > 0 ? sent.bytes / toSeconds(duration) : 0,
-  };
 }
 
 function dirtiedBy(report: HarvestReport): DirtiedPages {

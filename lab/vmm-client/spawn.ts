@@ -15,7 +15,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { FerryError, invariant } from '../../base/errors.js';
-import type { MigrationRecord } from '../../migration/record.js';
+import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { MemoryInfo, MigrationInfo, NicInfo } from '../../vmm/monitor/control.js';
 import type { VmmOptions } from '../../vmm/process/options.js';
 import type { RunState } from '../../vmm/process/run-state.js';
@@ -258,8 +258,17 @@ export class Vmm {
   }
 
   /** The record of the last migration away from here, as it stands; undefined before the first. */
-  async record(): Promise<MigrationRecord | undefined> {
-    const { record } = (await this.execute('x-ferry-query-record')) as { record: MigrationRecord | null };
+  record({ timeline = true } = {}): Promise<MigrationRecord | undefined> {
+    return this.#record(timeline);
+  }
+
+  /** The record of the last migration that came here, as it stands; undefined before the first. */
+  recordOfArrival(): Promise<DestinationRecord | undefined> {
+    return this.#record(true);
+  }
+
+  async #record<R>(timeline: boolean): Promise<R | undefined> {
+    const { record } = (await this.execute('x-ferry-query-record', { timeline })) as { record: R | null };
     return record ?? undefined;
   }
 
@@ -281,7 +290,7 @@ export class Vmm {
   }
 
   #report(onProgress: (record: MigrationRecord) => void): void {
-    this.record().then(
+    this.record({ timeline: false }).then(
       (record) => {
         if (record?.role === 'source') onProgress(record);
       },

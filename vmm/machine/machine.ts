@@ -16,6 +16,7 @@ import type {
   MachineState,
   SourceMachine,
 } from '../../migration/ports.js';
+import type { Timeline } from '../../migration/timeline.js';
 import { vmmErrors } from '../errors.js';
 import type { PassthroughReport } from '../passthrough/device.js';
 import { ASSIGNED_NAME, type NicOptions } from '../passthrough/records.js';
@@ -32,6 +33,7 @@ import { type Guest, guestInRam, isInRam } from './guest-in-ram.js';
 import { Harvester } from './harvest.js';
 import { loadImage } from './loader.js';
 import { decodePlatform, encodePlatform, PLATFORM_RECORDS } from './platform-records.js';
+import { vcpusOnTimeline } from './vcpus-on-timeline.js';
 
 export interface MachineOptions {
   /** RAM_BYTES_MIN to RAM_BYTES_MAX in steps of RAM_BYTES_STEP. */
@@ -80,6 +82,7 @@ export class Machine implements SourceMachine, DestinationMachine {
   #variant: CodeVariant | undefined;
   #stoppedAtWallNs = 0;
   #deviceStart: Duration | undefined;
+  #timeline: Timeline | undefined;
   #ended: Promise<void> | undefined;
   /** Operations that change whether vCPUs run happen one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -87,13 +90,19 @@ export class Machine implements SourceMachine, DestinationMachine {
   /** For the factories; `makeDrivers` gets where drivers report what happens by itself. */
   constructor(options: MachineOptions, makeDrivers: (events: DriverEvents) => MachineDrivers) {
     this.#options = options;
-    this.#drivers = makeDrivers(this.#driverEvents());
+    const drivers = makeDrivers(this.#driverEvents());
+    this.#drivers = { ...drivers, vcpus: vcpusOnTimeline(drivers.vcpus, () => this.#timeline) };
     this.#harvester = new Harvester(this.#drivers.vcpus, this.#drivers.ram.deviceLog);
     this.devices = options.nic === undefined ? [] : [assignedDevice(ASSIGNED_NAME, this.#drivers.devices)];
   }
 
   on(listener: (event: MachineEvent) => void): Cancel {
     return this.#events.on(listener);
+  }
+
+  /** From here on, until `undefined`, what the vCPUs are asked to do is put down as well. */
+  observe(timeline: Timeline | undefined): void {
+    this.#timeline = timeline;
   }
 
   /** How long the assigned device took to start the last time. */

@@ -277,9 +277,13 @@ export const COMMANDS: readonly Command[] = [
   }),
   command({
     name: 'x-ferry-query-record',
-    summary: 'The complete record of the last migration; `record` is null before the first.',
-    arguments: NOTHING,
-    run: ({ vm }) => ({ record: vm.migrationRecord() ?? null }),
+    summary:
+      'The complete record of the last migration; `record` is null before the first. Its timeline if asked for.',
+    arguments: struct({ timeline: optional(boolean()) }),
+    run: ({ vm }, { timeline }) => {
+      const record = vm.migrationRecord();
+      return { record: record === undefined || timeline ? (record ?? null) : { ...record, timeline: [] } };
+    },
   }),
   command({
     name: 'x-ferry-query-memory',

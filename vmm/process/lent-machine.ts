@@ -47,6 +47,7 @@ export function lendToSource(machine: GuestMachine, guest: GuestRun): SourceMach
   let before: RunState = 'running';
   return {
     description: describeWithRan(machine.description),
+    observe: (timeline) => machine.observe?.(timeline),
     ram: machine.ram,
     devices: machine.devices,
     deviceDirtied: machine.deviceDirtied,
@@ -102,6 +103,7 @@ export function lendToDestination(
       }
       await machine.accept({ ...description, devices: description.devices.slice(0, -1) });
     },
+    observe: (timeline) => machine.observe?.(timeline),
     get ram() {
       return machine.ram;
     },

@@ -55,6 +55,7 @@ export class ThreadMachines implements Machines {
         );
         await made.accept(description);
       },
+      observe: (timeline) => machine().observe(timeline),
       get ram() {
         return machine().ram;
       },
@@ -150,6 +151,7 @@ function guestMachine(machine: Machine): GuestMachine {
     get description() {
       return machine.description;
     },
+    observe: (timeline) => machine.observe(timeline),
     ram: machine.ram,
     memory: machine.memory,
     devices: machine.devices,

@@ -10,6 +10,7 @@ import type {
   DestinationDataPlane,
   TransferCount,
 } from '../../migration/ports.js';
+import type { Timeline } from '../../migration/timeline.js';
 import { Crew } from './crew.js';
 import { transferErrors } from './errors.js';
 import { memoryPages } from './kernels.js';
@@ -33,6 +34,7 @@ export class SocketDestinationDataPlane implements DestinationDataPlane {
   #connected = 0;
   #onConnected: (() => void) | undefined;
   #closed = false;
+  #timeline: Timeline | undefined;
 
   constructor(setup: SocketDestinationSetup) {
     this.#setup = setup;
@@ -48,6 +50,7 @@ export class SocketDestinationDataPlane implements DestinationDataPlane {
     const { memory, connectTimeoutMs = 5000 } = this.#setup;
     const { host, ports, token } = endpoint;
     const { channels, migratedPages, hashSeed } = options;
+    this.#timeline = options.timeline;
     invariant(migratedPages <= memoryPages(memory), 'more pages than RAM has');
     invariant(ports.length === channels, 'as many ports as channels');
     const board = new WorkBoard(channels);
@@ -72,7 +75,7 @@ export class SocketDestinationDataPlane implements DestinationDataPlane {
           board: board.buffer,
           connectTimeoutMs,
         })),
-        onReport: (_channel, report) => this.#take(report),
+        onReport: (channel, report) => this.#take(channel, report),
         onFailure: (error) => this.#outcomes.fail(() => error),
       });
     });
@@ -97,12 +100,13 @@ export class SocketDestinationDataPlane implements DestinationDataPlane {
     await this.#crew?.close({ type: 'close' });
   }
 
-  #take(report: DestinationReport): void {
+  #take(channel: number, report: DestinationReport): void {
     switch (report.type) {
       case 'connected':
         if (++this.#connected === this.#board?.channels) this.#onConnected?.();
         break;
       case 'received':
+        this.#timeline?.moment(`channel${channel}`, 'received', { round: report.round, ...report.count });
         this.#deliver(report.round, report.count);
         break;
       case 'ended':

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { AtomicBitmap } from '../../base/bitmap.js';
 import { type FerryError, invariant } from '../../base/errors.js';
+import type { Instant } from '../../base/units.js';
 import { rateInKib } from '../../migration/pages/bandwidth.js';
 import { addCounts, NOTHING_MOVED } from '../../migration/pages/counts.js';
 import { TOKEN_BYTES } from '../../migration/pages/layouts.js';
@@ -14,6 +15,7 @@ import type {
   SourceDataPlane,
   TransferCount,
 } from '../../migration/ports.js';
+import type { Timeline } from '../../migration/timeline.js';
 import { sharedNowUs } from './clock.js';
 import { Crew } from './crew.js';
 import { transferErrors } from './errors.js';
@@ -35,6 +37,7 @@ interface Round {
   readonly round: number;
   readonly channels: number;
   readonly resolve: (count: TransferCount) => void;
+  readonly from: Instant | undefined;
   sum: TransferCount;
   reports: number;
 }
@@ -54,6 +57,7 @@ export class SocketSourceDataPlane implements SourceDataPlane {
   #onConnected: (() => void) | undefined;
   #current: Round | undefined;
   #closed = false;
+  #timeline: Timeline | undefined;
 
   constructor(setup: SocketSourceSetup) {
     this.#setup = setup;
@@ -68,6 +72,7 @@ export class SocketSourceDataPlane implements SourceDataPlane {
     invariant(this.#crew === undefined && !this.#closed, 'a data plane is opened once');
     const { memory, host, recordTo, helloTimeoutMs = 5000 } = this.#setup;
     const { channels, migratedPages, hashSeed } = options;
+    this.#timeline = options.timeline;
     invariant(migratedPages <= memoryPages(memory), 'more pages than RAM has');
     const board = new WorkBoard(channels);
     board.setRate(this.#rateKib, sharedNowUs());
@@ -111,7 +116,8 @@ export class SocketSourceDataPlane implements SourceDataPlane {
       invariant(this.#connected === board.channels, 'a round before all channels have connected');
       invariant(this.#current === undefined, 'one round at a time');
       const channels = given ?? board.channels;
-      this.#current = { round, channels, resolve, sum: NOTHING_MOVED, reports: 0 };
+      const from = this.#timeline?.now();
+      this.#current = { round, channels, resolve, from, sum: NOTHING_MOVED, reports: 0 };
       board.resetRound();
       crew.send({ type: 'round', round, bitmap: pages.buffer }, channels);
     });
@@ -148,7 +154,7 @@ export class SocketSourceDataPlane implements SourceDataPlane {
         this.#checkConnected();
         break;
       case 'sent':
-        this.#addSent(report.round, report.count);
+        this.#addSent(channel, report.round, report.count);
         break;
       case 'failed':
         invariant(false, "failures are the crew's to report");
@@ -159,9 +165,12 @@ export class SocketSourceDataPlane implements SourceDataPlane {
     if (this.#connected === this.#board?.channels) this.#onConnected?.();
   }
 
-  #addSent(round: number, count: TransferCount): void {
+  #addSent(channel: number, round: number, count: TransferCount): void {
     const current = this.#current;
     invariant(current?.round === round, 'a worker reports another round');
+    if (current.from !== undefined) {
+      this.#timeline?.span(`channel${channel}`, 'send', current.from, { round, ...count });
+    }
     current.sum = addCounts(current.sum, count);
     if (++current.reports < current.channels) return;
     this.#current = undefined;
