@@ -3,6 +3,7 @@
  * latency. Memory is fixed whatever the sender numbers.
  */
 import { type Duration, elapsed, type Instant, nanoseconds } from '../../base/units.js';
+import { ArrivalSeries, type Arrivals } from './arrival-series.js';
 import { LatencyHistogram, type LatencySummary } from './histogram.js';
 
 /** Sequence numbers behind the newest for which it is known whether they came. */
@@ -60,6 +61,7 @@ export class FlowReceiver {
   /** Of this phase, and of all before it. */
   readonly #latency = new LatencyHistogram();
   readonly #latencyBefore = new LatencyHistogram();
+  readonly #arrivals = new ArrivalSeries();
   /** The number after the highest seen. */
   #next = 0;
   #received = 0;
@@ -90,6 +92,7 @@ export class FlowReceiver {
     }
     this.#seen[(sequence & WINDOW_MASK) >>> 5]! |= 1 << (sequence & 31);
     this.#received++;
+    this.#arrivals.add(now);
     if (latency !== undefined) this.#latency.add(latency);
     if (this.#lastAt !== undefined) {
       const gap = elapsed(this.#lastAt, now);
@@ -109,6 +112,11 @@ export class FlowReceiver {
   /** Of `sent` datagrams those that have neither come, intact or corrupt, nor are known to be lost. */
   outstanding(sent: number): number {
     return Math.max(0, sent - Math.max(this.#next, this.#received + this.#corrupt));
+  }
+
+  /** When the intact datagrams came. */
+  arrivals(from: Instant, to: Instant): Arrivals {
+    return this.#arrivals.between(from, to);
   }
 
   /** Everything since the first arrival. */

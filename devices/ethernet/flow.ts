@@ -1,5 +1,6 @@
 /** What a traffic flow is, and what is reported of it. */
 import { formatIpv4 } from './addresses.js';
+import type { Arrivals } from './arrival-series.js';
 import type { FlowMeasurement } from './flow-receiver.js';
 
 /**
@@ -30,6 +31,8 @@ export interface FlowReport {
   readonly outstanding: number;
   /** What came in; null for a flow that only goes out. */
   readonly arrived: FlowMeasurement | null;
+  /** When it came, where that was asked for. */
+  readonly arrivals?: Arrivals;
 }
 
 export const remoteName = (ip: number, port: number): string => `${formatIpv4(ip)}:${port}`;

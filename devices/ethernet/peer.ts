@@ -4,7 +4,7 @@
  */
 import type { Cancel, Scheduler } from '../../base/clock.js';
 import { invariant } from '../../base/errors.js';
-import { nanoseconds, seconds } from '../../base/units.js';
+import { type Instant, nanoseconds, seconds } from '../../base/units.js';
 import { BROADCAST_MAC, isGroupMac, isHostIpv4, MAC_BYTES, sameMac } from './addresses.js';
 import { sumBytes, sumIsValid, sumPseudoHeader } from './checksum.js';
 import {
@@ -177,10 +177,13 @@ export class TrafficPeer {
     return this.#flows((receiver) => receiver.measurement(now));
   }
 
-  /** The same of what happened since the last call, or since the start; the next phase begins here. */
-  nextPhase(): FlowReport[] {
+  /**
+   * The same of what happened since the last call, or since the start; the next phase begins here. With `arrivalsSince`
+   * each report also tells when it came.
+   */
+  nextPhase(arrivalsSince?: Instant): FlowReport[] {
     const now = this.#scheduler.now();
-    const reports = this.#flows((receiver) => receiver.nextPhase(now));
+    const reports = this.#flows((receiver) => receiver.nextPhase(now), arrivalsSince);
     return reports.map((report, i) => {
       const own = this.#own[i];
       if (own === undefined) return report;
@@ -190,12 +193,17 @@ export class TrafficPeer {
     });
   }
 
-  #flows(measured: (receiver: FlowReceiver) => FlowMeasurement): FlowReport[] {
+  #flows(measured: (receiver: FlowReceiver) => FlowMeasurement, arrivalsSince?: Instant): FlowReport[] {
+    const arrivals = (receiver: FlowReceiver | undefined): Pick<FlowReport, 'arrivals'> =>
+      receiver === undefined || arrivalsSince === undefined
+        ? {}
+        : { arrivals: receiver.arrivals(arrivalsSince, this.#scheduler.now()) };
     return [
       ...this.#own.map(({ options: { kind, ip, port }, sender: { sent }, receiver }, flow) => {
         const outstanding = receiver?.outstanding(sent) ?? 0;
         const arrived = receiver === undefined ? null : measured(receiver);
-        return { flow, kind, remote: remoteName(ip, port), sent, outstanding, arrived };
+        const remote = remoteName(ip, port);
+        return { flow, kind, remote, sent, outstanding, arrived, ...arrivals(receiver) };
       }),
       ...this.#incoming.map(({ flow, ip, port, receiver }) => ({
         flow,
@@ -204,6 +212,7 @@ export class TrafficPeer {
         sent: 0,
         outstanding: 0,
         arrived: measured(receiver),
+        ...arrivals(receiver),
       })),
     ];
   }

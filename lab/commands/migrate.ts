@@ -67,6 +67,7 @@ interface Flags
   readonly downtimeLimit?: number;
   readonly settle?: number;
   readonly record?: string;
+  readonly trace?: string;
   readonly json?: boolean;
 }
 
@@ -82,6 +83,7 @@ Examples:
   ferry migrate --memory 2GiB --vcpus 2 --workload mixed --channels 4
   ferry migrate --verify root --downtime-limit 5ms --json | jq .record.blackout
   ferry migrate --record recording && ferry inspect recording
+  ferry migrate --trace move.json                      then open move.json in ui.perfetto.dev
 
 Exit status:
   0      the guest moved and everything was verified
@@ -196,6 +198,10 @@ export function define(command: Command): void {
     )
     .option('--guest <image>', 'move this guest instead of the one that comes with vf-ferry')
     .option('--record <directory>', 'keep the migration stream, for `ferry inspect`')
+    .option(
+      '--trace <file>',
+      'write what happened when, on both sides and in the network, for ui.perfetto.dev',
+    )
     .allowExcessArguments(false)
     .addHelpText('after', EXAMPLES)
     .action(async () => {
@@ -213,7 +219,7 @@ export function define(command: Command): void {
 }
 
 function optionsOf(flags: Flags): MigrateOptions {
-  const { memory, workingSet, downtimeLimit, settle, record, flow, size, json: _, ...same } = flags;
+  const { memory, workingSet, downtimeLimit, settle, record, trace, flow, size, json: _, ...same } = flags;
   const all = {
     ...same,
     memoryBytes: memory,
@@ -223,6 +229,7 @@ function optionsOf(flags: Flags): MigrateOptions {
     payloadBytes: size,
     settleMs: settle,
     recordTo: record,
+    traceTo: trace,
   };
   return Object.fromEntries(Object.entries(all).filter(([, given]) => given !== undefined)) as MigrateOptions;
 }

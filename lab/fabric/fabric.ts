@@ -153,15 +153,21 @@ export class Fabric {
     for (const peer of this.#peers) peer.stopFlows();
   }
 
-  /** What was measured since the last call, or since the start; the next phase begins here, and totals go on. */
-  nextPhase(): PhaseReport {
+  /**
+   * What was measured since the last call, or since the start; the next phase begins here, and totals go on. `arrivals`:
+   * also when each flow's datagrams came.
+   */
+  nextPhase({ arrivals = false } = {}): PhaseReport {
     const now = realTime.now();
-    const durationNs = now - this.#phaseStart;
+    const startNs = this.#phaseStart;
+    const durationNs = now - startNs;
     this.#phaseStart = now;
     const flows = this.#peers.flatMap((peer) =>
-      peer.nextPhase().map((flow) => ({ peer: formatIpv4(peer.station.ip), ...this.#withStalls(flow) })),
+      peer
+        .nextPhase(arrivals ? startNs : undefined)
+        .map((flow) => ({ peer: formatIpv4(peer.station.ip), ...this.#withStalls(flow) })),
     );
-    return { durationNs, longestStallNs: this.#stalls.nextPhase(), flows };
+    return { startNs, durationNs, longestStallNs: this.#stalls.nextPhase(), flows };
   }
 
   /** Ends flows, unplugs everything, finishes the capture. Resolves with the last report; a second call with the same. */

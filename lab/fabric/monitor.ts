@@ -4,7 +4,7 @@
  */
 import { createServer, Socket } from 'node:net';
 import { FerryError } from '../../base/errors.js';
-import { list, optional, type Shape, string, struct } from '../../vmm/monitor/arguments.js';
+import { boolean, list, optional, type Shape, string, struct } from '../../vmm/monitor/arguments.js';
 import { JsonStream } from '../../vmm/monitor/json-stream.js';
 import { encodeError, encodeGreeting, encodeReturn, QmpError } from '../../vmm/monitor/protocol.js';
 import { parseSocketAddress, type SocketAddress } from '../../vmm/sockets/address.js';
@@ -46,7 +46,9 @@ const COMMANDS: readonly Command[] = [
   command('qmp_capabilities', struct({ enable: optional(list(string(64))) }), () => ({})),
   command('query-commands', NOTHING, () => COMMANDS.map(({ name }) => ({ name }))),
   command('query-report', NOTHING, ({ fabric }) => fabric.report()),
-  command('next-phase', NOTHING, ({ fabric }) => fabric.nextPhase()),
+  command('next-phase', struct({ arrivals: optional(boolean()) }), ({ fabric }, { arrivals }) =>
+    fabric.nextPhase({ arrivals: arrivals === true }),
+  ),
   command('start-flow', struct({ flow: string(200) }), ({ fabric }, { flow }) => {
     try {
       fabric.startFlow(parseFlow(flow));

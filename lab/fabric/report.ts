@@ -26,6 +26,8 @@ export interface PeerReport extends PeerStatistics {
 
 /** What happened between two moments; see `Fabric.nextPhase`. */
 export interface PhaseReport {
+  /** When it began, on the fabric's clock. */
+  readonly startNs: number;
   readonly durationNs: number;
   /** Longest time for which the fabric itself did not run. */
   readonly longestStallNs: number;

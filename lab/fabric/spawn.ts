@@ -76,9 +76,9 @@ export class FabricProcess {
     await this.#execute('stop-flows');
   }
 
-  /** What was measured since the last call; the next phase begins here. */
-  async nextPhase(): Promise<PhaseReport> {
-    return (await this.#execute('next-phase')) as PhaseReport;
+  /** What was measured since the last call; the next phase begins here. `arrivals`: also when what came. */
+  async nextPhase({ arrivals = false } = {}): Promise<PhaseReport> {
+    return (await this.#execute('next-phase', arrivals ? { arrivals } : undefined)) as PhaseReport;
   }
 
   /** Everything so far. */

@@ -5,6 +5,7 @@
  */
 import { FerryError } from '../../base/errors.js';
 import type { MigrationRecord } from '../../migration/record.js';
+import { TraceFile } from '../report/trace-file.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import { type Display, silentDisplay } from './display.js';
 import { DEVICE_LINE, type NetworkRecord, type NicDrops } from './network-record.js';
@@ -63,7 +64,9 @@ export async function migrate(
   const vmms: Vmm[] = [];
   let bootMs = 0;
   let traffic: Traffic | undefined;
+  let trace: TraceFile | undefined;
   try {
+    if (scenario.traceTo !== undefined) trace = new TraceFile(scenario.traceTo);
     if (scenario.nic === 'vf') {
       display.step('starting the network');
       traffic = await Traffic.open(scenario);
@@ -134,19 +137,23 @@ export async function migrate(
     const network = flows ? traffic?.record(lines, nics) : undefined;
     const verdict = judge({
       record,
-      sourceStatus: await statusOf(source),
-      destinationStatus: await statusOf(destination),
+      sourceStatus: await answerOf(source.runState()),
+      destinationStatus: await answerOf(destination.runState()),
       console: lines,
       statusLinesMin: wanted,
       statusLine,
       ownKernel,
       traffic: { flows: scenario.flows, network },
     });
+    if (trace !== undefined) {
+      trace.write({ source: record, destination: await answerOf(destination.recordOfArrival()), network });
+    }
     return { verdict, record, network, console: lines, scenario, bootMs };
   } finally {
     display.done();
     await Promise.all(vmms.map((vmm) => vmm.quit()));
     await traffic?.close();
+    trace?.close();
   }
 }
 
@@ -186,21 +193,15 @@ function onlyErrors(error: unknown): void {
   if (!(error instanceof FerryError)) throw error;
 }
 
-/** What the host's NIC dropped; undefined if it can't be asked any more, or has none. */
-async function dropsOf(vmm: Vmm): Promise<NicDrops | undefined> {
+/** Undefined if it can't be asked any more, or does not have it. */
+async function answerOf<T>(question: Promise<T>): Promise<T | undefined> {
   try {
-    return (await vmm.nic()).drops;
+    return await question;
   } catch (error) {
     onlyErrors(error);
     return undefined;
   }
 }
 
-async function statusOf(vmm: Vmm): Promise<string | undefined> {
-  try {
-    return await vmm.runState();
-  } catch (error) {
-    onlyErrors(error);
-    return undefined;
-  }
-}
+/** What the host's NIC dropped. */
+const dropsOf = async (vmm: Vmm): Promise<NicDrops | undefined> => (await answerOf(vmm.nic()))?.drops;

@@ -2,6 +2,7 @@
  * What the network saw while a guest moved, as plain data: the table on the terminal, the verdict and `--json` derive
  * from it. Times are nanoseconds of the peer's clock.
  */
+import type { Arrivals } from '../../devices/ethernet/arrival-series.js';
 import type { FlowMeasurement } from '../../devices/ethernet/flow-receiver.js';
 import type { FabricReport, MeasuredFlow, PhaseReport } from '../fabric/report.js';
 import type { Flow } from './scenario.js';
@@ -18,9 +19,13 @@ export interface FlowRecord {
   readonly arrived: FlowMeasurement | null;
   /** How much of the longest gap the fabric itself did not run: that much may not be the network's. */
   readonly gapStalledNs: number;
+  /** When the datagrams came, in a phase of which that was asked. */
+  readonly arrivals?: Arrivals;
 }
 
 export interface NetworkPhase {
+  /** When it began, on the peer's clock: that of all processes of the host. */
+  readonly startNs: number;
   readonly durationNs: number;
   /** Longest time for which the fabric itself did not run. */
   readonly longestStallNs: number;
@@ -87,11 +92,14 @@ const NAMES = { echo: 'echo', in: 'from-guest', out: 'to-guest' } as const satis
   Flow
 >;
 
-export function flowRecord({ kind, sent, outstanding, arrived, gapStalledNs }: MeasuredFlow): FlowRecord {
-  return { flow: NAMES[kind], sent, pending: outstanding, arrived, gapStalledNs };
+export function flowRecord(measured: MeasuredFlow): FlowRecord {
+  const { kind, sent, outstanding, arrived, gapStalledNs, arrivals } = measured;
+  const record = { flow: NAMES[kind], sent, pending: outstanding, arrived, gapStalledNs };
+  return arrivals === undefined ? record : { ...record, arrivals };
 }
 
-export const networkPhase = ({ durationNs, longestStallNs, flows }: PhaseReport): NetworkPhase => ({
+export const networkPhase = ({ startNs, durationNs, longestStallNs, flows }: PhaseReport): NetworkPhase => ({
+  startNs,
   durationNs,
   longestStallNs,
   flows: flows.map(flowRecord),

@@ -39,6 +39,7 @@ const optionValues = v.strictObject({
   seed: v.optional(whole(0, 0xffff_ffff)),
   settleMs: v.optional(v.pipe(v.number(), v.finite(), v.minValue(100), v.maxValue(3_600_000))),
   recordTo: v.optional(v.string()),
+  traceTo: v.optional(v.string()),
 });
 
 /** Throws `lab/usage`, naming the option, for a value that is none or an option that does not exist. */

@@ -66,9 +66,11 @@ export interface MigrateOptions {
   readonly settleMs?: number;
   /** Keep a recording of the migration stream in this directory. */
   readonly recordTo?: string;
+  /** Write what both VMMs and the network did, and when, to this file, as a trace that Perfetto opens. */
+  readonly traceTo?: string;
 }
 
-type Optional = 'workingSetBytes' | 'maxBandwidth' | 'recordTo' | 'pcap';
+type Optional = 'workingSetBytes' | 'maxBandwidth' | 'recordTo' | 'traceTo' | 'pcap';
 
 export type Scenario = {
   readonly [K in keyof Omit<MigrateOptions, Optional>]-?: NonNullable<MigrateOptions[K]>;

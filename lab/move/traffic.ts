@@ -62,7 +62,8 @@ export class Traffic {
   /** The move is over when traffic flows again. */
   async moved(): Promise<void> {
     await this.#flowing();
-    this.#move = networkPhase(await this.#fabric.nextPhase());
+    const arrivals = this.#scenario.traceTo !== undefined;
+    this.#move = networkPhase(await this.#fabric.nextPhase({ arrivals }));
   }
 
   /** Stops sending, and waits for the last echoes. */

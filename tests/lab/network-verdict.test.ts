@@ -92,13 +92,24 @@ const fabric: FabricReport = {
 const whole: NetworkRecord = {
   rate: RATE,
   payloadBytes: 64,
-  before: { durationNs: 1e9, longestStallNs: 0, flows: ALL_FLOWS.map((name) => flow(name, 10_000, 0)) },
+  before: {
+    startNs: 0,
+    durationNs: 1e9,
+    longestStallNs: 0,
+    flows: ALL_FLOWS.map((name) => flow(name, 10_000, 0)),
+  },
   move: {
+    startNs: 1e9,
     durationNs: 1e9,
     longestStallNs: 0,
     flows: [flow('echo', 10_000, 110), flow('from-guest', 10_000, 0), flow('to-guest', 10_000, 100)],
   },
-  after: { durationNs: 1e9, longestStallNs: 0, flows: ALL_FLOWS.map((name) => flow(name, 10_000, 0)) },
+  after: {
+    startNs: 2e9,
+    durationNs: 1e9,
+    longestStallNs: 0,
+    flows: ALL_FLOWS.map((name) => flow(name, 10_000, 0)),
+  },
   total: [flow('echo', 30_000, 110), flow('from-guest', 30_000, 0), flow('to-guest', 30_000, 100)],
   guest: {
     echo: { echoed: 29_890, notSent: 0 },
