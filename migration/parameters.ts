@@ -92,7 +92,7 @@ export const parameterTable: { readonly [P in ParameterName]: Parameter } = {
     'bytes/s',
     0,
     [0, Number.MAX_SAFE_INTEGER],
-    'limit before the switchover; 0 = none',
+    'limit before the switchover; 0 = none; less than 64 KiB/s counts as that',
   ),
   downtimeLimitMs: number('downtime-limit', 'ms', 300, [0, 2_000_000], 'blackout to aim for'),
   multifdChannels: {

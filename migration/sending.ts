@@ -5,6 +5,7 @@
 import type { AtomicBitmap } from '../base/bitmap.js';
 import type { Cancel } from '../base/clock.js';
 import { type Duration, MIB, nanoseconds } from '../base/units.js';
+import { rateInForce } from './pages/bandwidth.js';
 import type { HarvestReport, MachineState, TransferCount } from './ports.js';
 import type { Source } from './source.js';
 import { FLOW } from './timeline.js';
@@ -116,28 +117,44 @@ export async function sendPages(
   }
 }
 
-/** Ends the talk when the data channels stand still: the peer may live and yet not read, perhaps while the guest waits. */
-function watchProgress({ data, scheduler, talk, parameters, life }: Source): Cancel {
+/**
+ * Ends the talk when the data channels stand still: the peer may live and yet not read, perhaps while the guest waits. How
+ * long that may last follows the parameters, also when they are changed meanwhile.
+ */
+function watchProgress(source: Source): Cancel {
+  const { data, scheduler, talk, parameters } = source;
   let sentBefore = -1;
+  let patience: Duration;
   let cancel: Cancel = () => undefined;
+  const wait = (): void => {
+    patience = patienceOf(source);
+    cancel = scheduler.after(patience, look);
+  };
   const look = (): void => {
-    const { maxBandwidth } = parameters.values;
-    const limited = life.state === 'active' && maxBandwidth > 0;
-    // Under a limit, so much may rightly take its time between two looks.
-    const patience = Math.max(
-      parameters.duration('answerTimeoutMs'),
-      limited ? (PROGRESS_STEP_BYTES / maxBandwidth) * 1e9 : 0,
-    );
     const { pages, zeroPages } = data.progress();
     if (pages + zeroPages === sentBefore) {
-      talk.failSilent(nanoseconds(patience), 'progress on the data channels');
+      talk.failSilent(patience, 'progress on the data channels');
       return;
     }
     sentBefore = pages + zeroPages;
-    cancel = scheduler.after(nanoseconds(patience), look);
+    wait();
   };
   look();
-  return () => cancel();
+  const forget = parameters.onChange(() => {
+    if (patienceOf(source) === patience) return;
+    cancel();
+    wait();
+  });
+  return () => {
+    forget();
+    cancel();
+  };
+}
+
+/** How long the count of what was sent may stand still: under a limit, what lies between two counts may take its time. */
+function patienceOf({ parameters, life }: Source): Duration {
+  const rate = life.state === 'active' ? rateInForce(parameters.values.maxBandwidth || undefined) : Infinity;
+  return nanoseconds(Math.max(parameters.duration('answerTimeoutMs'), (PROGRESS_STEP_BYTES / rate) * 1e9));
 }
 
 /** Takes the log into `pending`: before this resolves, no page it names is read for sending. */

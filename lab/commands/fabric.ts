@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import type { Station } from '../../devices/ethernet/datagram.js';
 import type { LinkOptions } from '../../devices/ethernet/link.js';
 import { formatSocketAddress, parseSocketAddress, type SocketAddress } from '../../vmm/sockets/address.js';
+import { afterMs } from '../../vmm/timers.js';
 import { labErrors } from '../errors.js';
 import { type FabricMonitorAddress, parseFabricMonitor, serveFabricMonitor } from '../fabric/monitor.js';
 import { type FlowSpec, parseFlow, parsePeer, parseShare } from '../fabric/options.js';
@@ -159,9 +160,9 @@ async function run(flags: Flags): Promise<void> {
 function ending(ns: number | undefined): { readonly end: Promise<void>; readonly quit: () => void } {
   let quit = (): void => {};
   const end = new Promise<void>((resolve) => {
-    const timer = ns === undefined ? undefined : setTimeout(() => quit(), ns / 1e6);
+    const cancel = ns === undefined ? undefined : afterMs(ns / 1e6, () => quit());
     quit = () => {
-      clearTimeout(timer);
+      cancel?.();
       process.off('SIGINT', quit);
       process.off('SIGTERM', quit);
       resolve();

@@ -13,6 +13,7 @@ import { JsonStream } from '../../vmm/monitor/json-stream.js';
 import type { QmpVersion } from '../../vmm/monitor/protocol.js';
 import { formatSocketAddress, parseSocketAddress } from '../../vmm/sockets/address.js';
 import { reasonOf } from '../../vmm/sockets/listening.js';
+import { afterMs } from '../../vmm/timers.js';
 import { labErrors } from '../errors.js';
 
 export interface QmpEvent {
@@ -95,7 +96,7 @@ export class QmpClient {
     const waitedMs = options.timeoutMs ?? 10_000;
     const inbox = new Inbox(socket, address);
     const what = `a greeting from the monitor at ${address}`;
-    const timer = setTimeout(() => inbox.end(labErrors.error('timeout', { what, waitedMs })), waitedMs);
+    const cancel = afterMs(waitedMs, () => inbox.end(labErrors.error('timeout', { what, waitedMs })));
     try {
       const greeting = await inbox.next();
       if (!isObject(greeting.QMP) || !isObject(greeting.QMP.version)) {
@@ -109,7 +110,7 @@ export class QmpClient {
       socket.destroy();
       throw error;
     } finally {
-      clearTimeout(timer);
+      cancel();
     }
   }
 
@@ -141,9 +142,9 @@ export class QmpClient {
   waitFor(name: string, options: QmpWaitOptions = {}): Promise<QmpEvent> {
     const { where, timeoutMs } = options;
     return new Promise((resolve, reject) => {
-      let timer: NodeJS.Timeout | undefined;
+      let endPatience = (): void => {};
       const settle = (): void => {
-        clearTimeout(timer);
+        endPatience();
         cancel();
       };
       const cancel = this.onEvent((event) => {
@@ -152,10 +153,10 @@ export class QmpClient {
         resolve(event);
       });
       if (timeoutMs !== undefined) {
-        timer = setTimeout(() => {
+        endPatience = afterMs(timeoutMs, () => {
           settle();
           reject(labErrors.error('timeout', { what: `the event ${name}`, waitedMs: timeoutMs }));
-        }, timeoutMs);
+        });
       }
       void this.closed.then(() => {
         settle();

@@ -20,6 +20,7 @@ import type { MemoryInfo, MigrationInfo, NicInfo } from '../../vmm/monitor/contr
 import type { VmmOptions } from '../../vmm/process/options.js';
 import type { RunState } from '../../vmm/process/run-state.js';
 import { formatSocketAddress } from '../../vmm/sockets/address.js';
+import { afterMs } from '../../vmm/timers.js';
 import { labErrors } from '../errors.js';
 import { endOf, type ProcessExit, startFailed, watchChild } from './child.js';
 import { QmpClient, type QmpEvent, type QmpWaitOptions } from './qmp-client.js';
@@ -154,7 +155,7 @@ export class Vmm {
     if (this.#console.end !== undefined) throw this.#console.end;
     return new Promise((resolve, reject) => {
       const settle = (): void => {
-        clearTimeout(timer);
+        endPatience();
         cancel();
         forget();
       };
@@ -167,10 +168,10 @@ export class Vmm {
         settle();
         resolve(entry);
       });
-      const timer = setTimeout(() => {
+      const endPatience = afterMs(timeoutMs, () => {
         settle();
         reject(labErrors.error('timeout', { what, waitedMs: timeoutMs }));
-      }, timeoutMs);
+      });
       void this.exited.then((exit) => {
         settle();
         reject(endOf(this.#child, 'VMM', exit));

@@ -28,6 +28,11 @@ export function rateInKib(bytesPerSecond: number | undefined): number {
 const DEBT_US_MAX = ((2 * CHANNELS_MAX * FRAME_PAYLOAD_BYTES_MAX) / (RATE_KIB_MIN * KIB)) * 1e6;
 invariant(DEBT_US_MAX < 2 ** 31, 'a debt that 32 bits of microseconds do not hold');
 
+/** Bytes per second that senders under this limit come to; Infinity without one. */
+export function rateInForce(bytesPerSecond: number | undefined): number {
+  return rateInKib(bytesPerSecond) * KIB || Infinity;
+}
+
 /** What the senders owe, in microseconds; negative: what they have saved up. */
 function debtUs(nextFreeUs: number, nowUs: number): number {
   const debt = (nextFreeUs - nowUs) | 0;

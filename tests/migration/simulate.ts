@@ -18,6 +18,7 @@ export interface Scene extends Partial<SimulatedSetup> {
   readonly bytesPerSecond?: number;
   readonly onPage?: DataLinkOptions['onPage'];
   readonly breakAtBatch?: number;
+  readonly stallAtBatch?: number;
   readonly registerNames?: readonly string[];
   /** Called with everything before the flows start. */
   readonly prepare?: (stage: Stage) => void;
@@ -53,6 +54,7 @@ export async function simulate(scene: Scene = {}): Promise<Outcome> {
       bytesPerSecond: scene.bytesPerSecond ?? 200e6,
       ...(scene.onPage === undefined ? {} : { onPage: scene.onPage }),
       ...(scene.breakAtBatch === undefined ? {} : { breakAtBatch: scene.breakAtBatch }),
+      ...(scene.stallAtBatch === undefined ? {} : { stallAtBatch: scene.stallAtBatch }),
     });
     const parameters = new MigrationParameters({ downtimeLimitMs: 2, ...scene.parameters });
     const cancel = { source: new AbortController(), destination: new AbortController() };

@@ -40,6 +40,8 @@ export interface DataLinkOptions {
   readonly onPage?: (page: number, round: number, bytes: Uint8Array) => void;
   /** Breaks the channels before the batch with this number, counted from 0. */
   readonly breakAtBatch?: number;
+  /** From the batch with this number on nothing gets through, and nobody is told. */
+  readonly stallAtBatch?: number;
 }
 
 export function hashPage(bytes: Uint8Array, seed: number): readonly [number, number] {
@@ -84,6 +86,7 @@ export function dataLink(options: DataLinkOptions): DataLink {
 
   const sendBatch = async (round: number, batch: readonly number[]): Promise<TransferCount> => {
     if (batches++ === options.breakAtBatch) breakWith('reset');
+    if (batches > (options.stallAtBatch ?? Infinity)) await until(() => stopped);
     if (broken !== undefined) throw broken;
     const count = { pages: 0, zeroPages: 0, bytes: HEADER_BYTES };
     for (const page of batch) {
@@ -144,6 +147,7 @@ export function dataLink(options: DataLinkOptions): DataLink {
     progress: () => ({ ...total }),
     stop: () => {
       stopped = true;
+      change();
     },
     get hashes() {
       return hashes.source;

@@ -10,6 +10,7 @@ import { FrameSplitter } from '../../migration/frame.js';
 import type { ControlLink } from '../../migration/ports.js';
 import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { reasonOf } from '../sockets/listening.js';
+import { afterMs } from '../timers.js';
 import { linkErrors } from './errors.js';
 
 /** Bytes of whole messages that may wait for `receive` before the socket is read no further. */
@@ -157,16 +158,16 @@ export function connectControlLink(address: SocketAddress, timeoutMs = 10_000): 
         ? connect({ path: address.path })
         : connect({ host: address.host, port: address.port });
     const fail = (reason: string, cause?: unknown): void => {
-      clearTimeout(timer);
+      cancel();
       socket.destroy();
       reject(linkErrors.error('connect-failed', { address: name, reason }, cause));
     };
     const refuse = (error: NodeJS.ErrnoException): void =>
       fail(CONNECT_REASONS[error.code ?? ''] ?? reasonOf(error), error);
-    const timer = setTimeout(() => fail(`no answer within ${timeoutMs} ms`), timeoutMs);
+    const cancel = afterMs(timeoutMs, () => fail(`no answer within ${timeoutMs} ms`));
     socket.once('error', refuse);
     socket.once('connect', () => {
-      clearTimeout(timer);
+      cancel();
       socket.off('error', refuse);
       resolve(new SocketControlLink(socket, name));
     });

@@ -5,6 +5,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Scheduler } from '../../base/clock.js';
 import { type Duration, instant, toMilliseconds } from '../../base/units.js';
+import { afterMs } from '../timers.js';
 
 /** `performance.now` is the cheapest reading of the clock; its zero is the start of the process. */
 const ORIGIN_NS = Number(process.hrtime.bigint()) - performance.now() * 1e6;
@@ -12,10 +13,7 @@ const ORIGIN_NS = Number(process.hrtime.bigint()) - performance.now() * 1e6;
 export const realTime: Scheduler = {
   now: () => instant(Math.round(ORIGIN_NS + performance.now() * 1e6)),
 
-  after(duration: Duration, callback: () => void) {
-    const timer = setTimeout(callback, toMilliseconds(duration));
-    return () => clearTimeout(timer);
-  },
+  after: (duration: Duration, callback: () => void) => afterMs(toMilliseconds(duration), callback),
 
   sleep(duration, signal) {
     return new Promise((resolve, reject) => {
@@ -24,13 +22,13 @@ export const realTime: Scheduler = {
         return;
       }
       const onAbort = (): void => {
-        clearTimeout(timer);
+        cancel();
         reject(signal?.reason);
       };
-      const timer = setTimeout(() => {
+      const cancel = afterMs(toMilliseconds(duration), () => {
         signal?.removeEventListener('abort', onAbort);
         resolve();
-      }, toMilliseconds(duration));
+      });
       signal?.addEventListener('abort', onAbort, { once: true });
     });
   },

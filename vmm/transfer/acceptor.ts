@@ -8,6 +8,7 @@ import { isFerryError } from '../../base/errors.js';
 import { checkHello, encodeHello } from '../../migration/pages/hello.js';
 import { channelHello } from '../../migration/pages/layouts.js';
 import { reasonOf } from '../sockets/listening.js';
+import { afterMs } from '../timers.js';
 import { transferErrors } from './errors.js';
 
 /** Sockets that may be without a hello at one time; a further one is closed at once. */
@@ -63,9 +64,9 @@ export class Acceptor {
     this.#unproven.add(socket);
     const hello = Buffer.alloc(channelHello.size);
     let filled = 0;
-    const timer = setTimeout(() => socket.destroy(), this.#setup.helloTimeoutMs);
+    const cancel = afterMs(this.#setup.helloTimeoutMs, () => socket.destroy());
     const forget = (): void => {
-      clearTimeout(timer);
+      cancel();
       this.#unproven.delete(socket);
     };
     socket.once('close', forget);

@@ -7,6 +7,7 @@
  */
 import { connect, type Socket } from 'node:net';
 import type { MessagePort } from 'node:worker_threads';
+import type { Cancel } from '../../base/clock.js';
 import { FerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import {
@@ -21,6 +22,7 @@ import { FRAME_PAGES, FRAME_ZERO } from '../../migration/pages/layouts.js';
 import { RamSink } from '../../migration/pages/page-sink.js';
 import { WorkBoard } from '../../migration/pages/work-board.js';
 import { reasonOf } from '../sockets/listening.js';
+import { afterMs } from '../timers.js';
 import { transferErrors } from './errors.js';
 import { memoryBuffer, simdKernels } from './kernels.js';
 import type { DestinationCommand, DestinationReport, DestinationTask } from './messages.js';
@@ -47,7 +49,7 @@ class DestinationWorker {
   readonly #board: WorkBoard;
   readonly #receiver: ChannelReceiver;
   readonly #socket: Socket;
-  readonly #patience: NodeJS.Timeout;
+  readonly #endPatience: Cancel;
   #phase: 'connecting' | 'greeting' | 'receiving' | 'ended' = 'connecting';
   #socketError: Error | undefined;
   #closing = false;
@@ -90,9 +92,9 @@ class DestinationWorker {
       this.#socketError ??= error;
     });
     this.#socket.on('close', () => this.#gone());
-    this.#patience = setTimeout(() => {
-      this.#cannotConnect(`no answer within ${task.connectTimeoutMs} ms`);
-    }, task.connectTimeoutMs);
+    this.#endPatience = afterMs(task.connectTimeoutMs, () =>
+      this.#cannotConnect(`no answer within ${task.connectTimeoutMs} ms`),
+    );
     port.on('message', (command: DestinationCommand) => {
       if (command.type === 'proceed') this.#socket.resume();
       else void this.#close();
@@ -113,7 +115,7 @@ class DestinationWorker {
     }
     if (received === NOTHING) return true;
     if (received === HELLO) {
-      clearTimeout(this.#patience);
+      this.#endPatience();
       this.#phase = 'receiving';
       this.#report({ type: 'connected' });
       return true;
@@ -170,7 +172,7 @@ class DestinationWorker {
   #fail(error: FerryError): void {
     if (this.#failed || this.#closing) return;
     this.#failed = true;
-    clearTimeout(this.#patience);
+    this.#endPatience();
     this.#report({ type: 'failed', error: error.toJSON() });
     this.#socket.destroy();
   }
@@ -178,7 +180,7 @@ class DestinationWorker {
   /** The source says its last word, and hears that it was heard: whoever closes first cuts it off. */
   async #close(): Promise<void> {
     this.#closing = true;
-    clearTimeout(this.#patience);
+    this.#endPatience();
     const socket = this.#socket;
     if (!socket.destroyed) {
       const gone = new Promise((resolve) => socket.once('close', resolve));

@@ -21,6 +21,8 @@ import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
 const ROUNDS_MAX = 256;
 /** A timer that is due within this is waited for awake, because the event loop's own timers count in milliseconds. */
 const SOON_NS = 200_000;
+/** A timer of the host holds no more; whoever wakes early looks again. */
+const ALARM_MS_MAX = 2 ** 30;
 const NS_PER_MS = 1e6;
 
 const data = workerData as DeviceThreadData;
@@ -113,7 +115,10 @@ const sleep = (seen: number): Promise<void> =>
     const alarm =
       next === Infinity
         ? undefined
-        : setTimeout(resolve, Math.max(0, Math.floor((next - hostNow() - SOON_NS) / NS_PER_MS)));
+        : setTimeout(
+            resolve,
+            Math.min(ALARM_MS_MAX, Math.max(0, Math.floor((next - hostNow() - SOON_NS) / NS_PER_MS))),
+          );
     wake = () => {
       clearTimeout(alarm);
       resolve();
