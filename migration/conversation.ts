@@ -62,6 +62,7 @@ export class Conversation {
   #reject!: (error: Error) => void;
   #peerError: FerryError | undefined;
   #peerErrorsEnd = true;
+  #peerDiscarded = false;
   #closed = false;
   /** Heartbeats since the peer was last heard. Counted, not timed: a process that stood still blames nobody. */
   #silentBeats = 0;
@@ -96,6 +97,11 @@ export class Conversation {
     return this.#peerError;
   }
 
+  /** The peer is a destination, and has said that it never will run the guest. */
+  get peerDiscarded(): boolean {
+    return this.#peerDiscarded;
+  }
+
   /** Ends the talk with `error`; later failures change nothing. */
   fail(error: Error): void {
     if (this.#failure !== undefined) return;
@@ -110,7 +116,7 @@ export class Conversation {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** From here on an `error` of the peer is kept as `peerError`, but ends nothing. */
+  /** From here on an `error` of the peer is kept as `peerError`, but ends nothing, unless it says that all is over. */
   tolerateErrors(): void {
     this.#peerErrorsEnd = false;
   }
@@ -123,7 +129,7 @@ export class Conversation {
 
   /** As `during`, for work of which the peer does its part; ends the talk if that takes longer than `deadline`. */
   async within<T>(deadline: Duration, expected: string, work: Promise<T>): Promise<T> {
-    const cancel = this.#scheduler.after(deadline, () => this.failSilent(deadline, expected));
+    const cancel = this.#patience(deadline, expected);
     try {
       return await this.during(work);
     } finally {
@@ -180,10 +186,7 @@ export class Conversation {
     });
     this.#deliver();
     if (this.#failure !== undefined) this.#refuseWaiter(this.#failure);
-    const cancelDeadline =
-      deadline === undefined
-        ? undefined
-        : this.#scheduler.after(deadline, () => this.failSilent(deadline, kinds.join(' or ')));
+    const cancelDeadline = deadline === undefined ? undefined : this.#patience(deadline, kinds.join(' or '));
     try {
       return (await waiting) as MessageOf<K>;
     } finally {
@@ -198,13 +201,16 @@ export class Conversation {
     this.post({ kind: 'ping', serial: this.#pingSerial });
   }
 
-  /** Tells the peer why this side gives up, unless the peer said so itself or the link is gone, and closes. */
-  async giveUp(error: unknown): Promise<void> {
+  /**
+   * Tells the peer why this side gives up, unless the peer said so itself or the link is gone, and closes. `discarded`: this
+   * side is a destination that never will run the guest.
+   */
+  async giveUp(error: unknown, discarded = false): Promise<void> {
     if (this.#closed || error === this.#peerError) {
       this.close();
       return;
     }
-    await this.#atMost(FAREWELL_TIMEOUT, this.#transmit(errorMessage(error)));
+    await this.#atMost(FAREWELL_TIMEOUT, this.#transmit(errorMessage(error, discarded)));
     this.close();
   }
 
@@ -251,7 +257,8 @@ export class Conversation {
         return;
       case 'error':
         this.#peerError = errorFromPeer(message);
-        if (this.#peerErrorsEnd) throw this.#peerError;
+        this.#peerDiscarded ||= message.discarded;
+        if (this.#peerErrorsEnd || message.discarded) throw this.#peerError;
         return;
       default:
         this.#inbox.push({ message, bytes });
@@ -261,6 +268,19 @@ export class Conversation {
           throw this.#unexpected(message, 'nothing more until it is answered');
         }
     }
+  }
+
+  /** A process that stood still blames nobody: what came meanwhile is read before the peer is called silent. */
+  #patience(deadline: Duration, expected: string): Cancel {
+    let over = false;
+    const cancel = this.#scheduler.after(deadline, async () => {
+      await this.#scheduler.yield();
+      if (!over) this.failSilent(deadline, expected);
+    });
+    return () => {
+      over = true;
+      cancel();
+    };
   }
 
   /** Waits until `work` has settled either way, but no longer than `patience`. */

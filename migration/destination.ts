@@ -382,7 +382,6 @@ async function awaitCommit(destination: Destination, hello: Hello): Promise<Mach
     await talk.send({ kind: 'read-back', machine: await readBack(destination) });
   }
   destination.deafen();
-  talk.tolerateErrors();
   life.to('commit');
   return loaded;
 }
@@ -412,7 +411,7 @@ async function end(destination: Destination, error: unknown): Promise<void> {
   const serialized = isFerryError(reported) ? reported.toJSON() : undefined;
   if (life.state === 'completed') destination.afterwards = serialized;
   else destination.error = serialized;
-  await talk.giveUp(reported);
+  await talk.giveUp(reported, !destinationOwnsGuest(life.state));
   await closeAll(destination);
   if (!destinationOwnsGuest(life.state)) await machine.discard();
   if (life.state !== 'completed') life.to('fail');

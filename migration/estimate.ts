@@ -51,6 +51,13 @@ export class AutoConverge {
     return this.#percent;
   }
 
+  /** What holds when the parameters have been changed: none when it is off, and no more than is allowed. */
+  adjust(values: Readonly<ParameterValues>): number {
+    if (!values.autoConverge) this.#fastRounds = 0;
+    this.#percent = values.autoConverge ? Math.min(this.#percent, values.maxCpuThrottle) : 0;
+    return this.#percent;
+  }
+
   /** Judges a finished round; returns the new throttle if it changes. */
   judge(
     values: Readonly<ParameterValues>,

@@ -201,6 +201,8 @@ const schemas = {
     text: v.pipe(v.string(), v.maxLength(4096)),
     advice: v.pipe(v.string(), v.maxLength(4096)),
     facts: v.record(name, v.union([v.string(), v.number(), v.boolean(), v.null()])),
+    /** The sender is a destination that never ran the guest and never will, whatever is on its way to it. */
+    discarded: v.boolean(),
   }),
 } satisfies { readonly [K in FrameKind]: v.GenericSchema<unknown, { kind: K }> };
 

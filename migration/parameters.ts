@@ -40,6 +40,7 @@ export interface ParameterValues {
 }
 
 type ParameterName = keyof ParameterValues;
+type NumberName = { [P in ParameterName]: ParameterValues[P] extends number ? P : never }[ParameterName];
 
 interface NumberParameter {
   readonly type: 'number';
@@ -154,6 +155,12 @@ export const parameterTable: { readonly [P in ParameterName]: Parameter } = {
   ),
 };
 
+/** Pairs of which the first may not be less than the second, and why. */
+const AT_LEAST: readonly (readonly [more: NumberName, less: NumberName, why: string])[] = [
+  ['maxCpuThrottle', 'cpuThrottleInitial', 'the first throttle would be more than is allowed'],
+  ['peerTimeoutMs', 'keepaliveIntervalMs', 'a peer would be lost before it was probed'],
+];
+
 /** The parameter that QMP calls `qmpName`, or undefined. */
 export function parameterByQmpName(qmpName: string): ParameterName | undefined {
   return names.find((name) => parameterTable[name].qmpName === qmpName);
@@ -205,7 +212,19 @@ function judge(
     const problem = problemOf(parameter, value);
     if (problem !== undefined) throw refused(parameter.qmpName, value, problem);
   }
-  return Object.freeze({ ...before, ...changes });
+  const after = Object.freeze({ ...before, ...changes });
+  for (const [more, less, why] of AT_LEAST) {
+    if (after[more] >= after[less]) continue;
+    // The one that was changed is the one that is wrong.
+    const [named, relation, other] = more in changes ? [more, 'less', less] : [less, 'more', more];
+    const { qmpName } = parameterTable[other];
+    throw refused(
+      parameterTable[named].qmpName,
+      after[named],
+      `${relation} than ${qmpName} = ${after[other]}: ${why}`,
+    );
+  }
+  return after;
 }
 
 function problemOf(parameter: Parameter, value: unknown): string | undefined {

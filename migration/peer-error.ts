@@ -5,8 +5,11 @@ import type { MessageOf } from './messages.js';
 const TEXT_MAX = 2048;
 const CODE_MAX = 128;
 
-/** What this side tells its peer about the error that made it give up. */
-export function errorMessage(error: unknown): MessageOf<'error'> {
+/**
+ * What this side tells its peer about the error that made it give up. `discarded`: said by a destination once it can hear no
+ * commit any more.
+ */
+export function errorMessage(error: unknown, discarded = false): MessageOf<'error'> {
   if (!(error instanceof FerryError)) {
     return {
       kind: 'error',
@@ -15,6 +18,7 @@ export function errorMessage(error: unknown): MessageOf<'error'> {
       text: 'a defect of the program at the other end',
       advice: 'See the log of the other end.',
       facts: {},
+      discarded,
     };
   }
   const facts: Record<string, Facts[string]> = {};
@@ -29,6 +33,7 @@ export function errorMessage(error: unknown): MessageOf<'error'> {
     text: error.message.slice(0, TEXT_MAX),
     advice: error.advice.slice(0, TEXT_MAX),
     facts,
+    discarded,
   };
 }
 

@@ -3,7 +3,8 @@
  * stop device and guest, send the rest, let the destination prove what it has, and give the guest away.
  *
  * One rule holds everywhere: until `commit` is sent the guest is ours, and whatever goes wrong ends with the guest
- * running here; from the moment before it is sent the guest is not ours any more, and nothing makes it run here.
+ * running here; from the moment before it is sent the guest is not ours any more, and nothing makes it run here but the
+ * destination's word that it gave up before it heard the commit, and so never will.
  */
 import { AtomicBitmap } from '../base/bitmap.js';
 import type { AbortSignalLike, Cancel, Scheduler } from '../base/clock.js';
@@ -100,6 +101,7 @@ export async function migrateSource(options: SourceOptions): Promise<MigrationRe
     await verifyAll(source, saved);
     await commit(source, saved);
   } catch (error) {
+    if (source.talk.peerDiscarded && source.life.state === 'committed') source.life.to('refused');
     if (sourceOwnsGuest(source.life.state)) await takeBack(source, error);
     else await leaveUnknown(source, error);
   }
@@ -219,8 +221,11 @@ function chooseHow(source: Source): Approaches {
 async function preCopy(source: Source): Promise<void> {
   const { pending, data, parameters, stats, talk, observer, scheduler } = source;
   const limitBandwidth = (): void => data.limitBandwidth(parameters.values.maxBandwidth || undefined);
-  const forget = parameters.onChange(limitBandwidth);
   const converge = new AutoConverge();
+  const forget = parameters.onChange(() => {
+    limitBandwidth();
+    throttle(source, converge.adjust(parameters.values));
+  });
   try {
     limitBandwidth();
     // What was written so far goes with the first round like all the rest.
@@ -322,7 +327,7 @@ async function verifyWhatWasLeft(source: Source, saved: MachineState): Promise<v
   stats.verifiedAfterwards(differences, from);
 }
 
-/** Gives the guest away. From the moment the state says so until the destination answers, nobody here decides. */
+/** Gives the guest away. From the moment the state says so it is the destination that decides, and its word that counts. */
 async function commit(source: Source, saved: MachineState): Promise<void> {
   const { talk, machine, stats, parameters, migrationId, faults } = source;
   talk.check();
@@ -350,7 +355,7 @@ async function takeBack(source: Source, error: unknown): Promise<void> {
   source.deafen();
   data.stop();
   try {
-    if (stats.throttlePercent > 0) throttle(source, 0);
+    throttle(source, 0);
     if (asked.device) await source.stop.resume();
     if (asked.pause) {
       await machine.resume();
@@ -372,7 +377,7 @@ async function takeBack(source: Source, error: unknown): Promise<void> {
   if (!isFerryError(reported)) throw reported;
 }
 
-/** After commit: whether the destination runs the guest can't be known from here, so it stays as it is. */
+/** The commit was not answered: whether the destination runs the guest can't be known from here, so it stays as it is. */
 async function leaveUnknown(source: Source, error: unknown): Promise<void> {
   const { talk, stats, life } = source;
   talk.close();
@@ -386,6 +391,7 @@ async function leaveUnknown(source: Source, error: unknown): Promise<void> {
 }
 
 function throttle({ machine, stats, observer, timeline }: Source, percent: number): void {
+  if (percent === stats.throttlePercent) return;
   machine.throttle(percent);
   timeline.moment(FLOW, 'throttle', { percent });
   stats.throttlePercent = percent;

@@ -24,6 +24,7 @@ export type SourceState =
  * `ready`: the peers agree, channels stand, tracking is on. `converged`: the rest fits the downtime limit, or rounds
  * are used up. `paused`: the guest stands still. `commit`: the guest is given away, before the message is sent.
  * `running`: the destination said so. `cancel`, `fail`: asked for, or gone wrong. `undone`: all is as before.
+ * `refused`: the destination had given up before it heard the commit, and said that it never will run the guest.
  * `lost`: nothing will be heard of the destination any more.
  */
 export type SourceEvent =
@@ -36,6 +37,7 @@ export type SourceEvent =
   | 'cancel'
   | 'undone'
   | 'fail'
+  | 'refused'
   | 'lost';
 
 export type DestinationState =
@@ -59,7 +61,8 @@ export const sourceTable: Table<SourceState, SourceEvent> = {
   active: { converged: 'pre-switchover', cancel: 'cancelling', fail: 'failed' },
   'pre-switchover': { paused: 'device', cancel: 'cancelling', fail: 'failed' },
   device: { commit: 'committed', cancel: 'cancelling', fail: 'failed' },
-  committed: { running: 'completed', lost: 'unacknowledged' },
+  // Given back before it was taken, it is as if the commit had never been sent.
+  committed: { running: 'completed', refused: 'device', lost: 'unacknowledged' },
   completed: {},
   cancelling: { undone: 'cancelled', fail: 'failed' },
   cancelled: {},

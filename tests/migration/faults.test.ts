@@ -37,13 +37,14 @@ const scenes: readonly (readonly [string, Scene])[] = [
   ],
 ];
 
-/** The commit was sent, and the destination can't have it: the one case in which nobody may decide by himself. */
+/**
+ * The commit was sent, the destination does not have it, and can't say so: the one case in which nobody may decide by
+ * himself.
+ */
 function commitLost(outcome: Outcome): boolean {
   const { lines } = outcome.trace;
-  return (
-    lines.some((line) => line.includes('source sends commit')) &&
-    !lines.some((line) => line.includes('prepared -> committed'))
-  );
+  const has = (words: string): boolean => lines.some((line) => line.includes(words));
+  return has('source sends commit') && !has('prepared -> committed') && !has('committed -> device (refused)');
 }
 
 async function tryAll(scene: Scene, verdict: (message: LinkMessage) => LinkVerdict): Promise<Set<string>> {

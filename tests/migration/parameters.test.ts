@@ -32,11 +32,42 @@ describe('migration parameters', () => {
     expect(parameterByQmpName('no-such')).toBeUndefined();
   });
 
+  /** What goes with a parameter over its whole range. */
+  const beside: Partial<Record<keyof ParameterValues, Partial<ParameterValues>>> = {
+    maxCpuThrottle: { cpuThrottleInitial: 1 },
+    peerTimeoutMs: { keepaliveIntervalMs: 10 },
+    keepaliveIntervalMs: { peerTimeoutMs: 3_600_000 },
+  };
+
+  it('that contradict each other are refused, whichever comes last, and both are named', () => {
+    const pairs = [
+      [{ cpuThrottleInitial: 50 }, { maxCpuThrottle: 49 }, { maxCpuThrottle: 50 }],
+      [{ maxCpuThrottle: 49 }, { cpuThrottleInitial: 50 }, { cpuThrottleInitial: 49 }],
+      [{ keepaliveIntervalMs: 2000 }, { peerTimeoutMs: 1999 }, { peerTimeoutMs: 2000 }],
+      [{ peerTimeoutMs: 1500 }, { keepaliveIntervalMs: 1501 }, { keepaliveIntervalMs: 1500 }],
+    ] as const;
+    for (const [first, wrong, right] of pairs) {
+      const both = [first, wrong].flatMap((change) => Object.keys(change) as (keyof ParameterValues)[]);
+      const parameters = new MigrationParameters(first);
+      for (const action of [
+        () => parameters.set(wrong),
+        () => new MigrationParameters({ ...first, ...wrong }),
+      ]) {
+        const { message } = refusal(action);
+        for (const name of both) expect(message).toContain(parameterTable[name].qmpName);
+      }
+      expect(parameters.values).toEqual({ ...defaultParameters, ...first });
+      parameters.set(right);
+      expect(parameters.values).toEqual({ ...defaultParameters, ...first, ...right });
+    }
+  });
+
   it('accept their default and both ends of their range, and nothing beyond', () => {
     for (const [name, parameter] of Object.entries(parameterTable)) {
       if (parameter.type !== 'number') continue;
       for (const value of [parameter.default, parameter.min, parameter.max]) {
-        expect(new MigrationParameters({ [name]: value }).values[name as keyof ParameterValues]).toBe(value);
+        const set = new MigrationParameters({ ...beside[name as keyof ParameterValues], [name]: value });
+        expect(set.values[name as keyof ParameterValues]).toBe(value);
       }
       for (const value of [parameter.min - 1, parameter.max + 1, 1.5, '5', null, Number.NaN]) {
         const error = refusal(() => new MigrationParameters({ [name]: value }));

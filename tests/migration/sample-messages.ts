@@ -74,6 +74,7 @@ export const sampleMessages: { readonly [K in FrameKind]: MessageOf<K> } = {
     text: 'another RAM size',
     advice: 'use the same',
     facts: { ours: 1, theirs: 'two', fatal: true, none: null },
+    discarded: false,
   },
   damaged: { kind: 'damaged' },
 };

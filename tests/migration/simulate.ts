@@ -124,7 +124,7 @@ export function checkOneSurvivor(outcome: Outcome): Survivor {
     const paused = stage.source.calls.includes('pause');
     expect(stage.source.calls.includes('resume')).toBe(paused);
     if (stage.source.calls.includes('startDirtyLog')) expect(stage.source.calls).toContain('stopDirtyLog');
-    expect(stage.source.throttled).toBe(0);
+    expect(stage.source.throttled, 'percent that the guest is still throttled').toBe(0);
     checkDevices(stage.source, stage.destination);
     return 'source';
   }

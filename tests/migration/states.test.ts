@@ -14,7 +14,8 @@ import {
 
 /**
  * The oracles: rules about the order of things, written without a look at the tables. A source goes along a line; it can
- * leave it towards the guest as long as the guest is its own. A destination does the same without a way back.
+ * leave it towards the guest as long as the guest is its own, and comes back to it if the destination refused the commit. A
+ * destination does the same without a way back.
  */
 const sourceLine: readonly [SourceState, SourceEvent][] = [
   ['none', 'start'],
@@ -31,6 +32,7 @@ function sourceOracle(state: SourceState, event: SourceEvent): SourceState | und
   if (event === 'fail') return busy || state === 'cancelling' ? 'failed' : undefined;
   if (event === 'cancel') return busy ? 'cancelling' : undefined;
   if (event === 'undone') return state === 'cancelling' ? 'cancelled' : undefined;
+  if (event === 'refused') return state === 'committed' ? 'device' : undefined;
   if (event === 'lost') return state === 'committed' ? 'unacknowledged' : undefined;
   return at >= 0 && at <= 5 && sourceLine[at]![1] === event ? sourceLine[at + 1]![0] : undefined;
 }
@@ -51,7 +53,19 @@ function destinationOracle(state: DestinationState, event: DestinationEvent): De
 }
 
 const sourceEvents: readonly SourceEvent[] = [
-  ...['start', 'ready', 'converged', 'paused', 'commit', 'running', 'cancel', 'undone', 'fail', 'lost'],
+  ...[
+    'start',
+    'ready',
+    'converged',
+    'paused',
+    'commit',
+    'running',
+    'cancel',
+    'undone',
+    'fail',
+    'refused',
+    'lost',
+  ],
 ] as SourceEvent[];
 const destinationEvents: readonly DestinationEvent[] = [
   ...['start', 'ready', 'state', 'loaded', 'commit', 'running', 'fail'],

@@ -1,0 +1,118 @@
+import { describe, expect, it } from 'vitest';
+import type { Scheduler } from '../../base/clock.js';
+import { instant, MIB, milliseconds } from '../../base/units.js';
+import { Conversation } from '../../migration/conversation.js';
+import { type ControlMessage, encodeMessage } from '../../migration/messages.js';
+import { MigrationParameters } from '../../migration/parameters.js';
+import type { ControlLink } from '../../migration/ports.js';
+
+/** A talk whose peer and clock are this test. */
+function talk() {
+  const arrived: Uint8Array[] = [];
+  let receive: ((frame: Uint8Array) => void) | undefined;
+  const timers: { readonly ns: number; readonly fire: () => void }[] = [];
+  /** What the event loop finds when it looks at the sockets. */
+  const poll: (() => void)[] = [];
+  const link: ControlLink = {
+    send: async () => {},
+    receive: () =>
+      new Promise((resolve) => {
+        const frame = arrived.shift();
+        if (frame === undefined) receive = resolve;
+        else resolve(frame);
+      }),
+    close: () => {},
+  };
+  const arrive = (message: ControlMessage): void => {
+    const frame = encodeMessage(message);
+    if (receive === undefined) arrived.push(frame);
+    else receive(frame);
+    receive = undefined;
+  };
+  const scheduler: Scheduler = {
+    now: () => instant(0),
+    after: (ns, fire) => {
+      timers.push({ ns, fire });
+      return () => {};
+    },
+    sleep: async () => {},
+    yield: async () => {
+      for (const found of poll.splice(0)) found();
+      // As long as promises take to pass it on.
+      await new Promise((resolve) => setImmediate(resolve));
+    },
+  };
+  const conversation = new Conversation({
+    link,
+    scheduler,
+    parameters: new MigrationParameters(),
+    phase: () => 'committed',
+  });
+  return { conversation, arrive, poll, timers };
+}
+
+const prepared: ControlMessage = {
+  kind: 'prepared',
+  lastPagesNs: 0,
+  integrityNs: 0,
+  loadNs: 0,
+  deviceLoadNs: 0,
+};
+const DEADLINE = milliseconds(7);
+
+describe('a process that stood still beyond a deadline', () => {
+  it('takes the answer that came meanwhile', async () => {
+    const { conversation, arrive, poll, timers } = talk();
+    const answer = conversation.expect(['prepared'], DEADLINE);
+    poll.push(() => arrive(prepared));
+    timers.find(({ ns }) => ns === DEADLINE)?.fire();
+    await expect(answer, 'the answer lay in the socket').resolves.toEqual(prepared);
+  });
+
+  it('gives up if there is none', async () => {
+    const { conversation, timers } = talk();
+    const answer = conversation.expect(['prepared'], DEADLINE);
+    timers.find(({ ns }) => ns === DEADLINE)?.fire();
+    await expect(answer).rejects.toMatchObject({ code: 'migration/peer-silent', facts: { waitedMs: 7 } });
+  });
+});
+
+describe('what a peer says that nobody waits for', () => {
+  const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  const tooMuch = /`(verify|device-data)`.*expected nothing more until it is answered/;
+
+  it('is bounded in number', async () => {
+    const { conversation, arrive } = talk();
+    for (let i = 0; i < 500; i++) arrive({ kind: 'verify' });
+    await settled();
+    conversation.check();
+    for (let i = 0; i < 100; i++) arrive({ kind: 'verify' });
+    await settled();
+    expect(() => conversation.check(), 'the inbox has a limit').toThrow(tooMuch);
+  });
+
+  it('is bounded in bytes', async () => {
+    const { conversation, arrive } = talk();
+    const piece: ControlMessage = {
+      kind: 'device-data',
+      device: 'vf0',
+      data: new Uint8Array(MIB),
+      last: false,
+    };
+    for (let i = 0; i < 40; i++) arrive(piece);
+    await settled();
+    conversation.check();
+    for (let i = 0; i < 10; i++) arrive(piece);
+    await settled();
+    expect(() => conversation.check(), 'the inbox has a limit').toThrow(tooMuch);
+  });
+
+  it('does not count when it has been taken', async () => {
+    const { conversation, arrive } = talk();
+    for (let i = 0; i < 2000; i++) {
+      arrive({ kind: 'verify' });
+      await conversation.expect(['verify']);
+    }
+    conversation.check();
+  });
+});
