@@ -1,103 +1,165 @@
 /**
- * Which approach serves each of the three efforts: knowing what was written, stopping the device, starting it at the
- * destination. The source chooses, the names travel in `hello`, and the destination refuses what it does not know.
+ * Which approach serves each of the three efforts. The source chooses before anything is sent, the names travel in
+ * `hello`, and the destination refuses what it does not know or can't do.
  */
 import { type FaultPlan, NO_FAULTS } from '../base/fault.js';
+import { type Descriptor, EFFORTS, type Effort, lacking } from './approach.js';
 import { migrationErrors } from './errors.js';
 import { malformed } from './frame.js';
 import type { MessageOf } from './messages.js';
-import type { ParameterValues } from './parameters.js';
 import type { AssignedDevice, SourceMachine } from './ports.js';
-import { startByDeviceState } from './start/device-state.js';
-import { type DeviceStart, nothingToStart, STARTS, type StartName } from './start/start.js';
-import { stopByDeviceState } from './stop/device-state.js';
-import { type DeviceStop, nothingToStop, STOPS, type StopName } from './stop/stop.js';
+import { type ApproachRegistry, AUTO } from './registry.js';
+import type { DeviceStart, StartDescriptor } from './start/start.js';
+import type { DeviceStop, StopDescriptor } from './stop/stop.js';
 import { cpuLog } from './tracking/cpu-log.js';
-import { iommuDirty } from './tracking/iommu-dirty.js';
-import { pinned } from './tracking/pinned.js';
-import { type DirtyTracking, TRACKINGS, type TrackingName } from './tracking/tracking.js';
+import type { DirtyTracking, TrackingDescriptor } from './tracking/tracking.js';
 
-export interface Approaches {
-  readonly tracking: TrackingName;
-  readonly stop: StopName;
-  readonly start: StartName;
+/** The names, as they travel and are recorded. */
+export type Approaches = Readonly<Record<Effort, string>>;
+
+export interface Chosen {
+  readonly tracking: TrackingDescriptor;
+  readonly stop: StopDescriptor;
+  readonly start: StartDescriptor;
 }
 
-/** What a machine without an assigned device needs. */
-export const WITHOUT_DEVICE: Approaches = { tracking: 'cpu-log', stop: 'none', start: 'none' };
+export const namesOf = ({ tracking, stop, start }: Chosen): Approaches => ({
+  tracking: tracking.name,
+  stop: stop.name,
+  start: start.name,
+});
 
-/** Resolves `auto`; throws `migration/approach` for a choice that contradicts the machine. */
+/** Resolves `auto`; throws `migration/approach` for a choice that contradicts the machine, or one that another contradicts. */
 export function chooseApproaches(
-  { tracking, stop, start }: Pick<ParameterValues, 'tracking' | 'stop' | 'start'>,
-  device: AssignedDevice | undefined,
-): Approaches {
-  if (device === undefined) {
-    for (const [effort, approach] of Object.entries({ tracking, stop, start })) {
-      if (approach === 'auto' || approach === 'cpu-log') continue;
-      throw refuse(effort, approach, 'the machine has no assigned device');
-    }
-    return WITHOUT_DEVICE;
-  }
-  if (tracking === 'cpu-log') {
-    throw refuse('tracking', tracking, `the log of the vCPUs does not see what ${device.name} writes`);
-  }
-  return {
-    tracking: tracking === 'auto' ? 'iommu-dirty' : tracking,
-    stop: stop === 'auto' ? 'device-state' : stop,
-    start: start === 'auto' ? 'device-state' : start,
+  wanted: Approaches,
+  devices: readonly AssignedDevice[],
+  registry: ApproachRegistry,
+): Chosen {
+  const chosen: Chosen = {
+    tracking: choose('tracking', wanted.tracking, devices, registry.tracking),
+    stop: choose('stop', wanted.stop, devices, registry.stop),
+    start: choose('start', wanted.start, devices, registry.start),
   };
+  const { stop, start } = chosen;
+  if (stop.sendsState !== start.takesState) {
+    const does = stop.sendsState ? 'sends the state of the device' : 'sends nothing of the device';
+    const needs = start.takesState ? 'needs its state' : 'does not take it';
+    throw refuse('start', start.name, `stop = ${stop.name} ${does}, and this start ${needs}`);
+  }
+  return chosen;
 }
+
+function choose<D extends Descriptor>(
+  effort: Effort,
+  wanted: string,
+  devices: readonly AssignedDevice[],
+  known: readonly D[],
+): D {
+  if (wanted === AUTO) {
+    const found = known.find((descriptor) => unfit(descriptor, devices) === undefined);
+    if (found !== undefined) return found;
+    const serves = devices.length === 0 ? 'none' : 'device';
+    const [first] = known.filter((descriptor) => descriptor.serves === serves);
+    throw refuse(effort, AUTO, (first && unfit(first, devices)) ?? 'there is no approach for this machine');
+  }
+  const found = known.find(({ name }) => name === wanted);
+  const problem = found === undefined ? `known are ${listOf(known)}` : unfit(found, devices);
+  if (found === undefined || problem !== undefined) throw refuse(effort, wanted, problem ?? '');
+  return found;
+}
+
+/** Why a machine with these devices can't use the approach; undefined if it can. */
+function unfit(descriptor: Descriptor, devices: readonly AssignedDevice[]): string | undefined {
+  const { serves, needs, refuses } = descriptor;
+  if (serves === 'device' && devices.length === 0) return 'the machine has no assigned device';
+  if (serves === 'none' && devices.length > 0) {
+    return refuses?.(devices.map(({ name }) => name).join(', ')) ?? 'the machine has an assigned device';
+  }
+  return devices.map((device) => lacking(device, needs)).find((problem) => problem !== undefined);
+}
+
+const listOf = (known: readonly Descriptor[]): string => known.map(({ name }) => name).join(', ');
 
 function refuse(effort: string, approach: string, problem: string): Error {
   return migrationErrors.error('approach', { effort, approach, problem });
 }
 
+/** A stop or a start at work on the device of that name. */
+export interface OnDevice<T> {
+  readonly name: string;
+  readonly does: T;
+}
+
 /** The source's half, put to work on its machine. */
 export function sourceApproaches(
-  chosen: Approaches,
+  chosen: Chosen,
   machine: SourceMachine,
-  [device]: readonly AssignedDevice[],
+  devices: readonly AssignedDevice[],
   faults: FaultPlan = NO_FAULTS,
-): { readonly tracking: DirtyTracking; readonly stop: DeviceStop } {
-  if (device === undefined) return { tracking: cpuLog(machine), stop: nothingToStop };
-  const { dma, vfio } = device;
-  if (vfio === undefined) throw refuse('stop', chosen.stop, `${device.name} does not speak VFIO migration`);
-  if (dma === undefined)
-    throw refuse('tracking', chosen.tracking, `nothing tells what ${device.name} writes`);
-  const stop = stopByDeviceState(vfio);
-  if (faults.strikes('migration/device-untracked') !== undefined) return { tracking: cpuLog(machine), stop };
-  return { tracking: (chosen.tracking === 'pinned' ? pinned : iommuDirty)(machine, dma), stop };
+): {
+  readonly tracking: DirtyTracking;
+  readonly stops: readonly OnDevice<DeviceStop>[];
+  /** What is really at work, for the record: a fault may have put another tracking in place. */
+  readonly atWork: Approaches;
+} {
+  const stops = devices.map((device) => ({ name: device.name, does: chosen.stop.make(device) }));
+  const untracked = faults.strikes('migration/device-untracked') !== undefined;
+  const tracking = untracked ? cpuLog : chosen.tracking;
+  return { tracking: tracking.make(machine, devices), stops, atWork: namesOf({ ...chosen, tracking }) };
 }
 
-/** Throws `migration/approach-unknown` for a name that this side does not know. */
-export function judgeApproaches({ device, approaches }: MessageOf<'hello'>): void {
-  for (const [effort, known] of [
-    ['tracking', TRACKINGS],
-    ['stop', STOPS],
-    ['start', STARTS],
-  ] as const) {
+/**
+ * The destination's half: the start that the source chose, if this side knows all three. Throws
+ * `migration/approach-unknown`, or `migration/malformed-message` for names that contradict each other or the devices.
+ */
+export function judgeApproaches(
+  { devices, approaches }: MessageOf<'hello'>,
+  registry: ApproachRegistry,
+): Chosen {
+  const serves = devices.length === 0 ? 'none' : 'device';
+  const found = EFFORTS.map((effort): Descriptor => {
     const approach = approaches[effort];
-    if ((known as readonly string[]).includes(approach)) continue;
-    throw migrationErrors.error('approach-unknown', { effort, approach, known: known.join(', ') });
+    const known: readonly Descriptor[] = registry[effort];
+    const descriptor = known.find(({ name }) => name === approach);
+    if (descriptor === undefined) {
+      throw migrationErrors.error('approach-unknown', { effort, approach, known: listOf(known) });
+    }
+    if (descriptor.serves !== serves) {
+      const assigned = devices.join(', ') || 'none';
+      throw malformed(
+        'hello',
+        `approaches.${effort}`,
+        `${approach}, and the assigned devices are ${assigned}`,
+      );
+    }
+    return descriptor;
+  });
+  const [tracking, stop, start] = found as [TrackingDescriptor, StopDescriptor, StartDescriptor];
+  if (stop.sendsState !== start.takesState) {
+    throw malformed('hello', 'approaches.start', `${start.name}, which does not go with stop ${stop.name}`);
   }
-  for (const effort of ['stop', 'start'] as const) {
-    if ((approaches[effort] === 'none') === (device === null)) continue;
-    const found = `${approaches[effort]}, and the assigned device is ${device ?? 'none'}`;
-    throw malformed('hello', `approaches.${effort}`, found);
-  }
+  return { tracking, stop, start };
 }
 
-/** The destination's half. Throws `migration/device-mismatch` if the machine has not the device that comes. */
-export function startApproach(
-  { device: name, approaches }: MessageOf<'hello'>,
-  device: AssignedDevice | undefined,
-): DeviceStart {
-  if ((name ?? undefined) !== device?.name) {
-    throw migrationErrors.error('device-mismatch', { source: name ?? '', destination: device?.name ?? '' });
+/**
+ * The starts, put to work on this side's devices. Throws `migration/device-mismatch` if the machine has not the devices
+ * that come, `migration/approach` if one of them lacks what the start needs.
+ */
+export function destinationApproaches(
+  { start }: Chosen,
+  coming: readonly string[],
+  devices: readonly AssignedDevice[],
+): readonly OnDevice<DeviceStart>[] {
+  const here = devices.map(({ name }) => name);
+  if (coming.join() !== here.join()) {
+    throw migrationErrors.error('device-mismatch', {
+      source: coming.join(', '),
+      destination: here.join(', '),
+    });
   }
-  if (device === undefined || approaches.start === 'none') return nothingToStart;
-  if (device.vfio === undefined) {
-    throw refuse('start', approaches.start, `${device.name} does not speak VFIO migration`);
+  for (const device of devices) {
+    const problem = lacking(device, start.needs);
+    if (problem !== undefined) throw refuse('start', start.name, `at the destination ${problem}`);
   }
-  return startByDeviceState(device.vfio);
+  return devices.map((device) => ({ name: device.name, does: start.make(device) }));
 }

@@ -48,7 +48,7 @@ export function describeMessage(message: ControlMessage, describers: Describers 
       return [
         `complete: all is sent; last round ${message.round}, ${transferInWords(message)}`,
         `integrity root ${message.root.length === 0 ? 'none' : hexBytes(message.root)}`,
-        ...(message.deviceBytes > 0 ? [`device stream of ${message.deviceBytes} bytes ends`] : []),
+        ...message.devices.map(({ name, bytes }) => `device stream of ${name}: ${bytes} bytes`),
       ];
     case 'prepared':
       return [
@@ -68,6 +68,11 @@ export function describeMessage(message: ControlMessage, describers: Describers 
       return [`commit: the guest belongs to the destination (migration ${message.migrationId})`];
     case 'running':
       return [`running: started in ${ms(message.startNs)}, the device in ${ms(message.deviceStartNs)}`];
+    case 'devices-started':
+      return [
+        'devices-started: after the guest',
+        ...message.devices.map(({ name, ns, problem }) => `${name}: ${problem ?? `works after ${ms(ns)}`}`),
+      ];
     case 'released':
       return ['released: the source has given the guest up'];
     case 'ping':
@@ -92,7 +97,7 @@ function describeHello(message: MessageOf<'hello'>): string[] {
     `hello: migration ${message.migrationId}, verify=${message.verify}, ${message.channels} channels`,
     `machine: ${description.ramBytes / 2 ** 20} MiB RAM, ${description.vcpus} vCPUs, ${description.migratedPages} pages to migrate`,
     `image: ${description.imageBytes} bytes at 0x${description.imageGpa.toString(16)}, hash ${description.imageHash || 'none'}`,
-    `devices: ${devices.join(', ') || 'none'}; assigned: ${message.device ?? 'none'}`,
+    `devices: ${devices.join(', ') || 'none'}; assigned: ${message.devices.join(', ') || 'none'}`,
     `approaches: tracking ${tracking}, stop ${stop}, start ${start}`,
   ];
 }

@@ -8,8 +8,9 @@
  */
 import type { AbortSignalLike, Scheduler } from '../base/clock.js';
 import { type FerryError, isFerryError, type SerializedError } from '../base/errors.js';
+import { settleAll } from '../base/settle.js';
 import { addDuration, elapsed, type Instant, nanoseconds } from '../base/units.js';
-import { judgeApproaches, startApproach } from './approaches.js';
+import { type Chosen, destinationApproaches, judgeApproaches, type OnDevice } from './approaches.js';
 import { Conversation, type FrameRecorder } from './conversation.js';
 import { DeviceStreamReceiver } from './device-stream.js';
 import { migrationErrors } from './errors.js';
@@ -28,7 +29,8 @@ import type {
   TransferCount,
 } from './ports.js';
 import type { DestinationParts, DestinationRecord } from './record.js';
-import { type DeviceStart, nothingToStart } from './start/start.js';
+import { type ApproachRegistry, builtIn } from './registry.js';
+import type { DeviceStart } from './start/start.js';
 import {
   type DestinationEvent,
   type DestinationState,
@@ -38,6 +40,7 @@ import {
 } from './states.js';
 import { FLOW, Timeline } from './timeline.js';
 import { DESTINATION_STEPS, destinationPartsOf } from './timeline-views.js';
+import { UndoStack } from './undo.js';
 
 export interface DestinationObserver {
   started?(snapshot: () => DestinationRecord): void;
@@ -58,6 +61,8 @@ export interface DestinationOptions {
   /** Aborting refuses the guest; after *prepared* it asks the source to take it back, after *commit* it does nothing. */
   readonly signal?: AbortSignalLike;
   readonly record?: FrameRecorder;
+  /** What a source can choose; what comes with vf-ferry if absent. */
+  readonly registry?: ApproachRegistry;
   /** Where what happens is put down; see `SourceOptions`. */
   readonly timeline?: Timeline;
 }
@@ -74,8 +79,11 @@ interface Destination extends DestinationOptions {
   readonly deafen: () => void;
   hello: Hello | undefined;
   readonly root: RunningRoot;
-  start: DeviceStart;
-  /** There if the source has an assigned device. */
+  /** What undoes all that was done here, as long as no commit has come. */
+  readonly undo: UndoStack;
+  chosen: Chosen | undefined;
+  starts: readonly OnDevice<DeviceStart>[];
+  /** There if the state of assigned devices comes. */
   deviceStream: DeviceStreamReceiver | undefined;
   connected: boolean;
   rounds: number;
@@ -127,7 +135,9 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     deafen: () => signal?.removeEventListener('abort', onAbort),
     hello: undefined,
     root: new RunningRoot(options.digest),
-    start: nothingToStart,
+    undo: new UndoStack(),
+    chosen: undefined,
+    starts: [],
     deviceStream: undefined,
     connected: false,
     rounds: 0,
@@ -150,6 +160,7 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     timeline: [...timeline.entries],
     timelineLeftOff: timeline.leftOff,
   });
+  destination.undo.push('the machine', () => options.machine.discard());
   observer?.started?.(snapshot);
   life.to('start');
   if (signal?.aborted) onAbort();
@@ -169,14 +180,13 @@ async function negotiate(destination: Destination): Promise<Hello> {
   const answer = parameters.duration('answerTimeoutMs');
   const hello = await talk.expect(['hello'], answer);
   destination.hello = hello;
-  judgeApproaches(hello);
+  const chosen = judgeApproaches(hello, destination.registry ?? builtIn);
+  destination.chosen = chosen;
   await machine.accept(hello.description);
   machine.observe?.(timeline);
-  const [device] = machine.devices;
-  destination.start = startApproach(hello, device && onTimeline(device, destination.timeline));
-  if (hello.device !== null) {
-    destination.deviceStream = new DeviceStreamReceiver(destination.start, hello.device);
-  }
+  const devices = machine.devices.map((device) => onTimeline(device, timeline));
+  destination.starts = destinationApproaches(chosen, hello.devices, devices);
+  if (chosen.start.takesState) destination.deviceStream = new DeviceStreamReceiver(destination.starts);
   await talk.send({ kind: 'welcome' });
   const { endpoint } = await talk.expect(['data'], answer);
   const { channels, hashSeed, verify } = hello;
@@ -236,8 +246,7 @@ async function receiveTheRest(
     );
   }
   if (destination.deviceStream !== undefined) destination.deviceStream.judge(message);
-  else if (message.deviceBytes !== 0)
-    throw malformed('complete', 'deviceBytes', `${message.deviceBytes}, of no device`);
+  else if (message.devices.length > 0) throw malformed('complete', 'devices', 'of which no state comes');
   note(destination, 'lastPagesNs', waitingFrom);
   return message;
 }
@@ -280,9 +289,8 @@ async function expectBeside<K extends FrameKind>(
     if (message.kind !== 'device-data') return message as MessageOf<K>;
     const piece = message as MessageOf<'device-data'>;
     const takenFrom = scheduler.now();
-    deviceStream.take(piece);
     // A device that is refused ends the talk at once.
-    const taken = deviceStream.done.then(() => {
+    const taken = deviceStream.take(piece).then(() => {
       if (piece.last) note(destination, 'deviceLoadNs', takenFrom);
     });
     taken.catch((error: Error) => talk.fail(error));
@@ -355,9 +363,10 @@ async function load(
 }
 
 /** What was loaded, as the machine itself tells it. */
-async function readBack({ machine, start }: Destination): Promise<MachineState> {
-  const [loaded, records] = await Promise.all([machine.save(), start.records()]);
-  return { ...loaded, devices: [...loaded.devices, ...records] };
+async function readBack({ machine, starts }: Destination): Promise<MachineState> {
+  const reading = starts.map(async ({ does }) => (await does.records?.()) ?? []);
+  const [loaded, records] = await Promise.all([machine.save(), settleAll(reading)]);
+  return { ...loaded, devices: [...loaded.devices, ...records.flat()] };
 }
 
 /**
@@ -383,6 +392,7 @@ async function awaitCommit(destination: Destination, hello: Hello): Promise<Mach
   }
   destination.deafen();
   life.to('commit');
+  destination.undo.forget();
   return loaded;
 }
 
@@ -398,23 +408,48 @@ async function run(destination: Destination, loaded: MachineState | undefined): 
   talk.post({ kind: 'running', startNs, deviceStartNs });
   life.to('running');
   if (loaded !== undefined) talk.post({ kind: 'read-back', machine: loaded });
+  if (destination.chosen?.start.afterRun === true) await startDevices(destination);
   await talk.expect(['released'], destination.parameters.duration('answerTimeoutMs'));
   talk.close();
   await closeAll(destination);
 }
 
+/** The guest runs and gets its devices; how that went is told to the source, and a failure noted. */
+async function startDevices(destination: Destination): Promise<void> {
+  const { starts, talk, timeline, parameters } = destination;
+  const patience = parameters.duration('deviceStartTimeoutMs');
+  const devices = await settleAll(
+    starts.map(async ({ name, does }) => {
+      const from = timeline.now();
+      let problem: string | null = null;
+      try {
+        await does.afterRun?.(patience);
+      } catch (error) {
+        if (!isFerryError(error)) throw error;
+        destination.afterwards ??= error.toJSON();
+        problem = error.message.slice(0, 1024);
+      }
+      const ns = timeline.span(name, 'start', from, problem === null ? undefined : { failed: problem });
+      return { name, ns, problem };
+    }),
+  );
+  talk.post({ kind: 'devices-started', devices });
+}
+
 /** Without commit: everything is discarded. With it: the guest runs, and what went wrong is only noted. */
 async function end(destination: Destination, error: unknown): Promise<void> {
-  const { machine, talk, life } = destination;
+  const { talk, life, undo } = destination;
   destination.deafen();
   const reported = await talk.explain(error);
   const serialized = isFerryError(reported) ? reported.toJSON() : undefined;
-  if (life.state === 'completed') destination.afterwards = serialized;
+  if (life.state === 'completed') destination.afterwards ??= serialized;
   else destination.error = serialized;
   await talk.giveUp(reported, !destinationOwnsGuest(life.state));
   await closeAll(destination);
-  if (!destinationOwnsGuest(life.state)) await machine.discard();
+  const failures = await undo.takeBack();
   if (life.state !== 'completed') life.to('fail');
+  // What can't be discarded is a defect of ours: told when nothing else is left to do.
+  if (failures.length > 0) throw failures[0]!.cause;
   if (!isFerryError(reported)) throw reported;
 }
 

@@ -49,11 +49,12 @@ export const migrationErrors = catalogue('migration', {
     advice: () =>
       'Check that the peer runs and the network between; `peer-timeout` and `answer-timeout` set the wait.',
   }),
-  'take-back-failed': entry<{ reason: string; because: string }>({
+  'take-back-failed': entry<{ reason: string; because: string; count: number }>({
     exitStatus: 54,
-    text: ({ reason, because }) =>
-      `the migration failed (${because}), and the guest could not be resumed at the source: ${reason}`,
-    advice: () => 'The guest is still here; if it is paused, `cont` tries again to resume it.',
+    text: ({ reason, because, count }) =>
+      `the migration failed (${because}), and of what it had done ${count === 1 ? 'one thing' : `${count} things`} could not be undone: ${reason}`,
+    advice: () =>
+      'The guest is still here, and everything else was undone. If it is paused, `cont` lets it run again.',
   }),
   cancelled: entry<{ phase: string }>({
     exitStatus: 58,

@@ -18,7 +18,7 @@ import { migrationErrors } from './errors.js';
 
 /** `FRRY`, little-endian. */
 export const CONTROL_MAGIC = 0x5952_5246;
-export const CONTROL_VERSION = 2;
+export const CONTROL_VERSION = 3;
 
 export const frameHeader = layout('control frame header', {
   magic: u32(),
@@ -49,8 +49,9 @@ export const frameKinds = {
   pong: { number: 15, bytesMax: 64 },
   error: { number: 16, bytesMax: 64 * KIB },
   damaged: { number: 17, bytesMax: 1 * KIB },
-  complete: { number: 19, bytesMax: 1 * KIB },
+  complete: { number: 19, bytesMax: 4 * KIB },
   'device-data': { number: 18, bytesMax: 1 * MIB + 4 * KIB },
+  'devices-started': { number: 20, bytesMax: 16 * KIB },
 } as const;
 
 export type FrameKind = keyof typeof frameKinds;

@@ -17,6 +17,7 @@
  *       │ ◀────────── page-hashes ..., read-back │
  *       │ commit ────────────────────────────▶ │  the guest belongs to the destination
  *       │ ◀──────────────────────────── running │  and `read-back`, where that is compared afterwards
+ *       │ ◀──────────────────── devices-started │  where devices are started after the guest
  *       │ released ──────────────────────────▶ │
  *
  * `damaged` and `page-hashes` take the place of `prepared` when the integrity roots differ. `ping`, `pong` and `error` may come at any time, from either side.
@@ -36,6 +37,7 @@ export const DEVICE_DATA_BYTES_MAX = 1 * MIB;
 export const ROOT_BYTES = 32;
 
 const VCPUS_MAX = 64;
+const ASSIGNED_MAX = 64;
 const DEVICES_MAX = 256;
 const CHANNELS_MAX = 16;
 const REGISTERS_BYTES_MAX = 64 * 1024;
@@ -121,8 +123,12 @@ const schemas = {
     verify: v.picklist(['off', 'root', 'after', 'full']),
     channels: v.pipe(count(CHANNELS_MAX), v.minValue(1)),
     hashSeed: count(0xffff_ffff),
-    /** The assigned device; null for a machine without one. */
-    device: v.nullable(name),
+    /** The assigned devices, in the order of both machines. */
+    devices: v.pipe(
+      v.array(name),
+      v.maxLength(ASSIGNED_MAX),
+      v.check((names) => new Set(names).size === names.length, 'must not name one twice'),
+    ),
     /** By name, so that a destination can say which it does not know. */
     approaches: v.strictObject({ tracking: name, stop: name, start: name }),
   }),
@@ -137,7 +143,7 @@ const schemas = {
   }),
   'round-end': v.strictObject({ kind: v.literal('round-end'), round, ...transfer }),
   'round-received': v.strictObject({ kind: v.literal('round-received'), round }),
-  /** The next piece of the assigned device's data stream. */
+  /** The next piece of an assigned device's data stream. */
   'device-data': v.strictObject({
     kind: v.literal('device-data'),
     device: name,
@@ -163,8 +169,8 @@ const schemas = {
     ),
     /** On how many channels the last round was sent. */
     channels: v.pipe(count(CHANNELS_MAX), v.minValue(1)),
-    /** Length of the device's whole data stream, which has been sent. */
-    deviceBytes: count(),
+    /** Length of each device's whole data stream, which has been sent; none if no state travels. */
+    devices: v.pipe(v.array(v.strictObject({ name, bytes: count() })), v.maxLength(ASSIGNED_MAX)),
   }),
   /** Durations in ns on the destination's clock. */
   prepared: v.strictObject({
@@ -189,6 +195,16 @@ const schemas = {
   'read-back': v.strictObject({ kind: v.literal('read-back'), machine: machineState }),
   commit: v.strictObject({ kind: v.literal('commit'), migrationId: hex(32) }),
   running: v.strictObject({ kind: v.literal('running'), startNs: duration, deviceStartNs: duration }),
+  /** Where devices are started after the guest: until each worked, or why it does not. */
+  'devices-started': v.strictObject({
+    kind: v.literal('devices-started'),
+    devices: v.pipe(
+      v.array(
+        v.strictObject({ name, ns: duration, problem: v.nullable(v.pipe(v.string(), v.maxLength(1024))) }),
+      ),
+      v.maxLength(ASSIGNED_MAX),
+    ),
+  }),
   released: v.strictObject({ kind: v.literal('released') }),
   ping: v.strictObject({ kind: v.literal('ping'), serial: count(0xffff_ffff) }),
   pong: v.strictObject({ kind: v.literal('pong'), serial: count(0xffff_ffff) }),
@@ -268,7 +284,7 @@ export function rehearse(): void {
     for (const message of [
       { kind: 'device-data', device: 'rehearsal', data: new Uint8Array(64), last: false },
       { kind: 'state', machine },
-      { kind: 'complete', round: 1, pages: 0, zeroPages: 0, bytes: 0, root, channels: 1, deviceBytes: 0 },
+      { kind: 'complete', round: 1, pages: 0, zeroPages: 0, bytes: 0, root, channels: 1, devices: [] },
       { kind: 'prepared', lastPagesNs: 1.5, integrityNs: 1.5, loadNs: 1.5, deviceLoadNs: 1.5 },
       { kind: 'commit', migrationId },
       { kind: 'running', startNs: 1.5, deviceStartNs: 1.5 },

@@ -5,16 +5,14 @@
  */
 import type { Cancel } from '../base/clock.js';
 import { type Duration, milliseconds } from '../base/units.js';
+import type { Effort } from './approach.js';
 import { migrationErrors } from './errors.js';
-import { TRACKINGS, type TrackingName } from './tracking/tracking.js';
+import { AUTO, builtIn } from './registry.js';
 
 /** Data channels of one migration, at most. */
 export const CHANNELS_MAX = 16;
 
 export type VerifyMode = 'off' | 'root' | 'after' | 'full';
-export type TrackingChoice = 'auto' | TrackingName;
-export type StopChoice = 'auto' | 'device-state';
-export type StartChoice = 'auto' | 'device-state';
 
 export interface ParameterValues {
   /** Bytes per second over all channels before the switchover; 0 = no limit. */
@@ -30,10 +28,14 @@ export interface ParameterValues {
   maxCpuThrottle: number;
   verify: VerifyMode;
   /** How the writes of an assigned device are found; `auto`: as fits the machine. */
-  tracking: TrackingChoice;
+  tracking: string;
   /** How an assigned device is brought to a stop, and how it goes on at the destination. */
-  stop: StopChoice;
-  start: StartChoice;
+  stop: string;
+  start: string;
+  /** How long a guest that is asked to stop its device may take to answer. */
+  requestTimeoutMs: number;
+  /** How long a device may take to work that is started after the guest. */
+  deviceStartTimeoutMs: number;
   keepaliveIntervalMs: number;
   peerTimeoutMs: number;
   answerTimeoutMs: number;
@@ -41,6 +43,8 @@ export interface ParameterValues {
 
 type ParameterName = keyof ParameterValues;
 type NumberName = { [P in ParameterName]: ParameterValues[P] extends number ? P : never }[ParameterName];
+/** Those in milliseconds. */
+type DurationName = Extract<ParameterName, `${string}Ms`>;
 
 interface NumberParameter {
   readonly type: 'number';
@@ -87,6 +91,14 @@ const choice = (qmpName: string, choices: readonly [string, ...string[]], text: 
   text,
 });
 
+/** The approaches of one effort, as the registry has them. */
+const approach = (effort: Effort, text: string): ChoiceParameter =>
+  choice(
+    effort,
+    [AUTO, ...builtIn[effort].map(({ name }) => name)],
+    `${text}; auto: the first that fits the machine. ${builtIn[effort].map((one) => `${one.name}: ${one.text}`).join('; ')}`,
+  );
+
 export const parameterTable: { readonly [P in ParameterName]: Parameter } = {
   maxBandwidth: number(
     'max-bandwidth',
@@ -131,13 +143,23 @@ export const parameterTable: { readonly [P in ParameterName]: Parameter } = {
     fixed: true,
     text: 'root: hashes of all pages as sent and received; after: also all of RAM, registers and devices as they were at the stop, compared when the guest runs again; full: the same before it is given away',
   },
-  tracking: choice(
-    'tracking',
-    ['auto', ...TRACKINGS],
-    'how it is known which pages were written; auto: iommu-dirty with an assigned device, else cpu-log',
+  tracking: approach('tracking', 'how it is known which pages were written'),
+  stop: approach('stop', 'how an assigned device is stopped'),
+  start: approach('start', 'how an assigned device goes on at the destination'),
+  requestTimeoutMs: number(
+    'request-timeout',
+    'ms',
+    10_000,
+    [50, 3_600_000],
+    'longest wait for a guest that was asked to stop its device',
   ),
-  stop: choice('stop', ['auto', 'device-state'], 'how an assigned device is stopped'),
-  start: choice('start', ['auto', 'device-state'], 'how an assigned device goes on at the destination'),
+  deviceStartTimeoutMs: number(
+    'device-start-timeout',
+    'ms',
+    30_000,
+    [50, 3_600_000],
+    'longest wait for a device that is started after the guest',
+  ),
   keepaliveIntervalMs: number(
     'keepalive-interval',
     'ms',
@@ -185,7 +207,7 @@ export class MigrationParameters {
     return this.#values;
   }
 
-  duration(name: 'downtimeLimitMs' | 'keepaliveIntervalMs' | 'peerTimeoutMs' | 'answerTimeoutMs'): Duration {
+  duration(name: DurationName): Duration {
     return milliseconds(this.#values[name]);
   }
 

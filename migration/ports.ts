@@ -52,8 +52,8 @@ export interface HarvestReport {
   readonly cost: Duration;
 }
 
-/** How it becomes known which pages an assigned device wrote. */
-export type DeviceTracking = 'iommu-dirty' | 'pinned';
+/** What tells which pages a device wrote: dirty bits that its writes set, or that the pages are mapped for it at all. */
+export type DmaTracking = 'dirty-bits' | 'mapped-pages';
 
 /**
  * A device of the host that the guest was given, as facets: what an approach may ask of it. A machine has those that its
@@ -74,7 +74,7 @@ export interface AssignedDevice {
  */
 export interface DmaWriter {
   /** Every write that the device begins after this resolves is reported by a later `readDirty`; `undefined` ends it. */
-  track(how: DeviceTracking | undefined): Promise<void>;
+  track(how: DmaTracking | undefined): Promise<void>;
   /**
    * Moves what the device wrote since the last call into the machine's log of host writes. When it resolves, the
    * clearing of the dirty bits has been invalidated and drained, so that the pages may be copied.

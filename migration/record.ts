@@ -75,14 +75,16 @@ export interface DestinationParts {
   readonly deviceStartNs: Duration;
 }
 
-/** What the assigned device had to do with it. */
+/** What an assigned device had to do with it. */
 export interface DeviceTransfer {
   readonly name: string;
   /** Bytes of its data stream that went while it ran, and while it stood still. */
   readonly preCopyBytes: number;
   readonly blackoutBytes: number;
-  /** Pages that it wrote, as far as the machine tells them apart; host writes are counted with them. */
-  readonly dirtied: PageRanges | undefined;
+  /** Where it is started after the guest: until it worked, or gave up. */
+  readonly startedAfterNs: Duration | undefined;
+  /** Why it does not work at the destination; undefined if it does. */
+  readonly problem: string | undefined;
 }
 
 export interface VerificationRecord {
@@ -96,8 +98,8 @@ export interface VerificationRecord {
   readonly root: string;
 }
 
-/** `pinned-pages`: the tracking names the same pages again however often they are sent. */
-export type RoundsEnd = 'fits-downtime-limit' | 'nothing-left' | 'max-rounds' | 'pinned-pages';
+/** `same-pages`: the tracking names the same pages again however often they are sent. */
+export type RoundsEnd = 'fits-downtime-limit' | 'nothing-left' | 'max-rounds' | 'same-pages';
 
 export interface MigrationRecord {
   readonly role: 'source';
@@ -105,10 +107,14 @@ export interface MigrationRecord {
   readonly status: SourceState;
   /** Why it failed, was cancelled, or how the outcome came to be unknown. */
   readonly error: SerializedError | undefined;
+  /** What went wrong after the guest ran at the destination: the migration is complete all the same. */
+  readonly afterwards: SerializedError | undefined;
   readonly verify: VerifyMode;
   /** Undefined until they were chosen. */
   readonly approaches: Approaches | undefined;
-  readonly device: DeviceTransfer | undefined;
+  readonly devices: readonly DeviceTransfer[];
+  /** Pages that the devices wrote, as far as the machine tells them apart; host writes are counted with them. */
+  readonly deviceDirtied: PageRanges | undefined;
   readonly ramBytes: number;
   readonly migratedPages: number;
   readonly channels: number;
@@ -151,7 +157,7 @@ export interface DestinationRecord {
   readonly approaches: MessageOf<'hello'>['approaches'] | undefined;
   readonly rounds: number;
   readonly received: TransferCount;
-  /** Bytes of the assigned device's data stream. */
+  /** Bytes of the assigned devices' data streams. */
   readonly deviceBytes: number;
   readonly totalNs: Duration;
   readonly parts: DestinationParts;

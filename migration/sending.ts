@@ -4,10 +4,13 @@
  */
 import type { AtomicBitmap } from '../base/bitmap.js';
 import type { Cancel } from '../base/clock.js';
+import { settleAll } from '../base/settle.js';
 import { type Duration, MIB, nanoseconds } from '../base/units.js';
+import type { OnDevice } from './approaches.js';
 import { rateInForce } from './pages/bandwidth.js';
 import type { HarvestReport, MachineState, TransferCount } from './ports.js';
-import type { Source } from './source.js';
+import type { Source } from './source-context.js';
+import type { DeviceStop } from './stop/stop.js';
 import { FLOW } from './timeline.js';
 
 interface Harvest {
@@ -32,12 +35,12 @@ interface Rest {
 
 /** Everything stands still: the last pages, the machine's and the device's state go out beside each other. */
 export async function sendTheRest(source: Source): Promise<Rest> {
-  const { machine, stats, stop } = source;
-  const hasDevice = machine.devices.length > 0;
+  const { machine, stats, stops } = source;
+  const hasDevice = stops.length > 0;
   // What takes longest comes first. The last harvest of a machine with a device begins with a question to the device;
   // without one it is done right here, and the machine's threads are better asked before.
   const early = hasDevice && sendLastPages(source);
-  const reading = hasDevice && stop.stopCopy().then((data) => sendDeviceData(source, data, true));
+  const reading = settleAll(stops.map((stop) => sendLastOf(source, stop)));
   const saving = machine.save().then((state) => sendState(source, state));
   const sending = early || sendLastPages(source);
   const all = Promise.allSettled([saving, reading, sending]);
@@ -65,7 +68,7 @@ const NOTHING_SENT: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
 /** The last harvest, and the round that empties it; no round if it finds nothing. */
 async function sendLastPages(source: Source): Promise<Pick<Rest, 'sent' | 'round' | 'channels'>> {
   const { pending, faults, stats } = source;
-  await harvestPages(source);
+  await harvestPages(source, true);
   const before = source.lastRound++;
   const skipped = faults.strikes('migration/last-pass-skipped') !== undefined;
   if (skipped || stats.remainingPages === 0) return { round: before, sent: NOTHING_SENT, channels: 1 };
@@ -86,18 +89,26 @@ export function rootSoFar({ verify, data, root }: Source): Uint8Array {
   return verify === 'off' ? new Uint8Array(0) : root.of(data.hashes, data.progress());
 }
 
-/** What the device has to give while it runs; its stream begins with who it is. */
-export async function sendDeviceAhead(source: Source): Promise<void> {
-  await sendDeviceData(source, await source.stop.preCopy());
+/** What the devices have to give while they run; a stream begins with who the device is. */
+export async function sendDevicesAhead(source: Source): Promise<void> {
+  for (const { name, does } of source.stops) {
+    if (does.ahead !== undefined) await sendDeviceData(source, name, await does.ahead(), false);
+  }
+}
+
+/** The rest of one device's stream, if any of it travels. */
+async function sendLastOf(source: Source, { name, does }: OnDevice<DeviceStop>): Promise<void> {
+  if (does.stopCopy !== undefined) await sendDeviceData(source, name, await does.stopCopy(), true);
 }
 
 async function sendDeviceData(
   { deviceStream, stats }: Source,
+  device: string,
   data: Uint8Array,
-  last = false,
+  last: boolean,
 ): Promise<void> {
-  await deviceStream.send(data, last);
-  stats.deviceSent(data.length);
+  await deviceStream.send(device, data, last);
+  stats.deviceSent(device, data.length);
 }
 
 /** Sends the pages of one round, on all channels or the first so many; resolves when these have taken them. */
@@ -158,9 +169,12 @@ function patienceOf({ parameters, life }: Source): Duration {
 }
 
 /** Takes the log into `pending`: before this resolves, no page it names is read for sending. */
-export async function harvestPages({ tracking, pending, timeline, stats }: Source): Promise<Harvest> {
+export async function harvestPages(
+  { tracking, pending, timeline, stats }: Source,
+  last = false,
+): Promise<Harvest> {
   const startedAt = timeline.now();
-  const report = await tracking.harvest(pending);
+  const report = await tracking.harvest(pending, last);
   const { cpuPages, devicePages, bothPages } = report;
   const duration = timeline.span(FLOW, 'harvest', startedAt, { cpuPages, devicePages, bothPages });
   stats.harvested(report, duration, pending.count());

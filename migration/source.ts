@@ -7,85 +7,32 @@
  * destination's word that it gave up before it heard the commit, and so never will.
  */
 import { AtomicBitmap } from '../base/bitmap.js';
-import type { AbortSignalLike, Cancel, Scheduler } from '../base/clock.js';
 import { isFerryError } from '../base/errors.js';
-import { type FaultPlan, NO_FAULTS } from '../base/fault.js';
+import { NO_FAULTS } from '../base/fault.js';
+import { settleAll } from '../base/settle.js';
 import { type Duration, elapsed, nanoseconds } from '../base/units.js';
-import { type Approaches, chooseApproaches, sourceApproaches } from './approaches.js';
-import type { RegisterNames } from './compare-states.js';
-import { Conversation, type FrameRecorder } from './conversation.js';
+import { type Chosen, chooseApproaches, namesOf, sourceApproaches } from './approaches.js';
+import { Conversation } from './conversation.js';
 import { DeviceStreamSender } from './device-stream.js';
 import { migrationErrors } from './errors.js';
 import { AutoConverge, expectedDowntime } from './estimate.js';
 import { malformed } from './frame.js';
-import { type Digest, RunningRoot } from './integrity.js';
+import { RunningRoot } from './integrity.js';
 import { rehearse } from './messages.js';
 import { onTimeline } from './observed-device.js';
-import type { MigrationParameters, VerifyMode } from './parameters.js';
-import type { ControlLink, MachineState, PageHasher, SourceDataPlane, SourceMachine } from './ports.js';
-import type { MigrationRecord, RoundRecord, RoundsEnd } from './record.js';
-import { harvestPages, rootSoFar, sendDeviceAhead, sendPages, sendTheRest } from './sending.js';
-import { Lifecycle, type SourceEvent, type SourceState, sourceOwnsGuest, sourceTable } from './states.js';
+import type { MachineState } from './ports.js';
+import type { MigrationRecord, RoundsEnd } from './record.js';
+import { builtIn } from './registry.js';
+import { GuestRequests } from './requests.js';
+import { harvestPages, rootSoFar, sendDevicesAhead, sendPages, sendTheRest } from './sending.js';
+import type { Source, SourceOptions } from './source-context.js';
+import { Lifecycle, type SourceEvent, sourceOwnsGuest, sourceTable } from './states.js';
 import { SourceStatistics } from './statistics.js';
-import { type DeviceStop, nothingToStop } from './stop/stop.js';
 import { FLOW, Timeline } from './timeline.js';
-import { cpuLog } from './tracking/cpu-log.js';
-import type { DirtyTracking } from './tracking/tracking.js';
+import { momentOf } from './timeline-views.js';
+import { logOf } from './tracking/cpu-log.js';
+import { UndoStack } from './undo.js';
 import { nameDamagedPages, verifyAfterwards, verifyDestination } from './verification.js';
-
-/** Told what happens as it happens; for events of a monitor, progress displays and traces. */
-export interface SourceObserver {
-  /** At the start: `snapshot` gives the record as of any later moment. */
-  started?(snapshot: () => MigrationRecord): void;
-  stateChanged?(from: SourceState, to: SourceState, event: SourceEvent): void;
-  roundStarted?(round: number, pages: number): void;
-  roundFinished?(round: RoundRecord): void;
-  throttleChanged?(percent: number): void;
-}
-
-export interface SourceOptions {
-  readonly machine: SourceMachine;
-  readonly control: ControlLink;
-  readonly data: SourceDataPlane;
-  readonly scheduler: Scheduler;
-  readonly parameters: MigrationParameters;
-  readonly digest: Digest;
-  readonly hasher: PageHasher;
-  /** 32 random hex digits, new for each migration. */
-  readonly migrationId: string;
-  readonly registerNames?: RegisterNames;
-  readonly observer?: SourceObserver;
-  /** Aborting cancels the migration, at any time before commit; later it changes nothing. */
-  readonly signal?: AbortSignalLike;
-  readonly record?: FrameRecorder;
-  readonly faults?: FaultPlan;
-  /** Where what happens is put down; what carries the machine and the channels out may have put down its own before. */
-  readonly timeline?: Timeline;
-}
-
-/** What the steps share. `asked` is set before the machine is asked, so that a failure in between is undone as well. */
-export interface Source extends SourceOptions {
-  /** Without regard to a device until `chooseHow` has chosen. */
-  tracking: DirtyTracking;
-  stop: DeviceStop;
-  readonly deviceStream: DeviceStreamSender;
-  readonly observer: SourceObserver;
-  readonly faults: FaultPlan;
-  readonly life: Lifecycle<SourceState, SourceEvent>;
-  readonly talk: Conversation;
-  readonly stats: SourceStatistics;
-  readonly timeline: Timeline;
-  /** As the parameters were at the start. */
-  readonly verify: VerifyMode;
-  readonly channels: number;
-  /** Pages that were written, or never sent, since they were last sent. A bit leaves only by being sent. */
-  readonly pending: AtomicBitmap;
-  readonly hashSeed: number;
-  readonly root: RunningRoot;
-  readonly deafen: Cancel;
-  readonly asked: { tracking: Promise<void> | undefined; device: boolean; pause: boolean };
-  lastRound: number;
-}
 
 /**
  * Migrates the guest of `machine` over `control` and `data`, both of which it closes. Resolves with the record of what
@@ -101,7 +48,9 @@ export async function migrateSource(options: SourceOptions): Promise<MigrationRe
     await verifyAll(source, saved);
     await commit(source, saved);
   } catch (error) {
-    if (source.talk.peerDiscarded && source.life.state === 'committed') source.life.to('refused');
+    const runsThere = momentOf(source.timeline, 'running') !== undefined;
+    if (source.talk.peerDiscarded && source.life.state === 'committed' && !runsThere)
+      source.life.to('refused');
     if (sourceOwnsGuest(source.life.state)) await takeBack(source, error);
     else await leaveUnknown(source, error);
   }
@@ -146,9 +95,11 @@ function open(options: SourceOptions): Source {
   else signal?.addEventListener('abort', onAbort, { once: true });
   return {
     ...options,
-    tracking: cpuLog(machine),
-    stop: nothingToStop,
-    deviceStream: new DeviceStreamSender(talk, machine.devices[0]?.name ?? ''),
+    undo: new UndoStack(),
+    chosen: undefined,
+    tracking: logOf(machine),
+    stops: [],
+    deviceStream: new DeviceStreamSender(talk),
     observer,
     faults: options.faults ?? NO_FAULTS,
     life,
@@ -161,7 +112,6 @@ function open(options: SourceOptions): Source {
     hashSeed: Number.parseInt(options.migrationId.slice(0, 8), 16),
     root: new RunningRoot(options.digest),
     deafen: () => signal?.removeEventListener('abort', onAbort),
-    asked: { tracking: undefined, device: false, pause: false },
     lastRound: 0,
   };
 }
@@ -176,13 +126,11 @@ function advance({ talk, life }: Source, event: SourceEvent): void {
 async function negotiate(source: Source): Promise<void> {
   const { machine, data, talk, parameters, migrationId, hashSeed, channels, verify, timeline } = source;
   const { description } = machine;
-  const approaches = chooseHow(source);
-  const device = machine.devices[0]?.name ?? null;
+  const approaches = namesOf(chooseHow(source));
+  const devices = machine.devices.map(({ name }) => name);
   // It begins first: the guest's code that logs is new to the engine, which compiles it well while it runs, and until the
   // destination is ready there is time for that.
-  const tracking = source.tracking.start();
-  source.asked.tracking = tracking;
-  tracking.catch(() => undefined);
+  const tracking = startTracking(source);
   await talk.send({
     kind: 'hello',
     migrationId,
@@ -190,7 +138,7 @@ async function negotiate(source: Source): Promise<void> {
     verify,
     channels,
     hashSeed,
-    device,
+    devices,
     approaches,
   });
   await talk.expect(['welcome'], parameters.duration('answerTimeoutMs'));
@@ -208,32 +156,51 @@ async function negotiate(source: Source): Promise<void> {
   advance(source, 'ready');
 }
 
-function chooseHow(source: Source): Approaches {
-  const { machine, parameters, faults, stats, timeline } = source;
-  const chosen = chooseApproaches(parameters.values, machine.devices[0]);
+function chooseHow(source: Source): Chosen {
+  const { machine, parameters, faults, stats, timeline, registry = builtIn } = source;
+  const chosen = chooseApproaches(parameters.values, machine.devices, registry);
   const devices = machine.devices.map((device) => onTimeline(device, timeline));
-  Object.assign(source, sourceApproaches(chosen, machine, devices, faults));
-  stats.chosen({ ...chosen, tracking: source.tracking.name });
+  const { tracking, stops, atWork } = sourceApproaches(chosen, machine, devices, faults);
+  Object.assign(source, { chosen, tracking, stops });
+  stats.chosen(atWork);
   return chosen;
+}
+
+function startTracking({ undo, tracking }: Source): Promise<void> {
+  let started: Promise<void> = Promise.resolve();
+  undo.push('the tracking of dirty pages', async () => {
+    await started.catch(() => undefined);
+    await tracking.stop();
+  });
+  started = tracking.start();
+  // Whoever waits for it hears of a failure.
+  started.catch(() => undefined);
+  return started;
+}
+
+/** The devices work again as if nothing had been asked of them: all of them, whatever becomes of one. */
+async function resumeDevices({ stops }: Source): Promise<void> {
+  await settleAll(stops.map(({ does }) => does.resume()));
 }
 
 /** Sends all pages once, then those written meanwhile, until what is left can be sent within the downtime limit. */
 async function preCopy(source: Source): Promise<void> {
-  const { pending, data, parameters, stats, talk, observer, scheduler } = source;
+  const { pending, data, parameters, stats, talk, observer, scheduler, undo } = source;
   const limitBandwidth = (): void => data.limitBandwidth(parameters.values.maxBandwidth || undefined);
   const converge = new AutoConverge();
   const forget = parameters.onChange(() => {
     limitBandwidth();
     throttle(source, converge.adjust(parameters.values));
   });
+  const requests = new GuestRequests(source);
   try {
     limitBandwidth();
     // What was written so far goes with the first round like all the rest.
-    await source.tracking.harvest(pending);
+    await source.tracking.harvest(pending, false);
     pending.fill();
-    // The stream begins with who the device is: one that the destination can't take over is refused before any page.
-    source.asked.device = true;
-    await sendDeviceAhead(source);
+    // The streams begin with who the devices are: one that the destination can't take over is refused before any page.
+    undo.push('what the devices were asked', () => resumeDevices(source));
+    await sendDevicesAhead(source);
     while (stats.roundsEnd === undefined) {
       const round = ++source.lastRound;
       const startedAt = scheduler.now();
@@ -244,11 +211,13 @@ async function preCopy(source: Source): Promise<void> {
       if (received.round !== round)
         throw malformed('round-received', 'round', `${received.round}, not ${round}`);
       const duration = elapsed(startedAt, scheduler.now());
-      await sendDeviceAhead(source);
+      await sendDevicesAhead(source);
       const harvest = await harvestPages(source);
       const record = stats.round(round, sent, startedAt, duration, harvest);
       observer.roundFinished?.(record);
-      stats.roundsEnd = judgeRounds(source, round, harvest.duration);
+      const end = judgeRounds(source, round, harvest.duration);
+      // Rounds go on until the guest has done what it was asked.
+      if (end !== undefined && (await requests.answered())) stats.roundsEnd = end;
       const percent = converge.judge(parameters.values, sent.bytes, duration, harvest.vcpuPages);
       if (stats.roundsEnd === undefined && percent !== undefined) throttle(source, percent);
     }
@@ -262,7 +231,7 @@ async function preCopy(source: Source): Promise<void> {
 
 /** Whether, and why, pre-copy ends with this round. */
 function judgeRounds(
-  { stats, talk, parameters, tracking }: Source,
+  { stats, talk, parameters, chosen }: Source,
   round: number,
   harvest: Duration,
 ): RoundsEnd | undefined {
@@ -270,25 +239,31 @@ function judgeRounds(
   stats.expectedDowntimeNs = expectedDowntime(stats.remainingPages, stats.bytesPerSecond, fixed);
   if (stats.remainingPages === 0) return 'nothing-left';
   if (stats.expectedDowntimeNs <= parameters.duration('downtimeLimitMs')) return 'fits-downtime-limit';
-  if (!tracking.converges) return 'pinned-pages';
+  if (chosen?.tracking.converges === false) return 'same-pages';
   return round >= parameters.values.maxRounds ? 'max-rounds' : undefined;
 }
 
-/** Stops device and guest, and sends what is left. Resolves when the destination has loaded all of it. */
+/** Stops devices and guest, and sends what is left. Resolves when the destination has loaded all of it. */
 async function switchOver(source: Source): Promise<MachineState> {
-  const { machine, data, talk, parameters, stats, stop, pending } = source;
+  const { machine, data, talk, parameters, stats, stops, pending, undo } = source;
   // The limit is for the time in which the guest runs.
   data.limitBandwidth(undefined);
   stats.moment('quiescing');
-  await stop.quiesce();
+  // All devices are quiet before any stops: they may write to one another.
+  await settleAll(stops.map(({ does }) => does.quiesce()));
   stats.moment('pausing');
-  source.asked.pause = true;
+  undo.push('the pause of the vCPUs', async () => {
+    await machine.resume();
+    stats.resumed();
+  });
   await machine.pause();
   stats.moment('paused');
   advance(source, 'paused');
+  // Again: when the vCPUs go on, they shall find their devices at work.
+  undo.push('what the devices were asked', () => resumeDevices(source));
   const { saved, sent, round, channels, root } = await sendTheRest(source);
-  const deviceBytes = source.deviceStream.bytes;
-  await talk.send({ kind: 'complete', round, ...sent, root, channels, deviceBytes });
+  const devices = source.deviceStream.sent;
+  await talk.send({ kind: 'complete', round, ...sent, root, channels, devices });
   stats.moment('stateSent');
   const deadline = parameters.duration('answerTimeoutMs');
   const answer = await talk.expect(['prepared', 'damaged'], deadline);
@@ -304,15 +279,16 @@ async function verifyAll(source: Source, saved: MachineState): Promise<void> {
   if (source.verify === 'full') {
     const deadline = parameters.duration('answerTimeoutMs');
     const hashes = hasher.hashAll(0, pending.length, source.hashSeed);
-    const all = withDevice(source, saved);
+    const all = withDevices(source, saved);
     await verifyDestination(talk, hashes, pending.length, all, source.registerNames, deadline);
   }
   stats.moment('verified');
 }
 
-/** The machine's state with that of the assigned device. */
-async function withDevice({ stop }: Source, saved: MachineState): Promise<MachineState> {
-  return { ...saved, devices: [...saved.devices, ...(await stop.records())] };
+/** The machine's state with that of the assigned devices. */
+async function withDevices({ stops }: Source, saved: MachineState): Promise<MachineState> {
+  const records = await settleAll(stops.map(async ({ does }) => (await does.records?.()) ?? []));
+  return { ...saved, devices: [...saved.devices, ...records.flat()] };
 }
 
 /** The same when the guest runs over there: nothing here has changed since it stopped, and nobody waits for it. */
@@ -321,7 +297,7 @@ async function verifyWhatWasLeft(source: Source, saved: MachineState): Promise<v
   if (source.verify !== 'after') return;
   const from = scheduler.now();
   const hashes = hasher.hashAll(0, pending.length, source.hashSeed, true);
-  const all = withDevice(source, saved);
+  const all = withDevices(source, saved);
   const deadline = parameters.duration('answerTimeoutMs');
   const differences = await verifyAfterwards(talk, hashes, data.hashes, all, source.registerNames, deadline);
   stats.verifiedAfterwards(differences, from);
@@ -337,10 +313,12 @@ async function commit(source: Source, saved: MachineState): Promise<void> {
   talk.post({ kind: 'commit', migrationId });
   if (faults.strikes('migration/commit-twice') !== undefined) talk.post({ kind: 'commit', migrationId });
   const running = await talk.expect(['running'], parameters.duration('answerTimeoutMs'));
+  source.undo.forget();
   stats.moment('running');
   stats.started(running);
   machine.relinquish();
   await verifyWhatWasLeft(source, saved);
+  await finishDevices(source);
   stats.ended();
   source.life.to('running');
   talk.post({ kind: 'released' });
@@ -348,27 +326,34 @@ async function commit(source: Source, saved: MachineState): Promise<void> {
   await closeAll(source);
 }
 
-/** Before commit: device and guest run here again, tracking is off, the destination knows why, and nothing is left open. */
+/**
+ * The migration can't fail any more: hears how the devices came to work where they are started after the guest, and lets
+ * go what was kept of them here. What goes wrong with that is noted.
+ */
+async function finishDevices({ talk, stats, stops, chosen, parameters }: Source): Promise<void> {
+  try {
+    if (chosen?.start.afterRun === true) {
+      const patience = parameters.duration('deviceStartTimeoutMs') + parameters.duration('answerTimeoutMs');
+      stats.devicesStarted(await talk.expect(['devices-started'], nanoseconds(patience)));
+    }
+    await settleAll(stops.map(async ({ does }) => does.release?.()));
+  } catch (error) {
+    if (!isFerryError(error)) throw error;
+    stats.wentWrongAfterwards(error);
+  }
+}
+
+/** Before commit: devices and guest run here again, tracking is off, the destination knows why, and nothing is left open. */
 async function takeBack(source: Source, error: unknown): Promise<void> {
-  const { machine, data, talk, stats, life, asked } = source;
-  let reported: unknown;
+  const { data, talk, stats, life, undo } = source;
   source.deafen();
   data.stop();
-  try {
-    throttle(source, 0);
-    if (asked.device) await source.stop.resume();
-    if (asked.pause) {
-      await machine.resume();
-      stats.resumed();
-    }
-    if (asked.tracking !== undefined) {
-      await asked.tracking.catch(() => undefined);
-      await source.tracking.stop();
-    }
-    reported = await talk.explain(error);
-  } catch (cause) {
-    const facts = { reason: messageOf(cause), because: messageOf(error) };
-    reported = migrationErrors.error('take-back-failed', facts, cause);
+  const failures = await undo.takeBack();
+  let reported = await talk.explain(error);
+  if (failures.length > 0) {
+    const reason = failures.map(({ step, cause }) => `${step}: ${messageOf(cause)}`).join('; ');
+    const facts = { reason, because: messageOf(reported), count: failures.length };
+    reported = migrationErrors.error('take-back-failed', facts, failures[0]?.cause);
   }
   await talk.giveUp(reported);
   await closeAll(source);
@@ -390,8 +375,10 @@ async function leaveUnknown(source: Source, error: unknown): Promise<void> {
   if (!isFerryError(error)) throw error;
 }
 
-function throttle({ machine, stats, observer, timeline }: Source, percent: number): void {
+function throttle(source: Source, percent: number): void {
+  const { machine, stats, observer, timeline, undo } = source;
   if (percent === stats.throttlePercent) return;
+  if (stats.throttlePercent === 0) undo.push('the throttle of the vCPUs', () => throttle(source, 0));
   machine.throttle(percent);
   timeline.moment(FLOW, 'throttle', { percent });
   stats.throttlePercent = percent;

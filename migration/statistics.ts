@@ -45,6 +45,8 @@ export interface StatisticsOptions {
   readonly timeline: Timeline;
 }
 
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
 const none: DirtiedPages = { cpu: 0, device: 0, both: 0 };
 const nothing: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
 
@@ -65,7 +67,8 @@ export class SourceStatistics {
   #dirtyPagesPerSecond = 0;
   #error: SerializedError | undefined;
   #approaches: Approaches | undefined;
-  #deviceBytes = { ahead: 0, still: 0 };
+  readonly #devices = new Map<string, Mutable<Omit<DeviceTransfer, 'name'>>>();
+  #afterwards: SerializedError | undefined;
   #deviceDirtied: PageRanges | undefined;
   #destination: DestinationParts | undefined;
   #verification: Omit<VerificationRecord, 'durationNs'> | undefined;
@@ -95,9 +98,23 @@ export class SourceStatistics {
   }
 
   /** So much of the device's data stream was sent. */
-  deviceSent(bytes: number): void {
+  deviceSent(name: string, bytes: number): void {
     const still = momentOf(this.#timeline, 'quiescing') !== undefined;
-    this.#deviceBytes[still ? 'still' : 'ahead'] += bytes;
+    this.#device(name)[still ? 'blackoutBytes' : 'preCopyBytes'] += bytes;
+  }
+
+  /** What came of devices that were started after the guest. */
+  devicesStarted({ devices }: MessageOf<'devices-started'>): void {
+    for (const { name, ns, problem } of devices) {
+      const device = this.#device(name);
+      device.startedAfterNs = nanoseconds(ns);
+      device.problem = problem ?? undefined;
+    }
+  }
+
+  /** Went wrong when the guest ran at the destination already; the first of it is kept. */
+  wentWrongAfterwards(error: FerryError): void {
+    this.#afterwards ??= error.toJSON();
   }
 
   opened(): void {
@@ -224,7 +241,9 @@ export class SourceStatistics {
       status: this.#state(),
       error: this.#error,
       approaches: this.#approaches,
-      device: this.#device(),
+      afterwards: this.#afterwards,
+      devices: this.#machine.devices.map(({ name }) => ({ name, ...this.#device(name) })),
+      deviceDirtied: this.#endedAt === undefined ? this.#dirtiedByDevice() : this.#deviceDirtied,
       setupNs: this.#setupNs ?? elapsed(this.#startedAt, now),
       totalNs: elapsed(this.#startedAt, now),
       rounds,
@@ -246,15 +265,12 @@ export class SourceStatistics {
     };
   }
 
-  #device(): DeviceTransfer | undefined {
-    const name = this.#machine.devices[0]?.name;
-    if (name === undefined) return undefined;
-    return {
-      name,
-      preCopyBytes: this.#deviceBytes.ahead,
-      blackoutBytes: this.#deviceBytes.still,
-      dirtied: this.#endedAt === undefined ? this.#dirtiedByDevice() : this.#deviceDirtied,
-    };
+  #device(name: string): Mutable<Omit<DeviceTransfer, 'name'>> {
+    const known = this.#devices.get(name);
+    if (known !== undefined) return known;
+    const device = { preCopyBytes: 0, blackoutBytes: 0, startedAfterNs: undefined, problem: undefined };
+    this.#devices.set(name, device);
+    return device;
   }
 
   #dirtiedByDevice(): PageRanges | undefined {

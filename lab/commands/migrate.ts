@@ -7,20 +7,14 @@ import pc from 'picocolors';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
+import type { Effort } from '../../migration/approach.js';
 import { CHANNELS_MAX } from '../../migration/parameters.js';
+import { AUTO, builtIn } from '../../migration/registry.js';
 import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { RATE_MAX } from '../fabric/options.js';
 import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
 import { type MigrateResult, migrate } from '../move/move.js';
-import {
-  FLOWS,
-  type Flow,
-  type MigrateOptions,
-  STARTS,
-  STOPS,
-  TRACKINGS,
-  WORKLOADS,
-} from '../move/scenario.js';
+import { approachesFor, FLOWS, type Flow, type MigrateOptions, WORKLOADS } from '../move/scenario.js';
 import type { Verdict } from '../move/verdict.js';
 import { optionValue } from '../options/option-value.js';
 import {
@@ -135,17 +129,9 @@ export function define(command: Command): void {
         'how VT-d maps guest RAM, and so what one dirty bit stands for: small, 4 KiB; huge, as much as fits, up to 1 GiB; demote, huge until the migration splits them to 4 KiB (default: small)',
       ).choices([...IOMMU_LEAVES]),
     )
-    .addOption(
-      new Option('--tracking <how>', "how the device's writes are tracked (default: auto)").choices([
-        ...TRACKINGS,
-      ]),
-    )
-    .addOption(new Option('--stop <how>', 'how the device is stopped (default: auto)').choices([...STOPS]))
-    .addOption(
-      new Option('--start <how>', 'how the device goes on at the destination (default: auto)').choices([
-        ...STARTS,
-      ]),
-    )
+    .addOption(approachOption('tracking', "how the device's writes are tracked"))
+    .addOption(approachOption('stop', 'how the device is stopped'))
+    .addOption(approachOption('start', 'how the device goes on at the destination'))
     .option(
       '--flow <names>',
       'traffic meanwhile: echo, from-guest, to-guest, several with commas, or none (default: echo; with udp-stream: both directions)',
@@ -216,6 +202,15 @@ export function define(command: Command): void {
       process.stdout.write(flags.json ? `${JSON.stringify(result, null, 2)}\n` : reportText(result));
       process.exitCode = exitStatusOf(result);
     });
+}
+
+/** `--tracking`, `--stop` or `--start`, with what the registry says of each choice. */
+function approachOption(effort: Effort, text: string): Option {
+  const choices = builtIn[effort].filter(({ serves }) => serves === 'device');
+  const words = choices.map((choice) => `${choice.name}: ${choice.text}`).join('; ');
+  return new Option(`--${effort} <how>`, `${text} (default: ${AUTO}). ${words}`).choices([
+    ...approachesFor(effort),
+  ]);
 }
 
 function optionsOf(flags: Flags): MigrateOptions {

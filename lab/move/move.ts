@@ -4,6 +4,7 @@
  * processes, as anybody could do it by hand.
  */
 import { FerryError } from '../../base/errors.js';
+import { settleAll } from '../../base/settle.js';
 import type { MigrationRecord } from '../../migration/record.js';
 import { TraceFile } from '../report/trace-file.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
@@ -178,15 +179,6 @@ async function newLines(vmm: Vmm, pattern: RegExp, count: number): Promise<void>
     await vmm.waitForConsole(pattern, { after, timeoutMs: SILENCE_MS, what });
     after = vmm.console.findIndex(({ text }, i) => i >= after && pattern.test(text)) + 1;
   }
-}
-
-/** As Promise.all, but nothing of it still runs when it rejects. */
-async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
-  const results = await Promise.allSettled(promises);
-  return results.map((result) => {
-    if (result.status === 'rejected') throw result.reason;
-    return result.value;
-  });
 }
 
 function onlyErrors(error: unknown): void {

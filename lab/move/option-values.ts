@@ -6,7 +6,7 @@ import { CHANNELS_MAX } from '../../migration/parameters.js';
 import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { labErrors } from '../errors.js';
 import { RATE_MAX } from '../fabric/options.js';
-import { FLOWS, type MigrateOptions, STARTS, STOPS, TRACKINGS, WORKLOADS } from './scenario.js';
+import { approachesFor, FLOWS, type MigrateOptions, WORKLOADS } from './scenario.js';
 
 const whole = (min: number, max: number) =>
   v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
@@ -20,9 +20,9 @@ const optionValues = v.strictObject({
   workingSetBytes: v.optional(whole(1, RAM_BYTES_MAX)),
   nic: v.optional(v.picklist(['vf', 'none'])),
   iommuLeaves: v.optional(v.picklist(IOMMU_LEAVES)),
-  tracking: v.optional(v.picklist(TRACKINGS)),
-  stop: v.optional(v.picklist(STOPS)),
-  start: v.optional(v.picklist(STARTS)),
+  tracking: v.optional(v.picklist(approachesFor('tracking'))),
+  stop: v.optional(v.picklist(approachesFor('stop'))),
+  start: v.optional(v.picklist(approachesFor('start'))),
   flows: v.optional(
     v.pipe(
       v.array(v.picklist(FLOWS)),

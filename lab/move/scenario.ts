@@ -4,7 +4,9 @@
  */
 import { fileURLToPath } from 'node:url';
 import { MIB } from '../../base/units.js';
+import type { Effort } from '../../migration/approach.js';
 import type { ParameterValues, VerifyMode } from '../../migration/parameters.js';
+import { AUTO, builtIn } from '../../migration/registry.js';
 import type { IommuLeaves } from '../../vmm/passthrough/records.js';
 import { labErrors } from '../errors.js';
 
@@ -18,9 +20,11 @@ export type Workload = (typeof WORKLOADS)[number];
 export const FLOWS = ['echo', 'from-guest', 'to-guest'] as const;
 export type Flow = (typeof FLOWS)[number];
 
-export const TRACKINGS = ['auto', 'iommu-dirty', 'pinned'] as const;
-export const STOPS = ['auto', 'device-state'] as const;
-export const STARTS = ['auto', 'device-state'] as const;
+/** What a machine with an assigned device can be told to use for an effort. */
+export const approachesFor = (effort: Effort): readonly string[] => [
+  AUTO,
+  ...builtIn[effort].filter(({ serves }) => serves === 'device').map(({ name }) => name),
+];
 
 /** Options of a move. All have defaults. */
 export interface MigrateOptions {
@@ -40,10 +44,10 @@ export interface MigrateOptions {
   /** How VT-d maps guest RAM on both sides, and so what one dirty bit stands for; `small`, 4 KiB, if absent. */
   readonly iommuLeaves?: IommuLeaves;
   /** How the device's writes are tracked; the migration's choice if absent. */
-  readonly tracking?: (typeof TRACKINGS)[number];
+  readonly tracking?: string;
   /** How the device is stopped, and started at the destination; the migration's choice if absent. */
-  readonly stop?: (typeof STOPS)[number];
-  readonly start?: (typeof STARTS)[number];
+  readonly stop?: string;
+  readonly start?: string;
   /** Traffic while the guest moves; `echo` if absent, both directions for `udp-stream`, none without a NIC. */
   readonly flows?: readonly Flow[];
   /** Datagrams a second of each flow; 10,000 if absent. */
@@ -119,9 +123,9 @@ export function scenarioOf(options: MigrateOptions): Scenario {
     dirtyRate: 50 * MIB,
     nic,
     iommuLeaves: 'small',
-    tracking: 'auto',
-    stop: 'auto',
-    start: 'auto',
+    tracking: AUTO,
+    stop: AUTO,
+    start: AUTO,
     flows,
     rate: 10_000,
     payloadBytes: 64,

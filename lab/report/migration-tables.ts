@@ -3,10 +3,10 @@
  * millisecond went. `--json` prints the record itself.
  */
 import Table from 'cli-table3';
+import type { PageRanges } from '../../migration/page-ranges.js';
 import type {
   BlackoutRecord,
   DestinationParts,
-  DeviceTransfer,
   DirtiedPages,
   MigrationRecord,
   RoundRecord,
@@ -72,7 +72,7 @@ export function roundLine(round: RoundRecord): string {
  * meanwhile. With an assigned device the dirtied pages are told apart by who wrote them.
  */
 export function phaseTable(record: MigrationRecord): string {
-  const byCause = record.device !== undefined;
+  const byCause = record.devices.length > 0;
   const dirtiedHead = byCause ? ['by CPU', 'by device', 'by both'] : ['dirtied'];
   const dirtied = (pages: DirtiedPages): string[] =>
     byCause ? [pages.cpu, pages.device, pages.both].map(formatCount) : [formatCount(dirtiedPages(pages))];
@@ -145,7 +145,7 @@ export function summaryLines(record: MigrationRecord): string[] {
       'fits-downtime-limit': 'the rest was expected to fit the downtime limit',
       'nothing-left': 'nothing was left to send',
       'max-rounds': 'the limit of rounds was reached',
-      'pinned-pages': 'all pages that the device can reach count as dirty in every round',
+      'same-pages': 'the tracking names the same pages in every round, written or not',
     }[record.roundsEnd];
     const rounds = record.rounds.filter((round) => !round.last).length;
     lines.push(`pre-copy ended after ${rounds} ${rounds === 1 ? 'round' : 'rounds'}: ${why}`);
@@ -168,19 +168,27 @@ export function summaryLines(record: MigrationRecord): string[] {
 /** Ranges of pages that a line names. */
 const RANGES_SHOWN = 6;
 
-/** What the assigned device had to do with it: the approaches, its state, the pages that it wrote. */
-function deviceLines({ device, approaches }: MigrationRecord): string[] {
-  if (device === undefined) return [];
+/** What the assigned devices had to do with it: the approaches, their state, the pages that they wrote. */
+function deviceLines({ devices, deviceDirtied, approaches }: MigrationRecord): string[] {
+  if (devices.length === 0) return [];
+  const names = devices.map(({ name }) => name).join(', ');
   const { tracking = '?', stop = '?', start = '?' } = approaches ?? {};
+  const sum = (part: 'preCopyBytes' | 'blackoutBytes'): string =>
+    formatBytes(devices.reduce((total, device) => total + device[part], 0));
   const lines = [
-    `assigned device ${device.name}: tracking ${tracking}, stop ${stop}, start ${start}; of its state ` +
-      `${formatBytes(device.preCopyBytes)} went ahead, ${formatBytes(device.blackoutBytes)} in the blackout`,
+    `assigned ${devices.length === 1 ? 'device' : 'devices'} ${names}: tracking ${tracking}, stop ${stop}, start ${start}; ` +
+      `of the state ${sum('preCopyBytes')} went ahead, ${sum('blackoutBytes')} in the blackout`,
   ];
-  if (device.dirtied !== undefined) lines.push(`${device.name} ${writtenInWords(device.dirtied)}`);
+  for (const { name, startedAfterNs, problem } of devices) {
+    if (problem !== undefined) lines.push(`${name} does not work at the destination: ${problem}`);
+    else if (startedAfterNs !== undefined)
+      lines.push(`${name} worked ${formatTime(startedAfterNs)} after the guest ran`);
+  }
+  if (deviceDirtied !== undefined) lines.push(`${names} ${writtenInWords(deviceDirtied)}`);
   return lines;
 }
 
-function writtenInWords({ pages, ranges, rangesLeftOff }: NonNullable<DeviceTransfer['dirtied']>): string {
+function writtenInWords({ pages, ranges, rangesLeftOff }: PageRanges): string {
   if (pages === 0) return 'wrote no page';
   const shown = ranges
     .slice(0, RANGES_SHOWN)

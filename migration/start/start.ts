@@ -1,26 +1,30 @@
 /**
  * Start: how the guest gets a working device at the destination. Chosen independently of tracking; what it is fed is
- * what the chosen stop sends.
+ * what the chosen stop sends. One instance for each device.
  */
 import type { DeviceRecord } from '../../base/device-record.js';
-
-export const STARTS = ['none', 'device-state'] as const;
-export type StartName = (typeof STARTS)[number];
+import type { Duration } from '../../base/units.js';
+import type { Descriptor } from '../approach.js';
+import type { AssignedDevice } from '../ports.js';
 
 export interface DeviceStart {
-  readonly name: StartName;
   /** The next piece of the device's data stream. Throws a FerryError that names what does not fit. */
-  take(piece: Uint8Array): Promise<void>;
+  take?(piece: Uint8Array): Promise<void>;
   /** The stream is whole, no vCPU runs. After it resolves the device can't fail for reasons of state. */
-  load(): Promise<void>;
+  load?(): Promise<void>;
   /** As `DeviceStop.records`, read back from the device that was loaded. */
-  records(): Promise<readonly DeviceRecord[]>;
+  records?(): Promise<readonly DeviceRecord[]>;
+  /**
+   * The guest runs already: gives it the device, and resolves when that works. The migration is over whatever comes of
+   * it: a FerryError after `patience` is noted on both sides.
+   */
+  afterRun?(patience: Duration): Promise<void>;
 }
 
-/** For a machine without an assigned device, to which no stream comes. */
-export const nothingToStart: DeviceStart = {
-  name: 'none',
-  take: async () => undefined,
-  load: async () => undefined,
-  records: async () => [],
-};
+export interface StartDescriptor extends Descriptor {
+  /** Whether it is fed the state that the stop sends. */
+  readonly takesState: boolean;
+  /** Whether there is something to do once the guest runs. */
+  readonly afterRun: boolean;
+  readonly make: (device: AssignedDevice) => DeviceStart;
+}

@@ -2,16 +2,36 @@
  * VFIO migration, version 2: the guest has no part in it. The device is held still, and its state is read out of it,
  * most of it while it still runs.
  */
+import { ordinary } from '../approach.js';
 import type { VfioDevice } from '../ports.js';
-import type { DeviceStop } from './stop.js';
+import type { StopDescriptor } from './stop.js';
 
-export function stopByDeviceState(device: VfioDevice): DeviceStop {
-  return {
-    name: 'device-state',
-    preCopy: () => device.preCopy(),
-    quiesce: () => device.quiesce(),
-    stopCopy: () => device.stopCopy(),
-    records: () => device.save(),
-    resume: () => device.resume(),
-  };
+export const stopByDeviceState: StopDescriptor = {
+  ...ordinary,
+  name: 'device-state',
+  text: 'VFIO migration: the device is held still and its state read out, most of it ahead',
+  needs: ['vfio'],
+  sendsState: true,
+  make: ({ vfio }) => {
+    const device = vfio as VfioDevice;
+    return {
+      ahead: () => device.preCopy(),
+      quiesce: () => device.quiesce(),
+      stopCopy: () => device.stopCopy(),
+      records: () => device.save(),
+      resume: () => resumeOrReset(device),
+    };
+  },
+};
+
+/**
+ * A device that can't go back (a failed step leaves VFIO's ERROR state, and only a reset leads out of it) is reset: its
+ * driver in the guest finds it so and sets it up again, which is better than a guest with a dead device.
+ */
+async function resumeOrReset(device: VfioDevice): Promise<void> {
+  try {
+    await device.resume();
+  } catch {
+    await device.reset();
+  }
 }

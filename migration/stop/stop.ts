@@ -1,34 +1,43 @@
 /**
  * Stop: how an assigned device comes to a point where it writes no more, and what of it travels. Chosen independently
- * of how its writes are tracked. The steps come in this order; `resume` may come after any of them, before commit.
+ * of how its writes are tracked. One instance for each device; the steps come in this order, and all devices have taken a
+ * step before any takes the next. `resume` may come after any of them, before commit; after it, `release`.
  */
 import type { DeviceRecord } from '../../base/device-record.js';
+import type { Duration } from '../../base/units.js';
+import type { Descriptor } from '../approach.js';
+import type { AssignedDevice } from '../ports.js';
 
-export const STOPS = ['none', 'device-state'] as const;
-export type StopName = (typeof STOPS)[number];
-
-export interface DeviceStop {
-  readonly name: StopName;
-  /** Before the first round and after each, while guest and device run: what may travel ahead; may be empty. */
-  preCopy(): Promise<Uint8Array>;
-  /** While the vCPUs still run: when it resolves, the device begins no write any more. */
-  quiesce(): Promise<void>;
-  /** While the vCPUs stand still: the rest of what travels. */
-  stopCopy(): Promise<Uint8Array>;
-  /** What must be found again, byte for byte, in the device at the destination; for verification. */
-  records(): Promise<readonly DeviceRecord[]>;
-  /** The device works again as if nothing had been asked of it. */
-  resume(): Promise<void>;
+/** What a request may wait for. */
+export interface RequestLimits {
+  /** How long the guest may take to answer. */
+  readonly patience: Duration;
+  /** Resolves when nobody waits for the answer any more. */
+  readonly givenUp: Promise<void>;
 }
 
-const NOTHING = new Uint8Array(0);
+export interface DeviceStop {
+  /** Before the first round and after each, while guest and device run: what may travel ahead; may be empty. */
+  ahead?(): Promise<Uint8Array>;
+  /**
+   * Asks the guest, when the rest would fit the downtime limit; rounds go on until it resolves, which says that the device
+   * writes no more or can be made to at once. Rejects with a FerryError when the guest refuses or its time is up.
+   */
+  request?(limits: RequestLimits): Promise<void>;
+  /** While the vCPUs still run: when it resolves, the device begins no write any more. */
+  quiesce(): Promise<void>;
+  /** While the vCPUs stand still: the rest of what travels. Only of approaches whose state travels. */
+  stopCopy?(): Promise<Uint8Array>;
+  /** What must be found again, byte for byte, in the device at the destination; for verification. */
+  records?(): Promise<readonly DeviceRecord[]>;
+  /** The device works again as if nothing had been asked of it. Harmless where nothing was. */
+  resume(): Promise<void>;
+  /** The guest runs at the destination: what was kept for a rollback is let go. */
+  release?(): Promise<void>;
+}
 
-/** For a machine without an assigned device. */
-export const nothingToStop: DeviceStop = {
-  name: 'none',
-  preCopy: async () => NOTHING,
-  quiesce: async () => undefined,
-  stopCopy: async () => NOTHING,
-  records: async () => [],
-  resume: async () => undefined,
-};
+export interface StopDescriptor extends Descriptor {
+  /** Whether the device's state goes to the destination: then the start must be one that takes it. */
+  readonly sendsState: boolean;
+  readonly make: (device: AssignedDevice) => DeviceStop;
+}

@@ -1,8 +1,11 @@
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { catalogue, entry } from '../../base/errors.js';
+import { EFFORTS } from '../../migration/approach.js';
+import { builtIn } from '../../migration/registry.js';
 import {
   type AnyCatalogue,
+  approachNames,
   bannedWords,
   errorCatalogues,
   importDirection,
@@ -98,6 +101,24 @@ describe('cores', () => {
       'vmm/b.ts': 'Date.now()',
     });
     expect(realWorldCalls(control)).toEqual(['iommu/a.ts uses Date.now', 'iommu/a.ts uses setTimeout']);
+  });
+});
+
+describe('approaches', () => {
+  /** `none` and `auto` are words of many things. */
+  const names = EFFORTS.flatMap((effort) => builtIn[effort].map(({ name }) => name)).filter(
+    (name) => name !== 'none',
+  );
+
+  it('are named where they are described and nowhere else', () => {
+    expect(names.length).toBeGreaterThan(3);
+    expect(approachNames(tree, names)).toEqual([]);
+    const control = small({
+      'vmm/a.ts': "if (stop === 'device-state') f();",
+      'migration/stop/device-state.ts': "export const stop = { name: 'device-state' };",
+      'tests/b.ts': "'device-state'",
+    });
+    expect(approachNames(control, names)).toEqual(['vmm/a.ts names device-state']);
   });
 });
 

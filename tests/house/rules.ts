@@ -96,6 +96,18 @@ export function unreachableFiles(tree: Tree): string[] {
     .sort();
 }
 
+/** Names of approaches stand in their descriptors alone; everybody else asks the registries. */
+export function approachNames(tree: Tree, names: readonly string[]): string[] {
+  const word = new RegExp(`(['"\`])(${names.join('|')})\\1`, 'g');
+  const own = (path: string): boolean => /^migration\/(tracking|stop|start)\//.test(path);
+  const findings: string[] = [];
+  for (const [path, text] of tree) {
+    if (!isHostSource(path) || own(path) || path.startsWith('tests/')) continue;
+    for (const match of withoutComments(text).matchAll(word)) findings.push(`${path} names ${match[2]}`);
+  }
+  return findings;
+}
+
 export const LINES_MAX = 500;
 
 export function longFiles(tree: Tree): string[] {

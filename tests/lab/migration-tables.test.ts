@@ -20,9 +20,9 @@ describe('the tables of a migration', () => {
     expect(blackout).toMatch(/load .* \(device /);
     const summary = summaryLines(source).join('\n');
     expect(summary).toMatch(/vf0: tracking iommu-dirty, stop device-state, start device-state/);
-    expect(summary).toMatch(new RegExp(`vf0 dirtied ${source.device!.dirtied!.pages} pages: `));
+    expect(summary).toMatch(new RegExp(`vf0 dirtied ${source.deviceDirtied!.pages} pages: `));
     expect(migrationInfo(source, undefined)).toMatchObject({
-      vfio: { transferred: source.device!.preCopyBytes + source.device!.blackoutBytes },
+      vfio: { transferred: source.devices[0]!.preCopyBytes + source.devices[0]!.blackoutBytes },
       'x-ferry-approaches': { tracking: 'iommu-dirty' },
       'x-ferry-dirtied': { cpu, device, both },
     });

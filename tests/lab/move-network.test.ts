@@ -98,7 +98,7 @@ describe('a guest that moves with its virtual function', () => {
       const options = { pcap, recordTo: folder, iommuLeaves: 'demote', verify: 'full' } as const;
       const { record, network, scenario } = await moved(options);
       expect(record!.verification).toMatchObject({ mode: 'full' });
-      expect(record!.device).toMatchObject({ name: 'vf0' });
+      expect(record!.devices[0]).toMatchObject({ name: 'vf0' });
       expect(record!.dirtied.device).toBeGreaterThan(0);
 
       const { before, move, after, total, guest, nics, fabric } = network!;

@@ -63,21 +63,25 @@ describe('a machine with an assigned device', () => {
 
   it('is recorded: pages by who wrote them, which the device wrote, its bytes, its parts of the blackout', async () => {
     const { source, stage } = await simulate({ shape: withDevice, parameters: full });
-    const { dirtied, device, blackout, rounds } = source;
+    const { dirtied, devices, deviceDirtied, blackout, rounds } = source;
     expect(dirtied.cpu).toBeGreaterThan(0);
     expect(dirtied.device).toBeGreaterThan(0);
     expect(rounds[0]!.dirtied.device + rounds[0]!.dirtied.both).toBeGreaterThan(0);
-    expect(device).toMatchObject({
-      name: 'vf0',
-      preCopyBytes: 8 + 300 * (rounds.length - 1),
-      blackoutBytes: 16,
-    });
+    expect(devices).toEqual([
+      {
+        name: 'vf0',
+        preCopyBytes: 8 + 300 * (rounds.length - 1),
+        blackoutBytes: 16,
+        startedAfterNs: undefined,
+        problem: undefined,
+      },
+    ]);
     const { first, pages } = smallDevice;
-    for (const [from, to] of device!.dirtied!.ranges) {
+    for (const [from, to] of deviceDirtied!.ranges) {
       expect(from).toBeGreaterThanOrEqual(first);
       expect(to).toBeLessThan(first + pages);
     }
-    expect(device!.dirtied!.pages).toBe(stage.source.deviceDirtied!.count());
+    expect(deviceDirtied!.pages).toBe(stage.source.deviceDirtied!.count());
     expect(blackout!.quiesceNs).toBeGreaterThan(0);
     const { totalNs, ...parts } = blackout!;
     expect(Object.values(parts).reduce((total, part) => total + part, 0)).toBe(totalNs);
@@ -92,7 +96,7 @@ describe('a machine with an assigned device', () => {
     });
     expect(checkOneSurvivor(outcome)).toBe('destination');
     const { roundsEnd, rounds, approaches } = outcome.source;
-    expect(roundsEnd).toBe('pinned-pages');
+    expect(roundsEnd).toBe('same-pages');
     expect(approaches!.tracking).toBe('pinned');
     expect(rounds.length).toBe(2);
     expect(rounds[1]!.pages).toBeGreaterThanOrEqual(smallDevice.pages);
@@ -205,16 +209,30 @@ describe('a failure of the device', () => {
     expect(outcome.source.error!.message).toMatch(new RegExp(`${call} failed`));
   });
 
-  it('to resume is reported with what came before it', async () => {
-    const { source } = await simulate({
+  it('to resume ends in a reset, with which it works again', async () => {
+    const outcome = await simulate({
       shape: withDevice,
       prepare: ({ source, destination }) => {
         destination.device!.failing = { load: refused('bad state') };
         source.device!.failing = { resume: refused('stuck') };
       },
     });
+    expect(outcome.source.error!.message).toMatch(/bad state$/);
+    expect(outcome.stage.source.device!.calls).toContain('reset');
+    expect(checkOneSurvivor(outcome)).toBe('source');
+  });
+
+  it('to resume and to be reset is reported with what came before it, and everything else is undone', async () => {
+    const { source, stage } = await simulate({
+      shape: withDevice,
+      prepare: ({ source, destination }) => {
+        destination.device!.failing = { load: refused('bad state') };
+        source.device!.failing = { resume: refused('stuck'), reset: refused('dead') };
+      },
+    });
     expect(source.error!.code).toBe('migration/take-back-failed');
-    expect(source.error!.message).toMatch(/bad state.*stuck/);
+    expect(source.error!.message).toMatch(/bad state.*what the devices were asked: .*dead/);
+    expect(stage.source.calls).toEqual(expect.arrayContaining(['resume', 'stopDirtyLog']));
   });
 });
 

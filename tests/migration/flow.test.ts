@@ -263,7 +263,8 @@ describe('a refusal or failure of a machine', () => {
       },
     });
     expect(outcome.source.error!.code).toBe('migration/take-back-failed');
-    expect(outcome.source.error!.message).toMatch(/bad record.*no thread/);
+    expect(outcome.source.error!.message).toMatch(/bad record.*the pause of the vCPUs: .*no thread/);
+    expect(outcome.stage.source.calls).toContain('stopDirtyLog');
   });
 });
 

@@ -202,7 +202,7 @@ describe('a destination', () => {
     const vcpus = [{ ...machine.vcpus[0]!, registers: new Uint8Array(16) }];
     const state = { ...sampleMessages.state, machine: { ...machine, vcpus } };
     const root = new Uint8Array(0);
-    const complete = { ...sampleMessages.complete, round: 1, pages: 0, root };
+    const complete = { ...sampleMessages.complete, round: 1, pages: 0, root, devices: [] };
     const stage = await destinationAgainst([
       { ...hello, verify: 'off' } as ControlMessage,
       data,
@@ -226,7 +226,7 @@ describe('a destination', () => {
 
   it('refuses a device to stop that is none, and one that is not stopped', async () => {
     const approaches = { tracking: 'iommu-dirty', stop: 'device-state', start: 'device-state' };
-    for (const change of [{ approaches }, { device: 'vf0' }]) {
+    for (const change of [{ approaches }, { devices: ['vf0'] }]) {
       const stage = await destinationAgainst([{ ...hello, ...change } as ControlMessage]);
       expectDiscarded(stage, 'migration/malformed-message');
     }
@@ -240,27 +240,33 @@ describe('a destination', () => {
   it('refuses the state of another device, and a stream that is cut short', async () => {
     const shape = { ...smallGuest, device: smallDevice };
     const approaches = { tracking: 'iommu-dirty', stop: 'device-state', start: 'device-state' };
-    const withDevice = { ...hello, verify: 'off', device: 'vf0', approaches } as ControlMessage;
+    const withDevice = { ...hello, verify: 'off', devices: ['vf0'], approaches } as ControlMessage;
     const other: ControlMessage = { ...sampleMessages['device-data'], device: 'vf7' };
     const wrong = await destinationAgainst([withDevice, data, other], shape);
     expectDiscarded(wrong, 'migration/malformed-message');
-    expect(wrong.record.error?.message).toMatch(/vf7, not vf0/);
+    expect(wrong.record.error?.message).toMatch(/vf7; those that come with their state: vf0/);
     const root = new Uint8Array(0);
-    const complete = { ...sampleMessages.complete, round: 1, pages: 0, root, deviceBytes: 9 };
+    const complete = {
+      ...sampleMessages.complete,
+      round: 1,
+      pages: 0,
+      root,
+      devices: [{ name: 'vf0', bytes: 9 }],
+    };
     const piece = sampleMessages['device-data'];
     const cut = await destinationAgainst([withDevice, data, piece, sampleMessages.state, complete], shape);
     expectDiscarded(cut, 'migration/malformed-message');
-    expect(cut.record.error?.message).toMatch(/9, but 3 have come/);
+    expect(cut.record.error?.message).toMatch(/vf0: 9 bytes, but 3 have come/);
     expect(cut.machine.calls).not.toContain('load');
     const endless = { ...piece, last: false };
-    const announced = { ...complete, deviceBytes: 3 };
+    const announced = { ...complete, devices: [{ name: 'vf0', bytes: 3 }] };
     const open = await destinationAgainst(
       [withDevice, data, endless, sampleMessages.state, announced],
       shape,
     );
     expect(open.record.error?.message).toMatch(/3 have come, not the last/);
     const beyond = await destinationAgainst([withDevice, data, piece, piece], shape);
-    expect(beyond.record.error?.message).toMatch(/more after the last/);
+    expect(beyond.record.error?.message).toMatch(/more of vf0 after the last/);
   });
 
   it('keeps the words of a hostile peer from the terminal', async () => {

@@ -80,6 +80,8 @@ export async function simulate(scene: Scene = {}): Promise<Outcome> {
       ...(scene.rules === undefined ? {} : { rules: scene.rules }),
       ...(scene.faults === undefined ? {} : { faults: scene.faults }),
       ...(scene.observer === undefined ? {} : { observer: scene.observer }),
+      ...(scene.registry === undefined ? {} : { registry: scene.registry }),
+      ...(scene.destinationRegistry === undefined ? {} : { destinationRegistry: scene.destinationRegistry }),
       latency: scene.latency ?? microseconds(50),
       // The survivor goes on for a while: a guest that was damaged shows it, and one that stands still is noticed.
       afterwards: async () => {
@@ -133,15 +135,17 @@ export function checkOneSurvivor(outcome: Outcome): Survivor {
 }
 
 function checkTruth(machine: TestMachine, shape: GuestShape): void {
-  const truth = TestMachine.truth(shape, machine.steps, machine.device?.writes);
+  const writes = machine.devices.map((device) => device.writes);
+  const truth = TestMachine.truth(shape, machine.steps, writes);
   expect(machine.steps).toBeGreaterThan(0);
   expect(Buffer.compare(machine.ram, truth), 'RAM of the survivor differs from the truth').toBe(0);
 }
 
 /** The device works where the guest does, and nowhere else. */
 function checkDevices(survivor: TestMachine, other: TestMachine): void {
-  if (survivor.device === undefined) return;
-  expect(survivor.device.inTheEnd, 'the device of the survivor').toBe('running');
-  expect(survivor.device.writes).toBeGreaterThan(0);
-  expect(other.device?.inTheEnd, 'the device of the other side').not.toBe('running');
+  for (const [i, device] of survivor.devices.entries()) {
+    expect(device.inTheEnd, `${device.name} of the survivor`).toBe('running');
+    expect(device.writes).toBeGreaterThan(0);
+    expect(other.devices[i]?.inTheEnd, `${device.name} of the other side`).not.toBe('running');
+  }
 }

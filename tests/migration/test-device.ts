@@ -9,7 +9,7 @@ import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
 import { type FaultPlan, NO_FAULTS } from '../../base/fault.js';
 import { elapsed, type Instant, instant, microseconds, nanoseconds, PAGE_BYTES } from '../../base/units.js';
-import type { AssignedDevice, DeviceTracking, DmaWriter, VfioDevice } from '../../migration/ports.js';
+import type { AssignedDevice, DmaTracking, DmaWriter, VfioDevice } from '../../migration/ports.js';
 import { refused } from './test-errors.js';
 
 export interface DeviceShape {
@@ -60,7 +60,7 @@ interface Write {
 }
 
 export class TestDevice implements AssignedDevice, DmaWriter, VfioDevice {
-  readonly name: string = NAME;
+  readonly name: string;
   readonly dma: DmaWriter = this;
   readonly vfio: VfioDevice = this;
   readonly shape: DeviceShape;
@@ -81,12 +81,13 @@ export class TestDevice implements AssignedDevice, DmaWriter, VfioDevice {
   readonly #cachedDirty = new Set<number>();
   readonly #underWay: Write[] = [];
   #state: State = 'stopped';
-  #tracking: DeviceTracking | undefined;
+  #tracking: DmaTracking | undefined;
   #nextBurst: Cancel = () => undefined;
   #introduced = false;
   #stream: number[] = [];
 
-  constructor(around: DeviceSurroundings, shape: DeviceShape) {
+  constructor(around: DeviceSurroundings, shape: DeviceShape, name = NAME) {
+    this.name = name;
     this.#around = around;
     this.shape = shape;
     this.#dirtyBits = new AtomicBitmap(around.log.length);
@@ -124,7 +125,7 @@ export class TestDevice implements AssignedDevice, DmaWriter, VfioDevice {
     while (generator.count < writes) words[generator.next(shape)] = generator.count;
   }
 
-  async track(how: DeviceTracking | undefined): Promise<void> {
+  async track(how: DmaTracking | undefined): Promise<void> {
     await this.#called('track', 10);
     this.#tracking = how;
     this.#dirtyBits.clear();
@@ -136,7 +137,7 @@ export class TestDevice implements AssignedDevice, DmaWriter, VfioDevice {
     const { faults = NO_FAULTS, log } = this.#around;
     const found = new AtomicBitmap(log.length);
     const { first, pages } = this.shape;
-    if (this.#tracking === 'pinned') found.setRange(first, first + pages);
+    if (this.#tracking === 'mapped-pages') found.setRange(first, first + pages);
     else this.#dirtyBits.drainInto(found);
     if (faults.strikes('iommu/flush-skipped') === undefined) this.#cachedDirty.clear();
     if (faults.strikes('migration/copy-before-drain') === undefined) await this.#drain();
@@ -221,7 +222,7 @@ export class TestDevice implements AssignedDevice, DmaWriter, VfioDevice {
     const { scheduler } = this.#around;
     const word = this.#generator.next(this.shape);
     const page = word >>> 10;
-    if (this.#tracking === 'iommu-dirty' && !this.#cachedDirty.has(page)) {
+    if (this.#tracking === 'dirty-bits' && !this.#cachedDirty.has(page)) {
       this.#cachedDirty.add(page);
       this.#dirtyBits.set(page);
     }

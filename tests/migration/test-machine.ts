@@ -26,6 +26,8 @@ export interface GuestShape {
   readonly stepsPerSlice: number;
   /** The device assigned to it, if any. The guest then leaves every second word alone. */
   readonly device?: DeviceShape;
+  /** More of them, each with pages of its own. */
+  readonly otherDevices?: readonly DeviceShape[];
 }
 
 export const smallGuest: GuestShape = { pages: 128, workingSet: 90, stepsPerSlice: 2 };
@@ -40,6 +42,7 @@ export class TestMachine implements SourceMachine, DestinationMachine {
   /** Of host writes. */
   readonly hostLog: AtomicBitmap;
   readonly device: TestDevice | undefined;
+  readonly #otherDevices: readonly TestDevice[] = [];
   readonly deviceDirtied: AtomicBitmap | undefined;
   readonly #scheduler: Scheduler;
   readonly #words: Int32Array;
@@ -55,7 +58,7 @@ export class TestMachine implements SourceMachine, DestinationMachine {
   readonly calls: string[] = [];
   /** Set to make a call fail. */
   failing: Partial<
-    Record<'accept' | 'prepareCode' | 'load' | 'run' | 'resume' | 'pause' | 'harvest', Error>
+    Record<'accept' | 'prepareCode' | 'load' | 'run' | 'resume' | 'pause' | 'harvest' | 'stopDirtyLog', Error>
   > = {};
   /** What `description` says instead. */
   describedAs: Partial<MachineDescription> = {};
@@ -73,12 +76,16 @@ export class TestMachine implements SourceMachine, DestinationMachine {
     if (shape.device === undefined) return;
     const { ram, hostLog } = this;
     const vcpusRun = (): boolean => this.#running;
-    this.device = new TestDevice({ scheduler, ram, log: hostLog, vcpusRun, faults }, shape.device);
+    const around = { scheduler, ram, log: hostLog, vcpusRun, faults };
+    this.device = new TestDevice(around, shape.device);
+    this.#otherDevices = (shape.otherDevices ?? []).map(
+      (other, i) => new TestDevice(around, other, `vf${i + 1}`),
+    );
     this.deviceDirtied = new AtomicBitmap(shape.pages);
   }
 
   get devices(): readonly TestDevice[] {
-    return this.device === undefined ? [] : [this.device];
+    return this.device === undefined ? [] : [this.device, ...this.#otherDevices];
   }
 
   get description(): MachineDescription {
@@ -114,13 +121,13 @@ export class TestMachine implements SourceMachine, DestinationMachine {
   #go(): void {
     invariant(!this.#running && !this.#gone, 'this machine must not run');
     this.#running = true;
-    this.device?.start();
+    for (const device of this.devices) device.start();
     this.#scheduleSlice();
   }
 
   #halt(): void {
     this.#running = false;
-    this.device?.halt();
+    for (const device of this.devices) device.halt();
     this.#nextSlice();
   }
 
@@ -150,12 +157,14 @@ export class TestMachine implements SourceMachine, DestinationMachine {
     return x >>> 0;
   }
 
-  /** What RAM is after `steps` steps of the guest and `writes` of its device, computed from the beginning. */
-  static truth(shape: GuestShape, steps: number, writes = 0): Uint8Array {
+  /** What RAM is after `steps` steps of the guest and `writes` of each of its devices, computed from the beginning. */
+  static truth(shape: GuestShape, steps: number, writes: readonly number[] = []): Uint8Array {
     const never = { after: () => () => undefined } as unknown as Scheduler;
     const machine = new TestMachine(never, shape);
     while (machine.steps < steps) machine.#step();
-    if (shape.device !== undefined) TestDevice.truth(shape.device, writes, machine.ram);
+    machine.devices.forEach((device, i) => {
+      TestDevice.truth(device.shape, writes[i] ?? 0, machine.ram);
+    });
     return machine.ram;
   }
 
@@ -173,6 +182,7 @@ export class TestMachine implements SourceMachine, DestinationMachine {
     this.#logging = false;
     this.log.clear();
     this.calls.push('stopDirtyLog');
+    this.#fail('stopDirtyLog');
   }
 
   async harvest(into: AtomicBitmap): Promise<HarvestReport> {
@@ -285,7 +295,7 @@ export class TestMachine implements SourceMachine, DestinationMachine {
 
   /** Ends the test's guest, so that virtual time can run out. */
   stopForGood(): void {
-    this.device?.stopForGood();
+    for (const device of this.devices) device.stopForGood();
     this.#halt();
   }
 

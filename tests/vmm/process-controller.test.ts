@@ -27,6 +27,7 @@ const sourceRecord = (status: MigrationRecord['status']): MigrationRecord =>
     role: 'source',
     status,
     error: undefined,
+    devices: [],
     rounds: [],
     transferred: { pages: 0, zeroPages: 0, bytes: 0 },
     harvests: { count: 0 },

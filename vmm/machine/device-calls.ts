@@ -4,7 +4,7 @@
  */
 import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
-import type { AssignedDevice, DeviceTracking } from '../../migration/ports.js';
+import type { AssignedDevice, DmaTracking } from '../../migration/ports.js';
 import type { PassthroughDevice, PassthroughReport } from '../passthrough/device.js';
 import type { DeviceSet } from './devices.js';
 
@@ -13,7 +13,7 @@ export interface DeviceCalls {
   save(): readonly DeviceRecord[];
   restore(records: readonly DeviceRecord[]): void;
   // The assigned device; see `AssignedDevice`.
-  track(how: DeviceTracking | undefined): void;
+  track(how: DmaTracking | undefined): void;
   readDirty(): void;
   preCopy(): Uint8Array;
   quiesce(): void;

@@ -6,6 +6,7 @@ import type { CodeVariant } from '../../base/abi/image.js';
 import type { AtomicBitmap } from '../../base/bitmap.js';
 import type { Cancel } from '../../base/clock.js';
 import { FerryError, invariant } from '../../base/errors.js';
+import { settleAll } from '../../base/settle.js';
 import { type Duration, nanoseconds } from '../../base/units.js';
 import type { PowerRequest } from '../../devices/power/device.js';
 import type {
@@ -429,7 +430,19 @@ export class Machine implements SourceMachine, DestinationMachine {
     const stood = Math.max(0, wallNow() - this.#stoppedAtWallNs);
     clock.start(clock.now() + Math.floor(stood * (this.#options.clockCatchUp ?? 0)));
     this.#enter('running');
-    await Promise.all([this.#hasDevice && this.#startDevice(), ...vcpus.map((vcpu) => vcpu.resume())]);
+    try {
+      await settleAll([
+        ...(this.#hasDevice ? [this.#startDevice()] : []),
+        ...vcpus.map((vcpu) => vcpu.resume()),
+      ]);
+    } catch (error) {
+      // A guest runs with all of its machine, or not at all: then the next attempt begins from where this one did.
+      if (this.#state === 'running') {
+        await this.#stopVcpus();
+        this.#enter('paused');
+      }
+      throw error;
+    }
   }
 
   async #startDevice(): Promise<void> {

@@ -20,7 +20,7 @@ import {
   STOP_COPY,
   stateName,
 } from '../../devices/vfio/states.js';
-import type { DeviceTracking } from '../../migration/ports.js';
+import type { DmaTracking } from '../../migration/ports.js';
 import type { PassthroughHost } from './host.js';
 import type { IommuFaults } from './iommu.js';
 
@@ -68,7 +68,7 @@ export class PassthroughDevice {
     this.#announcer = new Announcer(scheduler, send);
   }
 
-  track(how: DeviceTracking | undefined): void {
+  track(how: DmaTracking | undefined): void {
     this.#host.iommu.track(how);
   }
 

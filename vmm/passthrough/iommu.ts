@@ -15,7 +15,7 @@ import { TablePages } from '../../iommu/host/table-pages.js';
 import { HostMemory, HostRegion } from '../../iommu/host-memory.js';
 import type { InterruptSink } from '../../iommu/interrupt-sink.js';
 import { VtdUnit } from '../../iommu/unit.js';
-import type { DeviceTracking } from '../../migration/ports.js';
+import type { DmaTracking } from '../../migration/ports.js';
 import { simdLeafScanner } from '../kernels/leaf-scanner.js';
 import type { GuestRam } from '../ram/guest-ram.js';
 import { descriptorOffset } from '../vcpu/control-block.js';
@@ -65,7 +65,7 @@ export class HostIommu {
   readonly #ram: GuestRam;
   /** What the unit has reported; nobody else's, unlike RAM's log. */
   readonly #dirtied: AtomicBitmap;
-  #tracking: DeviceTracking | undefined;
+  #tracking: DmaTracking | undefined;
   #faultCount = 0;
   readonly #lastFaults: FaultReport[] = [];
 
@@ -108,18 +108,18 @@ export class HostIommu {
   }
 
   /** Starts or (with `undefined`) ends the tracking of device writes. */
-  track(how: DeviceTracking | undefined): void {
+  track(how: DmaTracking | undefined): void {
     this.#tracking = how;
-    this.#hwpt.setDirtyTracking(how === 'iommu-dirty');
+    this.#hwpt.setDirtyTracking(how === 'dirty-bits');
   }
 
   /** Marks what was written since the last call in RAM's log of device writes. Its writes are visible then. */
   readDirty(): void {
     const log = this.#ram.deviceLog;
-    if (this.#tracking === 'iommu-dirty') {
+    if (this.#tracking === 'dirty-bits') {
       this.#hwpt.readDirty({ iova: 0, bytes: this.#mappedBytes }, this.#dirtied);
       this.#dirtied.drainInto(log);
-    } else if (this.#tracking === 'pinned') {
+    } else if (this.#tracking === 'mapped-pages') {
       this.#hwpt.drain();
       log.setRange(0, log.length);
     }

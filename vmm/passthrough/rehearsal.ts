@@ -86,7 +86,7 @@ export function rehearse(options: NicOptions): void {
   driver.open();
   const piece = arriving(datagram(PEER, guest));
   const parser = new FrameStreamParser(host.receive);
-  host.iommu.track('iommu-dirty');
+  host.iommu.track('dirty-bits');
   let sent = 0;
   for (; sent < FRAMES; sent += BURST) {
     parser.push(piece, piece.length);

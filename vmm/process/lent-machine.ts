@@ -77,7 +77,13 @@ export function lendToSource(machine: GuestMachine, guest: GuestRun): SourceMach
           guest.move(before);
           return;
         }
-        await machine.resume();
+        try {
+          await machine.resume();
+        } catch (error) {
+          // It stands still, and is not about to leave any more: `cont` may try again.
+          guest.move('paused');
+          throw error;
+        }
         guest.resumed(state);
       }),
     relinquish: () => {

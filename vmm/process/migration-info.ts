@@ -48,7 +48,7 @@ export function migrationInfo(
   if (record.role === 'destination') {
     return { status, 'total-time': wholeMs(record.totalNs), ...error, ...approaches, ...socket };
   }
-  const { device } = record;
+  const transferred = record.devices.reduce((sum, one) => sum + one.preCopyBytes + one.blackoutBytes, 0);
   return {
     status,
     'total-time': wholeMs(record.totalNs),
@@ -62,7 +62,7 @@ export function migrationInfo(
     ...(record.throttlePercent > 0 ? { 'cpu-throttle-percentage': record.throttlePercent } : {}),
     ...error,
     ram: ramInfo(record),
-    ...(device === undefined ? {} : { vfio: { transferred: device.preCopyBytes + device.blackoutBytes } }),
+    ...(record.devices.length === 0 ? {} : { vfio: { transferred } }),
     ...approaches,
     'x-ferry-dirtied': record.dirtied,
     ...socket,

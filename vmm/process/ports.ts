@@ -6,7 +6,7 @@ import type { FerryError } from '../../base/errors.js';
 import type { DestinationOptions } from '../../migration/destination.js';
 import type { DestinationMachine, SourceMachine } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
-import type { SourceOptions } from '../../migration/source.js';
+import type { SourceOptions } from '../../migration/source-context.js';
 import type { CpuInfo } from '../monitor/control.js';
 import type { PassthroughReport } from '../passthrough/device.js';
 import type { SocketAddress } from '../sockets/address.js';

@@ -1,0 +1,64 @@
+/**
+ * What an approach is: one file that exports one descriptor. Each of the three efforts (knowing what a device wrote,
+ * stopping it, starting it at the destination) has a registry of them, in order of preference; parameters, monitor, command
+ * line, `hello`, help and docs are views of the registries.
+ */
+import type { AssignedDevice } from './ports.js';
+
+export const EFFORTS = ['tracking', 'stop', 'start'] as const;
+export type Effort = (typeof EFFORTS)[number];
+
+/** A part of an assigned device that an approach may need; see `AssignedDevice`. */
+export type Facet = Exclude<keyof AssignedDevice, 'name'>;
+
+/** How a destination's device may differ from the source's without a start approach being at a loss. */
+export type Difference =
+  | 'queues'
+  | 'revision'
+  | 'vectors'
+  | 'mac-policy'
+  | 'other-device'
+  | 'no-device'
+  | 'link-down';
+
+/** What is declared of every approach; each effort adds what it is made of. */
+export interface Descriptor {
+  /** As users and the peer name it. */
+  readonly name: string;
+  /** What it does, in a line. */
+  readonly text: string;
+  /** `device`: for machines with assigned devices, `none`: for those without. */
+  readonly serves: 'device' | 'none';
+  /** Facets that each assigned device must have. */
+  readonly needs: readonly Facet[];
+  /** What the guest must say of itself, by its channel. */
+  readonly guestFeatures: readonly string[];
+  /** Differences of the destination's device that it copes with. */
+  readonly copesWith: readonly Difference[];
+  /** Whether its part of a migration ends in bounded time whatever the guest does. */
+  readonly bounded: boolean;
+  /** Why a machine with the devices `names` can't use it; of approaches that serve none. */
+  readonly refuses?: (names: string) => string;
+}
+
+/** What most approaches have in common. */
+export const ordinary = {
+  serves: 'device',
+  needs: [],
+  guestFeatures: [],
+  copesWith: [],
+  bounded: true,
+} as const satisfies Partial<Descriptor>;
+
+const FACETS: Readonly<Record<Facet, string>> = {
+  dma: 'nothing of the host tells what it writes',
+  vfio: 'it does not speak VFIO migration',
+  slot: 'it sits in no slot that the host controls',
+  guest: 'there is no channel to its driver in the guest',
+};
+
+/** The facet, or in words why `device` has it not. */
+export function lacking(device: AssignedDevice, needs: readonly Facet[]): string | undefined {
+  const missing = needs.find((facet) => device[facet] === undefined);
+  return missing === undefined ? undefined : `${device.name}: ${FACETS[missing]}`;
+}

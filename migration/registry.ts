@@ -1,0 +1,27 @@
+/** The approaches that come with vf-ferry, each effort's in the order in which `auto` prefers them. */
+import { startByDeviceState } from './start/device-state.js';
+import { noStart } from './start/none.js';
+import type { StartDescriptor } from './start/start.js';
+import { stopByDeviceState } from './stop/device-state.js';
+import { noStop } from './stop/none.js';
+import type { StopDescriptor } from './stop/stop.js';
+import { cpuLog } from './tracking/cpu-log.js';
+import { iommuDirty } from './tracking/iommu-dirty.js';
+import { pinned } from './tracking/pinned.js';
+import type { TrackingDescriptor } from './tracking/tracking.js';
+
+/** What a migration can choose from; users may bring their own. */
+export interface ApproachRegistry {
+  readonly tracking: readonly TrackingDescriptor[];
+  readonly stop: readonly StopDescriptor[];
+  readonly start: readonly StartDescriptor[];
+}
+
+export const builtIn: ApproachRegistry = {
+  tracking: [iommuDirty, pinned, cpuLog],
+  stop: [stopByDeviceState, noStop],
+  start: [startByDeviceState, noStart],
+};
+
+/** The choice that leaves it to the machine, and the default everywhere. */
+export const AUTO = 'auto';

@@ -1,0 +1,77 @@
+/** What a migration's source is given, and what its steps share. */
+import type { AtomicBitmap } from '../base/bitmap.js';
+import type { AbortSignalLike, Cancel, Scheduler } from '../base/clock.js';
+import type { FaultPlan } from '../base/fault.js';
+import type { Chosen, OnDevice } from './approaches.js';
+import type { RegisterNames } from './compare-states.js';
+import type { Conversation, FrameRecorder } from './conversation.js';
+import type { DeviceStreamSender } from './device-stream.js';
+import type { Digest, RunningRoot } from './integrity.js';
+import type { MigrationParameters, VerifyMode } from './parameters.js';
+import type { ControlLink, PageHasher, SourceDataPlane, SourceMachine } from './ports.js';
+import type { MigrationRecord, RoundRecord } from './record.js';
+import type { ApproachRegistry } from './registry.js';
+import type { Lifecycle, SourceEvent, SourceState } from './states.js';
+import type { SourceStatistics } from './statistics.js';
+import type { DeviceStop } from './stop/stop.js';
+import type { Timeline } from './timeline.js';
+import type { DirtyTracking } from './tracking/tracking.js';
+import type { UndoStack } from './undo.js';
+
+/** Told what happens as it happens; for events of a monitor, progress displays and traces. */
+export interface SourceObserver {
+  /** At the start: `snapshot` gives the record as of any later moment. */
+  started?(snapshot: () => MigrationRecord): void;
+  stateChanged?(from: SourceState, to: SourceState, event: SourceEvent): void;
+  roundStarted?(round: number, pages: number): void;
+  roundFinished?(round: RoundRecord): void;
+  throttleChanged?(percent: number): void;
+}
+
+export interface SourceOptions {
+  readonly machine: SourceMachine;
+  readonly control: ControlLink;
+  readonly data: SourceDataPlane;
+  readonly scheduler: Scheduler;
+  readonly parameters: MigrationParameters;
+  readonly digest: Digest;
+  readonly hasher: PageHasher;
+  /** 32 random hex digits, new for each migration. */
+  readonly migrationId: string;
+  readonly registerNames?: RegisterNames;
+  readonly observer?: SourceObserver;
+  /** Aborting cancels the migration, at any time before commit; later it changes nothing. */
+  readonly signal?: AbortSignalLike;
+  readonly record?: FrameRecorder;
+  readonly faults?: FaultPlan;
+  /** What can be chosen from; what comes with vf-ferry if absent. */
+  readonly registry?: ApproachRegistry;
+  /** Where what happens is put down; what carries the machine and the channels out may have put down its own before. */
+  readonly timeline?: Timeline;
+}
+
+/** What the steps share. */
+export interface Source extends SourceOptions {
+  /** What takes back all that was done so far. A step pushes its inverse before it begins. */
+  readonly undo: UndoStack;
+  /** Without regard to devices until `chooseHow` has chosen. */
+  chosen: Chosen | undefined;
+  tracking: DirtyTracking;
+  stops: readonly OnDevice<DeviceStop>[];
+  readonly deviceStream: DeviceStreamSender;
+  readonly observer: SourceObserver;
+  readonly faults: FaultPlan;
+  readonly life: Lifecycle<SourceState, SourceEvent>;
+  readonly talk: Conversation;
+  readonly stats: SourceStatistics;
+  readonly timeline: Timeline;
+  /** As the parameters were at the start. */
+  readonly verify: VerifyMode;
+  readonly channels: number;
+  /** Pages that were written, or never sent, since they were last sent. A bit leaves only by being sent. */
+  readonly pending: AtomicBitmap;
+  readonly hashSeed: number;
+  readonly root: RunningRoot;
+  readonly deafen: Cancel;
+  lastRound: number;
+}

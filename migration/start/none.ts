@@ -1,0 +1,14 @@
+/** For a machine without an assigned device. */
+import { ordinary } from '../approach.js';
+import type { StartDescriptor } from './start.js';
+
+export const noStart: StartDescriptor = {
+  ...ordinary,
+  name: 'none',
+  text: 'there is no assigned device',
+  serves: 'none',
+  takesState: false,
+  afterRun: false,
+  refuses: (names) => `nothing would start ${names}`,
+  make: () => ({}),
+};

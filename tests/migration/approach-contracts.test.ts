@@ -1,0 +1,312 @@
+/**
+ * The contracts of tracking, stop and start, filled by approaches that are nothing like VFIO: one that asks the guest
+ * while rounds go on, one of whose device nothing travels, one that starts the device when the guest runs, one whose
+ * device is kept for a rollback. And several devices at once.
+ */
+import { describe, expect, it } from 'vitest';
+
+import { milliseconds } from '../../base/units.js';
+import { ordinary } from '../../migration/approach.js';
+import type { AssignedDevice } from '../../migration/ports.js';
+import { type ApproachRegistry, builtIn } from '../../migration/registry.js';
+import type { DeviceStart, StartDescriptor } from '../../migration/start/start.js';
+import type { DeviceStop, RequestLimits, StopDescriptor } from '../../migration/stop/stop.js';
+import { checkOneSurvivor, type Scene, type Stage, simulate } from './simulate.js';
+import { type DeviceShape, smallDevice } from './test-device.js';
+import { refused } from './test-errors.js';
+import { type GuestShape, smallGuest } from './test-machine.js';
+
+const withDevice: GuestShape = { ...smallGuest, device: smallDevice };
+
+/** What the approaches of a test do, and what they were asked. */
+interface Script {
+  readonly asked: string[];
+  request?(device: AssignedDevice, limits: RequestLimits): Promise<void>;
+  started?(device: AssignedDevice): Promise<void>;
+  release?(): Promise<void>;
+}
+
+/**
+ * Stops by taking the device away: it is quiet and gone, and nothing of it travels. A device that was taken away is kept
+ * here, until it is given back or let go.
+ */
+const takeAway = (script: Script): StopDescriptor => ({
+  ...ordinary,
+  name: 'take-away',
+  text: 'the device is taken away, and kept until the migration can no longer fail',
+  sendsState: false,
+  make: (device): DeviceStop => ({
+    ...(script.request === undefined
+      ? {}
+      : {
+          request: (limits: RequestLimits) => {
+            script.asked.push('request');
+            return script.request!(device, limits);
+          },
+        }),
+    quiesce: async () => {
+      script.asked.push('quiesce');
+      await device.vfio!.quiesce();
+    },
+    resume: async () => {
+      script.asked.push('resume');
+      await device.vfio!.resume();
+    },
+    release: async () => {
+      script.asked.push('release');
+      await script.release?.();
+    },
+  }),
+});
+
+/** Gives the running guest a new device. */
+const plugLater = (script: Script): StartDescriptor => ({
+  ...ordinary,
+  name: 'plug-later',
+  text: 'the guest gets a new device when it runs',
+  takesState: false,
+  afterRun: true,
+  make: (device): DeviceStart => ({
+    afterRun: async () => {
+      script.asked.push('start');
+      await script.started?.(device);
+    },
+  }),
+});
+
+const registryOf = (script: Script): ApproachRegistry => ({
+  tracking: builtIn.tracking,
+  stop: [takeAway(script)],
+  start: [plugLater(script)],
+});
+
+const scriptOf = (parts: Omit<Script, 'asked'> = {}): Script => ({ asked: [], ...parts });
+const scene = (script: Script, more: Scene = {}): Scene => ({
+  shape: withDevice,
+  registry: registryOf(script),
+  ...more,
+});
+
+describe('a stop after which nothing of the device travels, and a start after the guest runs', () => {
+  it('move the guest; the record tells when the device worked, and what was kept is let go', async () => {
+    let stage: Stage | undefined;
+    const script = scriptOf({
+      started: async (device) => {
+        expect(stage!.destination.running).toBe(true);
+        await stage!.world.scheduler.sleep(milliseconds(7));
+        void device;
+      },
+    });
+    const outcome = await simulate(
+      scene(script, {
+        prepare: (it) => {
+          stage = it;
+        },
+      }),
+    );
+    const { source, destination } = outcome;
+    expect(source.status).toBe('completed');
+    expect(script.asked).toEqual(['quiesce', 'start', 'release']);
+    expect(source.approaches).toEqual({ tracking: 'iommu-dirty', stop: 'take-away', start: 'plug-later' });
+    expect(source.devices[0]).toMatchObject({ preCopyBytes: 0, blackoutBytes: 0, problem: undefined });
+    expect(source.devices[0]!.startedAfterNs).toBeGreaterThanOrEqual(milliseconds(7));
+    expect(destination.deviceBytes).toBe(0);
+    expect(outcome.stage.destination.device!.calls).not.toContain('load');
+  });
+
+  it('end with the guest at the destination, and both records say why a device does not work', async () => {
+    const script = scriptOf({ started: () => Promise.reject(refused('no link')) });
+    const { source, destination } = await simulate(scene(script));
+    expect([source.status, destination.status]).toEqual(['completed', 'completed']);
+    expect(source.devices[0]!.problem).toMatch(/no link/);
+    expect(destination.afterwards?.message).toMatch(/no link/);
+  });
+
+  it('are noted where what was kept can’t be let go: the guest has moved all the same', async () => {
+    const script = scriptOf({ release: () => Promise.reject(refused('stuck in its slot')) });
+    const { source } = await simulate(scene(script));
+    expect(source.status).toBe('completed');
+    expect(source.afterwards?.message).toMatch(/stuck in its slot/);
+  });
+
+  it('give the device back when the destination fails, and let nothing go', async () => {
+    const script = scriptOf();
+    const outcome = await simulate(
+      scene(script, {
+        prepare: ({ destination }) => {
+          destination.failing = { load: refused('no room') };
+        },
+      }),
+    );
+    expect(checkOneSurvivor(outcome)).toBe('source');
+    expect(script.asked).toEqual(['quiesce', 'resume']);
+  });
+});
+
+describe('a request to the guest', () => {
+  it('is made once, when the rest would fit; rounds go on until it is answered', async () => {
+    let stage: Stage | undefined;
+    const script = scriptOf({
+      request: () => stage!.world.scheduler.sleep(milliseconds(100)),
+    });
+    const { source } = await simulate(
+      scene(script, {
+        prepare: (it) => {
+          stage = it;
+        },
+      }),
+    );
+    expect(source.status).toBe('completed');
+    expect(script.asked).toEqual(['request', 'quiesce', 'start', 'release']);
+    const request = source.timeline.find(({ who, what }) => who === 'vf0' && what === 'request')!;
+    const during = source.timeline.filter(
+      ({ what, at }) => what === 'round' && at > request.at && at < request.at + request.duration!,
+    );
+    expect(during.length).toBeGreaterThan(2);
+    const stopped = source.timeline.find(({ what }) => what === 'quiescing')!;
+    expect(stopped.at).toBeGreaterThanOrEqual(request.at + request.duration!);
+  });
+
+  it('that is refused leaves guest and device at the source', async () => {
+    const script = scriptOf({ request: () => Promise.reject(refused('I need it')) });
+    const outcome = await simulate(scene(script));
+    expect(checkOneSurvivor(outcome)).toBe('source');
+    expect(outcome.source.error!.message).toMatch(/I need it/);
+    expect(script.asked).toEqual(['request', 'resume']);
+  });
+
+  it('that nobody answers is given up when the migration is cancelled, and knows its patience', async () => {
+    let given: RequestLimits | undefined;
+    let givenUp = false;
+    const script = scriptOf({
+      request: (_device, limits) => {
+        given = limits;
+        void limits.givenUp.then(() => {
+          givenUp = true;
+        });
+        return new Promise(() => undefined);
+      },
+    });
+    const outcome = await simulate(
+      scene(script, {
+        parameters: { requestTimeoutMs: 1234 },
+        prepare: ({ world, cancel }) => {
+          world.scheduler.after(milliseconds(300), () => cancel.source.abort());
+        },
+      }),
+    );
+    expect(outcome.source.status).toBe('cancelled');
+    expect(checkOneSurvivor(outcome)).toBe('source');
+    expect(given!.patience).toBe(milliseconds(1234));
+    expect(givenUp).toBe(true);
+  });
+});
+
+describe('approaches', () => {
+  it('whose stop sends what the start does not take, or the reverse, are refused before anything is sent', async () => {
+    const script = scriptOf();
+    for (const registry of [
+      { ...builtIn, start: [plugLater(script)] },
+      { ...builtIn, stop: [takeAway(script)] },
+    ]) {
+      const { source } = await simulate({ shape: withDevice, registry });
+      expect(source.error).toMatchObject({ code: 'migration/approach', facts: { effort: 'start' } });
+      expect(source.transferred.bytes).toBe(0);
+    }
+  });
+
+  it.each(['dma', 'vfio'] as const)(
+    'that need %s are refused where the device has it not, by name',
+    async (facet) => {
+      const { source } = await simulate({
+        shape: withDevice,
+        prepare: ({ source }) => Object.defineProperty(source.device, facet, { value: undefined }),
+      });
+      expect(source.error).toMatchObject({ code: 'migration/approach' });
+      expect(source.error!.message).toMatch(facet === 'dma' ? /tells what it writes/ : /does not speak VFIO/);
+    },
+  );
+
+  it('that the destination’s device can’t serve are refused before any page', async () => {
+    const { source, destination } = await simulate({
+      shape: withDevice,
+      prepare: ({ destination }) => Object.defineProperty(destination.device, 'vfio', { value: undefined }),
+    });
+    for (const record of [source, destination]) {
+      expect(record.error!.message).toMatch(/at the destination vf0: it does not speak VFIO/);
+    }
+    expect(source.transferred.pages).toBe(0);
+  });
+
+  it('unknown to the destination are named there with what it knows', async () => {
+    const script = scriptOf();
+    const { destination } = await simulate({
+      shape: withDevice,
+      registry: registryOf(script),
+      destinationRegistry: builtIn,
+    });
+    expect(destination.error).toMatchObject({
+      code: 'migration/approach-unknown',
+      facts: { effort: 'stop', approach: 'take-away', known: 'device-state, none' },
+    });
+  });
+});
+
+describe('several devices', () => {
+  const area = (first: number): DeviceShape => ({ ...smallDevice, first, pages: 12 });
+  const shape: GuestShape = { ...smallGuest, device: area(30), otherDevices: [area(50), area(70)] };
+
+  it('move together, each with its state, and all are quiet before any stops', async () => {
+    const outcome = await simulate({ shape, parameters: { verify: 'full' } });
+    expect(checkOneSurvivor(outcome)).toBe('destination');
+    const { source, stage } = outcome;
+    expect(source.devices.map(({ name, blackoutBytes }) => [name, blackoutBytes])).toEqual([
+      ['vf0', 16],
+      ['vf1', 16],
+      ['vf2', 16],
+    ]);
+    expect(stage.destination.devices.map(({ calls }) => calls.includes('load'))).toEqual([true, true, true]);
+    const steps = (what: string) => source.timeline.filter((entry) => entry.what === what);
+    const quiet = Math.max(...steps('quiesce').map(({ at, duration }) => at + duration!));
+    const stopping = Math.min(...steps('stopCopy').map(({ at }) => at));
+    expect(quiet).toBeLessThanOrEqual(stopping);
+  });
+
+  it.each(['quiesce', 'stopCopy', 'readDirty', 'preCopy'] as const)(
+    'one of which fails in %s are all taken back',
+    async (call) => {
+      const outcome = await simulate({
+        shape,
+        prepare: ({ source }) => {
+          source.devices[1]!.failing = { [call]: refused(`${call} failed`) };
+        },
+      });
+      expect(checkOneSurvivor(outcome)).toBe('source');
+      expect(outcome.source.error!.message).toMatch(new RegExp(`${call} failed`));
+    },
+  );
+
+  it('one of which is refused by the destination stay, all of them', async () => {
+    const outcome = await simulate({
+      shape,
+      prepare: ({ destination }) => {
+        destination.devices[2]!.model = 9;
+      },
+    });
+    expect(checkOneSurvivor(outcome)).toBe('source');
+    expect(outcome.source.error!.message).toMatch(/device model 1, not 9/);
+    expect(outcome.source.rounds).toEqual([]);
+  });
+
+  it('of another number or order are refused by name', async () => {
+    const { source } = await simulate({
+      shape,
+      prepare: ({ destination }) =>
+        Object.defineProperty(destination, 'devices', { value: destination.devices.slice(0, 2) }),
+    });
+    expect(source.error).toMatchObject({
+      code: 'migration/device-mismatch',
+      facts: { source: 'vf0, vf1, vf2', destination: 'vf0, vf1' },
+    });
+  });
+});
