@@ -2,6 +2,7 @@
  * Memory-mapped I/O as a device sees it: offsets into its own regions, never addresses. The bus (in `vmm`) places the
  * regions, refuses overlap, and answers what nobody claims with all ones.
  */
+import type { SaveableDevice } from './device-record.js';
 
 export type AccessWidth = 1 | 2 | 4;
 
@@ -26,3 +27,8 @@ export interface MmioRegion {
 
 /** What a read gives where no device answers. */
 export const allOnes = (width: AccessWidth): number => (width === 4 ? 0xffff_ffff : (1 << (8 * width)) - 1);
+
+/** A device that the bus reaches and whose state travels with the machine. */
+export interface MachineDevice extends SaveableDevice {
+  readonly regions: readonly MmioRegion[];
+}

@@ -21,10 +21,11 @@ export type {
 } from '../migration/record.js';
 export type { FabricReport, PhaseReport } from './fabric/report.js';
 export { FabricProcess, type SpawnFabricOptions, spawnFabric } from './fabric/spawn.js';
+export type { Check, ConsoleLine } from './move/check.js';
 export type { Display } from './move/display.js';
 export { type MigrateResult, migrate } from './move/move.js';
 export type { FlowRecord, GuestCounters, NetworkPhase, NetworkRecord } from './move/network-record.js';
 export type { Flow, MigrateOptions, Scenario, Workload } from './move/scenario.js';
-export type { Check, ConsoleLine, Verdict } from './move/verdict.js';
+export type { Verdict } from './move/verdict.js';
 export { QmpClient, type QmpEvent } from './vmm-client/qmp-client.js';
 export { type SpawnOptions, spawnVmm, Vmm } from './vmm-client/spawn.js';

@@ -5,12 +5,13 @@
  */
 import { bytes, f64, layout, u8, u32 } from '../../base/layout.js';
 import { nanoseconds, seconds } from '../../base/units.js';
+import type { PciFunction } from '../pci/function.js';
+import type { Msix } from '../pci/msix.js';
 import { registerSection, type StateSection } from '../pci/state.js';
 import { DESCRIPTOR_DWORDS } from './descriptors.js';
 import type { Pool } from './pool.js';
 import { VF_VECTORS } from './registers.js';
 import { CONTEXT_SLOTS, type TransmitQueue } from './transmit.js';
-import type { VirtualFunction } from './vf.js';
 
 export const VF_VERSION = 1;
 export const PF_VERSION = 1;
@@ -177,8 +178,15 @@ export function poolSections(pool: Pool, prefix: string): readonly StateSection[
   ];
 }
 
+/** What a virtual function is made of, as far as it is saved. */
+export interface VfParts {
+  readonly fn: PciFunction;
+  readonly msix: Msix;
+  readonly pool: Pool;
+}
+
 /** Sections of a virtual function's record. */
-export function vfSections(vf: VirtualFunction, host: VfStateHost): readonly StateSection[] {
+export function vfSections(vf: VfParts, host: VfStateHost): readonly StateSection[] {
   return [
     registerSection('config', vf.fn.config),
     registerSection('msix', vf.msix.window),

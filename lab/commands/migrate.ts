@@ -14,6 +14,7 @@ import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { RATE_MAX } from '../fabric/options.js';
 import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
 import { type MigrateResult, migrate } from '../move/move.js';
+import { networkLines, networkTable } from '../move/network-tables.js';
 import { approachesFor, FLOWS, type Flow, type MigrateOptions, WORKLOADS } from '../move/scenario.js';
 import type { Verdict } from '../move/verdict.js';
 import { optionValue } from '../options/option-value.js';
@@ -26,7 +27,6 @@ import {
   parseWhole,
 } from '../options/quantities.js';
 import { blackoutTable, phaseTable, summaryLines } from '../report/migration-tables.js';
-import { networkLines, networkTable } from '../report/network-tables.js';
 import { formatTime } from '../report/words.js';
 
 const NAME = 'ferry migrate';

@@ -8,7 +8,7 @@ import { PAGE_BYTES } from '../../base/units.js';
 import type { MigrationRecord } from '../../migration/record.js';
 import { roundLine } from '../report/migration-tables.js';
 import { formatBytes, formatRate } from '../report/words.js';
-import type { ConsoleLine } from './verdict.js';
+import type { ConsoleLine } from './check.js';
 
 export interface Display {
   /** A step of the whole, in a sentence. */

@@ -6,8 +6,8 @@
 import { FerryError } from '../../base/errors.js';
 import { settleAll } from '../../base/settle.js';
 import type { MigrationRecord } from '../../migration/record.js';
-import { TraceFile } from '../report/trace-file.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
+import type { ConsoleLine } from './check.js';
 import { type Display, silentDisplay } from './display.js';
 import { DEVICE_LINE, type NetworkRecord, type NicDrops } from './network-record.js';
 import { judgeValues } from './option-values.js';
@@ -20,8 +20,9 @@ import {
   scenarioOf,
   statusPeriodMs,
 } from './scenario.js';
+import { TraceFile } from './trace-file.js';
 import { Traffic } from './traffic.js';
-import { type ConsoleLine, judge, statusPattern, type Verdict } from './verdict.js';
+import { judge, statusPattern, type Verdict } from './verdict.js';
 
 /** What came of a move, as plain data. */
 export interface MigrateResult {

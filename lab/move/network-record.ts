@@ -5,8 +5,8 @@
 import type { Arrivals } from '../../devices/ethernet/arrival-series.js';
 import type { FlowMeasurement } from '../../devices/ethernet/flow-receiver.js';
 import type { FabricReport, MeasuredFlow, PhaseReport } from '../fabric/report.js';
+import type { ConsoleLine } from './check.js';
 import type { Flow } from './scenario.js';
-import type { ConsoleLine } from './verdict.js';
 
 /** One flow as the peer measured it, in one phase or in all. */
 export interface FlowRecord {

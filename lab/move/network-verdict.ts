@@ -4,9 +4,9 @@
  */
 import type { MigrationRecord } from '../../migration/record.js';
 import { formatCount, formatTime } from '../report/words.js';
+import type { Check } from './check.js';
 import type { FlowRecord, NetworkRecord } from './network-record.js';
 import type { Flow } from './scenario.js';
-import type { Check } from './verdict.js';
 
 export interface NetworkEvidence {
   /** Flows that were asked for. */

@@ -1,8 +1,8 @@
 /** The network of a move: a fabric process with a peer that runs and measures the scenario's flows, phase by phase. */
 import { type FabricProcess, spawnFabric } from '../fabric/spawn.js';
+import type { ConsoleLine } from './check.js';
 import { flowRecord, guestCounters, type NetworkRecord, networkPhase } from './network-record.js';
 import { GUEST_IP, PEER_IP, type Scenario } from './scenario.js';
-import type { ConsoleLine } from './verdict.js';
 
 /** Longest wait for traffic to flow, at the start and after the move; whether it does is for the verdict. */
 const FLOWING_MS = 5000;

@@ -3,27 +3,14 @@
  * that could not be made counts as failed, never as passed.
  */
 import type { MigrationRecord } from '../../migration/record.js';
+import type { Check, ConsoleLine } from './check.js';
 import { type NetworkEvidence, networkChecks } from './network-verdict.js';
 import type { Workload } from './scenario.js';
-
-export interface Check {
-  /** What was checked, as a property that holds when the check passes. */
-  readonly name: string;
-  readonly passed: boolean;
-  /** What was seen. */
-  readonly seen: string;
-}
 
 export interface Verdict {
   /** `unverified`: the guest is well, but memory was not compared, as asked for with `verify: 'off'`. */
   readonly outcome: 'verified' | 'unverified' | 'failed';
   readonly checks: readonly Check[];
-}
-
-/** One console line of the guest, on the side that printed it. */
-export interface ConsoleLine {
-  readonly side: 'source' | 'destination';
-  readonly text: string;
 }
 
 export interface Evidence {

@@ -8,6 +8,8 @@ import {
   approachNames,
   bannedWords,
   errorCatalogues,
+  fileCircles,
+  folderCircles,
   importDirection,
   LINES_MAX,
   longFiles,
@@ -63,6 +65,28 @@ describe('imports', () => {
     ]);
   });
 
+  it('form no circles of files, nor of folders', () => {
+    expect(fileCircles(tree)).toEqual([]);
+    expect(folderCircles(tree)).toEqual([]);
+    const control = small({
+      'vmm/a.ts': "import type { B } from './b.js';",
+      'vmm/b.ts': "import { c } from './deep/c.js';",
+      'vmm/deep/c.ts': "import './d.js';",
+      'vmm/deep/d.ts': "new Worker(new URL('../a.js', import.meta.url));",
+      'lab/x/one.ts': "import '../y/one.js';",
+      'lab/x/two.ts': '',
+      'lab/y/one.ts': '',
+      'lab/y/two.ts': "import '../x/two.js';",
+      'base/e.ts': "import { f } from './f.js';",
+      'base/f.ts': "import type { E } from './e.js';",
+    });
+    expect(fileCircles(control)).toEqual(['base/e.ts -> base/f.ts -> base/e.ts']);
+    expect(folderCircles(control)).toEqual([
+      'lab/x -> lab/y -> lab/x',
+      'base/e.ts -> base/f.ts -> base/e.ts',
+    ]);
+  });
+
   it('of node:* stand only in drivers, the lab, tests and the toolchain', () => {
     expect(nodeImports(tree)).toEqual([]);
     const control = small({
@@ -77,7 +101,7 @@ describe('imports', () => {
     ]);
   });
 
-  it('reach every source file from the command, the library, a worker entry or a test', () => {
+  it('reach every file of the product from the command, the library, the build or a worker entry', () => {
     expect(unreachableFiles(tree)).toEqual([]);
     const control = small({
       'lab/ferry.ts': "import '../vmm/a.js';",
@@ -88,8 +112,17 @@ describe('imports', () => {
       'vmm/deader.ts': '',
       'scripts/build.mjs': "import '../dist/vmm/used-by-build.js';",
       'vmm/used-by-build.ts': '',
+      'vmm/used-by-tests.ts': '',
+      'tests/a.test.ts': "import '../vmm/used-by-tests.js'; import './helper.js';",
+      'tests/helper.ts': '',
+      'tests/idle-helper.ts': '',
     });
-    expect(unreachableFiles(control)).toEqual(['vmm/dead.ts', 'vmm/deader.ts']);
+    expect(unreachableFiles(control)).toEqual([
+      'tests/idle-helper.ts',
+      'vmm/dead.ts',
+      'vmm/deader.ts',
+      'vmm/used-by-tests.ts',
+    ]);
   });
 });
 

@@ -1,6 +1,13 @@
 /** House rules: each takes a tree and returns what breaks it, one line a finding. */
 import type { Catalogue, ErrorEntry } from '../../base/errors.js';
-import { importsOf, isHostSource, resolveImport, type Tree, withoutComments } from './tree.js';
+import {
+  importsOf,
+  isHostSource,
+  resolveImport,
+  staticImportsOf,
+  type Tree,
+  withoutComments,
+} from './tree.js';
 
 const folderOf = (path: string): string => path.split('/')[0]!;
 
@@ -72,17 +79,35 @@ export function realWorldCalls(tree: Tree): string[] {
   return findings;
 }
 
-/** Where reading starts: the command, the library, every test, the build's scripts and configuration. */
-const ENTRIES = [
-  /^lab\/(ferry|index)\.ts$/,
-  /^tests\/.*\.test\.ts$/,
-  /^scripts\/.*\.mjs$/,
-  /^vitest\.config\.ts$/,
+/** Where reading the product starts: the command, the library, the build's scripts. Tests are no users. */
+const ENTRIES = [/^lab\/(ferry|index)\.ts$/, /^scripts\/.*\.mjs$/, /^vitest\.config\.ts$/];
+const TESTS = /^tests\/.*\.test\.ts$/;
+
+/** Rooms that are products of their own and have no command yet, by the file that reading them starts with. */
+const OTHER_ENTRIES: readonly RegExp[] = [
+  // The build loads them by a path that it computes.
+  /^guest-fixtures\/toolchain\/(abi-constants|assemblyscript)\.ts$/,
+  // VFIO's feature interface with its log of writes: for clients outside, and for tracking by the device itself.
+  /^devices\/vfio\/device\.ts$/,
+  // The simulator: another root over the same parts, whose users are the sweeps of the tests.
+  /^lab\/simulator\/(run|memory-data-plane)\.ts$/,
+  // The deterministic machine, which it is to run.
+  /^vmm\/deterministic\/create\.ts$/,
 ];
 
+/** Files of the product that nothing of it uses, and files below `tests` that no test does. */
 export function unreachableFiles(tree: Tree): string[] {
+  const product = reachedFrom(tree, [...ENTRIES, ...OTHER_ENTRIES]);
+  const tests = reachedFrom(tree, [TESTS]);
+  return [...tree.keys()]
+    .filter((path) => isHostSource(path) && !path.endsWith('.d.ts'))
+    .filter((path) => !(path.startsWith('tests/') ? tests : product).has(path))
+    .sort();
+}
+
+function reachedFrom(tree: Tree, entries: readonly RegExp[]): ReadonlySet<string> {
   const reached = new Set<string>();
-  const queue = [...tree.keys()].filter((path) => ENTRIES.some((entry) => entry.test(path)));
+  const queue = [...tree.keys()].filter((path) => entries.some((entry) => entry.test(path)));
   for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
     if (reached.has(path)) continue;
     reached.add(path);
@@ -91,9 +116,92 @@ export function unreachableFiles(tree: Tree): string[] {
       if (target !== undefined) queue.push(target);
     }
   }
-  return [...tree.keys()]
-    .filter((path) => isHostSource(path) && !path.endsWith('.d.ts') && !reached.has(path))
-    .sort();
+  return reached;
+}
+
+/**
+ * Circles of files: each a list of files in which every one imports, for its values or its types, the next, and the last
+ * the first. A worker's entry named by URL does not: who starts a thread does not need
+ * what it runs.
+ */
+export function fileCircles(tree: Tree): string[] {
+  return circles(importGraph(tree, (path) => path));
+}
+
+/**
+ * Circles of folders, at every depth: among the children of one folder, a file there standing for itself, each imports what
+ * the files below it import.
+ */
+export function folderCircles(tree: Tree): string[] {
+  const parents = new Set<string>();
+  for (const path of tree.keys()) {
+    if (!counted(path)) continue;
+    for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1))
+      parents.add(path.slice(0, at));
+  }
+  const findings: string[] = [];
+  for (const parent of ['', ...parents]) {
+    const prefix = parent === '' ? '' : `${parent}/`;
+    const childOf = (path: string): string | undefined => {
+      if (!path.startsWith(prefix)) return undefined;
+      const end = path.indexOf('/', prefix.length);
+      return end < 0 ? path : path.slice(0, end);
+    };
+    findings.push(...circles(importGraph(tree, childOf)));
+  }
+  return [...new Set(findings)];
+}
+
+const counted = (path: string): boolean =>
+  /\.m?ts$/.test(path) && !/^(tests|dist|types|guest-fixtures\/kernel)\/|\.d\.ts$/.test(path);
+
+/** Who imports whom, files standing for what `nodeOf` says; what it names undefined does not count. */
+function importGraph(
+  tree: Tree,
+  nodeOf: (path: string) => string | undefined,
+): ReadonlyMap<string, ReadonlySet<string>> {
+  const graph = new Map<string, Set<string>>();
+  for (const [path, text] of tree) {
+    const from = counted(path) ? nodeOf(path) : undefined;
+    if (from === undefined) continue;
+    const targets = graph.get(from) ?? new Set<string>();
+    graph.set(from, targets);
+    for (const specifier of staticImportsOf(text)) {
+      const target = resolveImport(tree, path, specifier);
+      const to = target === undefined || !counted(target) ? undefined : nodeOf(target);
+      if (to !== undefined && to !== from) targets.add(to);
+    }
+  }
+  return graph;
+}
+
+/** One shortest circle through each group of nodes that reach one another, as `a -> b -> a`. */
+function circles(graph: ReadonlyMap<string, ReadonlySet<string>>): string[] {
+  const found: string[] = [];
+  const known = new Set<string>();
+  for (const start of [...graph.keys()].sort()) {
+    if (known.has(start)) continue;
+    const from = new Map<string, string>();
+    const queue = [start];
+    let closing: string | undefined;
+    for (let node = queue.shift(); node !== undefined && closing === undefined; node = queue.shift()) {
+      for (const next of graph.get(node) ?? []) {
+        if (next === start) {
+          closing = node;
+          break;
+        }
+        if (from.has(next)) continue;
+        from.set(next, node);
+        queue.push(next);
+      }
+    }
+    if (closing === undefined) continue;
+    const circle = [start];
+    for (let node = closing; node !== start; node = from.get(node)!) circle.splice(1, 0, node);
+    for (const node of circle) known.add(node);
+    found.push([...circle, start].join(' -> '));
+  }
+  return found;
 }
 
 /** Names of approaches stand in their descriptors alone; everybody else asks the registries. */

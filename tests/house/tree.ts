@@ -73,6 +73,12 @@ const IMPORTS = [
   /\bnew\s+URL\s*\(\s*['"]([^'"]+)['"]\s*,\s*import\.meta\.url\s*\)/g,
 ];
 
+/** What a file imports for its values or types before it runs; not what it loads later, nor worker entries. */
+export function staticImportsOf(text: string): string[] {
+  const code = withoutComments(text);
+  return IMPORTS.slice(0, 2).flatMap((pattern) => [...code.matchAll(pattern)].map((match) => match[1]!));
+}
+
 /** Everything a file names as another module: static and dynamic imports, re-exports, worker entries by URL. */
 export function importsOf(text: string): string[] {
   const code = withoutComments(text);
@@ -83,6 +89,7 @@ export function importsOf(text: string): string[] {
 export function resolveImport(tree: Tree, importer: string, specifier: string): string | undefined {
   if (!specifier.startsWith('.')) return undefined;
   const path = posix.join(posix.dirname(importer), specifier).replace(/^dist\//, '');
-  const candidates = [path, path.replace(/\.js$/, '.ts'), path.replace(/\.mjs$/, '.mts')];
+  // The guest's compiler takes specifiers without an ending.
+  const candidates = [path, path.replace(/\.js$/, '.ts'), path.replace(/\.mjs$/, '.mts'), `${path}.ts`];
   return candidates.find((candidate) => tree.has(candidate));
 }

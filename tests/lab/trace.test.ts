@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { migrate } from '../../dist/lab/index.js';
-import { lanes, type Trace, type TraceEvent, traceOf } from '../../lab/report/trace.js';
+import { lanes, type Trace, type TraceEvent, traceOf } from '../../lab/move/trace.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'ferry-trace-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -16,7 +16,7 @@ import { PowerDevice } from '../../devices/power/device.js';
 import { reg } from '../../iommu/registers.js';
 import { PassthroughHost } from '../../vmm/passthrough/host.js';
 import { GuestRam } from '../../vmm/ram/guest-ram.js';
-import { allocateControl } from '../../vmm/vcpu/control-block.js';
+import { allocateControl } from '../../vmm/threads/control-block.js';
 
 const FLIPS = 150;
 

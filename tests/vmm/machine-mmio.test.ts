@@ -2,8 +2,8 @@ import { describe, expect, test, vi } from 'vitest';
 import type { MmioRegion } from '../../base/mmio.js';
 import { ConsoleOutbox, OUTBOX_LINES_MAX } from '../../vmm/machine/console-outbox.js';
 import { MmioBus } from '../../vmm/machine/mmio-bus.js';
-import { DEVICE_BUFFER_BYTES, MmioRequester, MmioResponder } from '../../vmm/machine/mmio-mailbox.js';
-import { allocateControl, controlBlock, POSTED_ENTRIES } from '../../vmm/vcpu/control-block.js';
+import { allocateControl, controlBlock, POSTED_ENTRIES } from '../../vmm/threads/control-block.js';
+import { DEVICE_BUFFER_BYTES, MmioRequester, MmioResponder } from '../../vmm/threads/mmio-mailbox.js';
 
 /** A region that remembers what reached it. */
 function region(name: string, base: number, bytes: number, seen: string[], posted = false): MmioRegion {

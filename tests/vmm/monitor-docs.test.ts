@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../vmm/monitor/commands.js';
 import { QMP_EVENT_NAMES } from '../../vmm/monitor/protocol.js';
-import { RUN_STATES } from '../../vmm/process/run-state.js';
+import { RUN_STATES } from '../../vmm/monitor/run-state.js';
 
 const page = readFileSync(new URL('../../docs/monitor.md', import.meta.url), 'utf8');
 

@@ -4,7 +4,7 @@ import { vmmErrors } from '../../vmm/errors.js';
 import { COMMANDS } from '../../vmm/monitor/commands.js';
 import type { MigrationInfo, VmControl } from '../../vmm/monitor/control.js';
 import { Monitor, type MonitorSession } from '../../vmm/monitor/monitor.js';
-import { RUN_STATES, type RunState } from '../../vmm/process/run-state.js';
+import { RUN_STATES, type RunState } from '../../vmm/monitor/run-state.js';
 
 const { multifdChannels } = parameterTable;
 const CHANNELS_MAX = 'max' in multifdChannels ? multifdChannels.max : Number.NaN;

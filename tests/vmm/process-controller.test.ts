@@ -4,10 +4,10 @@ import { migrationErrors } from '../../migration/errors.js';
 import type { DestinationMachine, MachineDescription, MachineState } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { vmmErrors } from '../../vmm/errors.js';
+import { RUN_STATE_MOVES, RUN_STATES, RunStateMachine } from '../../vmm/monitor/run-state.js';
 import { ConsoleLog } from '../../vmm/process/console-log.js';
 import { Controller } from '../../vmm/process/controller.js';
 import type { GuestEvents, GuestMachine, IncomingOptions, OutgoingOptions } from '../../vmm/process/ports.js';
-import { RUN_STATE_MOVES, RUN_STATES, RunStateMachine } from '../../vmm/process/run-state.js';
 import type { SocketAddress } from '../../vmm/sockets/address.js';
 
 const DESCRIPTION: MachineDescription = {

@@ -5,12 +5,12 @@ import { AtomicBitmap } from '../../base/bitmap.js';
 import { seededRandom } from '../../base/random.js';
 import { kernelModule } from '../../vmm/kernels/load.js';
 import { allocateRam } from '../../vmm/ram/guest-ram.js';
-import { allocateControl, COMMANDS, DOORBELL, ON, START } from '../../vmm/vcpu/control-block.js';
+import { allocateControl, COMMANDS, DOORBELL, ON, START } from '../../vmm/threads/control-block.js';
+import { VcpuSignals } from '../../vmm/threads/signals.js';
+import { VirtualClock } from '../../vmm/threads/virtual-clock.js';
 import { classifyCrash, explainCrash } from '../../vmm/vcpu/crash.js';
 import { DirtyPublisher } from '../../vmm/vcpu/dirty-publisher.js';
 import { Lapic } from '../../vmm/vcpu/lapic.js';
-import { VcpuSignals } from '../../vmm/vcpu/signals.js';
-import { VirtualClock } from '../../vmm/vcpu/virtual-clock.js';
 
 const CONTROL_GPA = 128;
 const KICK = CONTROL_GPA / 4;

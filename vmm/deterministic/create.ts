@@ -16,11 +16,11 @@ import { sha256 } from '../machine/thread/sha256.js';
 import { PassthroughDevice } from '../passthrough/device.js';
 import { PassthroughHost } from '../passthrough/host.js';
 import { allocateRam, checkMachineSize, GuestRam } from '../ram/guest-ram.js';
+import { allocateControl } from '../threads/control-block.js';
+import { VcpuSignals } from '../threads/signals.js';
+import { VirtualClock } from '../threads/virtual-clock.js';
 import { pageHasherOn } from '../transfer/kernels.js';
-import { allocateControl } from '../vcpu/control-block.js';
 import { DirtyPublisher } from '../vcpu/dirty-publisher.js';
-import { VcpuSignals } from '../vcpu/signals.js';
-import { VirtualClock } from '../vcpu/virtual-clock.js';
 import { Runner } from './runner.js';
 import { DeterministicVcpu } from './vcpu.js';
 

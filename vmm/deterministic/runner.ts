@@ -6,7 +6,6 @@
 import type { Cancel, Scheduler } from '../../base/clock.js';
 import type { SeededRandom } from '../../base/random.js';
 import { nanoseconds } from '../../base/units.js';
-import type { DeterministicVcpu } from './vcpu.js';
 
 /** Virtual time from one safepoint to the next. */
 const SAFEPOINT_NS = 100;
@@ -14,10 +13,20 @@ const SAFEPOINT_NS = 100;
 const SLICE_MIN = 200;
 const SLICE_MAX = 2000;
 
+/** What takes its turn: a vCPU. */
+export interface Runnable {
+  /** Begins, if it was told to since the last turn. */
+  takeStart(): void;
+  /** When it can run next, at `now` if at once, Infinity if nothing but an event makes it. */
+  readyAt(now: number): number;
+  /** Runs for so many safepoints. */
+  runSlice(safepoints: number): void;
+}
+
 export class Runner {
   readonly #scheduler: Scheduler;
   readonly #random: SeededRandom;
-  readonly #vcpus: DeterministicVcpu[] = [];
+  readonly #vcpus: Runnable[] = [];
   /** What the guest caused in a slice and others shall see only when it is over. */
   readonly #later: (() => void)[] = [];
   #next: Cancel | undefined;
@@ -32,7 +41,7 @@ export class Runner {
     this.#random = random;
   }
 
-  add(vcpu: DeterministicVcpu): void {
+  add(vcpu: Runnable): void {
     this.#vcpus.push(vcpu);
   }
 

@@ -5,15 +5,15 @@ import type { AtomicBitmap } from '../../base/bitmap.js';
 import { InvariantError } from '../../base/errors.js';
 import type { AccessWidth } from '../../base/mmio.js';
 import type { VcpuRecord } from '../../migration/ports.js';
-import type { DriverEvents, VcpuHandle } from '../machine/drivers.js';
 import type { MmioBus } from '../machine/mmio-bus.js';
 import type { GuestRam } from '../ram/guest-ram.js';
+import { countersOf, START, stateOf, type VcpuCounters, type VcpuState } from '../threads/control-block.js';
+import type { VcpuSignals } from '../threads/signals.js';
+import type { VirtualClock } from '../threads/virtual-clock.js';
 import type { VcpuCode } from '../vcpu/code.js';
-import { countersOf, START, stateOf, type VcpuCounters, type VcpuState } from '../vcpu/control-block.js';
 import { VcpuCore, type VcpuExtra, type VcpuPorts } from '../vcpu/core.js';
 import type { DirtyPublisher } from '../vcpu/dirty-publisher.js';
-import type { VcpuSignals } from '../vcpu/signals.js';
-import type { VirtualClock } from '../vcpu/virtual-clock.js';
+import type { VcpuEvents, VcpuHandle } from '../vcpu/handle.js';
 import type { Runner } from './runner.js';
 
 export interface VcpuParts {
@@ -26,7 +26,7 @@ export interface VcpuParts {
   readonly bus: MmioBus;
   readonly publisher: DirtyPublisher;
   readonly runner: Runner;
-  readonly events: DriverEvents;
+  readonly events: VcpuEvents;
 }
 
 export class DeterministicVcpu implements VcpuHandle, VcpuPorts {

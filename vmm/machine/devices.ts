@@ -3,9 +3,9 @@
  * the ports; nothing here knows which.
  */
 import type { Clock } from '../../base/clock.js';
-import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
+import type { DeviceRecord } from '../../base/device-record.js';
 import type { GuestMemory } from '../../base/guest-memory.js';
-import type { MmioRegion } from '../../base/mmio.js';
+import type { MachineDevice } from '../../base/mmio.js';
 import { ConsoleDevice, type ConsoleLine } from '../../devices/console/device.js';
 import { CONSOLE_VERSION } from '../../devices/console/state.js';
 import { POWER_VERSION, PowerDevice, type PowerRequest } from '../../devices/power/device.js';
@@ -21,10 +21,6 @@ export interface DevicePorts {
   interrupt(target: number, vector: number): void;
   print(line: ConsoleLine): void;
   power(request: PowerRequest): void;
-}
-
-export interface MachineDevice extends SaveableDevice {
-  readonly regions: readonly MmioRegion[];
 }
 
 /** One device of a machine. Name and record version are known before it exists, for the machine's description. */

@@ -3,7 +3,7 @@ import { AtomicBitmap, popCount } from '../../base/bitmap.js';
 import { invariant } from '../../base/errors.js';
 import { nanoseconds } from '../../base/units.js';
 import type { HarvestReport } from '../../migration/ports.js';
-import type { VcpuHandle } from './drivers.js';
+import type { VcpuHandle } from '../vcpu/handle.js';
 
 export class Harvester {
   readonly #vcpus: readonly VcpuHandle[];

@@ -1,6 +1,6 @@
 /** vCPUs that put down what they are asked to do for a migration, each under its own name. */
 import { observed, type Timeline } from '../../migration/timeline.js';
-import type { VcpuHandle } from './drivers.js';
+import type { VcpuHandle } from '../vcpu/handle.js';
 
 /** `timeline`: undefined while nobody looks. */
 export const vcpusOnTimeline = (

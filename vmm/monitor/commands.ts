@@ -2,7 +2,7 @@
  * Every command of the monitor in one table: name, arguments, the run states that refuse it and why, what it does.
  * Names, arguments and results are QEMU's where QEMU has the command; ours carry the prefix `x-ferry-`.
  */
-import type { RunState } from '../process/run-state.js';
+
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { boolean, integer, list, oneOf, optional, type Shape, string, struct } from './arguments.js';
 import type { VmControl } from './control.js';
@@ -14,6 +14,7 @@ import {
   parameterChanges,
 } from './parameters.js';
 import { QMP_EVENT_NAMES, QmpError, type QmpVersion } from './protocol.js';
+import type { RunState } from './run-state.js';
 
 export interface CommandContext {
   readonly vm: VmControl;

@@ -3,9 +3,9 @@
  */
 
 import type { MigrationParameters } from '../../migration/parameters.js';
-import type { RunState } from '../process/run-state.js';
 import type { SocketAddress } from '../sockets/address.js';
 import type { MigrationStatus } from './protocol.js';
+import type { RunState } from './run-state.js';
 
 export interface CpuInfo {
   readonly index: number;

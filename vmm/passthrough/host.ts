@@ -13,7 +13,7 @@ import type { DmaPort, MsiPort, RequesterId } from '../../base/dma.js';
 import { requesterOf } from '../../base/dma.js';
 import { invariant } from '../../base/errors.js';
 import { FaultPlan } from '../../base/fault.js';
-import type { MmioRegion } from '../../base/mmio.js';
+import type { MachineDevice, MmioRegion } from '../../base/mmio.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { assignVf } from '../../devices/nic82599/assigned.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
@@ -25,9 +25,9 @@ import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import { dumpTopology } from '../../devices/pci/dump.js';
 import { enableAccessControl, enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
 import { HostBridge } from '../../devices/pci/host-bridge.js';
+import { barRegion, configRegion } from '../../devices/pci/regions.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort } from '../../devices/root-port/device.js';
-import type { MachineDevice } from '../machine/devices.js';
 import type { GuestRam } from '../ram/guest-ram.js';
 import {
   destinationOf,
@@ -242,27 +242,8 @@ function asMachineDevice(device: SaveableDevice, regions: readonly MmioRegion[])
   };
 }
 
-function guestRegions(guest: RootComplex): readonly MmioRegion[] {
-  return [
-    {
-      name: 'ecam',
-      base: ECAM_BASE,
-      bytes: ECAM_BYTES,
-      handler: {
-        read: (offset, width) => guest.configRead(offset, width),
-        write: (offset, width, value) => guest.configWrite(offset, width, value),
-      },
-    },
-    {
-      name: 'bar-window',
-      base: BAR_WINDOW_BASE,
-      bytes: BAR_WINDOW_BYTES,
-      // As on PCI Express: memory writes are posted, and a read pushes them ahead of it.
-      posted: true,
-      handler: {
-        read: (offset, width) => guest.memoryRead(BAR_WINDOW_BASE + offset, width),
-        write: (offset, width, value) => guest.memoryWrite(BAR_WINDOW_BASE + offset, width, value),
-      },
-    },
-  ];
-}
+/** Configuration and BAR window of the guest's PCI Express, on the machine's bus. */
+const guestRegions = (guest: RootComplex): readonly MmioRegion[] => [
+  configRegion(guest, ECAM_BASE, ECAM_BYTES),
+  barRegion(guest, BAR_WINDOW_BASE, BAR_WINDOW_BYTES),
+];

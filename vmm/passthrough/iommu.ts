@@ -18,7 +18,7 @@ import { VtdUnit } from '../../iommu/unit.js';
 import type { DmaTracking } from '../../migration/ports.js';
 import { simdLeafScanner } from '../kernels/leaf-scanner.js';
 import type { GuestRam } from '../ram/guest-ram.js';
-import { descriptorOffset } from '../vcpu/control-block.js';
+import { descriptorOffset } from '../threads/control-block.js';
 import { HOST_MESSAGE_ADDRESS, VTD_FAULT_VECTOR } from './interrupts.js';
 import type { IommuLeaves } from './records.js';
 

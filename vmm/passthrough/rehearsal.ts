@@ -18,7 +18,7 @@ import { rxRead, txData } from '../../devices/nic82599/descriptors.js';
 import { OP_RESET } from '../../devices/nic82599/pf-driver/messages.js';
 import { DESCTYPE_ADVANCED, vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { GuestRam } from '../ram/guest-ram.js';
-import { allocateControl } from '../vcpu/control-block.js';
+import { allocateControl } from '../threads/control-block.js';
 import { PassthroughDevice } from './device.js';
 import { PassthroughHost } from './host.js';
 import type { NicOptions } from './records.js';

@@ -15,6 +15,7 @@ import { type DestinationState, qmpStatus, type SourceState } from '../../migrat
 import { vmmErrors } from '../errors.js';
 import type { CpuInfo, MemoryInfo, MigrationInfo, NicInfo, VmControl } from '../monitor/control.js';
 import { type MigrationStatus, QmpError, type QmpEvents } from '../monitor/protocol.js';
+import type { RunState } from '../monitor/run-state.js';
 import type { PassthroughReport } from '../passthrough/device.js';
 import type { SocketAddress } from '../sockets/address.js';
 import { reasonOf } from '../sockets/listening.js';
@@ -23,7 +24,6 @@ import { GuestRun } from './guest-run.js';
 import { lendToDestination, lendToSource } from './lent-machine.js';
 import { migrationInfo } from './migration-info.js';
 import type { GuestEvents, GuestMachine, IncomingListener, Links, Machines } from './ports.js';
-import type { RunState } from './run-state.js';
 
 export interface ControllerOptions {
   readonly name: string | undefined;

@@ -3,7 +3,7 @@
  */
 import { vmmErrors } from '../errors.js';
 import type { QmpEvents } from '../monitor/protocol.js';
-import { RUN_STATES, type RunState, RunStateMachine } from './run-state.js';
+import { RUN_STATES, type RunState, RunStateMachine } from '../monitor/run-state.js';
 
 export interface GuestRunOptions {
   readonly emit: <K extends keyof QmpEvents>(name: K, data: QmpEvents[K]) => void;

@@ -12,9 +12,9 @@ import type {
   SourceMachine,
 } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
+import type { RunState } from '../monitor/run-state.js';
 import type { GuestRun } from './guest-run.js';
 import type { AwaitingMachine, GuestMachine } from './ports.js';
-import type { RunState } from './run-state.js';
 
 const RUN_STATE_RECORD = { name: 'run-state', version: 1 } as const;
 const runStateRecord = layout('run-state record', { /** 1: the guest ran, 0: it was stopped. */ ran: u8() });

@@ -5,6 +5,7 @@ import { Socket } from 'node:net';
 import type { FerryError } from '../../base/errors.js';
 import { MonitorListener, serveClient } from '../monitor/listener.js';
 import { Monitor } from '../monitor/monitor.js';
+import type { RunState } from '../monitor/run-state.js';
 import { formatSocketAddress } from '../sockets/address.js';
 import { VERSION } from '../version.js';
 import { ConsoleLog } from './console-log.js';
@@ -14,7 +15,6 @@ import { SocketLinks } from './links.js';
 import { ThreadMachines } from './machines.js';
 import { settle, type VmmSettings } from './options.js';
 import { reportOf } from './report.js';
-import type { RunState } from './run-state.js';
 
 export interface VmmManner {
   /** Tell people on standard error what happens. */

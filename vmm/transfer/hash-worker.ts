@@ -1,6 +1,6 @@
 /** Piscina task of the page hasher: one slice of pages. */
 import { constants, setPriority } from 'node:os';
-import { osThreadId } from '../vcpu/thread/os-thread.js';
+import { osThreadId } from '../threads/os-thread.js';
 import { simdKernels } from './kernels.js';
 import type { HashTask } from './page-hasher.js';
 

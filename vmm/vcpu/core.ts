@@ -19,13 +19,13 @@ import { InvariantError, invariant } from '../../base/errors.js';
 import { type AccessWidth, allOnes } from '../../base/mmio.js';
 import type { VcpuRecord } from '../../migration/ports.js';
 import type { GuestRam } from '../ram/guest-ram.js';
+import { EXITS, HALTS, INTERRUPTS, MMIO_ACCESSES } from '../threads/control-block.js';
+import type { VcpuSignals } from '../threads/signals.js';
 import { IMPORT_MODULE, type VcpuCode } from './code.js';
-import { EXITS, HALTS, INTERRUPTS, MMIO_ACCESSES } from './control-block.js';
 import { classifyCrash, type GuestCrash } from './crash.js';
 import { type IpiPort, Lapic } from './lapic.js';
 import { checkVcpuRecord, UNWIND_HEADER_BYTES } from './record.js';
 import { RegisterFileOfInstance } from './registers.js';
-import type { VcpuSignals } from './signals.js';
 
 export interface VcpuPorts extends IpiPort {
   /** The virtual clock in ns. */

@@ -4,9 +4,9 @@ import { UNWIND_BYTES } from '../../base/abi/reserved-range.js';
 import type { FerryError } from '../../base/errors.js';
 import type { VcpuRecord } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
-import { PIR_WORDS } from './control-block.js';
+import { PIR_WORDS } from '../threads/control-block.js';
+import { VECTOR_MIN } from '../threads/signals.js';
 import { REGISTER_BYTES } from './registers.js';
-import { VECTOR_MIN } from './signals.js';
 
 /** Bytes at the start of the unwind area that hold its {current, end} and are no part of the saved stack. */
 export const UNWIND_HEADER_BYTES = 8;

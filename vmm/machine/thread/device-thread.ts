@@ -1,9 +1,9 @@
 /** The device thread, from the machine's side. */
 import { MessageChannel, SHARE_ENV, Worker } from 'node:worker_threads';
+import { Requests } from '../../threads/requests.js';
 import type { DeviceCalls, DeviceHost } from '../device-calls.js';
 import type { DriverEvents } from '../drivers.js';
 import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
-import { Requests } from './requests.js';
 
 export class DeviceThread implements DeviceHost {
   readonly #worker: Worker;

@@ -7,14 +7,14 @@ import { workerData } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
 import { FerryError } from '../../../base/errors.js';
 import { GuestRam } from '../../ram/guest-ram.js';
-import { VcpuSignals } from '../../vcpu/signals.js';
-import { VirtualClock } from '../../vcpu/virtual-clock.js';
+import { hostTime } from '../../threads/host-time.js';
+import { MmioResponder } from '../../threads/mmio-mailbox.js';
+import { VcpuSignals } from '../../threads/signals.js';
+import { VirtualClock } from '../../threads/virtual-clock.js';
 import { ConsoleOutbox } from '../console-outbox.js';
 import { carryOut, type DeviceCalls, deviceCalls } from '../device-calls.js';
 import { DeviceSet, platformDevices } from '../devices.js';
-import { MmioResponder } from '../mmio-mailbox.js';
 import { DeviceTimers } from './device-timers.js';
-import { hostTime } from './host-time.js';
 import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
 
 /** Rounds of service without a sleep after which the event loop gets its turn. */

@@ -1,9 +1,9 @@
 /** The thread that wakes vCPUs by the clock; one a machine. */
 import { workerData } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
-import { hostTime } from '../../machine/thread/host-time.js';
 import { GuestRam, type RamHandle } from '../../ram/guest-ram.js';
-import { VcpuSignals } from '../signals.js';
+import { hostTime } from '../../threads/host-time.js';
+import { VcpuSignals } from '../../threads/signals.js';
 import { runAlarms } from './alarms.js';
 
 export interface AlarmThreadData {

@@ -10,8 +10,8 @@
  * An alarm rings again until the vCPU replaces it: clocks of two threads differ by a little, so a vCPU may be kicked
  * just before it finds its timer due.
  */
-import { alarmOf, controlBlock } from '../control-block.js';
-import type { VcpuSignals } from '../signals.js';
+import { alarmOf, controlBlock } from '../../threads/control-block.js';
+import type { VcpuSignals } from '../../threads/signals.js';
 
 const BELL = 0;
 const ARMED = 1;

@@ -6,13 +6,13 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { AtomicBitmap } from '../../../base/bitmap.js';
 import { FerryError, invariant } from '../../../base/errors.js';
 import type { AccessWidth } from '../../../base/mmio.js';
-import type { MmioRequester } from '../../machine/mmio-mailbox.js';
 import type { GuestRam } from '../../ram/guest-ram.js';
-import { COMMANDS, DOORBELL, START, THROTTLE } from '../control-block.js';
+import { COMMANDS, DOORBELL, START, THROTTLE } from '../../threads/control-block.js';
+import type { MmioRequester } from '../../threads/mmio-mailbox.js';
+import type { VcpuSignals } from '../../threads/signals.js';
+import type { VirtualClock } from '../../threads/virtual-clock.js';
 import type { Outcome, VcpuCore, VcpuPorts } from '../core.js';
 import type { DirtyPublisher } from '../dirty-publisher.js';
-import type { VcpuSignals } from '../signals.js';
-import type { VirtualClock } from '../virtual-clock.js';
 import type { Alarm } from './alarms.js';
 import type { FromVcpu, ToVcpu, VcpuCommand } from './messages.js';
 

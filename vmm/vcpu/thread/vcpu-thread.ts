@@ -4,10 +4,7 @@ import { reservedRange } from '../../../base/abi/reserved-range.js';
 import type { AtomicBitmap } from '../../../base/bitmap.js';
 import type { VcpuRecord } from '../../../migration/ports.js';
 import { vmmErrors } from '../../errors.js';
-import type { DriverEvents, VcpuHandle } from '../../machine/drivers.js';
-import { Requests } from '../../machine/thread/requests.js';
 import { GuestRam } from '../../ram/guest-ram.js';
-import type { VcpuCode } from '../code.js';
 import {
   countersOf,
   START,
@@ -18,10 +15,13 @@ import {
   VCPU_STATES,
   type VcpuCounters,
   type VcpuState,
-} from '../control-block.js';
+} from '../../threads/control-block.js';
+import { Requests } from '../../threads/requests.js';
+import type { VcpuSignals } from '../../threads/signals.js';
+import type { VcpuCode } from '../code.js';
 import type { VcpuExtra } from '../core.js';
 import { DirtyPublisher } from '../dirty-publisher.js';
-import type { VcpuSignals } from '../signals.js';
+import type { VcpuEvents, VcpuHandle } from '../handle.js';
 import type { CommandResults, FromVcpu, ToVcpu, VcpuCommand, VcpuThreadData } from './messages.js';
 
 /** A command that has no answer after this long is announced again: the guest may have overwritten its kick word. */
@@ -37,7 +37,7 @@ export interface VcpuThreadOptions {
 export class VcpuThread implements VcpuHandle {
   readonly index: number;
   readonly #signals: VcpuSignals;
-  readonly #events: DriverEvents;
+  readonly #events: VcpuEvents;
   readonly #options: VcpuThreadOptions;
   readonly #data: Omit<VcpuThreadData, 'port'>;
   readonly #channel = new MessageChannel();
@@ -55,7 +55,7 @@ export class VcpuThread implements VcpuHandle {
     data: Omit<VcpuThreadData, 'port'>,
     signals: VcpuSignals,
     options: VcpuThreadOptions,
-    events: DriverEvents,
+    events: VcpuEvents,
   ) {
     this.index = data.index;
     this.#data = data;

@@ -1,18 +1,18 @@
 /** Entry of a vCPU's thread: puts its parts together and runs. */
 import { workerData } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
-import { MmioRequester } from '../../machine/mmio-mailbox.js';
-import { hostTime } from '../../machine/thread/host-time.js';
 import { GuestRam } from '../../ram/guest-ram.js';
-import { THREAD_ID } from '../control-block.js';
+import { THREAD_ID } from '../../threads/control-block.js';
+import { hostTime } from '../../threads/host-time.js';
+import { MmioRequester } from '../../threads/mmio-mailbox.js';
+import { osThreadId } from '../../threads/os-thread.js';
+import { VcpuSignals } from '../../threads/signals.js';
+import { VirtualClock } from '../../threads/virtual-clock.js';
 import { VcpuCore } from '../core.js';
 import { DirtyPublisher } from '../dirty-publisher.js';
-import { VcpuSignals } from '../signals.js';
-import { VirtualClock } from '../virtual-clock.js';
 import { Alarm } from './alarms.js';
 import { VcpuLoop } from './loop.js';
 import type { VcpuThreadData } from './messages.js';
-import { osThreadId } from './os-thread.js';
 
 const data = workerData as VcpuThreadData;
 const { index, control } = data;

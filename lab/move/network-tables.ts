@@ -1,10 +1,10 @@
 /** What the network saw, as a table for people beside the phases, and in sentences. */
 import type { MigrationRecord } from '../../migration/record.js';
 import { FLOW_COLUMNS } from '../fabric/report.js';
-import type { FlowRecord, NetworkRecord } from '../move/network-record.js';
-import type { Flow } from '../move/scenario.js';
-import { table } from './migration-tables.js';
-import { formatCount, formatTime } from './words.js';
+import { table } from '../report/migration-tables.js';
+import { formatCount, formatTime } from '../report/words.js';
+import type { FlowRecord, NetworkRecord } from './network-record.js';
+import type { Flow } from './scenario.js';
 
 const HEAD = ['network', 'time', ...FLOW_COLUMNS];
 

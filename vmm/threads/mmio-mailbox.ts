@@ -5,7 +5,7 @@
  * Both orders are sequentially consistent, so one of the two sees the other, and a thread that is awake costs no wake.
  */
 import { invariant } from '../../base/errors.js';
-import type { AccessWidth } from '../../base/mmio.js';
+import type { AccessWidth, MmioRegion } from '../../base/mmio.js';
 import {
   controlBlock,
   MMIO_ACCESS,
@@ -21,8 +21,7 @@ import {
   POSTED_HEAD,
   POSTED_RING,
   POSTED_TAIL,
-} from '../vcpu/control-block.js';
-import type { MmioBus } from './mmio-bus.js';
+} from './control-block.js';
 
 /** Words of the devices' shared buffer. */
 const BELL = 0;
@@ -111,16 +110,23 @@ function ringDevices(device: Int32Array): void {
   Atomics.notify(device, WAKE);
 }
 
+/** What answers the accesses: the bus, with absolute addresses. */
+export interface MmioTarget {
+  readonly regions: readonly MmioRegion[];
+  read(address: number, width: AccessWidth): number;
+  write(address: number, width: AccessWidth, value: number): void;
+}
+
 /** The device thread's end. */
 export class MmioResponder {
   readonly #blocks: readonly Int32Array[];
   readonly #device: Int32Array;
-  readonly #bus: MmioBus;
+  readonly #bus: MmioTarget;
   /** A wait for WAKE stands; what is called at its end. */
   #waits = false;
   #then = (): void => {};
 
-  constructor(control: SharedArrayBuffer, vcpus: number, deviceBuffer: SharedArrayBuffer, bus: MmioBus) {
+  constructor(control: SharedArrayBuffer, vcpus: number, deviceBuffer: SharedArrayBuffer, bus: MmioTarget) {
     this.#blocks = Array.from({ length: vcpus }, (_, i) => controlBlock(control, i));
     this.#device = new Int32Array(deviceBuffer);
     this.#bus = bus;

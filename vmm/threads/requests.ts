@@ -1,5 +1,5 @@
 /** Requests in flight over a port: each id is answered once. */
-import { FerryError, invariant, type SerializedError } from '../../../base/errors.js';
+import { FerryError, invariant, type SerializedError } from '../../base/errors.js';
 
 interface Waiting {
   readonly resolve: (result: unknown) => void;

@@ -4,7 +4,7 @@
  */
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { FLOW, type TimelineEntry, type TimelineFacts } from '../../migration/timeline.js';
-import type { NetworkRecord } from '../move/network-record.js';
+import type { NetworkRecord } from './network-record.js';
 
 /** One event of the format. Times in microseconds from the first event on. */
 export interface TraceEvent {
