@@ -61,7 +61,6 @@ export class Conversation {
   readonly #failed: Promise<never>;
   #reject!: (error: Error) => void;
   #peerError: FerryError | undefined;
-  #peerErrorsEnd = true;
   #peerDiscarded = false;
   #closed = false;
   /** Heartbeats since the peer was last heard. Counted, not timed: a process that stood still blames nobody. */
@@ -114,11 +113,6 @@ export class Conversation {
   /** Throws the failure if there is one: the last look before a step that can't be taken back. */
   check(): void {
     if (this.#failure !== undefined) throw this.#failure;
-  }
-
-  /** From here on an `error` of the peer is kept as `peerError`, but ends nothing, unless it says that all is over. */
-  tolerateErrors(): void {
-    this.#peerErrorsEnd = false;
   }
 
   /** Waits for `work`, but not beyond the end of the talk. */
@@ -258,8 +252,7 @@ export class Conversation {
       case 'error':
         this.#peerError = errorFromPeer(message);
         this.#peerDiscarded ||= message.discarded;
-        if (this.#peerErrorsEnd || message.discarded) throw this.#peerError;
-        return;
+        throw this.#peerError;
       default:
         this.#inbox.push({ message, bytes });
         this.#inboxBytes += bytes;

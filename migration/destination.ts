@@ -3,23 +3,30 @@
  * and wait for the source's word.
  *
  * One rule holds everywhere: without `commit` nothing ever runs here, and everything is discarded; with it the guest
- * runs here, whatever becomes of the source. Between *prepared* and *commit* the promise stands: a cancel on this side
- * is a wish that is passed to the source, because the source may have committed already.
+ * runs here, whatever becomes of the source. Whoever gives up before that says so as its last word, and the source, which
+ * may have committed already, takes the guest back.
  */
 import type { AbortSignalLike, Scheduler } from '../base/clock.js';
-import { type FerryError, isFerryError, type SerializedError } from '../base/errors.js';
+import { isFerryError, type SerializedError } from '../base/errors.js';
 import { settleAll } from '../base/settle.js';
 import { addDuration, elapsed, type Instant, nanoseconds } from '../base/units.js';
 import { type Chosen, destinationApproaches, judgeApproaches, type OnDevice } from './approaches.js';
 import { Conversation, type FrameRecorder } from './conversation.js';
 import { DeviceStreamReceiver } from './device-stream.js';
+import {
+  abortError,
+  DESTINATION_ENDINGS,
+  type DestinationProgress,
+  endingOf,
+  type Whereabouts,
+  withWords,
+} from './endings.js';
 import { migrationErrors } from './errors.js';
 import { type FrameKind, malformed } from './frame.js';
 import { type Digest, hashMessages, RunningRoot, sameBytes } from './integrity.js';
 import { type MessageOf, rehearse } from './messages.js';
 import { onTimeline } from './observed-device.js';
 import type { MigrationParameters } from './parameters.js';
-import { errorMessage } from './peer-error.js';
 import type {
   ControlLink,
   DestinationDataPlane,
@@ -58,7 +65,7 @@ export interface DestinationOptions {
   /** Hashes this machine's RAM; used only by verifying runs, after `accept`. */
   readonly hasher: PageHasher;
   readonly observer?: DestinationObserver;
-  /** Aborting refuses the guest; after *prepared* it asks the source to take it back, after *commit* it does nothing. */
+  /** Aborting refuses the guest; after *commit* it does nothing. */
   readonly signal?: AbortSignalLike;
   readonly record?: FrameRecorder;
   /** What a source can choose; what comes with vf-ferry if absent. */
@@ -74,8 +81,6 @@ type Complete = MessageOf<'complete'>;
 interface Destination extends DestinationOptions {
   readonly life: Lifecycle<DestinationState, DestinationEvent>;
   readonly talk: Conversation;
-  /** What a cancel of the local user does at present. */
-  onCancel: (error: FerryError) => void;
   readonly deafen: () => void;
   hello: Hello | undefined;
   readonly root: RunningRoot;
@@ -88,6 +93,7 @@ interface Destination extends DestinationOptions {
   connected: boolean;
   rounds: number;
   error: SerializedError | undefined;
+  guest: Whereabouts | undefined;
   afterwards: SerializedError | undefined;
   readonly timeline: Timeline;
 }
@@ -126,12 +132,11 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     record: options.record,
   });
   const startedAt = scheduler.now();
-  const onAbort = (): void => destination.onCancel(migrationErrors.error('cancelled', { phase: life.state }));
+  const onAbort = (): void => talk.fail(abortError('destination', life.state, signal?.reason));
   const destination: Destination = {
     ...options,
     life,
     talk,
-    onCancel: (error) => talk.fail(error),
     deafen: () => signal?.removeEventListener('abort', onAbort),
     hello: undefined,
     root: new RunningRoot(options.digest),
@@ -142,6 +147,7 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     connected: false,
     rounds: 0,
     error: undefined,
+    guest: undefined,
     afterwards: undefined,
     timeline,
   };
@@ -150,6 +156,7 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     migrationId: destination.hello?.migrationId ?? '',
     status: life.state,
     error: destination.error,
+    guest: destination.guest,
     afterwards: destination.afterwards,
     approaches: destination.hello?.approaches,
     rounds: destination.rounds,
@@ -356,7 +363,6 @@ async function load(
   }
   await Promise.all(loading);
   talk.check();
-  destination.onCancel = (error) => talk.post(errorMessage(error));
   destination.life.to('loaded');
   const { lastPagesNs, integrityNs, loadNs, deviceLoadNs } = destinationPartsOf(destination.timeline);
   talk.post({ kind: 'prepared', lastPagesNs, integrityNs, loadNs, deviceLoadNs });
@@ -407,6 +413,7 @@ async function run(destination: Destination, loaded: MachineState | undefined): 
   const { startNs, deviceStartNs } = destinationPartsOf(destination.timeline);
   talk.post({ kind: 'running', startNs, deviceStartNs });
   life.to('running');
+  destination.guest = 'here';
   if (loaded !== undefined) talk.post({ kind: 'read-back', machine: loaded });
   if (destination.chosen?.start.afterRun === true) await startDevices(destination);
   await talk.expect(['released'], destination.parameters.duration('answerTimeoutMs'));
@@ -441,9 +448,13 @@ async function end(destination: Destination, error: unknown): Promise<void> {
   const { talk, life, undo } = destination;
   destination.deafen();
   const reported = await talk.explain(error);
-  const serialized = isFerryError(reported) ? reported.toJSON() : undefined;
-  if (life.state === 'completed') destination.afterwards ??= serialized;
-  else destination.error = serialized;
+  if (isFerryError(reported)) {
+    const ending = DESTINATION_ENDINGS[progressOf(life.state)][endingOf('destination', reported)];
+    destination.guest = ending.guest;
+    const told = withWords(reported, ending).toJSON();
+    if (life.state === 'completed') destination.afterwards ??= told;
+    else destination.error = told;
+  }
   await talk.giveUp(reported, !destinationOwnsGuest(life.state));
   await closeAll(destination);
   const failures = await undo.takeBack();
@@ -451,6 +462,10 @@ async function end(destination: Destination, error: unknown): Promise<void> {
   // What can't be discarded is a defect of ours: told when nothing else is left to do.
   if (failures.length > 0) throw failures[0]!.cause;
   if (!isFerryError(reported)) throw reported;
+}
+
+function progressOf(state: DestinationState): DestinationProgress {
+  return state === 'prepared' || state === 'committed' || state === 'completed' ? state : 'receiving';
 }
 
 function note({ timeline }: Destination, part: keyof DestinationParts, from: Instant, to?: Instant): void {

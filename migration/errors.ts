@@ -4,8 +4,6 @@
  */
 import { catalogue, entry } from '../base/errors.js';
 
-const unchanged = 'The guest goes on running at the source with nothing lost.';
-
 const assigned = (device: string): string =>
   device === '' ? 'no assigned device' : `the assigned device ${device}`;
 
@@ -24,7 +22,7 @@ export const migrationErrors = catalogue('migration', {
   'malformed-message': entry<{ message: string; field: string; problem: string }>({
     exitStatus: 52,
     text: ({ message, field, problem }) => `message \`${message}\` from the peer: ${field}: ${problem}`,
-    advice: () => `The peer or the link is faulty; this is never retried. ${unchanged}`,
+    advice: () => 'The peer or the link is faulty; this is never retried.',
   }),
   'unexpected-message': entry<{ message: string; phase: string; expected: string }>({
     exitStatus: 53,
@@ -53,32 +51,35 @@ export const migrationErrors = catalogue('migration', {
     exitStatus: 54,
     text: ({ reason, because, count }) =>
       `the migration failed (${because}), and of what it had done ${count === 1 ? 'one thing' : `${count} things`} could not be undone: ${reason}`,
-    advice: () =>
-      'The guest is still here, and everything else was undone. If it is paused, `cont` lets it run again.',
+    advice: () => 'Everything else was undone.',
   }),
   cancelled: entry<{ phase: string }>({
     exitStatus: 58,
     text: ({ phase }) => `the migration was cancelled in phase ${phase}`,
-    advice: () => unchanged,
+    advice: () => 'It can be started again at any time.',
+  }),
+  'vmm-ended': entry<{ side: string; phase: string }>({
+    exitStatus: 99,
+    text: ({ side, phase }) => `the VMM at the ${side} was ended in phase ${phase}`,
+    advice: () => 'A VMM that is to live longer than its migration is ended after it (`query-migrate`).',
   }),
   'integrity-mismatch': entry<{ pages: string; count: number }>({
     exitStatus: 59,
     text: ({ pages, count }) =>
       `${count === 1 ? 'one page' : `${count} pages`} arrived other than sent: ${count === 1 ? 'page' : 'pages'} ${pages}`,
-    advice: () => `Bytes changed on the way between the two hosts; check memory and network. ${unchanged}`,
+    advice: () => 'Bytes changed on the way between the two hosts; check memory and network.',
   }),
   'verification-failed': entry<{ differences: string; count: number }>({
     exitStatus: 60,
     text: ({ differences, count }) =>
       `the machine at the destination differs in ${count} places: ${differences}`,
-    advice: () => `Nothing was committed; please report this with the recorded stream. ${unchanged}`,
+    advice: () => 'Nothing was committed; please report this with the recorded stream.',
   }),
   'commit-unacknowledged': entry<{ reason: string }>({
     exitStatus: 61,
     text: ({ reason }) =>
       `the destination was told to run the guest, but did not confirm it (${reason}): where the guest runs is unknown`,
-    advice: () =>
-      'Ask the destination. If it runs the guest, quit this side. Only if it says that it discarded the guest, resume here.',
+    advice: () => 'Until it is known where the guest runs, end neither side.',
   }),
   parameter: entry<{ parameter: string; value: string; problem: string }>({
     exitStatus: 62,
@@ -89,30 +90,30 @@ export const migrationErrors = catalogue('migration', {
     exitStatus: 63,
     text: ({ message, bytes, bytesMax }) =>
       `message \`${message}\` would take ${bytes} bytes, at most ${bytesMax}`,
-    advice: () => `This machine's state is too large for the protocol. ${unchanged}`,
+    advice: () => "This machine's state is too large for the protocol.",
   }),
   'round-incomplete': entry<{ round: number; field: string; sent: number; received: number }>({
     exitStatus: 64,
     text: ({ round, field, sent, received }) =>
       `round ${round}: the source sent ${sent} ${field}, the destination received ${received}`,
-    advice: () => `A data channel lost or invented frames. ${unchanged}`,
+    advice: () => 'A data channel lost or invented frames.',
   }),
   approach: entry<{ effort: string; approach: string; problem: string }>({
     exitStatus: 95,
     text: ({ effort, approach, problem }) => `migration parameter ${effort} = ${approach}: ${problem}`,
-    advice: ({ effort }) => `Leave ${effort} at \`auto\`, which chooses what fits the machine. ${unchanged}`,
+    advice: ({ effort }) => `Leave ${effort} at \`auto\`, which chooses what fits the machine.`,
   }),
   'approach-unknown': entry<{ effort: string; approach: string; known: string }>({
     exitStatus: 96,
     text: ({ effort, approach, known }) =>
       `the source chose ${effort} = ${approach}, which the destination does not know (it knows ${known})`,
-    advice: () => `Run the same version of vf-ferry at both ends. ${unchanged}`,
+    advice: () => 'Run the same version of vf-ferry at both ends.',
   }),
   'device-mismatch': entry<{ source: string; destination: string }>({
     exitStatus: 97,
     text: ({ source, destination }) =>
       `the source has ${assigned(source)}, the destination ${assigned(destination)}`,
-    advice: () => `Start the destination with the same assigned device as the source. ${unchanged}`,
+    advice: () => 'Start the destination with the same assigned device as the source.',
   }),
   'bad-recording': entry<{ at: number; problem: string }>({
     exitStatus: 65,

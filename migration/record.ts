@@ -5,6 +5,7 @@
 import type { SerializedError } from '../base/errors.js';
 import type { Duration } from '../base/units.js';
 import type { Approaches } from './approaches.js';
+import type { Whereabouts } from './endings.js';
 import type { MessageOf } from './messages.js';
 import type { PageRanges } from './page-ranges.js';
 import type { VerifyMode } from './parameters.js';
@@ -105,10 +106,12 @@ export interface MigrationRecord {
   readonly role: 'source';
   readonly migrationId: string;
   readonly status: SourceState;
-  /** Why it failed, was cancelled, or how the outcome came to be unknown. */
+  /** Why it failed, was cancelled, or how the outcome came to be unknown; its advice says where the guest is. */
   readonly error: SerializedError | undefined;
   /** What went wrong after the guest ran at the destination: the migration is complete all the same. */
   readonly afterwards: SerializedError | undefined;
+  /** Where the guest is, once it has ended. */
+  readonly guest: Whereabouts | undefined;
   readonly verify: VerifyMode;
   /** Undefined until they were chosen. */
   readonly approaches: Approaches | undefined;
@@ -151,6 +154,8 @@ export interface DestinationRecord {
   readonly migrationId: string;
   readonly status: DestinationState;
   readonly error: SerializedError | undefined;
+  /** Where the guest is, once it has ended; `here` from the moment that it belongs to this side. */
+  readonly guest: Whereabouts | undefined;
   /** What went wrong after the guest ran: the migration is complete all the same. */
   readonly afterwards: SerializedError | undefined;
   /** As the source chose. */

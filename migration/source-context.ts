@@ -26,6 +26,8 @@ export interface SourceObserver {
   roundStarted?(round: number, pages: number): void;
   roundFinished?(round: RoundRecord): void;
   throttleChanged?(percent: number): void;
+  /** It ends with nobody here knowing where the guest is. `reclaim` is for who finds out that it is here: it goes on as it was. */
+  undecided?(reclaim: () => Promise<void>): void;
 }
 
 export interface SourceOptions {

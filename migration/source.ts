@@ -14,6 +14,7 @@ import { type Duration, elapsed, nanoseconds } from '../base/units.js';
 import { type Chosen, chooseApproaches, namesOf, sourceApproaches } from './approaches.js';
 import { Conversation } from './conversation.js';
 import { DeviceStreamSender } from './device-stream.js';
+import { abortError, type SourceProgress } from './endings.js';
 import { migrationErrors } from './errors.js';
 import { AutoConverge, expectedDowntime } from './estimate.js';
 import { malformed } from './frame.js';
@@ -31,7 +32,7 @@ import { SourceStatistics } from './statistics.js';
 import { FLOW, Timeline } from './timeline.js';
 import { momentOf } from './timeline-views.js';
 import { logOf } from './tracking/cpu-log.js';
-import { UndoStack } from './undo.js';
+import { type UndoFailure, UndoStack } from './undo.js';
 import { nameDamagedPages, verifyAfterwards, verifyDestination } from './verification.js';
 
 /**
@@ -84,9 +85,9 @@ function open(options: SourceOptions): Source {
     timeline,
   });
   const onAbort = (): void => {
-    const cancelled = migrationErrors.error('cancelled', { phase: life.state });
+    const error = abortError('source', life.state, signal?.reason);
     life.to('cancel');
-    talk.fail(cancelled);
+    talk.fail(error);
   };
   observer.started?.(() => stats.snapshot());
   machine.observe?.(timeline);
@@ -308,7 +309,6 @@ async function commit(source: Source, saved: MachineState): Promise<void> {
   const { talk, machine, stats, parameters, migrationId, faults } = source;
   talk.check();
   source.deafen();
-  talk.tolerateErrors();
   source.life.to('commit');
   talk.post({ kind: 'commit', migrationId });
   if (faults.strikes('migration/commit-twice') !== undefined) talk.post({ kind: 'commit', migrationId });
@@ -319,7 +319,7 @@ async function commit(source: Source, saved: MachineState): Promise<void> {
   machine.relinquish();
   await verifyWhatWasLeft(source, saved);
   await finishDevices(source);
-  stats.ended();
+  stats.moved();
   source.life.to('running');
   talk.post({ kind: 'released' });
   talk.close();
@@ -345,31 +345,44 @@ async function finishDevices({ talk, stats, stops, chosen, parameters }: Source)
 
 /** Before commit: devices and guest run here again, tracking is off, the destination knows why, and nothing is left open. */
 async function takeBack(source: Source, error: unknown): Promise<void> {
-  const { data, talk, stats, life, undo } = source;
+  const { data, talk, stats, life, undo, timeline } = source;
+  let progress: SourceProgress = momentOf(timeline, 'pausing') === undefined ? 'ran' : 'stood';
   source.deafen();
   data.stop();
   const failures = await undo.takeBack();
   let reported = await talk.explain(error);
   if (failures.length > 0) {
-    const reason = failures.map(({ step, cause }) => `${step}: ${messageOf(cause)}`).join('; ');
-    const facts = { reason, because: messageOf(reported), count: failures.length };
-    reported = migrationErrors.error('take-back-failed', facts, failures[0]?.cause);
+    reported = takeBackFailed(failures, messageOf(reported));
+    progress = 'stuck';
   }
   await talk.giveUp(reported);
   await closeAll(source);
-  stats.ended(reported);
+  stats.ended(reported, progress);
   life.to(life.state === 'cancelling' && isFerryError(reported, 'migration/cancelled') ? 'undone' : 'fail');
   if (!isFerryError(reported)) throw reported;
 }
 
+function takeBackFailed(failures: readonly UndoFailure[], because: string): Error {
+  const reason = failures.map(({ step, cause }) => `${step}: ${messageOf(cause)}`).join('; ');
+  return migrationErrors.error(
+    'take-back-failed',
+    { reason, because, count: failures.length },
+    failures[0]?.cause,
+  );
+}
+
 /** The commit was not answered: whether the destination runs the guest can't be known from here, so it stays as it is. */
 async function leaveUnknown(source: Source, error: unknown): Promise<void> {
-  const { talk, stats, life } = source;
+  const { talk, stats, life, observer, undo } = source;
   talk.close();
   await closeAll(source);
   if (life.state === 'committed') {
     const reason = messageOf(talk.peerError ?? error);
-    stats.ended(migrationErrors.error('commit-unacknowledged', { reason }, error));
+    stats.ended(migrationErrors.error('commit-unacknowledged', { reason }, error), 'committed');
+    observer.undecided?.(async () => {
+      const failures = await undo.takeBack();
+      if (failures.length > 0) throw takeBackFailed(failures, reason);
+    });
     life.to('lost');
   }
   if (!isFerryError(error)) throw error;

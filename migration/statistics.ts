@@ -3,6 +3,7 @@ import type { Scheduler } from '../base/clock.js';
 import { FerryError, type SerializedError } from '../base/errors.js';
 import { addDuration, type Duration, elapsed, type Instant, nanoseconds, toSeconds } from '../base/units.js';
 import type { Approaches } from './approaches.js';
+import { endingOf, SOURCE_ENDINGS, type SourceProgress, type Whereabouts, withWords } from './endings.js';
 import { LinkRate } from './estimate.js';
 import { hexBytes } from './frame.js';
 import type { MessageOf } from './messages.js';
@@ -66,6 +67,7 @@ export class SourceStatistics {
   #harvests = { count: 0, totalNs: nanoseconds(0), costNs: nanoseconds(0) };
   #dirtyPagesPerSecond = 0;
   #error: SerializedError | undefined;
+  #guest: Whereabouts | undefined;
   #approaches: Approaches | undefined;
   readonly #devices = new Map<string, Mutable<Omit<DeviceTransfer, 'name'>>>();
   #afterwards: SerializedError | undefined;
@@ -134,11 +136,25 @@ export class SourceStatistics {
     this.#timeline.moment(FLOW, 'resumed');
   }
 
-  ended(error?: unknown): void {
+  /** The guest runs at the destination. */
+  moved(): void {
+    this.#ended();
+    this.#guest = 'there';
+  }
+
+  /** The migration ended with `error`, when it had come so far. */
+  ended(error: unknown, progress: SourceProgress): void {
+    this.#ended();
+    if (!(error instanceof FerryError)) return;
+    const ending = SOURCE_ENDINGS[progress][endingOf('source', error)];
+    this.#guest = ending.guest;
+    this.#error = withWords(error, ending).toJSON();
+  }
+
+  #ended(): void {
     this.#endedAt = this.#scheduler.now();
     // The machine's next migration begins a new set.
     this.#deviceDirtied = this.#dirtiedByDevice();
-    if (error instanceof FerryError) this.#error = error.toJSON();
   }
 
   /** A round that began at `from` and has arrived after `duration`, and the harvest that followed it. */
@@ -240,6 +256,7 @@ export class SourceStatistics {
       ...this.#facts,
       status: this.#state(),
       error: this.#error,
+      guest: this.#guest,
       approaches: this.#approaches,
       afterwards: this.#afterwards,
       devices: this.#machine.devices.map(({ name }) => ({ name, ...this.#device(name) })),

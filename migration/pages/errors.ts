@@ -1,8 +1,6 @@
 /** What can be wrong with the bytes of a data channel. Exit statuses 66 to 69 of the migration's range. */
 import { catalogue, entry } from '../../base/errors.js';
 
-const unchanged = 'The guest goes on running at the source with nothing lost.';
-
 export const pageErrors = catalogue('pages', {
   'bad-hello': entry<{ channel: number; problem: string }>({
     exitStatus: 66,
@@ -20,13 +18,12 @@ export const pageErrors = catalogue('pages', {
     exitStatus: 68,
     text: ({ channel, frame, at, problem }) =>
       `data channel ${channel}, frame ${frame} at byte ${at}: ${problem}`,
-    advice: () =>
-      `Nothing of this frame was written to guest RAM. The peer or the link is faulty. ${unchanged}`,
+    advice: () => 'Nothing of this frame was written to guest RAM. The peer or the link is faulty.',
   }),
   truncated: entry<{ channel: number; frame: number; at: number; within: string }>({
     exitStatus: 69,
     text: ({ channel, frame, at, within }) =>
       `data channel ${channel} ended without a close frame, at byte ${at}: ${within} of frame ${frame}`,
-    advice: () => `See the log of the peer for its reason. ${unchanged}`,
+    advice: () => 'See the log of the peer for its reason.',
   }),
 });

@@ -175,7 +175,7 @@ describe('a commit that does not arrive', () => {
     const intermediary = await between(destination, { cutBefore: 'commit' });
     const error = await refusal(source.migrate(intermediary.address));
     expect(error.code).toBe('migration/commit-unacknowledged');
-    expect(await source.runState()).toBe('postmigrate');
+    expect(await source.runState()).toBe('finish-migrate');
     expect((await destination.exited).exitStatus).toBeGreaterThan(2);
     expect(destination.console).toEqual([]);
     await source.execute('x-ferry-reclaim');
@@ -191,7 +191,7 @@ describe('a migration cut after commit', () => {
     expect(intermediary.done()).toBe(true);
     expect(error.code).toBe('migration/commit-unacknowledged');
     await goesOn(destination);
-    expect(await source.runState()).toBe('postmigrate');
+    expect(await source.runState()).toBe('finish-migrate');
     const lines = source.console.length;
     await goesOn(destination);
     expect(source.console.length).toBe(lines);

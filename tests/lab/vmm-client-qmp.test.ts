@@ -26,6 +26,7 @@ function idleVm(): VmControl {
   return {
     name: undefined,
     runState: 'running',
+    standstill: undefined,
     cpus: () => [],
     memory: () => ({
       ramBytes: 0,

@@ -145,8 +145,12 @@ describe('a cancel', () => {
           ],
         });
         const survivor = checkOneSurvivor(outcome);
-        const committed = outcome.trace.lines.some((line) => line.includes('source sends commit'));
-        expect(survivor).toBe(committed ? 'destination' : 'source');
+        // The source can't take back what it gave away; the destination may refuse it until it has heard so.
+        const tooLate = side === 'source' ? 'source sends commit' : 'prepared -> committed';
+        const committed = outcome.trace.lines.some((line) => line.includes(tooLate));
+        expect(survivor, `cancelled at ${message.from} ${message.kind}`).toBe(
+          committed ? 'destination' : 'source',
+        );
         ends.add(`${survivor} ${outcome.source.status} ${outcome.source.error?.code}`);
       }
       expect([...ends].sort()).toEqual([

@@ -12,6 +12,7 @@ const CHANNELS_MAX = 'max' in multifdChannels ? multifdChannels.max : Number.NaN
 interface Calls extends VmControl {
   readonly calls: unknown[][];
   runState: RunState;
+  standstill: VmControl['standstill'];
   info: MigrationInfo;
 }
 
@@ -22,6 +23,7 @@ function fakeVm(): Calls {
     info: {},
     name: 'guest',
     runState: 'running',
+    standstill: undefined,
     cpus: () => [{ index: 0, threadId: 42 }],
     memory: () => ({
       ramBytes: 1,
@@ -256,7 +258,7 @@ describe('monitor', () => {
       stop: ['prelaunch', 'running', 'paused', 'inmigrate'],
       cont: ['prelaunch', 'running', 'paused', 'inmigrate'],
       migrate: ['prelaunch', 'running', 'paused'],
-      'x-ferry-reclaim': ['postmigrate'],
+      'x-ferry-reclaim': [],
       'migrate-incoming': ['inmigrate', 'postmigrate'],
     };
     const args: Record<string, unknown> = {
@@ -278,6 +280,30 @@ describe('monitor', () => {
             error: { class: 'GenericError', desc: expect.stringContaining(`in '${state}' state: `) },
           });
         }
+      }
+    }
+  });
+
+  it('says why a guest that a migration left standing still is refused, and what lets it go on', async () => {
+    const { negotiated, vm } = setUp();
+    const client = await negotiated();
+    const ask = async (execute: string): Promise<string> => {
+      const reply = (await client.ask({
+        execute,
+        arguments: execute.startsWith('migrate') ? { uri: 'tcp:h:1' } : {},
+      })) as { error?: { desc: string } };
+      return reply.error?.desc ?? 'done';
+    };
+    vm.runState = 'finish-migrate';
+    const words = { switching: /last part of a migration/, undecided: /`x-ferry-reclaim`/, kept: /`cont`/ };
+    for (const standstill of ['switching', 'undecided', 'kept'] as const) {
+      vm.standstill = standstill;
+      for (const name of ['stop', 'migrate', 'migrate-incoming']) {
+        expect(await ask(name), `${name} ${standstill}`).toMatch(words[standstill]);
+      }
+      const permitted = { cont: standstill === 'kept', 'x-ferry-reclaim': standstill === 'undecided' };
+      for (const [name, may] of Object.entries(permitted)) {
+        expect(await ask(name), `${name} ${standstill}`).toMatch(may ? /^done$/ : words[standstill]);
       }
     }
   });

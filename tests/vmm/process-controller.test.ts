@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { AbortSignalLike } from '../../base/clock.js';
 import { milliseconds } from '../../base/units.js';
+import { VMM_ENDS } from '../../migration/endings.js';
 import { migrationErrors } from '../../migration/errors.js';
 import type { DestinationMachine, MachineDescription, MachineState } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
@@ -176,7 +178,7 @@ describe('run states', () => {
     }
   });
 
-  it('never let a guest run that moved away, except through a reclaim, nor one that ended', () => {
+  it('never let a guest run that moved away, nor one that ended', () => {
     const reach = (from: string, without: string): Set<string> => {
       const seen = new Set([from]);
       for (const s of seen) {
@@ -189,10 +191,8 @@ describe('run states', () => {
     for (const ended of ['guest-panicked', 'shutdown', 'internal-error']) {
       expect([...reach(ended, '')]).not.toContain('running');
     }
-    // With neither the reclaim nor a guest that comes, postmigrate is the end.
-    expect(RUN_STATE_MOVES.postmigrate.filter((s) => s !== 'running' && s !== 'inmigrate')).toEqual([
-      'internal-error',
-    ]);
+    // Without a guest that comes, postmigrate is the end.
+    expect([...reach('postmigrate', 'inmigrate')]).toEqual(['postmigrate', 'internal-error']);
   });
 });
 
@@ -367,18 +367,60 @@ describe('controller', () => {
   });
 
   it('keeps a guest whose commit was never acknowledged stopped, until a person reclaims it', async () => {
-    const { controller, state } = await running();
+    const { controller, state, log } = await running();
     state.leave = async (options) => {
       await untilPaused(options);
+      expect(controller.standstill).toBe('switching');
+      options.observer?.undecided?.(options.machine.resume);
       return sourceRecord('unacknowledged');
     };
-    await expect(controller.reclaim()).rejects.toThrow(/where the guest runs is known/);
+    await expect(controller.reclaim()).rejects.toThrow(/where the guest is is known/);
     controller.migrate(TARGET);
-    await settled(() => controller.runState === 'postmigrate');
+    await settled(() => controller.migration().status === 'failed');
+    expect([controller.runState, controller.standstill]).toEqual(['finish-migrate', 'undecided']);
+    expect(log).not.toContain('-> postmigrate');
     await expect(controller.cont()).rejects.toMatchObject({ code: 'vmm/machine-state' });
-    await expect(controller.migrateIncoming(TARGET)).rejects.toThrow(/may be here still/);
     await controller.reclaim();
+    expect([controller.runState, controller.standstill]).toEqual(['running', undefined]);
+    await expect(controller.reclaim(), 'once').rejects.toThrow(/where the guest is is known/);
+  });
+
+  it('lets a guest that could not be taken back go on when it is told to', async () => {
+    const { controller, state, log } = await running();
+    state.leave = async (options) => {
+      await untilPaused(options);
+      return sourceRecord('failed');
+    };
+    controller.migrate(TARGET);
+    await settled(() => controller.standstill === 'kept');
+    await controller.cont();
     expect(controller.runState).toBe('running');
+    expect(log.slice(-3)).toEqual(['booted resume', '-> running', 'RESUME']);
+  });
+
+  it('tells the flows of either direction that it is the VMM that ends', async () => {
+    const reasons: unknown[] = [];
+    const untilAborted = (signal: AbortSignalLike | undefined): Promise<void> =>
+      new Promise((resolve) =>
+        signal?.addEventListener('abort', () => {
+          reasons.push(signal.reason);
+          resolve();
+        }),
+      );
+    const source = await running();
+    source.state.leave = async ({ signal }) => {
+      await untilAborted(signal);
+      return sourceRecord('failed');
+    };
+    source.controller.migrate(TARGET);
+    const destination = setUp('inmigrate');
+    destination.state.arrivals.push(async ({ signal }) => {
+      await untilAborted(signal);
+      return destinationRecord('failed', migrationErrors.error('peer-closed', { phase: 'setup' }));
+    });
+    await destination.controller.migrateIncoming(TARGET);
+    await Promise.all([source.controller.destroy(), destination.controller.destroy()]);
+    expect(reasons).toEqual([VMM_ENDS, VMM_ENDS]);
   });
 
   it('a guest that crashes stays crashed, whatever was under way', async () => {

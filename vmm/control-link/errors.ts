@@ -6,6 +6,6 @@ export const linkErrors = catalogue('control-link', {
     exitStatus: 49,
     text: ({ address, reason }) => `can't connect to the destination at ${address}: ${reason}`,
     advice: () =>
-      'Start the destination first (`ferry vmm --incoming ADDRESS`) and check that its address can be reached. The guest goes on running here.',
+      'Start the destination first (`ferry vmm --incoming ADDRESS`) and check that its address can be reached.',
   }),
 });

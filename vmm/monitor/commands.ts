@@ -5,7 +5,7 @@
 
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { boolean, integer, list, oneOf, optional, type Shape, string, struct } from './arguments.js';
-import type { VmControl } from './control.js';
+import type { Standstill, VmControl } from './control.js';
 import {
   capabilitiesOf,
   capabilityChanges,
@@ -28,6 +28,8 @@ export interface Command {
   readonly arguments: Shape<unknown>;
   /** States that refuse the command, with the reason; all others permit it. */
   readonly refused: Readonly<Partial<Record<RunState, string>>>;
+  /** Standstills in `finish-migrate` that permit it all the same. */
+  readonly standstill: readonly Standstill[];
   readonly run: (context: CommandContext, args: unknown) => unknown;
 }
 
@@ -39,6 +41,7 @@ function command<A>(spec: {
   summary: string;
   arguments: Shape<A>;
   refused?: Partial<Record<RunState, string>>;
+  standstill?: readonly Standstill[];
   run: (context: CommandContext, args: A) => unknown;
 }): Command {
   return {
@@ -46,6 +49,7 @@ function command<A>(spec: {
     summary: spec.summary,
     arguments: spec.arguments,
     refused: spec.refused ?? {},
+    standstill: spec.standstill ?? [],
     run: (context, args) => spec.run(context, args as A),
   };
 }
@@ -55,6 +59,13 @@ const PANICKED = 'the guest has crashed';
 const OFF = 'the guest has switched its machine off';
 const BROKEN = 'the machine failed';
 const SWITCHING = 'the last part of a migration is under way';
+/** Why the guest stands still, where it is not that. */
+const STANDSTILL: Readonly<Record<Standstill, string>> = {
+  switching: SWITCHING,
+  undecided:
+    'its commit was never acknowledged, so the guest may run at the destination; if it does not, `x-ferry-reclaim` lets it go on here',
+  kept: 'the guest could not be resumed after a migration; `cont` tries again',
+};
 
 const AWAITED = 'Guest is waiting for an incoming migration';
 
@@ -164,6 +175,7 @@ export const COMMANDS: readonly Command[] = [
       shutdown: OFF,
       'internal-error': BROKEN,
     },
+    standstill: ['kept'],
     run: ({ vm }) => vm.cont(),
   }),
   command({
@@ -222,10 +234,12 @@ export const COMMANDS: readonly Command[] = [
       paused: 'the guest is here',
       inmigrate: AWAITED,
       'finish-migrate': SWITCHING,
+      postmigrate: MOVED,
       'guest-panicked': PANICKED,
       shutdown: OFF,
       'internal-error': BROKEN,
     },
+    standstill: ['undecided'],
     run: ({ vm }) => vm.reclaim(),
   }),
   command({
@@ -312,9 +326,10 @@ export const COMMANDS: readonly Command[] = [
 /** Answers one command; what it throws is a QmpError or a FerryError, or a defect of ours. */
 export async function runCommand(context: CommandContext, found: Command, args: unknown): Promise<unknown> {
   const checked = found.arguments.check(args, '');
-  const state = context.vm.runState;
-  const reason = found.refused[state];
-  if (reason !== undefined) {
+  const { runState: state, standstill } = context.vm;
+  const refused = found.refused[state];
+  const reason = refused === undefined || standstill === undefined ? refused : STANDSTILL[standstill];
+  if (reason !== undefined && !(standstill !== undefined && found.standstill.includes(standstill))) {
     throw new QmpError(`The command '${found.name}' isn't permitted in '${state}' state: ${reason}`);
   }
   return (await found.run(context, checked)) ?? {};

@@ -101,12 +101,20 @@ export type QmpSocketAddress =
   | { readonly type: 'unix'; readonly path: string };
 
 /**
+ * `switching`: a migration is at its last pages. `undecided`: its commit was never acknowledged. `kept`: it failed, and the
+ * machine could not be resumed.
+ */
+export type Standstill = 'switching' | 'undecided' | 'kept';
+
+/**
  * Commands come one at a time: the monitor starts the next, of any client, when the promise of the one before has
  * settled. A method may throw a FerryError or a QmpError; both become the reply.
  */
 export interface VmControl {
   readonly name: string | undefined;
   readonly runState: RunState;
+  /** Why the guest stands still in `finish-migrate`; undefined in any other state. */
+  readonly standstill: Standstill | undefined;
   cpus(): readonly CpuInfo[];
   memory(): MemoryInfo;
   /** What the host knows of the guest's NIC. Throws a QmpError on a machine without one. */

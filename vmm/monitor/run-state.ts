@@ -7,7 +7,7 @@
  * | `running` | runs |
  * | `paused` | was stopped by the monitor |
  * | `inmigrate` | is not here yet: this VMM waits for an incoming migration |
- * | `finish-migrate` | is stopped for the last pages and its state |
+ * | `finish-migrate` | is stopped for the last pages and its state, and until it is known whether it was moved |
  * | `postmigrate` | runs in another VMM; here it never runs again, but it may come back |
  * | `guest-panicked` | crashed, or reported a panic |
  * | `shutdown` | switched its machine off |
@@ -37,8 +37,7 @@ export const RUN_STATE_MOVES: Readonly<Record<RunState, readonly RunState[]>> = 
   paused: ['running', 'finish-migrate', 'guest-panicked', 'shutdown', 'internal-error'],
   inmigrate: ['running', 'paused', 'guest-panicked', 'shutdown', 'internal-error'],
   'finish-migrate': ['running', 'paused', 'postmigrate', 'guest-panicked', 'shutdown', 'internal-error'],
-  // Back to running only where nobody acknowledged the commit, and a person made sure (`x-ferry-reclaim`).
-  postmigrate: ['inmigrate', 'running', 'internal-error'],
+  postmigrate: ['inmigrate', 'internal-error'],
   'guest-panicked': ['internal-error'],
   shutdown: ['internal-error'],
   'internal-error': [],

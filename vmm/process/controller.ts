@@ -2,18 +2,27 @@
  * The VM of this process: its machine and its migrations in either direction, as the monitor commands them.
  *
  *     boot ──▶ prelaunch ──▶ running ◀──▶ paused
- *                               │ migrate: the machine is lent to the flow, which stops, resumes or gives it away
+ *                               │ migrate: the machine is lent to the flow, which stops, resumes or gives it away;
+ *                               │ it stays in finish-migrate if nobody knows whether it was given away (`reclaim`)
  *                               ▼
  *     wait ──▶ inmigrate     finish-migrate ──▶ postmigrate ──▶ inmigrate (`migrate-incoming`) ──▶ running ...
  */
 import { writeFile } from 'node:fs/promises';
 import { FerryError, invariant, isFerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
+import { VMM_ENDS, type Whereabouts } from '../../migration/endings.js';
 import { MigrationParameters } from '../../migration/parameters.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { type DestinationState, qmpStatus, type SourceState } from '../../migration/states.js';
 import { vmmErrors } from '../errors.js';
-import type { CpuInfo, MemoryInfo, MigrationInfo, NicInfo, VmControl } from '../monitor/control.js';
+import type {
+  CpuInfo,
+  MemoryInfo,
+  MigrationInfo,
+  NicInfo,
+  Standstill,
+  VmControl,
+} from '../monitor/control.js';
 import { type MigrationStatus, QmpError, type QmpEvents } from '../monitor/protocol.js';
 import type { RunState } from '../monitor/run-state.js';
 import type { PassthroughReport } from '../passthrough/device.js';
@@ -39,8 +48,8 @@ export interface ControllerOptions {
   readonly onState: (state: RunState, why: Error | undefined) => void;
   /** An incoming migration failed; waiting goes on if this returns true. */
   readonly onIncomingFailed: (error: FerryError) => boolean;
-  /** The guest was not moved. */
-  readonly onOutgoingFailed: (error: FerryError) => void;
+  /** The guest was not moved, or nobody knows: `guest` is where it is. */
+  readonly onOutgoingFailed: (error: FerryError, guest: Whereabouts | undefined) => void;
   /** Something threw that must not. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -71,6 +80,8 @@ export class Controller implements VmControl {
   #record: (() => MigrationRecord | DestinationRecord) | undefined;
   /** A migration was asked for and has no record yet. */
   #starting = false;
+  /** How to take back a guest of which nobody knows whether it was given away. */
+  #reclaim: (() => Promise<void>) | undefined;
   /** Whether a guest that comes is to run. */
   #runOnArrival: boolean;
 
@@ -95,7 +106,9 @@ export class Controller implements VmControl {
       this.#runOnArrival = true;
       return;
     }
-    await this.#guest.change('continue', STILL, async (state) => {
+    // A guest that a migration stopped and could not resume is let go on like one that a person stopped.
+    const from = this.standstill === 'kept' ? [...STILL, 'finish-migrate' as const] : STILL;
+    await this.#guest.change('continue', from, async (state) => {
       if (state === 'running') return;
       await this.#theMachine().resume();
       this.#guest.resumed(state);
@@ -193,6 +206,9 @@ export class Controller implements VmControl {
             this.#record = snapshot;
           },
           stateChanged: (from, to) => this.#migrationMoved(from, to),
+          undecided: (reclaim) => {
+            this.#reclaim = reclaim;
+          },
           roundStarted: (round) => {
             if (this.migrationEvents) this.#options.emit('MIGRATION_PASS', { pass: round });
           },
@@ -200,9 +216,8 @@ export class Controller implements VmControl {
       })
       .then((record) => {
         this.#record = () => record;
-        // The commit was never acknowledged: the guest may run over there, so it does not run here.
-        if (record.status === 'unacknowledged') this.#guest.move('postmigrate');
-        if (record.error !== undefined) this.#options.onOutgoingFailed(FerryError.from(record.error));
+        if (record.error !== undefined)
+          this.#options.onOutgoingFailed(FerryError.from(record.error), record.guest);
       })
       .catch(onDefect)
       .finally(() => {
@@ -216,14 +231,19 @@ export class Controller implements VmControl {
   }
 
   async reclaim(): Promise<void> {
-    if (this.#record?.().status !== 'unacknowledged') {
-      throw new QmpError('No commit is unacknowledged: where the guest runs is known');
+    const reclaim = this.#reclaim;
+    if (reclaim === undefined) {
+      throw new QmpError('No commit is unacknowledged: where the guest is is known');
     }
-    await this.#guest.change('resume', ['postmigrate'], async (state) => {
-      await this.#theMachine().resume();
-      this.#record = undefined;
-      this.#guest.resumed(state);
-    });
+    this.#reclaim = undefined;
+    await reclaim();
+  }
+
+  /** Why a guest in `finish-migrate` stands still; undefined in any other state. */
+  get standstill(): Standstill | undefined {
+    if (this.runState !== 'finish-migrate') return undefined;
+    if (this.#reclaim !== undefined) return 'undecided';
+    return this.#outgoing === undefined ? 'kept' : 'switching';
   }
 
   // The guest comes.
@@ -236,11 +256,6 @@ export class Controller implements VmControl {
     // A guest that has just left or come may have left a link behind that is still being closed.
     await this.#outgoing?.done;
     await this.#incoming?.done;
-    if (this.runState === 'postmigrate' && this.#record?.().status === 'unacknowledged') {
-      throw new QmpError(
-        'The guest may be here still: its commit was never acknowledged; see x-ferry-reclaim',
-      );
-    }
     const listener = await this.#options.links.listen(address);
     const incoming: Incoming = { listener, cancel: new AbortController(), done: Promise.resolve() };
     this.#incoming = incoming;
@@ -287,8 +302,8 @@ export class Controller implements VmControl {
   /** Cancels the migrations under way, if they still can be, and ends the machine. Never rejects. */
   async destroy(): Promise<void> {
     this.#guest.close();
-    this.#outgoing?.cancel.abort();
-    this.#incoming?.cancel.abort();
+    this.#outgoing?.cancel.abort(VMM_ENDS);
+    this.#incoming?.cancel.abort(VMM_ENDS);
     this.#incoming?.listener.close();
     await this.#outgoing?.done;
     await this.#incoming?.done;

@@ -137,8 +137,8 @@ class Vmm {
         onQuit: () => finish({ exitStatus: 0, reason: 'host-qmp-quit' }),
         onState: (state, why) => this.#stateChanged(state, why),
         onIncomingFailed: (error) => this.#incomingFailed(error),
-        onOutgoingFailed: ({ message, advice }) =>
-          this.#notice(`the guest was not moved: ${message}\n  ${advice}`),
+        onOutgoingFailed: ({ message, advice }, guest) =>
+          this.#notice(`${guest === 'unknown' ? '' : 'the guest was not moved: '}${message}\n  ${advice}`),
         onDefect: (error) => finish({ error }),
       },
       settings.incoming === undefined ? 'prelaunch' : 'inmigrate',
@@ -224,7 +224,7 @@ class Vmm {
 
   #incomingFailed(error: FerryError): boolean {
     const goesOn = this.#settings.incoming === undefined || this.#settings.incoming === 'defer';
-    if (goesOn) this.#notice(`${error.message}; still waiting for a guest`);
+    if (goesOn) this.#notice(`${error.message}; still waiting for a guest\n  ${error.advice}`);
     else this.#finish({ error });
     return goesOn;
   }

@@ -1,21 +1,18 @@
 /** What can go wrong with data channels as sockets and threads. Exit statuses 38 to 43 of the VMM's range. */
 import { catalogue, entry } from '../../base/errors.js';
 
-const unchanged = 'The guest goes on running at the source with nothing lost.';
-
 export const transferErrors = catalogue('transfer', {
   'channel-broken': entry<{ side: string; channel: number; peer: string; bytes: number; reason: string }>({
     exitStatus: 38,
     text: ({ side, channel, peer, bytes, reason }) =>
       `${side}: data channel ${channel} with ${peer} broke after ${bytes} bytes: ${reason}`,
-    advice: () => `Check the network and the log of the peer. ${unchanged} Start the migration again.`,
+    advice: () => `Check the network and the log of the peer, and start the migration again.`,
   }),
   'connect-failed': entry<{ channel: number; peer: string; reason: string }>({
     exitStatus: 39,
     text: ({ channel, peer, reason }) =>
       `destination: can't connect data channel ${channel} to ${peer}: ${reason}`,
-    advice: () =>
-      `The destination opens the data channels: the source's address must be reachable from it. ${unchanged}`,
+    advice: () => "The destination opens the data channels: the source's address must be reachable from it.",
   }),
   'listen-failed': entry<{ channel: number; host: string; reason: string }>({
     exitStatus: 40,
@@ -26,16 +23,16 @@ export const transferErrors = catalogue('transfer', {
   'worker-lost': entry<{ side: string; channel: number; reason: string }>({
     exitStatus: 41,
     text: ({ side, channel, reason }) => `${side}: the page worker of channel ${channel} ended: ${reason}`,
-    advice: () => `Check that this host has memory to spare. ${unchanged}`,
+    advice: () => 'Check that this host has memory to spare.',
   }),
   'recording-failed': entry<{ file: string; reason: string }>({
     exitStatus: 42,
     text: ({ file, reason }) => `can't record the migration stream to ${file}: ${reason}`,
-    advice: () => `Choose a folder that exists, may be written and has room, or do not record. ${unchanged}`,
+    advice: () => 'Choose a folder that exists, may be written and has room, or do not record.',
   }),
   closed: entry<{ side: string; operation: string }>({
     exitStatus: 43,
     text: ({ side, operation }) => `${side}: the data channels were closed during ${operation}`,
-    advice: () => unchanged,
+    advice: () => 'See what ended the migration at this side or the other.',
   }),
 });
