@@ -64,12 +64,7 @@ function expectTrueWords(outcome: Outcome, what: string, vmmEnded?: Side): void 
   const said = [saidBy('source', outcome.source), saidBy('destination', outcome.destination)];
   const ended = vmmEnded === 'source' && survivor === 'source';
   const fitting = {
-    source: ended
-      ? [
-          ['ended', 'ended'],
-          ['ended', 'there'],
-        ]
-      : [['here', 'there']],
+    source: [ended ? ['ended', 'ended'] : ['here', 'there']],
     destination: [
       ['there', 'here'],
       ['unknown', 'here'],
