@@ -1,0 +1,249 @@
+/** What VMMs started by hand say at the ends of moves that went wrong, and that what they advise works. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, it } from 'vitest';
+import { MIB } from '../../base/units.js';
+import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
+import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
+import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
+import { standBetween } from './man-in-the-middle.js';
+
+const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
+const LEDGER = 'workload=ledger status_ms=100';
+const GUEST = { guest: KERNEL_IMAGE, memoryBytes: 64 * MIB, append: LEDGER } as const;
+const TIMEOUT_MS = 120_000;
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** Lines that come, and may be waited for. */
+class Lines {
+  readonly seen: string[] = [];
+  readonly #waiting: (() => void)[] = [];
+
+  add(line: string): void {
+    this.seen.push(line);
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
+
+  async next(pattern: RegExp, from = 0): Promise<string> {
+    for (;;) {
+      const found = this.seen.slice(from).find((line) => pattern.test(line));
+      if (found !== undefined) return found;
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+}
+
+interface ByHand {
+  readonly child: ChildProcess;
+  readonly console: Lines;
+  readonly notices: Lines;
+  readonly client: QmpClient;
+  readonly exited: Promise<number | null>;
+}
+
+/** `ferry vmm` as a person starts it. */
+async function byHand(...args: string[]): Promise<ByHand> {
+  const folder = mkdtempSync(join(tmpdir(), 'ferry-ends-'));
+  cleanups.push(() => rmSync(folder, { recursive: true }));
+  const monitor = `unix:${join(folder, 'm.sock')}`;
+  const child = spawn(process.execPath, [FERRY, 'vmm', '--monitor', monitor, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const exited = new Promise<number | null>((resolve) => child.on('close', resolve));
+  cleanups.push(() => {
+    child.kill('SIGKILL');
+    return exited;
+  });
+  const [console, notices] = [child.stdout, child.stderr].map((stream) => {
+    const lines = new Lines();
+    createInterface({ input: stream }).on('line', (line) => lines.add(line));
+    return lines;
+  }) as [Lines, Lines];
+  await notices.next(/^ferry: monitor at/);
+  const client = await QmpClient.connect(monitor);
+  cleanups.push(() => client.close());
+  return { child, console, notices, client, exited };
+}
+
+const source = async (): Promise<ByHand> => {
+  const vmm = await byHand('--guest', KERNEL_IMAGE, '--memory', '64MiB', '--append', LEDGER);
+  await vmm.console.next(/, clean$/);
+  return vmm;
+};
+
+async function spawned(options: Parameters<typeof spawnVmm>[0]): Promise<Vmm> {
+  const vmm = await spawnVmm(options);
+  cleanups.push(() => vmm.kill());
+  return vmm;
+}
+
+const stateOf = async (client: QmpClient): Promise<string> =>
+  ((await client.execute('query-status')) as { status: string }).status;
+
+const refusal = async (asked: Promise<unknown>): Promise<string> =>
+  asked.then(
+    () => 'it was done',
+    (error: Error) => error.message,
+  );
+
+describe('a commit that is never acknowledged', () => {
+  it(
+    'is told of as unknown, with the commands to go on with; these work, and nothing else does',
+    async () => {
+      const here = await source();
+      const there = await spawned({ incoming: 'tcp:127.0.0.1:0' });
+      const between = await standBetween(await there.incomingAddress(), { cutBefore: 'commit' });
+      cleanups.push(() => between.close());
+      await here.client.execute('migrate', { uri: between.address });
+      const advice = await here.notices.next(/`x-ferry-reclaim`/);
+      expect(advice).toMatch(/stands still here.*Ask the destination.*`quit` here.*`x-ferry-reclaim` here/);
+      const said = here.notices.seen.join('\n');
+      expect(said).toMatch(/where the guest runs is unknown/);
+      expect(said, 'it is not known that it has moved, nor that it has not').not.toMatch(
+        /has moved|was not moved|nothing is lost/,
+      );
+      expect(await stateOf(here.client)).toBe('finish-migrate');
+      for (const [command, args] of [
+        ['cont'],
+        ['migrate-incoming', { uri: 'tcp:127.0.0.1:0' }],
+        ['migrate', { uri: 'tcp:127.0.0.1:1' }],
+      ] as const) {
+        expect(await refusal(here.client.execute(command, args)), command).toMatch(
+          /never acknowledged.*`x-ferry-reclaim` lets it go on here/,
+        );
+      }
+      await here.client.execute('x-ferry-reclaim');
+      expect(await stateOf(here.client)).toBe('running');
+      await here.console.next(/, clean$/, here.console.seen.length);
+      // It is as it was: it can be moved again.
+      const next = await spawned({ incoming: 'tcp:127.0.0.1:0' });
+      await here.client.execute('migrate', { uri: await next.incomingAddress() });
+      await next.waitForConsole(/, clean$/);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'leaves an assigned device that works again when its guest is reclaimed',
+    async () => {
+      const here = await spawned({ ...GUEST, nic: 'vf' });
+      const there = await spawned({ incoming: 'tcp:127.0.0.1:0', nic: 'vf' });
+      await here.waitForConsole(/, clean$/);
+      const between = await standBetween(await there.incomingAddress(), { cutBefore: 'commit' });
+      cleanups.push(() => between.close());
+      expect(await refusal(here.migrate(between.address))).toMatch(/where the guest runs is unknown/);
+      expect((await here.record())?.guest).toBe('unknown');
+      await here.execute('x-ferry-reclaim');
+      expect((await here.nic()).state).toBe('RUNNING');
+      await here.waitForConsole(/, clean$/, { after: here.console.length });
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('a source that is ended while its guest is being moved', () => {
+  it.each(['quit', 'SIGTERM'] as const)(
+    'by %s: both sides say that the guest ended with it',
+    async (how) => {
+      const here = await source();
+      const there = await byHand('--incoming', 'tcp:127.0.0.1:0');
+      const [, address] = /waiting for a guest at (\S+)/.exec(
+        await there.notices.next(/waiting for a guest at/),
+      )!;
+      await here.client.execute('migrate-set-parameters', { 'max-bandwidth': 2 * MIB });
+      await here.client.execute('migrate-set-capabilities', {
+        capabilities: [{ capability: 'events', state: true }],
+      });
+      const pass = here.client.waitFor('MIGRATION_PASS');
+      await here.client.execute('migrate', { uri: address });
+      await pass;
+      if (how === 'quit') await here.client.execute('quit').catch(() => undefined);
+      else here.child.kill(how);
+      expect(await here.exited).toBe(how === 'quit' ? 0 : 143);
+      await there.exited;
+      for (const { notices } of [here, there]) {
+        const words = notices.seen.join('\n');
+        expect(words).toMatch(/the VMM at the source was ended in phase active/);
+        expect(words).toMatch(/ended with (this VMM|the VMM of the source)/);
+        expect(words).not.toMatch(/goes on|nothing is lost|is here|stays with/);
+      }
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('a source that stands still in the switchover for longer than its destination waits', () => {
+  it(
+    'has its guest again, or has given it away: never does anybody have to be asked',
+    async () => {
+      const ends: string[] = [];
+      // The switchover takes a few milliseconds; where in it the source stops is chance.
+      for (const afterMs of [1, 3, 4, 5]) {
+        const there = await spawned({ incoming: 'defer' });
+        const here = await spawned(GUEST);
+        for (const vmm of [here, there]) {
+          await vmm.execute('migrate-set-parameters', { 'keepalive-interval': 50, 'peer-timeout': 200 });
+        }
+        await there.execute('migrate-set-capabilities', {
+          capabilities: [{ capability: 'events', state: true }],
+        });
+        await here.waitForConsole(/, clean$/);
+        const address = await there.migrateIncoming('tcp:127.0.0.1:0');
+        const ended = there.waitFor('MIGRATION', {
+          where: ({ status }) => status === 'failed' || status === 'completed',
+        });
+        const stopped = here.waitFor('STOP');
+        const moved = here.migrate(address).then(
+          () => 'moved',
+          (error: { code: string }) => error.code,
+        );
+        await stopped;
+        const from = performance.now();
+        while (performance.now() - from < afterMs);
+        process.kill(here.pid, 'SIGSTOP');
+        const { status } = (await ended).data;
+        process.kill(here.pid, 'SIGCONT');
+        const end = await moved;
+        const owner = status === 'completed' ? there : here;
+        ends.push(end);
+        expect(await owner.runState(), end).toBe('running');
+        expect((await here.record())?.guest).toBe(status === 'completed' ? 'there' : 'here');
+        await owner.waitForConsole(/, clean$/, { after: owner.console.length });
+        await Promise.all([here.kill(), there.kill()]);
+      }
+      expect(ends).not.toContain('migration/commit-unacknowledged');
+      expect(ends, 'one was given up on').toContain('migration/peer-silent');
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('a bandwidth limit of a few bytes a second', () => {
+  it(
+    'is waited for, and lifted while it holds',
+    async () => {
+      const here = await spawned(GUEST);
+      const there = await spawned({ incoming: 'tcp:127.0.0.1:0' });
+      await here.waitForConsole(/, clean$/);
+      await here.execute('migrate-set-parameters', { 'max-bandwidth': 1 });
+      const moved = here.migrate(await there.incomingAddress());
+      moved.catch(() => undefined);
+      await here.waitFor('MIGRATION', { where: ({ status }) => status === 'active' });
+      // The guest runs meanwhile.
+      await here.waitForConsole(/, clean$/, { after: here.console.length });
+      expect((await here.record())?.status).toBe('active');
+      await here.execute('migrate-set-parameters', { 'max-bandwidth': 0 });
+      expect((await moved).status).toBe('completed');
+      await there.waitForConsole(/, clean$/);
+    },
+    TIMEOUT_MS,
+  );
+});
