@@ -183,7 +183,7 @@ describe('a guest that moves with its virtual function', () => {
       );
       expect(error).toBeInstanceOf(FerryError);
       expect(error).toMatchObject({ code: 'vmm/machine-incompatible' });
-      expect((error as FerryError).message).toMatch(/root-port0/);
+      expect((error as FerryError).message).toMatch(/assigned function: the source has one/);
       expect((await destination.exited).error?.code).toBe('vmm/machine-incompatible');
       expect(await source.runState()).toBe('running');
       expect((await source.nic()).state).toBe('RUNNING');

@@ -160,7 +160,7 @@ describe.each(WORLDS)('a destination in $name', ({ run }) => {
         imageGpa: 2 ** 33,
       };
       const refused = target.accept(theirs);
-      await expect(refused).rejects.toMatchObject({ code: 'vmm/machine-incompatible', facts: { count: 4 } });
+      await expect(refused).rejects.toMatchObject({ code: 'vmm/machine-incompatible', facts: { count: 3 } });
       await expect(refused).rejects.toThrow(/vCPUs.*toaster v3.*image/);
     }));
 

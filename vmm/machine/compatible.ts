@@ -2,41 +2,59 @@
 import { PAGE_BYTES } from '../../base/units.js';
 import type { MachineDescription } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
-import { ROOT_PORT_NAME } from '../passthrough/records.js';
+import { PASSTHROUGH_RECORDS, ROOT_PORT_NAME } from '../passthrough/records.js';
+
+type Device = MachineDescription['devices'][number];
+
+const NIC_RECORDS: readonly string[] = PASSTHROUGH_RECORDS.map(({ name }) => name);
 
 /**
- * Throws `vmm/machine-incompatible`, which names every difference between what arrives and what this machine is.
- * `reservedBase`: first byte of the reserved range; the image lies below.
+ * Throws `vmm/machine-incompatible`, which names every cause for which what arrives does not fit this machine, and no cause
+ * twice: what only follows from another difference is not told.
  */
-export function refuseUnlike(
-  ours: MachineDescription,
-  theirs: MachineDescription,
-  reservedBase: number,
-): void {
-  const differences: string[] = [];
-  const compare = (what: string, expected: string | number, found: string | number): void => {
-    if (expected !== found) differences.push(`${what}: the source has ${found}, this machine ${expected}`);
-  };
-  compare('RAM bytes', ours.ramBytes, theirs.ramBytes);
-  compare('vCPUs', ours.vcpus, theirs.vcpus);
-  compare('migrated pages', ours.migratedPages, theirs.migratedPages);
-  const named = ({ devices }: MachineDescription): string =>
-    devices.map(({ name, version }) => `${name} v${version}`).join(', ');
-  compare('devices', named(ours), named(theirs));
-  const hasNic = ({ devices }: MachineDescription): boolean =>
-    devices.some(({ name }) => name === ROOT_PORT_NAME);
-  if (hasNic(ours) !== hasNic(theirs)) {
-    const [with_, without] = hasNic(theirs) ? ['the source', 'this machine'] : ['this machine', 'the source'];
-    differences.push(`assigned function: ${with_} has one (--nic vf), ${without} has none`);
-  }
-  const imageEnd = theirs.imageGpa + theirs.imageBytes;
-  const wholePages = Number.isInteger(theirs.imageGpa / PAGE_BYTES) && theirs.imageGpa >= 0;
-  if (!(wholePages && theirs.imageBytes > 0 && imageEnd <= reservedBase)) {
-    differences.push(
-      `the guest image at ${theirs.imageGpa} to ${imageEnd} does not lie on pages of migrated RAM`,
-    );
-  }
+export function refuseUnlike(ours: MachineDescription, theirs: MachineDescription): void {
+  const differences = [
+    ...sizeDifferences(ours, theirs),
+    ...deviceDifferences(ours.devices, theirs.devices),
+    ...imageProblems(theirs),
+  ];
   if (differences.length === 0) return;
   const facts = { differences: differences.join('; '), count: differences.length };
   throw vmmErrors.error('machine-incompatible', facts);
+}
+
+const unlike = (what: string, ours: string | number, theirs: string | number): string[] =>
+  ours === theirs ? [] : [`${what}: the source has ${theirs}, this machine ${ours}`];
+
+/** Machines of one size differ in what migrates of it only if they are of different versions. */
+function sizeDifferences(ours: MachineDescription, theirs: MachineDescription): string[] {
+  const sizes = [
+    ...unlike('RAM bytes', ours.ramBytes, theirs.ramBytes),
+    ...unlike('vCPUs', ours.vcpus, theirs.vcpus),
+  ];
+  return sizes.length > 0 ? sizes : unlike('migrated pages', ours.migratedPages, theirs.migratedPages);
+}
+
+/** A NIC brings records of its own: where only one machine has one, that is the difference, and not each of them. */
+function deviceDifferences(ours: readonly Device[], theirs: readonly Device[]): string[] {
+  const hasNic = (devices: readonly Device[]): boolean => devices.some(({ name }) => name === ROOT_PORT_NAME);
+  const named = (devices: readonly Device[]): string =>
+    devices.map(({ name, version }) => `${name} v${version}`).join(', ');
+  if (hasNic(ours) === hasNic(theirs)) return unlike('devices', named(ours), named(theirs));
+  const [with_, without] = hasNic(theirs) ? ['the source', 'this machine'] : ['this machine', 'the source'];
+  const others = (devices: readonly Device[]): string =>
+    named(devices.filter(({ name }) => !NIC_RECORDS.includes(name)));
+  return [
+    `assigned function: ${with_} has one (--nic vf), ${without} has none`,
+    ...unlike('devices', others(ours), others(theirs)),
+  ];
+}
+
+/** The image, in the source's own terms: a machine of another size is a difference of its own. */
+function imageProblems({ imageGpa, imageBytes, migratedPages }: MachineDescription): string[] {
+  const imageEnd = imageGpa + imageBytes;
+  const onPages = Number.isInteger(imageGpa / PAGE_BYTES) && imageGpa >= 0;
+  return onPages && imageBytes > 0 && imageEnd <= migratedPages * PAGE_BYTES
+    ? []
+    : [`the guest image at ${imageGpa} to ${imageEnd} does not lie on pages of migrated RAM`];
 }

@@ -271,7 +271,7 @@ export class Machine implements SourceMachine, DestinationMachine {
   async accept(description: MachineDescription): Promise<void> {
     await this.#exclusively(async () => {
       this.#require('accept a guest', 'empty');
-      refuseUnlike(this.description, description, this.#drivers.range.base);
+      refuseUnlike(this.description, description);
       await this.#drivers.devices.ready();
       this.#incoming = description;
       this.#enter('incoming');
