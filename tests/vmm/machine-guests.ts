@@ -210,6 +210,29 @@ const GUESTS = {
       (call $pass)
       (call $say ${LETTER('e')} (global.get $taken)))`,
 
+  /** Sleeps for so many ms, once, by its timer alone. */
+  nap: `
+    (global $woken (mut i32) (i32.const 0))
+    (func (export "irq_entry") (param i32) (global.set $woken (i32.const 1)))
+    (func (export "start_kernel") (param i32)
+      (call $timer_program (f64.add (call $clock_ns) (f64.mul (f64.convert_i32_u (call $argument)) (f64.const 1e6))))
+      (call $say ${LETTER('b')} (i32.const 0))
+      ${haltWhile('(i32.eqz (global.get $woken))')}
+      (call $say ${LETTER('n')} (global.get $woken)))`,
+
+  /** As `window`, with an interrupt that waits for as long as `holdAt` says 0. */
+  masked: `${SEND}
+    (global $taken (mut i32) (i32.const 0))
+    (func (export "irq_entry") (param i32) (global.set $taken (i32.add (global.get $taken) (i32.const 1))))
+    (func (export "start_kernel") (param i32)
+      (call $icr (i32.const 0) (i32.const ${0x40}))
+      (call $say ${LETTER('b')} (i32.const 0))
+      (loop $held (br_if $held (i32.eqz (i32.load (i32.const ${HOLD})))))
+      (call $say ${LETTER('d')} (global.get $taken))
+      (call $irq_restore (i32.const 1))
+      (call $halt)
+      (call $say ${LETTER('e')} (global.get $taken)))`,
+
   /** vCPU 0 starts the others, then plays so many rounds of ping-pong with all of them by interrupts. */
   ipi: `${SEND}
     (global $pings (mut i32) (i32.const 0))
@@ -379,7 +402,7 @@ export function letEnd({ ram }: { readonly ram: Uint8Array }): void {
   ram[ENOUGH] = 1;
 }
 
-/** Makes `ticks` wait in its handler at that tick, until it is told another; 0 for none. */
+/** Makes `ticks` wait in its handler at that tick, until it is told another; 0 for none. `masked` waits at 0. */
 export function holdAt({ ram }: { readonly ram: Uint8Array }, tick: number): void {
   new Uint32Array(ram.buffer, HOLD, 1)[0] = tick;
 }

@@ -96,6 +96,77 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
       expect(after.lines.filter((line) => line.startsWith('x'))).toEqual([]);
     }));
 
+  test('the guest sees no more of a stop, or of its move, than it runs', () =>
+    run(async (world) => {
+      const STOP_MS = 150;
+      const { machine, watch } = await booted(world, 'clock');
+      await watch.count(2);
+      const seen = async (goOn: () => Promise<unknown>, on: () => typeof machine): Promise<void> => {
+        const { clockNs } = await machine.save();
+        await world.elapse(STOP_MS);
+        const from = world.now();
+        await goOn();
+        const sawMs = (on().query().clockNs - clockNs) / 1e6;
+        expect(sawMs, `ms that the guest's clock went on at a stop of ${STOP_MS} ms`).toBeLessThanOrEqual(
+          world.now() - from,
+        );
+      };
+      await machine.pause();
+      await seen(
+        () => machine.resume(),
+        () => machine,
+      );
+      await machine.pause();
+      const next = await moved(world, machine);
+      await seen(
+        () => next.run(),
+        () => next,
+      );
+    }));
+
+  test('a guest that sleeps until its timer is due is woken by it after a stop and after a move', () =>
+    run(async (world) => {
+      const NAP_MS = 800;
+      for (const move of [false, true]) {
+        const { machine, watch } = await booted(world, 'nap', NAP_MS);
+        await watch.line(/^b/);
+        await world.elapse(5);
+        await machine.pause();
+        const { vcpus, clockNs } = await machine.save();
+        expect(vcpus[0]).toMatchObject({ run: 'halted' });
+        // So far ahead that it is not due already when the vCPU comes to look.
+        expect(vcpus[0]!.timerDeadlineNs - clockNs).toBeGreaterThan((NAP_MS / 8) * 1e6);
+        const goesOn = move ? await moved(world, machine) : machine;
+        if (move) watch.follow(goesOn);
+        await (move ? goesOn.run() : goesOn.resume());
+        for (let waited = 0; waited < 20 * NAP_MS && watch.lines.length < 2; waited += 10)
+          await world.elapse(10);
+        expect(watch.lines, 'the timer of the halted vCPU did not wake it').toEqual(['b 0', 'n 1']);
+      }
+    }));
+
+  test('an interrupt that waits because interrupts are disabled still waits after a move', () =>
+    run(async (world) => {
+      const flag = await irqFlagAt('masked');
+      const { machine, watch } = await booted(world, 'masked');
+      await watch.line(/^b/);
+      await machine.pause();
+      const state = await machine.save();
+      expect(state.vcpus[0]!.registers[flag * 8], 'the interrupt flag').toBe(0);
+      expect(
+        state.vcpus[0]!.pir.some((byte) => byte !== 0),
+        'an interrupt waits',
+      ).toBe(true);
+      const next = await moved(world, machine);
+      watch.follow(next);
+      await next.run();
+      await world.elapse(5);
+      holdAt(next, 1);
+      expect(await watch.line(/^d/), 'interrupts taken while they were disabled').toBe('d 0');
+      await watch.line(/^e/);
+      expect(watch.lines).toEqual(['b 0', 'd 0', 'e 1']);
+    }));
+
   test('a destination that is asked to lets the guest see the time of its move', () =>
     run(async (world) => {
       const { machine, watch } = await booted(world, 'clock');

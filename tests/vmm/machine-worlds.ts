@@ -18,6 +18,8 @@ export interface World {
   create(options?: Partial<MachineOptions>): Machine;
   /** Lets time pass. */
   elapse(ms: number): Promise<void>;
+  /** The time that passes, in ms. */
+  now(): number;
 }
 
 export interface WorldKind {
@@ -40,6 +42,7 @@ const threads: WorldKind = {
           return machine;
         },
         elapse: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+        now: () => performance.now(),
       });
     } finally {
       await Promise.all(machines.map((machine) => machine.destroy()));
@@ -63,6 +66,7 @@ const deterministic: WorldKind = {
         return machine;
       },
       elapse: (ms) => time.sleep(milliseconds(ms)),
+      now: () => time.now() / 1e6,
     };
     try {
       return await time.run(body(world));
