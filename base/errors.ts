@@ -2,17 +2,19 @@
  * Typed errors: what happened, where, and what to do.
  *
  * "The world is wrong" (a peer, a socket, a file, the configuration) is reported as a `FerryError` taken from the
- * catalogue of the folder that found it. A catalogue entry owns its stable code, its exit status and its words, so
+ * catalogue of the folder that found it. A catalogue entry owns its stable code, the class of its exit status and its words, so
  * that a command, a monitor and a peer all say the same thing. "We are wrong" is an `InvariantError`; nothing
  * catches it. What a *guest* does wrong is never an exception: it gets the architected answer.
  */
+
+import { EXIT_STATUS, type ExitClass, isExitClass } from './exit-status.js';
 
 /** Data about one error: plain values that survive JSON and msgpack. */
 export type Facts = Readonly<Record<string, string | number | boolean | null>>;
 
 export interface ErrorEntry<F extends Facts = never> {
-  /** Exit status of a command that ends with this error; distinct over all catalogues (a test checks it). */
-  readonly exitStatus: number;
+  /** How a command ends with this error. */
+  readonly exit: ExitClass;
   /** What happened and where, in the user's words, without a full stop at the end. */
   readonly text: (facts: F) => string;
   /** What to do about it. */
@@ -24,15 +26,20 @@ export class FerryError extends Error {
   readonly code: string;
   readonly facts: Facts;
   readonly advice: string;
-  readonly exitStatus: number;
+  readonly exit: ExitClass;
 
-  constructor(code: string, exitStatus: number, text: string, advice: string, facts: Facts, cause?: unknown) {
+  constructor(code: string, exit: ExitClass, text: string, advice: string, facts: Facts, cause?: unknown) {
     super(text, cause === undefined ? undefined : { cause });
     this.name = 'FerryError';
     this.code = code;
-    this.exitStatus = exitStatus;
+    this.exit = exit;
     this.advice = advice;
     this.facts = facts;
+  }
+
+  /** Of a command that ends with it. */
+  get exitStatus(): number {
+    return EXIT_STATUS[this.exit];
   }
 
   /** The form that crosses threads, sockets and `--json`. */
@@ -41,6 +48,7 @@ export class FerryError extends Error {
       code: this.code,
       message: this.message,
       advice: this.advice,
+      exit: this.exit,
       exitStatus: this.exitStatus,
       facts: this.facts,
     };
@@ -48,18 +56,17 @@ export class FerryError extends Error {
 
   /**
    * The inverse of `toJSON`, for an error that arrived from another thread or process. A peer may have written
-   * anything: what is missing becomes empty, facts that are no plain values are left out, and the exit status is one
-   * that a process can end with and that never reads as success.
+   * anything: what is missing becomes empty, facts that are no plain values are left out, and a class that there is not
+   * becomes `failed`.
    */
   static from(serialized: Partial<SerializedError>): FerryError {
-    const status = Number(serialized.exitStatus);
     const facts: Record<string, string | number | boolean | null> = {};
     for (const [name, value] of Object.entries(serialized.facts ?? {})) {
       if (value === null || ['string', 'number', 'boolean'].includes(typeof value)) facts[name] = value;
     }
     return new FerryError(
       String(serialized.code ?? 'unknown'),
-      Number.isInteger(status) && status > 0 && status < 256 ? status : 1,
+      isExitClass(serialized.exit) ? serialized.exit : 'failed',
       String(serialized.message ?? ''),
       String(serialized.advice ?? ''),
       facts,
@@ -71,6 +78,7 @@ export interface SerializedError {
   readonly code: string;
   readonly message: string;
   readonly advice: string;
+  readonly exit: ExitClass;
   readonly exitStatus: number;
   readonly facts: Facts;
 }
@@ -101,7 +109,7 @@ export function catalogue<T extends Record<string, ErrorEntry<never>>>(
       const spec = entries[name] as unknown as ErrorEntry<Facts>;
       return new FerryError(
         `${folder}/${name}`,
-        spec.exitStatus,
+        spec.exit,
         spec.text(facts),
         spec.advice(facts),
         facts,

@@ -80,7 +80,7 @@ export function describeMessage(message: ControlMessage, describers: Describers 
       return [`${message.kind} ${message.serial}`];
     case 'error':
       return [
-        `error: ${message.code} (exit status ${message.exitStatus}): ${message.text}`,
+        `error: ${message.code} (${message.exit}): ${message.text}`,
         `advice: ${message.advice}`,
         ...Object.entries(message.facts).map(([name, value]) => `${name} = ${String(value)}`),
       ];

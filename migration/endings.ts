@@ -115,13 +115,6 @@ export function endingOf(side: 'source' | 'destination', error: FerryError): End
 
 /** `error` with `words` behind its advice. */
 export function withWords(error: FerryError, { words }: EndingWords): FerryError {
-  const { code, exitStatus, message, advice, facts } = error;
-  return new FerryError(
-    code,
-    exitStatus,
-    message,
-    advice === '' ? words : `${advice} ${words}`,
-    facts,
-    error,
-  );
+  const { code, exit, message, advice, facts } = error;
+  return new FerryError(code, exit, message, advice === '' ? words : `${advice} ${words}`, facts, error);
 }

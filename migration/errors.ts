@@ -1,7 +1,4 @@
-/**
- * The errors of a migration: what the peer, the link or a parameter did wrong. Exit statuses 50 to 65 and from 95 of
- * the folder's ranges; the data channels have the rest.
- */
+/** The errors of a migration: what the peer, the link or a parameter did wrong. The data channels have their own. */
 import { catalogue, entry } from '../base/errors.js';
 
 const assigned = (device: string): string =>
@@ -9,114 +6,114 @@ const assigned = (device: string): string =>
 
 export const migrationErrors = catalogue('migration', {
   'not-a-stream': entry<{ found: string }>({
-    exitStatus: 50,
+    exit: 'failed',
     text: ({ found }) => `the peer does not speak the migration protocol: ${found}`,
     advice: () =>
       'Check that the address is that of a `ferry vmm --incoming`, and that nothing stands between.',
   }),
   'peer-version': entry<{ ours: number; theirs: number }>({
-    exitStatus: 51,
+    exit: 'refused',
     text: ({ ours, theirs }) => `the peer speaks protocol version ${theirs}, this side version ${ours}`,
     advice: () => 'Run the same version of vf-ferry at both ends.',
   }),
   'malformed-message': entry<{ message: string; field: string; problem: string }>({
-    exitStatus: 52,
+    exit: 'failed',
     text: ({ message, field, problem }) => `message \`${message}\` from the peer: ${field}: ${problem}`,
     advice: () => 'The peer or the link is faulty; this is never retried.',
   }),
   'unexpected-message': entry<{ message: string; phase: string; expected: string }>({
-    exitStatus: 53,
+    exit: 'failed',
     text: ({ message, phase, expected }) =>
       `message \`${message}\` from the peer is not valid in phase ${phase} (expected ${expected})`,
     advice: () => 'The peer does not follow the protocol; run the same version of vf-ferry at both ends.',
   }),
   'peer-closed': entry<{ phase: string }>({
-    exitStatus: 55,
+    exit: 'failed',
     text: ({ phase }) => `the peer closed the control link in phase ${phase}`,
     advice: () => 'See the log of the peer for its reason, and start the migration again.',
   }),
   'link-broken': entry<{ peer: string; reason: string }>({
-    exitStatus: 57,
+    exit: 'failed',
     text: ({ peer, reason }) => `the control link with ${peer} broke: ${reason}`,
     advice: () => 'Check the network and the log of the peer, and start the migration again.',
   }),
   'peer-silent': entry<{ phase: string; waitedMs: number; expected: string }>({
-    exitStatus: 56,
+    exit: 'failed',
     text: ({ phase, waitedMs, expected }) =>
       `no ${expected} from the peer for ${waitedMs} ms in phase ${phase}`,
     advice: () =>
       'Check that the peer runs and the network between; `peer-timeout` and `answer-timeout` set the wait.',
   }),
   'take-back-failed': entry<{ reason: string; because: string; count: number }>({
-    exitStatus: 54,
+    exit: 'failed',
     text: ({ reason, because, count }) =>
       `the migration failed (${because}), and of what it had done ${count === 1 ? 'one thing' : `${count} things`} could not be undone: ${reason}`,
     advice: () => 'Everything else was undone.',
   }),
   cancelled: entry<{ phase: string }>({
-    exitStatus: 58,
+    exit: 'failed',
     text: ({ phase }) => `the migration was cancelled in phase ${phase}`,
     advice: () => 'It can be started again at any time.',
   }),
   'vmm-ended': entry<{ side: string; phase: string }>({
-    exitStatus: 99,
+    exit: 'failed',
     text: ({ side, phase }) => `the VMM at the ${side} was ended in phase ${phase}`,
     advice: () => 'A VMM that is to live longer than its migration is ended after it (`query-migrate`).',
   }),
   'integrity-mismatch': entry<{ pages: string; count: number }>({
-    exitStatus: 59,
+    exit: 'failed',
     text: ({ pages, count }) =>
       `${count === 1 ? 'one page' : `${count} pages`} arrived other than sent: ${count === 1 ? 'page' : 'pages'} ${pages}`,
     advice: () => 'Bytes changed on the way between the two hosts; check memory and network.',
   }),
   'verification-failed': entry<{ differences: string; count: number }>({
-    exitStatus: 60,
+    exit: 'not-verified',
     text: ({ differences, count }) =>
       `the machine at the destination differs in ${count} places: ${differences}`,
     advice: () => 'Nothing was committed; please report this with the recorded stream.',
   }),
   'commit-unacknowledged': entry<{ reason: string }>({
-    exitStatus: 61,
+    exit: 'unknown-owner',
     text: ({ reason }) =>
       `the destination was told to run the guest, but did not confirm it (${reason}): where the guest runs is unknown`,
     advice: () => 'Until it is known where the guest runs, end neither side.',
   }),
   parameter: entry<{ parameter: string; value: string; problem: string }>({
-    exitStatus: 62,
+    exit: 'usage',
     text: ({ parameter, value, problem }) => `migration parameter ${parameter} = ${value}: ${problem}`,
     advice: () => '`ferry migrate --help` lists the parameters with their ranges.',
   }),
   'message-too-large': entry<{ message: string; bytes: number; bytesMax: number }>({
-    exitStatus: 63,
+    exit: 'failed',
     text: ({ message, bytes, bytesMax }) =>
       `message \`${message}\` would take ${bytes} bytes, at most ${bytesMax}`,
     advice: () => "This machine's state is too large for the protocol.",
   }),
   'round-incomplete': entry<{ round: number; field: string; sent: number; received: number }>({
-    exitStatus: 64,
+    exit: 'failed',
     text: ({ round, field, sent, received }) =>
       `round ${round}: the source sent ${sent} ${field}, the destination received ${received}`,
     advice: () => 'A data channel lost or invented frames.',
   }),
   approach: entry<{ effort: string; approach: string; problem: string }>({
-    exitStatus: 95,
+    exit: 'refused',
     text: ({ effort, approach, problem }) => `migration parameter ${effort} = ${approach}: ${problem}`,
     advice: ({ effort }) => `Leave ${effort} at \`auto\`, which chooses what fits the machine.`,
   }),
   'approach-unknown': entry<{ effort: string; approach: string; known: string }>({
-    exitStatus: 96,
+    exit: 'refused',
     text: ({ effort, approach, known }) =>
       `the source chose ${effort} = ${approach}, which the destination does not know (it knows ${known})`,
     advice: () => 'Run the same version of vf-ferry at both ends.',
   }),
   'device-mismatch': entry<{ source: string; destination: string }>({
-    exitStatus: 97,
+    exit: 'refused',
     text: ({ source, destination }) =>
       `the source has ${assigned(source)}, the destination ${assigned(destination)}`,
     advice: () => 'Start the destination with the same assigned device as the source.',
   }),
   'bad-recording': entry<{ at: number; problem: string }>({
-    exitStatus: 65,
+    exit: 'refused',
     text: ({ at, problem }) => `recorded control stream, byte ${at}: ${problem}`,
     advice: () => 'Give the file `control.bin` of a recorded migration.',
   }),

@@ -25,6 +25,7 @@
 import { Packr, Unpackr } from 'msgpackr';
 import * as v from 'valibot';
 import { UNWIND_BYTES } from '../base/abi/reserved-range.js';
+import { EXIT_STATUS, type ExitClass } from '../base/exit-status.js';
 import { MIB, PAGE_BYTES } from '../base/units.js';
 import { decodeFrame, encodeFrame, type FrameKind, malformed } from './frame.js';
 import { judgeShape } from './message-shape.js';
@@ -212,8 +213,8 @@ const schemas = {
   error: v.strictObject({
     kind: v.literal('error'),
     code: name,
-    /** Status that a command ends with because of it. */
-    exitStatus: v.pipe(count(255), v.minValue(1)),
+    /** Class of the status that a command ends with because of it. */
+    exit: v.picklist(Object.keys(EXIT_STATUS) as ExitClass[]),
     text: v.pipe(v.string(), v.maxLength(4096)),
     advice: v.pipe(v.string(), v.maxLength(4096)),
     facts: v.record(name, v.union([v.string(), v.number(), v.boolean(), v.null()])),

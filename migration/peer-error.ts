@@ -14,7 +14,7 @@ export function errorMessage(error: unknown, discarded = false): MessageOf<'erro
     return {
       kind: 'error',
       code: 'migration/internal',
-      exitStatus: 1,
+      exit: 'defect',
       text: 'a defect of the program at the other end',
       advice: 'See the log of the other end.',
       facts: {},
@@ -29,7 +29,7 @@ export function errorMessage(error: unknown, discarded = false): MessageOf<'erro
   return {
     kind: 'error',
     code: error.code.slice(0, CODE_MAX),
-    exitStatus: error.exitStatus,
+    exit: error.exit,
     text: error.message.slice(0, TEXT_MAX),
     advice: error.advice.slice(0, TEXT_MAX),
     facts,
@@ -48,7 +48,7 @@ export function errorFromPeer(message: MessageOf<'error'>): FerryError {
   }
   return new FerryError(
     printable(message.code),
-    message.exitStatus,
+    message.exit,
     `told by the peer: ${printable(message.text)}`,
     printable(message.advice),
     facts,

@@ -3,19 +3,19 @@ import { catalogue, entry, type FerryError } from '../errors.js';
 
 export const imageErrors = catalogue('image', {
   malformed: entry<{ where: string; problem: string }>({
-    exitStatus: 20,
+    exit: 'refused',
     text: ({ where, problem }) => `not a usable guest image: ${where}: ${problem}`,
     advice: () =>
       'build the image again with `ferry guest build`; the file is cut, damaged or something else',
   }),
   version: entry<{ found: number; supported: number }>({
-    exitStatus: 21,
+    exit: 'refused',
     text: ({ found, supported }) =>
       `the guest image has format version ${found}, this ferry reads ${supported}`,
     advice: () => 'build the image again with the `ferry guest build` of this version',
   }),
   hash: entry<{ stated: string; found: string }>({
-    exitStatus: 22,
+    exit: 'refused',
     text: ({ stated, found }) =>
       `the guest image is damaged: its content has hash ${found}, its header says ${stated}`,
     advice: () => 'build or copy the image again; it was changed after it was built',

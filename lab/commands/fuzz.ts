@@ -2,18 +2,18 @@
  * `ferry fuzz`: a hostile guest driver against the device models, for as long as asked. Every run is one seed; a seed
  * that failed once can be replayed.
  */
+
 import { type Command, Option } from 'commander';
+import { EXIT_STATUS } from '../../base/exit-status.js';
 import { fuzzConfigAndBars } from '../../devices/nic82599/fuzz.js';
 import { fuzzVtd } from '../../iommu/fuzz.js';
+import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
 import { parseWhole } from '../options/quantities.js';
 import { formatCount } from '../report/words.js';
 
 const NAME = 'ferry fuzz';
 const SEEDS = 2 ** 32;
-
-/** Exit status when a run found something. */
-const FOUND = 1;
 
 const TARGETS = { nic: fuzzNic, vtd: fuzzUnit };
 type Target = keyof typeof TARGETS;
@@ -60,7 +60,7 @@ Examples:
   ferry fuzz --target vtd --runs 1000 --accesses 1000000
   ferry fuzz --target nic --seed 4711 --runs 1 --json      one run again
 
-Exit status: 0 if nothing was found, 1 if something was, 2 wrong use.`,
+${exitStatuses('nothing was found', ['not-verified'])}`,
     )
     .action(() => {
       const { target, accesses = 100_000, runs = 10, seed, json } = command.optsWithGlobals<Flags>();
@@ -70,7 +70,7 @@ Exit status: 0 if nothing was found, 1 if something was, 2 wrong use.`,
       for (let run = 0; run < runs; run++) {
         for (const name of targets) {
           const done = TARGETS[name]((first + run) % SEEDS, accesses);
-          if (done.report.failures.length > 0) process.exitCode = FOUND;
+          if (done.report.failures.length > 0) process.exitCode = EXIT_STATUS['not-verified'];
           if (json) reports.push({ target: name, ...done.report });
           else process.stdout.write(`${runLine(done)}\n`);
         }

@@ -1,4 +1,5 @@
 /** `ferry guest build|inspect`: makes bootable images of WebAssembly modules, and tells what is in one. */
+
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, extname, resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -13,6 +14,7 @@ import type { ImageDescription } from '../../guest-fixtures/toolchain/describe.j
 import { reasonOf } from '../../vmm/sockets/listening.js';
 import { labErrors } from '../errors.js';
 import { asGroup } from '../options/command-group.js';
+import { exitStatuses } from '../options/exit-statuses.js';
 import { table } from '../report/migration-tables.js';
 import { formatBytes, formatCount } from '../report/words.js';
 
@@ -54,7 +56,7 @@ Examples:
   ferry guest build guest.wasm -o guest.img
   ferry guest build tiny.wat && ferry vmm --guest tiny.img --monitor unix:a.sock
 
-Exit status: 0; 2 wrong use; 3 a file can't be read or written; 23-28 the module can't become a guest.`,
+${exitStatuses('the image was written', ['refused', 'environment'])}`,
     )
     .action(async (file: string) => {
       const { output, name, json } = command.optsWithGlobals<{
@@ -101,7 +103,7 @@ function defineInspect(command: Command): void {
     .addHelpText(
       'after',
       '\nExamples:\n  ferry guest inspect kernel.img\n  ferry guest inspect kernel.img --json | jq .registers' +
-        "\n\nExit status: 0; 3 the file can't be read; 20 not an image, or damaged; 21 another version; 22 the hash differs.",
+        `\n${exitStatuses('it is an image, whole and of this version', ['refused', 'environment'])}`,
     )
     .action(async (image: string) => {
       const { json } = command.optsWithGlobals<{ json?: boolean }>();

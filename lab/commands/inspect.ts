@@ -2,6 +2,7 @@
  * `ferry inspect`: explains a recorded migration stream, frame by frame. A recording is a folder: `control.bin` and a
  * `data-N.bin` for each channel; a single file of these will do as well.
  */
+
 import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
@@ -10,6 +11,7 @@ import { ControlDescriber } from '../../migration/control-recording.js';
 import { StreamDescriber } from '../../migration/pages/describe.js';
 import { reasonOf } from '../../vmm/sockets/listening.js';
 import { labErrors } from '../errors.js';
+import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
 import { parseWhole } from '../options/quantities.js';
 import { describeDevice, deviceDataDescriber } from '../report/describe-device.js';
@@ -42,7 +44,7 @@ Examples:
   ferry inspect recording                  everything, the control channel first
   ferry inspect recording/data-0.bin --frames 20
 
-Exit status: 0; 77 if the recording is damaged or cut short (the place is named); 78 if it can't be read.`,
+${exitStatuses('the recording is whole', ['refused', 'not-verified'])}`,
     )
     .action((stream: string) => {
       const { frames, json } = command.optsWithGlobals<{ frames?: number; json?: boolean }>();

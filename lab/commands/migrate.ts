@@ -2,9 +2,11 @@
  * `ferry migrate`: boots a guest in one VMM process, moves it to another while it works, and says whether it arrived
  * whole. `npm start` is this with its defaults.
  */
+
 import { type Command, Option } from 'commander';
 import pc from 'picocolors';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
+import { EXIT_STATUS } from '../../base/exit-status.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
 import type { Effort } from '../../migration/approach.js';
@@ -17,6 +19,7 @@ import { type MigrateResult, migrate } from '../move/move.js';
 import { networkLines, networkTable } from '../move/network-tables.js';
 import { approachesFor, FLOWS, type Flow, type MigrateOptions, WORKLOADS } from '../move/scenario.js';
 import type { Verdict } from '../move/verdict.js';
+import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
 import {
   BadValue,
@@ -30,10 +33,6 @@ import { blackoutTable, phaseTable, summaryLines } from '../report/migration-tab
 import { formatTime } from '../report/words.js';
 
 const NAME = 'ferry migrate';
-
-/** Exit status when a check failed, and when memory was not compared because `--verify off` asked for that. */
-const NOT_VERIFIED = 1;
-const VERIFY_OFF = 4;
 
 interface Flags
   extends Pick<
@@ -79,13 +78,14 @@ Examples:
   ferry migrate --record recording && ferry inspect recording
   ferry migrate --trace move.json                      then open move.json in ui.perfetto.dev
 
-Exit status:
-  0      the guest moved and everything was verified
-  1      a check failed; the verdict names it
-  2      wrong use of the command
-  4      the guest moved, and memory was not compared: --verify off
-  20-99  the error that stopped it, printed with its words
-  70     a defect of vf-ferry`;
+${exitStatuses('the guest moved and everything was verified', [
+  'refused',
+  'failed',
+  'unknown-owner',
+  'not-verified',
+  'environment',
+  'guest',
+])}`;
 
 export function define(command: Command): void {
   const value = <T>(flag: string, parse: (text: string) => T): ((text: string) => T) =>
@@ -247,9 +247,9 @@ function exitStatusOf({ verdict, record }: MigrateResult): number {
     case 'verified':
       return 0;
     case 'unverified':
-      return VERIFY_OFF;
+      return EXIT_STATUS['not-verified'];
     case 'failed':
-      return record?.error?.exitStatus ?? NOT_VERIFIED;
+      return record?.error?.exitStatus ?? EXIT_STATUS['not-verified'];
   }
 }
 

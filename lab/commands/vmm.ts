@@ -1,6 +1,7 @@
 /**
  * `ferry vmm`: one VMM, in this very process, driven over its monitor.
  */
+
 import { type Command, Option } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { isGroupMac, parseMac } from '../../devices/ethernet/addresses.js';
@@ -9,6 +10,7 @@ import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { conflictOf, type VmmOptions } from '../../vmm/process/options.js';
 import { parseSocketAddress } from '../../vmm/sockets/address.js';
 import { labErrors } from '../errors.js';
+import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue, optionValues } from '../options/option-value.js';
 import { BadValue, formatSize, parseSize, parseWhole } from '../options/quantities.js';
 
@@ -59,13 +61,14 @@ error, an error last.
 
 A monitor asks nobody who he is: whoever reaches it controls the guest. A UNIX socket is open to its owner alone.
 
-Exit status:
-  0    after \`quit\`
-  2    wrong use of the command
-  130  ended by SIGINT (143: SIGTERM), in good order
-  else the error's own, printed with its words: 30-49 this VMM, 50-69 and 95-99 an
-       incoming migration that failed, 90-94 a device, 100 and 101 its network
-  70   a defect of vf-ferry`;
+${exitStatuses(
+  'after `quit`',
+  ['refused', 'failed', 'environment', 'guest'],
+  [
+    [130, 'ended by SIGINT, in good order'],
+    [143, 'ended by SIGTERM, in good order'],
+  ],
+)}`;
 
 export function define(command: Command): void {
   const size = { min: RAM_BYTES_MIN, max: RAM_BYTES_MAX, step: RAM_BYTES_STEP };

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { catalogue, entry, FerryError, InvariantError, invariant, isFerryError } from '../../base/errors.js';
+import { EXIT_STATUS } from '../../base/exit-status.js';
 
 const errors = catalogue('sample', {
   'peer-version': entry<{ ours: number; theirs: number }>({
-    exitStatus: 51,
+    exit: 'refused',
     text: ({ ours, theirs }) => `the peer speaks version ${theirs}, this side ${ours}`,
     advice: () => 'run the same release on both sides',
   }),
@@ -14,7 +15,7 @@ describe('errors', () => {
     const error = errors.error('peer-version', { ours: 2, theirs: 3 }, new Error('socket'));
     expect(error.code).toBe('sample/peer-version');
     expect(error.message).toBe('the peer speaks version 3, this side 2');
-    expect(error.exitStatus).toBe(51);
+    expect(error.exitStatus).toBe(EXIT_STATUS.refused);
     expect((error.cause as Error).message).toBe('socket');
     expect(isFerryError(error, 'sample/peer-version')).toBe(true);
     expect(isFerryError(error, 'sample/other')).toBe(false);
@@ -31,9 +32,15 @@ describe('errors', () => {
   });
 
   it('stay well-formed whatever a peer sent', () => {
-    for (const sent of [{}, { exitStatus: 0 }, { exitStatus: 999 }, { facts: { a: { b: 1 }, c: 2 } }]) {
+    for (const sent of [
+      {},
+      { exit: 'fine' },
+      { exit: 'toString' },
+      { exitStatus: 0 },
+      { facts: { a: { b: 1 }, c: 2 } },
+    ]) {
       const error = FerryError.from(sent as never);
-      expect(error.exitStatus).toBe(1);
+      expect(error.exitStatus).toBe(EXIT_STATUS.failed);
       expect(typeof error.message).toBe('string');
       expect(Object.values(error.facts).every((fact) => typeof fact !== 'object')).toBe(true);
     }

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { catalogue, entry } from '../../base/errors.js';
+import { catalogue, type entry } from '../../base/errors.js';
 import { EFFORTS } from '../../migration/approach.js';
 import { builtIn } from '../../migration/registry.js';
 import {
@@ -156,7 +156,7 @@ describe('approaches', () => {
 });
 
 describe('errors', () => {
-  it('end a command with a status of their own, from their folder’s range', async () => {
+  it('end a command with a class of the one table, and have a code of their own', async () => {
     const found: { path: string; catalogue: AnyCatalogue }[] = [];
     for (const path of tree.keys()) {
       if (!/(^|\/)[\w-]*errors\.ts$/.test(path) || path === 'base/errors.ts' || path.startsWith('tests/'))
@@ -171,17 +171,17 @@ describe('errors', () => {
     expect(errorCatalogues(found)).toEqual([]);
   });
 
-  it('are found out when they share a status, repeat a code or leave their range', () => {
-    const one = (exitStatus: number) => entry({ exitStatus, text: () => '', advice: () => '' });
+  it('are found out when they repeat a code or end with a class that there is not', () => {
+    const one = (exit: string) => ({ exit, text: () => '', advice: () => '' }) as ReturnType<typeof entry>;
     const control = [
-      { path: 'vmm/errors.ts', catalogue: catalogue('vmm', { a: one(30), b: one(31) }) },
-      { path: 'vmm/more/errors.ts', catalogue: catalogue('vmm', { a: one(32), c: one(31) }) },
-      { path: 'migration/errors.ts', catalogue: catalogue('migration', { d: one(49) }) },
+      { path: 'vmm/errors.ts', catalogue: catalogue('vmm', { a: one('refused'), b: one('failed') }) },
+      { path: 'vmm/more/errors.ts', catalogue: catalogue('vmm', { a: one('refused'), c: one('tired') }) },
+      { path: 'migration/errors.ts', catalogue: catalogue('migration', { d: one('defect') }) },
     ] as unknown as { path: string; catalogue: AnyCatalogue }[];
     expect(errorCatalogues(control)).toEqual([
       'vmm/a is declared twice',
-      'vmm/c ends with status 31, as vmm/b does',
-      'migration/d ends with status 49, which belongs to another folder',
+      'vmm/c ends with tired, which is no class of errors',
+      'migration/d ends with defect, which is no class of errors',
     ]);
   });
 });

@@ -1,5 +1,6 @@
 /** House rules: each takes a tree and returns what breaks it, one line a finding. */
 import type { Catalogue, ErrorEntry } from '../../base/errors.js';
+import { isExitClass } from '../../base/exit-status.js';
 import {
   importsOf,
   isHostSource,
@@ -279,49 +280,16 @@ function matches(tree: Tree, pattern: RegExp, applies: (path: string) => boolean
 
 export type AnyCatalogue = Catalogue<Readonly<Record<string, ErrorEntry<never>>>>;
 
-/**
- * Exit statuses that a folder's errors may use. The image format is base's, for the toolchain that writes it; what is
- * wrong with a command line is found in the lab.
- */
-const STATUS_RANGES: Readonly<Record<string, readonly (readonly [number, number])[]>> = {
-  base: [[2, 29]],
-  'guest-fixtures': [[20, 29]],
-  vmm: [
-    [30, 49],
-    [100, 104],
-  ],
-  migration: [
-    [50, 69],
-    [95, 99],
-  ],
-  lab: [
-    [2, 3],
-    [70, 79],
-    [105, 109],
-  ],
-  devices: [
-    [80, 84],
-    [90, 94],
-  ],
-  iommu: [[85, 89]],
-};
-
-/** Every error ends a command with a status of its own, within its folder's range; no code is declared twice. */
+/** Every error ends a command with a class of the one table; no code is declared twice. */
 export function errorCatalogues(catalogues: readonly { path: string; catalogue: AnyCatalogue }[]): string[] {
   const findings: string[] = [];
-  const statuses = new Map<number, string>();
   const codes = new Set<string>();
-  for (const { path, catalogue } of catalogues) {
-    const ranges = STATUS_RANGES[folderOf(path)] ?? [];
-    for (const [name, { exitStatus }] of Object.entries(catalogue.entries)) {
+  for (const { catalogue } of catalogues) {
+    for (const [name, { exit }] of Object.entries(catalogue.entries)) {
       const code = `${catalogue.folder}/${name}`;
-      const other = statuses.get(exitStatus);
-      if (other !== undefined) findings.push(`${code} ends with status ${exitStatus}, as ${other} does`);
       if (codes.has(code)) findings.push(`${code} is declared twice`);
-      if (!ranges.some(([low, high]) => exitStatus >= low && exitStatus <= high)) {
-        findings.push(`${code} ends with status ${exitStatus}, which belongs to another folder`);
-      }
-      statuses.set(exitStatus, code);
+      if (!isExitClass(exit) || exit === 'defect')
+        findings.push(`${code} ends with ${exit}, which is no class of errors`);
       codes.add(code);
     }
   }

@@ -1,4 +1,5 @@
 /** How things end that go wrong around a move: in words, in time, and with nothing left behind. */
+
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,6 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
+import { EXIT_STATUS } from '../../base/exit-status.js';
 import { MIB } from '../../base/units.js';
 import { explain } from '../../dist/lab/commands/inspect.js';
 import { migrate } from '../../dist/lab/index.js';
@@ -164,8 +166,10 @@ describe('output that nobody takes', () => {
 
   it.runIf(existsSync('/dev/full'))('or has no room is one error in words', async () => {
     const { status, words } = await run(['guest', 'inspect', KERNEL_IMAGE], openSync('/dev/full', 'w'));
-    expect(status).toBe(3);
-    expect(words).toMatch(/^ferry: standard output can't be written: no space is left\n/);
+    expect(status).toBe(EXIT_STATUS.environment);
+    expect(words).toMatch(
+      /^ferry: standard output can't be written: no space is left \[lab\/file-failed\]\n/,
+    );
     expect(words).not.toMatch(/ at |node:/);
   });
 });

@@ -115,7 +115,7 @@ describe('QMP client and monitor sockets', () => {
     });
     const refused = await client.execute('migrate', { uri: 'unix:x' }).catch((error: unknown) => error);
     expect(refused).toBeInstanceOf(FerryError);
-    expect(refused).toMatchObject({ code: 'vmm/machine-state', exitStatus: 37, facts: { state: 'busy' } });
+    expect(refused).toMatchObject({ code: 'vmm/machine-state', exit: 'refused', facts: { state: 'busy' } });
     const active = client.waitFor('MIGRATION', { where: ({ status }) => status === 'active' });
     monitor.emit('MIGRATION', { status: 'setup' });
     monitor.emit('MIGRATION', { status: 'active' });

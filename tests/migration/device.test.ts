@@ -152,7 +152,7 @@ describe('a destination', () => {
     });
     expect(checkOneSurvivor(outcome)).toBe('source');
     expect(outcome.source.error!.message).toMatch(/device model 1, not 2/);
-    expect(outcome.source.error!.exitStatus).toBe(outcome.destination.error!.exitStatus);
+    expect(outcome.source.error!.exit).toBe(outcome.destination.error!.exit);
     // Pages of the first round may be on their way when the refusal comes; no further round is begun.
     expect(outcome.source.rounds.length).toBe(0);
     expect(outcome.stage.source.calls).not.toContain('pause');

@@ -229,7 +229,7 @@ describe('a refusal or failure of a machine', () => {
     expect(outcome.source.error!.message).toMatch(words);
     expect(outcome.destination.error!.message).toMatch(words);
     // The same refusal ends with the same status wherever it was found.
-    expect(outcome.source.error!.exitStatus).toBe(outcome.destination.error!.exitStatus);
+    expect(outcome.source.error!.exit).toBe(outcome.destination.error!.exit);
   });
 
   it('by the destination comes before any page was sent', async () => {

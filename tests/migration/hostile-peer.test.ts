@@ -275,7 +275,7 @@ describe('a destination', () => {
     ]);
     expect(record.error?.message).toBe('told by the peer: red  [31m alert ');
     expect(record.error?.advice).toMatch(/^bell {2}Nothing of the guest ran here/);
-    expect(record.error?.exitStatus).toBe(35);
+    expect(record.error?.exit).toBe('refused');
   });
 
   it('is not filled up by a source that talks without being asked', async () => {

@@ -77,7 +77,7 @@ export const sampleMessages: { readonly [K in FrameKind]: MessageOf<K> } = {
   error: {
     kind: 'error',
     code: 'vmm/machine-incompatible',
-    exitStatus: 35,
+    exit: 'refused',
     text: 'another RAM size',
     advice: 'use the same',
     facts: { ours: 1, theirs: 'two', fatal: true, none: null },

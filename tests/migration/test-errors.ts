@@ -3,7 +3,7 @@ import { catalogue, entry } from '../../base/errors.js';
 
 const testErrors = catalogue('test', {
   refused: entry<{ why: string }>({
-    exitStatus: 99,
+    exit: 'refused',
     text: ({ why }) => `refused by the test machine: ${why}`,
     advice: () => 'none',
   }),

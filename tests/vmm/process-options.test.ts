@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { InvariantError } from '../../base/errors.js';
+import { EXIT_STATUS } from '../../base/exit-status.js';
 import { vmmErrors } from '../../vmm/errors.js';
 import { conflictOf, settle, type VmmOptions } from '../../vmm/process/options.js';
-import { DEFECT_EXIT_STATUS, reportOf } from '../../vmm/process/report.js';
+import { reportOf } from '../../vmm/process/report.js';
 import { VERSION } from '../../vmm/version.js';
 
 describe('options of a VMM process', () => {
@@ -66,12 +67,12 @@ describe('the last words of a process', () => {
 
   it('are words and advice, or JSON, and the status of the error', () => {
     expect(reportOf(error, false)).toEqual({
-      text: `ferry: can't listen at tcp:h:1: busy\n  ${error.advice}\n`,
-      exitStatus: 45,
+      text: `ferry: can't listen at tcp:h:1: busy [vmm/listen-failed]\n  ${error.advice}\n`,
+      exitStatus: EXIT_STATUS.environment,
     });
     const { text, exitStatus } = reportOf(error, true);
     expect(JSON.parse(text)).toEqual({ error: error.toJSON() });
-    expect(exitStatus).toBe(45);
+    expect(exitStatus).toBe(EXIT_STATUS.environment);
   });
 
   it.each([new InvariantError('broken'), new TypeError('x is not a function'), 'a string', undefined])(
@@ -79,7 +80,7 @@ describe('the last words of a process', () => {
     (defect) => {
       for (const json of [false, true]) {
         const { text, exitStatus } = reportOf(defect, json);
-        expect(exitStatus).toBe(DEFECT_EXIT_STATUS);
+        expect(exitStatus).toBe(EXIT_STATUS.defect);
         expect(text).toMatch(/defect/);
         expect(text).not.toMatch(/\n\s+at /);
       }

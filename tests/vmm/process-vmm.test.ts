@@ -1,4 +1,5 @@
 /** VMM processes as they are spawned, driven and ended in earnest. Needs the built tree. */
+
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -7,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { POWER_BASE } from '../../base/abi/platform.js';
+import { EXIT_STATUS } from '../../base/exit-status.js';
 import { MIB } from '../../base/units.js';
 import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
 import { type SpawnOptions, spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
@@ -213,7 +215,7 @@ describe('VMM processes', () => {
     await expect(here.migrate(await there.incomingAddress())).rejects.toMatchObject({
       message: expect.stringMatching(/RAM bytes: the source has 67108864, this machine 134217728; vCPUs/),
     });
-    expect((await there.exited).error).toMatchObject({ code: 'vmm/machine-incompatible', exitStatus: 35 });
+    expect((await there.exited).error).toMatchObject({ code: 'vmm/machine-incompatible', exit: 'refused' });
     await stillClean(here);
   });
 
@@ -237,7 +239,10 @@ describe('VMM processes', () => {
     };
     const once = await start({ incoming: INCOMING });
     await throwAt(await once.incomingAddress());
-    expect(await once.exited).toMatchObject({ exitStatus: 50, error: { code: 'migration/not-a-stream' } });
+    expect(await once.exited).toMatchObject({
+      exitStatus: EXIT_STATUS.failed,
+      error: { code: 'migration/not-a-stream' },
+    });
 
     const patient = await start({ incoming: 'defer' });
     const address = await patient.migrateIncoming(INCOMING);
@@ -273,9 +278,9 @@ describe('VMM processes', () => {
       ferry('vmm', '--guest', KERNEL, '--append', 'workload=nonsense'),
       ferry('vmm', '--guest', file('off.img')),
     ]);
-    expect(crashed.status).toBe(33);
+    expect(crashed.status).toBe(EXIT_STATUS.guest);
     expect(crashed.stderr).toMatch(/ferry: guest crashed: .*\n {2}The fault is in the guest/);
-    expect(panicked.status).toBe(48);
+    expect(panicked.status).toBe(EXIT_STATUS.guest);
     expect(panicked.stdout).toMatch(/Kernel panic/);
     expect(off.status).toBe(0);
     for (const { stderr } of [crashed, panicked, off]) expect(stderr).not.toMatch(/\n\s+at /);

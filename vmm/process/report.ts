@@ -2,9 +2,7 @@
  * The last words of a process: an error as people, or as a program with `--json`, shall see it, and the exit status.
  */
 import { FerryError } from '../../base/errors.js';
-
-/** Exit status of a process that met a defect of ours (sysexits' EX_SOFTWARE). */
-export const DEFECT_EXIT_STATUS = 70;
+import { EXIT_STATUS } from '../../base/exit-status.js';
 
 export interface Report {
   /** For standard error, line feed included. */
@@ -20,7 +18,7 @@ export function reportOf(error: unknown, json: boolean): Report {
   if (error instanceof FerryError) {
     const text = json
       ? JSON.stringify({ error: error.toJSON() })
-      : `ferry: ${error.message}\n  ${error.advice}`;
+      : `ferry: ${error.message} [${error.code}]\n  ${error.advice}`;
     return { text: `${text}\n`, exitStatus: error.exitStatus };
   }
   const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
@@ -32,12 +30,13 @@ export function reportOf(error: unknown, json: boolean): Report {
           code: 'defect',
           message: what,
           advice,
-          exitStatus: DEFECT_EXIT_STATUS,
+          exit: 'defect',
+          exitStatus: EXIT_STATUS.defect,
           facts: { place },
         },
       })
     : `ferry: defect: ${what}${place === '' ? '' : ` (${place})`}\n  ${advice}`;
-  return { text: `${text}\n`, exitStatus: DEFECT_EXIT_STATUS };
+  return { text: `${text}\n`, exitStatus: EXIT_STATUS.defect };
 }
 
 /** The innermost place of ours in the error's stack, `dist/vmm/process/vmm.js:12:3`. */
