@@ -90,6 +90,8 @@ export interface DeviceTransfer {
 
 export interface VerificationRecord {
   readonly mode: Exclude<VerifyMode, 'off'>;
+  /** Whether the comparison that the mode asks for was made, to its end. */
+  readonly established: boolean;
   /** What was found when the guest ran at the destination already (`after`); in other modes a difference ends the migration. */
   readonly differences: readonly string[];
   /** Time of the comparison: between *prepared* and *commit* for `full`, after *running* for `after`, 0 for `root`. */

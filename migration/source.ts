@@ -282,6 +282,7 @@ async function verifyAll(source: Source, saved: MachineState): Promise<void> {
     const hashes = hasher.hashAll(0, pending.length, source.hashSeed);
     const all = withDevices(source, saved);
     await verifyDestination(talk, hashes, pending.length, all, source.registerNames, deadline);
+    stats.verifiedBefore();
   }
   stats.moment('verified');
 }

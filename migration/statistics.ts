@@ -231,7 +231,13 @@ export class SourceStatistics {
       deviceStartNs: nanoseconds(0),
     };
     if (verify === 'off') return;
-    this.#verification = { mode: verify, differences: [], pages: migratedPages, root: hexBytes(root) };
+    this.#verification = {
+      mode: verify,
+      established: verify === 'root',
+      differences: [],
+      pages: migratedPages,
+      root: hexBytes(root),
+    };
   }
 
   started(message: MessageOf<'running'>): void {
@@ -240,10 +246,15 @@ export class SourceStatistics {
     this.#destination = { ...this.#destination, startNs, deviceStartNs };
   }
 
+  /** The comparison before the commit found nothing. */
+  verifiedBefore(): void {
+    if (this.#verification !== undefined) this.#verification = { ...this.#verification, established: true };
+  }
+
   /** What came of the comparison after *running*. */
   verifiedAfterwards(differences: readonly string[], from: Instant): void {
     if (this.#verification === undefined) return;
-    this.#verification = { ...this.#verification, differences };
+    this.#verification = { ...this.#verification, established: true, differences };
     this.#timeline.span(FLOW, 'verify-after', from);
   }
 

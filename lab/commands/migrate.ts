@@ -14,6 +14,7 @@ import { CHANNELS_MAX } from '../../migration/parameters.js';
 import { AUTO, builtIn } from '../../migration/registry.js';
 import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { RATE_MAX } from '../fabric/options.js';
+import type { Outcome } from '../move/check.js';
 import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
 import { type MigrateResult, migrate } from '../move/move.js';
 import { networkLines, networkTable } from '../move/network-tables.js';
@@ -275,9 +276,16 @@ function reportText(result: MigrateResult): string {
   return parts.join('\n');
 }
 
+/** Told apart without colour, too. */
+const SIGN: Readonly<Record<Outcome, string>> = {
+  held: pc.green('✔'),
+  failed: pc.red('✘'),
+  'not-checked': pc.yellow('– not checked:'),
+};
+
 function verdictText(verdict: Verdict): string {
   const lines = verdict.checks.map(
-    ({ name, passed, seen }) => `${passed ? pc.green('✔') : pc.red('✘')} ${name} ${pc.dim(`(${seen})`)}`,
+    ({ name, outcome, seen }) => `${SIGN[outcome]} ${name} ${pc.dim(`(${seen})`)}`,
   );
   const words = {
     verified: pc.bold(pc.green('VERIFIED: the guest moved, byte for byte, and goes on')),

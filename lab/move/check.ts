@@ -1,12 +1,17 @@
 /** What a verdict is made of: what was checked, and the console that much of it is read from. */
 
+/** `not-checked`: nothing was established, one way or the other. Only `held` ever gets a tick. */
+export type Outcome = 'held' | 'failed' | 'not-checked';
+
 export interface Check {
-  /** What was checked, as a property that holds when the check passes. */
+  /** What was checked, as a property. */
   readonly name: string;
-  readonly passed: boolean;
-  /** What was seen. */
+  readonly outcome: Outcome;
+  /** What was seen, or why nothing was. */
   readonly seen: string;
 }
+
+export const heldIf = (condition: boolean): Outcome => (condition ? 'held' : 'failed');
 
 /** One console line of the guest, on the side that printed it. */
 export interface ConsoleLine {

@@ -139,8 +139,8 @@ export async function migrate(
     const network = flows ? traffic?.record(lines, nics) : undefined;
     const verdict = judge({
       record,
-      sourceStatus: await answerOf(source.runState()),
-      destinationStatus: await answerOf(destination.runState()),
+      sourceStatus: await statusOf(source),
+      destinationStatus: await statusOf(destination),
       console: lines,
       statusLinesMin: wanted,
       statusLine,
@@ -194,6 +194,11 @@ async function answerOf<T>(question: Promise<T>): Promise<T | undefined> {
     onlyErrors(error);
     return undefined;
   }
+}
+
+/** The run state; `ended` of a process that is gone, undefined of one that does not answer. */
+async function statusOf(vmm: Vmm): Promise<string | undefined> {
+  return (await answerOf(vmm.runState())) ?? (vmm.hasEnded ? 'ended' : undefined);
 }
 
 /** What the host's NIC dropped. */

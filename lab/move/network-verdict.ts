@@ -4,7 +4,7 @@
  */
 import type { MigrationRecord } from '../../migration/record.js';
 import { formatCount, formatTime } from '../report/words.js';
-import type { Check } from './check.js';
+import { type Check, heldIf } from './check.js';
 import type { FlowRecord, NetworkRecord } from './network-record.js';
 import type { Flow } from './scenario.js';
 
@@ -49,7 +49,7 @@ export function networkChecks(
 ): readonly Check[] {
   if (flows.length === 0) return [];
   if (network === undefined) {
-    return [{ name: 'the network was measured', passed: false, seen: 'no measurement to the end' }];
+    return [{ name: 'the network was measured', outcome: 'not-checked', seen: 'no measurement to the end' }];
   }
   return [
     noneDamaged(flows, network),
@@ -86,7 +86,7 @@ function noneDamaged(flows: readonly Flow[], network: NetworkRecord): Check {
   );
   return {
     name: 'every packet that arrived had the right bytes',
-    passed: wrong === 0 && silent.length === 0,
+    outcome: heldIf(wrong === 0 && silent.length === 0),
     seen:
       silent.length > 0
         ? `nothing came of ${silent.join(', ')}`
@@ -99,7 +99,7 @@ function noneRepeated(network: NetworkRecord): Check {
   const reordered = counted(network, 'reordered') + sum(network.total.map((f) => f.arrived?.tooLate ?? 0));
   return {
     name: 'no packet came twice or out of order',
-    passed: duplicated === 0 && reordered === 0,
+    outcome: heldIf(duplicated === 0 && reordered === 0),
     seen: `${formatCount(duplicated)} duplicated, ${formatCount(reordered)} reordered`,
   };
 }
@@ -116,7 +116,7 @@ function lossesAccountedFor(
   const name = 'every lost packet is accounted for';
   const { source, destination } = network.nics;
   if (source === undefined || destination === undefined) {
-    return { name, passed: false, seen: 'a NIC could not be asked what it dropped' };
+    return { name, outcome: 'not-checked', seen: 'a NIC could not be asked what it dropped' };
   }
   const lost = counted(network, 'lost');
   const pending = sum(network.total.map((flow) => flow.pending));
@@ -141,7 +141,7 @@ function lossesAccountedFor(
   if (pending > 0) words.push(`${formatCount(pending)} never came back at the end`);
   return {
     name,
-    passed: pending === 0 && lost <= stopped + full + elsewhere && stopped <= allowed + OTHER_FRAMES,
+    outcome: heldIf(pending === 0 && lost <= stopped + full + elsewhere && stopped <= allowed + OTHER_FRAMES),
     seen: words.join('; '),
   };
 }
@@ -155,7 +155,7 @@ function flowsAfterwards(flows: readonly Flow[], network: NetworkRecord): Check 
   const least = Math.min(...came);
   return {
     name: 'traffic flows at the destination',
-    passed: after.durationNs > 0 && least >= Math.max(1, wanted) && move.flows.length > 0,
+    outcome: heldIf(after.durationNs > 0 && least >= Math.max(1, wanted) && move.flows.length > 0),
     seen:
       `${formatCount(Math.max(0, least))} packets in ${formatTime(after.durationNs)}` +
       `${flows.length > 1 ? ' of the slowest flow' : ''}, at least ${formatCount(wanted)} expected`,
@@ -201,5 +201,6 @@ function countersAgree(flows: readonly Flow[], network: NetworkRecord): Check {
   const { errors = 0 } = guest.device ?? {};
   if (guest.device === undefined) words.push('it printed nothing of its device');
   else if (errors > 0) words.push(`${formatCount(errors)} errors at its device`);
-  return { name: "the guest's own counters agree", passed: agree, seen: words.join('; ') };
+  const outcome = guest.device === undefined ? 'not-checked' : heldIf(agree);
+  return { name: "the guest's own counters agree", outcome, seen: words.join('; ') };
 }

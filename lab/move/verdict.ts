@@ -1,9 +1,9 @@
 /**
- * Whether a move may be called verified. Each check says what it saw, so that a failed one reads as a finding; a check
- * that could not be made counts as failed, never as passed.
+ * Whether a move may be called verified. Each check says what it saw, so that a failed one reads as a finding; one that
+ * could not be made says so, and a move with such a check is not verified.
  */
 import type { MigrationRecord } from '../../migration/record.js';
-import type { Check, ConsoleLine } from './check.js';
+import { type Check, type ConsoleLine, heldIf } from './check.js';
 import { type NetworkEvidence, networkChecks } from './network-verdict.js';
 import type { Workload } from './scenario.js';
 
@@ -15,7 +15,7 @@ export interface Verdict {
 
 export interface Evidence {
   readonly record: MigrationRecord | undefined;
-  /** `query-status` of both sides after the move; undefined if a side did not answer. */
+  /** `query-status` of both sides after the move, `ended` of a process that is gone; undefined if one did not answer. */
   readonly sourceStatus: string | undefined;
   readonly destinationStatus: string | undefined;
   readonly console: readonly ConsoleLine[];
@@ -60,22 +60,24 @@ export function judge(evidence: Evidence): Verdict {
   const checks: Check[] = [
     {
       name: 'the migration completed',
-      passed: record?.status === 'completed',
+      outcome: record === undefined ? 'not-checked' : heldIf(record.status === 'completed'),
       seen: record === undefined ? 'no record' : (record.error?.message ?? record.status),
     },
-    {
-      name: 'exactly one side runs the guest',
-      passed: evidence.sourceStatus === 'postmigrate' && evidence.destinationStatus === 'running',
-      seen: `source ${evidence.sourceStatus ?? 'gone'}, destination ${evidence.destinationStatus ?? 'gone'}`,
-    },
+    oneRuns(evidence),
     {
       name: 'the guest goes on at the destination',
-      passed: statusLines.length >= evidence.statusLinesMin,
-      seen: `${statusLines.length} status lines, ${evidence.statusLinesMin} expected`,
+      outcome:
+        record?.status === 'completed'
+          ? heldIf(statusLines.length >= evidence.statusLinesMin)
+          : 'not-checked',
+      seen:
+        record?.status === 'completed'
+          ? `${statusLines.length} status lines, ${evidence.statusLinesMin} expected`
+          : 'it was not moved',
     },
     {
       name: 'the guest found nothing wrong',
-      passed: complaint === undefined && all.length > 0,
+      outcome: all.length === 0 ? 'not-checked' : heldIf(complaint === undefined),
       seen: complaint ?? (all.length > 0 ? (statusLines.at(-1) ?? 'no complaint') : 'no console'),
     },
   ];
@@ -84,32 +86,49 @@ export function judge(evidence: Evidence): Verdict {
   if (stamps > 0 || evidence.ownKernel) {
     checks.push({
       name: "the guest's clock never jumped back",
-      passed: stamps > 0 && isAscending(all),
+      outcome: stamps === 0 ? 'not-checked' : heldIf(isAscending(all)),
       seen: `${stamps} time stamps`,
     });
   }
-  const verification = record?.verification;
-  if (record !== undefined && record.verify !== 'off') {
-    checks.push({
-      name:
-        record.verify === 'root'
-          ? 'the integrity roots are equal'
-          : 'all of RAM, every register and every device record are equal',
-      passed: verification !== undefined && verification.differences.length === 0,
-      seen:
-        verification === undefined
-          ? 'not compared'
-          : [
-              `${verification.pages.toLocaleString('en-GB')} pages, root ${verification.root.slice(0, 16)}`,
-              ...verification.differences,
-            ].join('; '),
-    });
-  }
+  if (record !== undefined && record.verify !== 'off') checks.push(compared(record));
   checks.push(...networkChecks(evidence.traffic, record));
-  const passed = checks.every((check) => check.passed);
-  const outcome = !passed ? 'failed' : record?.verify === 'off' ? 'unverified' : 'verified';
+  const held = checks.every((check) => check.outcome === 'held');
+  const outcome = !held ? 'failed' : record?.verify === 'off' ? 'unverified' : 'verified';
   return { outcome, checks };
 }
+
+/** Both sides must be known: of one that does not answer nobody can say what it runs. */
+function oneRuns({ sourceStatus, destinationStatus }: Evidence): Check {
+  const statuses = [sourceStatus, destinationStatus];
+  const running = statuses.filter((status) => status === 'running').length;
+  const unknown = statuses.some((status) => status === undefined);
+  return {
+    name: 'exactly one side runs the guest',
+    outcome: unknown && running < 2 ? 'not-checked' : heldIf(running === 1),
+    seen: `source ${sourceStatus ?? 'does not answer'}, destination ${destinationStatus ?? 'does not answer'}`,
+  };
+}
+
+/** What the record says of the bytes, as far as the comparison was made. */
+function compared({ verify, verification, error }: MigrationRecord): Check {
+  const name =
+    verify === 'root'
+      ? 'the integrity roots are equal'
+      : 'all of RAM, every register and every device record are equal';
+  if (error !== undefined && DIFFERENT.includes(error.code))
+    return { name, outcome: 'failed', seen: error.message };
+  if (verification === undefined || !verification.established)
+    return { name, outcome: 'not-checked', seen: 'not compared' };
+  const { pages, root, differences } = verification;
+  return {
+    name,
+    outcome: heldIf(differences.length === 0),
+    seen: [`${pages.toLocaleString('en-GB')} pages, root ${root.slice(0, 16)}`, ...differences].join('; '),
+  };
+}
+
+/** Ends of a migration that are themselves the finding. */
+const DIFFERENT: readonly string[] = ['migration/verification-failed', 'migration/integrity-mismatch'];
 
 function isAscending(lines: readonly string[]): boolean {
   let last = -1;

@@ -273,6 +273,11 @@ export class Vmm {
     return record ?? undefined;
   }
 
+  /** The process is gone. */
+  get hasEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
   /** Ends the VMM, and its guest if it is here; resolves when the process is gone. One that does not end is killed. */
   async quit(): Promise<ProcessExit> {
     const ended = (): Promise<unknown> => {

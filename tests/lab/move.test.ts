@@ -3,9 +3,11 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
 import { FerryError } from '../../dist/base/errors.js';
 import { migrate } from '../../dist/lab/index.js';
+import type { Outcome } from '../../dist/lab/move/check.js';
 import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
-import { judge, statusPattern } from '../../dist/lab/move/verdict.js';
+import { type Evidence, judge, statusPattern } from '../../dist/lab/move/verdict.js';
 import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
+import type { MigrationRecord } from '../../dist/migration/record.js';
 import { type Intermediary, standBetween, type Tampering } from './man-in-the-middle.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -75,7 +77,7 @@ describe('a guest moved between processes', () => {
         verify: 'full',
         seed: 7,
       });
-      expect(result.verdict.checks.filter(({ passed }) => !passed)).toEqual([]);
+      expect(result.verdict.checks.filter(({ outcome }) => outcome !== 'held')).toEqual([]);
       expect(result.verdict.outcome).toBe('verified');
       const { blackout } = result.record!;
       const { totalNs, ...parts } = blackout!;
@@ -268,8 +270,71 @@ describe('the verdict', () => {
     const timeless = evidence.console.map(({ side, text }) => line(side, text.replace(/^\[.*?\] /, '')));
     const clockChecks = (ownKernel: boolean) =>
       judge({ ...evidence, console: timeless, ownKernel }).checks.filter(({ name }) => /clock/.test(name));
-    expect(clockChecks(true).map(({ passed }) => passed)).toEqual([false]);
+    expect(clockChecks(true).map(({ outcome }) => outcome)).toEqual(['not-checked']);
     expect(clockChecks(false)).toEqual([]);
     expect(judge({ ...evidence, record: { ...evidence.record!, verify: 'off' } }).outcome).toBe('unverified');
+  });
+
+  it('never gives a tick to what was not established, whatever the end', async () => {
+    const evidence = await good();
+    const record = evidence.record!;
+    const refusal = {
+      code: 'x/refused',
+      message: 'no',
+      advice: '',
+      exit: 'failed',
+      exitStatus: 4,
+      facts: {},
+    } as const;
+    const verification = { ...record.verification!, mode: 'full', established: false } as const;
+    const ending = (
+      status: MigrationRecord['status'],
+      more: Partial<MigrationRecord> = {},
+    ): MigrationRecord => ({
+      ...record,
+      verify: 'full',
+      status,
+      error: refusal,
+      verification,
+      blackout: undefined,
+      ...more,
+    });
+    const outcomes = (more: Partial<Evidence>): Record<string, Outcome> =>
+      Object.fromEntries(judge({ ...evidence, ...more }).checks.map(({ name, outcome }) => [name, outcome]));
+    const RAM = 'all of RAM, every register and every device record are equal';
+    const ONE = 'exactly one side runs the guest';
+    const ON = 'the guest goes on at the destination';
+
+    const different = { ...refusal, code: 'migration/verification-failed', message: 'pages 7 to 9 differ' };
+    const failed = { sourceStatus: 'running', destinationStatus: 'ended' };
+    expect(outcomes({ ...failed, record: ending('failed', { error: different }) })).toMatchObject({
+      [RAM]: 'failed',
+      [ONE]: 'held',
+      [ON]: 'not-checked',
+    });
+    for (const status of ['failed', 'cancelled'] as const) {
+      expect(outcomes({ ...failed, record: ending(status) })).toMatchObject({
+        [RAM]: 'not-checked',
+        [ONE]: 'held',
+      });
+      expect(outcomes({ ...failed, record: ending(status, { verification: undefined }) })).toMatchObject({
+        [RAM]: 'not-checked',
+      });
+    }
+    const unknown = { sourceStatus: 'finish-migrate', destinationStatus: undefined };
+    expect(outcomes({ ...unknown, record: ending('unacknowledged') })).toMatchObject({
+      [RAM]: 'not-checked',
+      [ONE]: 'not-checked',
+    });
+    expect(outcomes({ sourceStatus: 'running', destinationStatus: 'running' })[ONE]).toBe('failed');
+    expect(outcomes({ sourceStatus: 'paused', destinationStatus: 'ended' })[ONE]).toBe('failed');
+    expect(outcomes({ console: [] })['the guest found nothing wrong']).toBe('not-checked');
+    expect(outcomes({ record: undefined })['the migration completed']).toBe('not-checked');
+    expect(outcomes({ traffic: { flows: ['echo'], network: undefined } })).toMatchObject({
+      'the network was measured': 'not-checked',
+    });
+    // A comparison that was made and found nothing is what a tick stands for.
+    const established = { ...verification, established: true };
+    expect(outcomes({ record: { ...record, verify: 'full', verification: established } })[RAM]).toBe('held');
   });
 });

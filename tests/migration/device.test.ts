@@ -240,6 +240,7 @@ describe('what is done wrong on purpose is caught by the verifying run, which na
   const caught = (outcome: Outcome): void => {
     expect(outcome.source.error?.code).toBe('migration/verification-failed');
     expect(outcome.source.error!.message).toMatch(/pages [0-9]+/);
+    expect(outcome.source.verification!.established).toBe(false);
   };
   const scene = (sites: readonly FaultSite[], verify: 'full' | 'root'): Scene => ({
     shape: onlyDevice,
