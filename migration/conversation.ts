@@ -37,6 +37,8 @@ export interface ConversationOptions {
 /** How much a peer may say that nobody waited for yet. */
 const INBOX_BYTES_MAX = 48 * MIB;
 const INBOX_MESSAGES_MAX = 512;
+/** Round trips that say what one takes at present. */
+const ROUND_TRIPS = 7;
 /** How long a farewell may take before the link is closed over it. */
 const FAREWELL_TIMEOUT = milliseconds(1000);
 /** How long the peer's own reason is waited for when a data channel broke. */
@@ -68,7 +70,8 @@ export class Conversation {
   #stopHeartbeat: Cancel = () => undefined;
   #pingSerial = 0;
   #pingAt: Instant;
-  #roundTrip: Duration | undefined;
+  /** The latest times from a ping to its pong, newest last. */
+  readonly #roundTrips: Duration[] = [];
 
   constructor(options: ConversationOptions) {
     this.#link = options.link;
@@ -86,9 +89,9 @@ export class Conversation {
     void this.#pump();
   }
 
-  /** Shortest time from a ping to its pong, once one was measured. */
-  get roundTrip(): Duration | undefined {
-    return this.#roundTrip;
+  /** Median of the latest times from a ping to its pong; 0 before the first. */
+  get roundTrip(): Duration {
+    return this.#roundTrips.toSorted((a, b) => a - b)[this.#roundTrips.length >> 1] ?? nanoseconds(0);
   }
 
   /** The last error the peer reported. */
@@ -292,7 +295,8 @@ export class Conversation {
   }
 
   #measure(sample: Duration): void {
-    if (this.#roundTrip === undefined || sample < this.#roundTrip) this.#roundTrip = sample;
+    this.#roundTrips.push(sample);
+    if (this.#roundTrips.length > ROUND_TRIPS) this.#roundTrips.shift();
   }
 
   #deliver(): void {

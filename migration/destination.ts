@@ -37,6 +37,7 @@ import type {
 } from './ports.js';
 import type { DestinationParts, DestinationRecord } from './record.js';
 import { type ApproachRegistry, builtIn } from './registry.js';
+import { NOT_REHEARSED, type Rehearsed, rehearseMachine } from './rehearsal.js';
 import type { DeviceStart } from './start/start.js';
 import {
   type DestinationEvent,
@@ -91,6 +92,7 @@ interface Destination extends DestinationOptions {
   /** There if the state of assigned devices comes. */
   deviceStream: DeviceStreamReceiver | undefined;
   connected: boolean;
+  rehearsed: Rehearsed;
   rounds: number;
   error: SerializedError | undefined;
   guest: Whereabouts | undefined;
@@ -145,6 +147,7 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     starts: [],
     deviceStream: undefined,
     connected: false,
+    rehearsed: NOT_REHEARSED,
     rounds: 0,
     error: undefined,
     guest: undefined,
@@ -228,10 +231,17 @@ async function receiveRounds(destination: Destination): Promise<{
     await receiveRound(destination, message, arriving);
     // All of RAM is here, if not its last version: enough to compile the guest's code while it runs over there. The
     // source hears of the round only then, because it may stop the guest at once, and must not wait for it then.
-    if (round === 1) await talk.during(machine.prepareCode());
-    await talk.send({ kind: 'round-received', round });
+    if (round === 1) {
+      await talk.during(machine.prepareCode());
+      destination.rehearsed = await talk.during(rehearseMachine(machine, destination.scheduler));
+    }
+    const { loadNs, startNs } = destination.rehearsed;
+    const { integrityNs } = destinationPartsOf(destination.timeline);
+    await talk.send({ kind: 'round-received', round, loadNs: loadNs + integrityNs, startNs });
     // If nothing is left to send, this is the last one already.
+    const checkingFrom = destination.scheduler.now();
     rootSoFar(destination);
+    note(destination, 'integrityNs', checkingFrom);
   }
 }
 

@@ -1,6 +1,7 @@
 /** The decisions between two rounds: how long would the guest stand still now, and does it have to be slowed down? */
 import { type Duration, MIB, milliseconds, nanoseconds, PAGE_BYTES, toSeconds } from '../base/units.js';
 import type { ParameterValues } from './parameters.js';
+import type { BlackoutRecord } from './record.js';
 
 /** Rounds older than needed to cover so many bytes don't count: a link's rate changes. */
 const WINDOW_BYTES = 4 * 1024 * 1024;
@@ -25,11 +26,72 @@ export class LinkRate {
   }
 }
 
-/** The blackout if the guest were paused now: the remaining pages at the measured rate, and what doesn't depend on them. */
-export function expectedDowntime(remainingPages: number, bytesPerSecond: number, fixed: Duration): Duration {
-  if (remainingPages === 0) return fixed;
-  if (bytesPerSecond === 0) return nanoseconds(Number.POSITIVE_INFINITY);
-  return nanoseconds(((remainingPages * PAGE_BYTES) / bytesPerSecond) * 1e9 + fixed);
+/** What is known, before the guest is stopped, of what stopping and moving it takes; all measured in this migration. */
+export interface BlackoutInputs {
+  readonly remainingPages: number;
+  readonly bytesPerSecond: number;
+  /** From a question to the destination to its answer, while it is as busy as it is. */
+  readonly roundTripNs: Duration;
+  /** The last harvest, and how much of it the assigned devices took: what has to reach the same threads takes as long. */
+  readonly harvestNs: Duration;
+  readonly deviceHarvestNs: Duration;
+  /** Reading what there was of the devices' state, and sending it. */
+  readonly deviceStateNs: Duration;
+  /** What the destination took for the same in a rehearsal. */
+  readonly loadNs: Duration;
+  readonly startNs: Duration;
+}
+
+/** The blackout, part by part, if the guest were stopped now. */
+export function expectedBlackout(known: BlackoutInputs): BlackoutRecord {
+  const { remainingPages, bytesPerSecond, roundTripNs, harvestNs, deviceHarvestNs } = known;
+  const sendingNs = remainingPages === 0 ? 0 : ((remainingPages * PAGE_BYTES) / bytesPerSecond) * 1e9;
+  const lastPagesNs = harvestNs + sendingNs;
+  const parts = {
+    quiesceNs: deviceHarvestNs,
+    pauseNs: nanoseconds(Math.max(0, harvestNs - deviceHarvestNs)),
+    lastPagesNs: nanoseconds(lastPagesNs),
+    // Read beside the pages.
+    deviceStateNs: nanoseconds(Math.max(0, known.deviceStateNs - lastPagesNs)),
+    // One way of the round trip; the answer's is counted with the load.
+    stateNs: nanoseconds(roundTripNs / 2),
+    loadNs: nanoseconds(roundTripNs / 2 + known.loadNs),
+    startNs: nanoseconds(roundTripNs + known.startNs),
+  };
+  const totalNs = nanoseconds(Object.values(parts).reduce((total, part) => total + part, 0));
+  return { totalNs, ...parts };
+}
+
+/** Rounds without a gain after which nothing more is expected of further ones. */
+const IDLE_ROUNDS = 5;
+/** What counts as a gain: the best expectation so far, lowered by a tenth. */
+const GAIN = 0.9;
+
+/**
+ * Whether further rounds would still bring the expected blackout down. Where a round takes its time mostly to be handed
+ * over, as many pages are written meanwhile as it sent, and all that is left of a blackout is what no round shortens.
+ */
+export class Shrinking {
+  #best = Infinity;
+  #since = 0;
+  readonly #last: number[] = [];
+
+  /**
+   * Judges a finished round. True if it and those before it brought nothing, and it is no worse a moment to stop at than
+   * they were: a guest's writing comes in bursts.
+   */
+  over(expected: Duration, sentBytes: number, duration: Duration): boolean {
+    if (isTelling(sentBytes, duration)) this.#since = 0;
+    else this.#since++;
+    if (expected < this.#best * GAIN) {
+      this.#best = expected;
+      this.#since = 0;
+    }
+    this.#last.push(expected);
+    if (this.#last.length > IDLE_ROUNDS) this.#last.shift();
+    if (this.#since < IDLE_ROUNDS) return false;
+    return expected <= this.#last.toSorted((a, b) => a - b)[IDLE_ROUNDS >> 1]!;
+  }
 }
 
 /**
@@ -38,6 +100,8 @@ export function expectedDowntime(remainingPages: number, bytesPerSecond: number,
  */
 const TELLING_BYTES = 8 * MIB;
 const TELLING_TIME = milliseconds(25);
+const isTelling = (sentBytes: number, duration: Duration): boolean =>
+  sentBytes >= TELLING_BYTES || duration >= TELLING_TIME;
 
 /** In how many rounds the guest must have outrun the link before it is slowed down, or slowed down further. */
 const FAST_ROUNDS = 2;
@@ -66,7 +130,7 @@ export class AutoConverge {
     dirtiedPages: number,
   ): number | undefined {
     if (!values.autoConverge) return undefined;
-    if (sentBytes < TELLING_BYTES && duration < TELLING_TIME) return undefined;
+    if (!isTelling(sentBytes, duration)) return undefined;
     if (dirtiedPages * PAGE_BYTES * 100 <= sentBytes * values.throttleTriggerThreshold) return undefined;
     this.#fastRounds++;
     if (this.#fastRounds < FAST_ROUNDS) return undefined;

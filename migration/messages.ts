@@ -143,7 +143,13 @@ const schemas = {
     }),
   }),
   'round-end': v.strictObject({ kind: v.literal('round-end'), round, ...transfer }),
-  'round-received': v.strictObject({ kind: v.literal('round-received'), round }),
+  /** With what loading the machine and starting it took in a rehearsal, ns on the destination's clock. */
+  'round-received': v.strictObject({
+    kind: v.literal('round-received'),
+    round,
+    loadNs: duration,
+    startNs: duration,
+  }),
   /** The next piece of an assigned device's data stream. */
   'device-data': v.strictObject({
     kind: v.literal('device-data'),

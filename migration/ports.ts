@@ -179,6 +179,11 @@ export interface DestinationMachine {
   /** Starts workers and compiles the code from the pages that have arrived; idempotent, may fail silently early. */
   prepareCode(): Promise<void>;
   /**
+   * After `prepareCode`: asks of the machine's threads what `load` or `run` will ask of them, as far as that changes nothing.
+   * How long it takes is how long they are expected to take.
+   */
+  rehearse?(what: 'load' | 'run'): Promise<void>;
+  /**
    * Restores devices and vCPUs, and checks the image's hash. After it resolves, `run` can't fail for reasons of state.
    * `ramArrived`, if given, resolves when the last page is here: until then RAM says nothing; `load` rejects if it does.
    */

@@ -102,7 +102,12 @@ export interface VerificationRecord {
 }
 
 /** `same-pages`: the tracking names the same pages again however often they are sent. */
-export type RoundsEnd = 'fits-downtime-limit' | 'nothing-left' | 'max-rounds' | 'same-pages';
+export type RoundsEnd =
+  | 'fits-downtime-limit'
+  | 'nothing-left'
+  | 'no-longer-shrinks'
+  | 'max-rounds'
+  | 'same-pages';
 
 export interface MigrationRecord {
   readonly role: 'source';
@@ -139,7 +144,8 @@ export interface MigrationRecord {
   readonly bytesPerSecond: number;
   readonly throttlePercent: number;
   readonly harvests: { readonly count: number; readonly totalNs: Duration; readonly costNs: Duration };
-  readonly expectedDowntimeNs: Duration | undefined;
+  /** The blackout as it was expected when the last round was judged, part by part, from what had been measured. */
+  readonly expected: BlackoutRecord | undefined;
   readonly blackout: BlackoutRecord | undefined;
   /** How long a guest stood still that was then resumed at the source. */
   readonly interruptionNs: Duration | undefined;

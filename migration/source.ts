@@ -16,7 +16,7 @@ import { Conversation } from './conversation.js';
 import { DeviceStreamSender } from './device-stream.js';
 import { abortError, type SourceProgress } from './endings.js';
 import { migrationErrors } from './errors.js';
-import { AutoConverge, expectedDowntime } from './estimate.js';
+import { AutoConverge, type BlackoutInputs, expectedBlackout, Shrinking } from './estimate.js';
 import { malformed } from './frame.js';
 import { RunningRoot } from './integrity.js';
 import { rehearse } from './messages.js';
@@ -189,6 +189,7 @@ async function preCopy(source: Source): Promise<void> {
   const { pending, data, parameters, stats, talk, observer, scheduler, undo } = source;
   const limitBandwidth = (): void => data.limitBandwidth(parameters.values.maxBandwidth || undefined);
   const converge = new AutoConverge();
+  const shrinking = new Shrinking();
   const forget = parameters.onChange(() => {
     limitBandwidth();
     throttle(source, converge.adjust(parameters.values));
@@ -212,11 +213,20 @@ async function preCopy(source: Source): Promise<void> {
       if (received.round !== round)
         throw malformed('round-received', 'round', `${received.round}, not ${round}`);
       const duration = elapsed(startedAt, scheduler.now());
+      const aheadFrom = scheduler.now();
       await sendDevicesAhead(source);
+      const deviceStateNs = elapsed(aheadFrom, scheduler.now());
       const harvest = await harvestPages(source);
       const record = stats.round(round, sent, startedAt, duration, harvest);
       observer.roundFinished?.(record);
-      const end = judgeRounds(source, round, harvest.duration);
+      const inputs = {
+        ...harvestParts(source, harvest.duration),
+        deviceStateNs,
+        loadNs: nanoseconds(received.loadNs),
+        startNs: nanoseconds(received.startNs),
+      };
+      const shrunk = shrinking.over(expectBlackout(source, inputs), sent.bytes, duration);
+      const end = judgeRounds(source, round, shrunk);
       // Rounds go on until the guest has done what it was asked.
       if (end !== undefined && (await requests.answered())) stats.roundsEnd = end;
       const percent = converge.judge(parameters.values, sent.bytes, duration, harvest.vcpuPages);
@@ -230,17 +240,37 @@ async function preCopy(source: Source): Promise<void> {
   advance(source, 'converged');
 }
 
-/** Whether, and why, pre-copy ends with this round. */
+/** The blackout if the guest were stopped now, as expected from what was measured so far. */
+function expectBlackout(
+  { stats, talk }: Source,
+  measured: Omit<BlackoutInputs, 'remainingPages' | 'bytesPerSecond' | 'roundTripNs'>,
+): Duration {
+  const { remainingPages, bytesPerSecond } = stats;
+  const inputs = { ...measured, remainingPages, bytesPerSecond, roundTripNs: talk.roundTrip };
+  stats.expected = expectedBlackout(inputs);
+  return stats.expected.totalNs;
+}
+
+/** What of the last harvest the assigned devices took: the slowest, because all are asked at once. */
+function harvestParts(
+  { machine, timeline }: Source,
+  harvestNs: Duration,
+): Pick<BlackoutInputs, 'harvestNs' | 'deviceHarvestNs'> {
+  const reading = machine.devices.map(({ name }) => timeline.latest(name, 'readDirty')?.duration ?? 0);
+  return { harvestNs, deviceHarvestNs: nanoseconds(Math.max(0, ...reading)) };
+}
+
+/** Whether, and why, pre-copy ends with this round. `shrunk`: more of them are not expected to shorten the blackout. */
 function judgeRounds(
-  { stats, talk, parameters, chosen }: Source,
+  { stats, parameters, chosen }: Source,
   round: number,
-  harvest: Duration,
+  shrunk: boolean,
 ): RoundsEnd | undefined {
-  const fixed = nanoseconds(harvest + 2 * (talk.roundTrip ?? 0));
-  stats.expectedDowntimeNs = expectedDowntime(stats.remainingPages, stats.bytesPerSecond, fixed);
+  const expectedNs = stats.expected?.totalNs ?? Infinity;
   if (stats.remainingPages === 0) return 'nothing-left';
-  if (stats.expectedDowntimeNs <= parameters.duration('downtimeLimitMs')) return 'fits-downtime-limit';
+  if (expectedNs <= parameters.duration('downtimeLimitMs')) return 'fits-downtime-limit';
   if (chosen?.tracking.converges === false) return 'same-pages';
+  if (shrunk) return 'no-longer-shrinks';
   return round >= parameters.values.maxRounds ? 'max-rounds' : undefined;
 }
 

@@ -10,6 +10,7 @@ import type { MessageOf } from './messages.js';
 import { type PageRanges, pageRanges } from './page-ranges.js';
 import type { HarvestReport, SourceDataPlane, SourceMachine, TransferCount } from './ports.js';
 import type {
+  BlackoutRecord,
   DestinationParts,
   DeviceTransfer,
   DirtiedPages,
@@ -77,7 +78,7 @@ export class SourceStatistics {
   roundsEnd: RoundsEnd | undefined;
   remainingPages: number;
   throttlePercent = 0;
-  expectedDowntimeNs: Duration | undefined;
+  expected: BlackoutRecord | undefined;
 
   constructor(options: StatisticsOptions) {
     const { facts, machine, scheduler, data, state, timeline } = options;
@@ -283,7 +284,7 @@ export class SourceStatistics {
       bytesPerSecond: this.bytesPerSecond,
       throttlePercent: this.throttlePercent,
       harvests: this.#harvests,
-      expectedDowntimeNs: this.expectedDowntimeNs,
+      expected: this.expected,
       blackout: blackoutOf(timeline, this.#machine.devices.length > 0),
       interruptionNs: interruptionOf(timeline),
       destination: this.#destination,

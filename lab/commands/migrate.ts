@@ -259,7 +259,8 @@ function reportText(result: MigrateResult): string {
   const parts: string[] = [''];
   if (record !== undefined) {
     parts.push(phaseTable(record), ...summaryLines(record), '');
-    if (record.blackout !== undefined) parts.push(blackoutTable(record.blackout, record.destination));
+    if (record.blackout !== undefined)
+      parts.push(blackoutTable(record.blackout, record.expected, record.destination));
     const { mode, durationNs = 0 } = record.verification ?? {};
     if (mode === 'full') {
       parts.push(`full verification took ${formatTime(durationNs)}, not counted in the blackout`);

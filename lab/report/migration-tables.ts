@@ -118,15 +118,23 @@ const PARTS: readonly (readonly [keyof BlackoutRecord, string])[] = [
   ['startNs', 'commit and start'],
 ];
 
-/** The blackout's parts with a bar for each part's share. */
-export function blackoutTable(blackout: BlackoutRecord, destination: DestinationParts | undefined): string {
+/** The blackout's parts, as they came and as they were expected, with a bar for each part's share. */
+export function blackoutTable(
+  blackout: BlackoutRecord,
+  expected: BlackoutRecord | undefined,
+  destination: DestinationParts | undefined,
+): string {
+  const times = (key: keyof BlackoutRecord): string[] => [
+    formatTime(blackout[key]),
+    expected === undefined ? '' : formatTime(expected[key]),
+  ];
   const rows = PARTS.filter(([key]) => blackout[key] > 0).map(([key, words]) => [
     words,
-    formatTime(blackout[key]),
+    ...times(key),
     bar(blackout[key] / blackout.totalNs, 24),
   ]);
-  rows.push(['blackout', formatTime(blackout.totalNs), '']);
-  const drawn = table(['guest stands still', 'time', 'share'], rows);
+  rows.push(['blackout', ...times('totalNs'), '']);
+  const drawn = table(['guest stands still', 'time', 'expected', 'share'], rows);
   if (destination === undefined) return drawn;
   const ofDevice = (ns: number): string => (ns > 0 ? ` (device ${formatTime(ns)})` : '');
   return (
@@ -144,6 +152,7 @@ export function summaryLines(record: MigrationRecord): string[] {
     const why = {
       'fits-downtime-limit': 'the rest was expected to fit the downtime limit',
       'nothing-left': 'nothing was left to send',
+      'no-longer-shrinks': 'further rounds no longer shortened the expected blackout',
       'max-rounds': 'the limit of rounds was reached',
       'same-pages': 'the tracking names the same pages in every round, written or not',
     }[record.roundsEnd];

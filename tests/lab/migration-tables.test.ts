@@ -1,6 +1,7 @@
 /** The tables of a migration's record, of records that a simulated migration made. */
 import { describe, expect, it } from 'vitest';
 import { blackoutTable, phaseTable, summaryLines } from '../../lab/report/migration-tables.js';
+import { formatTime } from '../../lab/report/words.js';
 import { migrationInfo } from '../../vmm/process/migration-info.js';
 import { simulate } from '../migration/simulate.js';
 import { smallDevice } from '../migration/test-device.js';
@@ -15,7 +16,12 @@ describe('the tables of a migration', () => {
     expect(phases.find((line) => line.includes('in all'))).toMatch(
       new RegExp(`${cpu} +${device} +${both}\\s*$`),
     );
-    const blackout = blackoutTable(source.blackout!, source.destination);
+    const blackout = blackoutTable(source.blackout!, source.expected, source.destination);
+    expect(blackout).toMatch(/time +expected +share/);
+    const times = [source.blackout!.totalNs, source.expected!.totalNs].map((ns) =>
+      formatTime(ns).replace('.', '\\.'),
+    );
+    expect(blackout).toMatch(new RegExp(`blackout +${times.join(' +')}`));
     expect(blackout).toMatch(/quiesce the device/);
     expect(blackout).toMatch(/load .* \(device /);
     const summary = summaryLines(source).join('\n');
@@ -31,7 +37,11 @@ describe('the tables of a migration', () => {
   it('say nothing of a device where there is none', async () => {
     const { source } = await simulate();
     const { destination } = source;
-    const all = [phaseTable(source), blackoutTable(source.blackout!, destination), ...summaryLines(source)];
+    const all = [
+      phaseTable(source),
+      blackoutTable(source.blackout!, source.expected, destination),
+      ...summaryLines(source),
+    ];
     expect(all.join('\n')).not.toMatch(/device/);
     expect(migrationInfo(source, undefined).vfio).toBeUndefined();
   });

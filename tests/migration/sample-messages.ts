@@ -45,7 +45,7 @@ export const sampleMessages: { readonly [K in FrameKind]: MessageOf<K> } = {
     endpoint: { host: '127.0.0.1', ports: [40001, 40002], token: 'f'.repeat(32) },
   },
   'round-end': { kind: 'round-end', round: 1, pages: 10, zeroPages: 20, bytes: 2 ** 33 },
-  'round-received': { kind: 'round-received', round: 1 },
+  'round-received': { kind: 'round-received', round: 1, loadNs: 1, startNs: 2.5 },
   state: { kind: 'state', machine },
   complete: {
     kind: 'complete',

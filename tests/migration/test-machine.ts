@@ -60,6 +60,8 @@ export class TestMachine implements SourceMachine, DestinationMachine {
   failing: Partial<
     Record<'accept' | 'prepareCode' | 'load' | 'run' | 'resume' | 'pause' | 'harvest' | 'stopDirtyLog', Error>
   > = {};
+  /** How long each takes, in microseconds. */
+  readonly takesUs = { pause: 20, load: 100, run: 10 };
   /** What `description` says instead. */
   describedAs: Partial<MachineDescription> = {};
   /** Changes the state between load and read-back, as a defective device would. */
@@ -207,7 +209,7 @@ export class TestMachine implements SourceMachine, DestinationMachine {
 
   async pause(): Promise<void> {
     this.calls.push('pause');
-    await this.#scheduler.sleep(microseconds(20));
+    await this.#scheduler.sleep(microseconds(this.takesUs.pause));
     this.#fail('pause');
     this.#halt();
   }
@@ -266,9 +268,13 @@ export class TestMachine implements SourceMachine, DestinationMachine {
     this.#fail('prepareCode');
   }
 
+  rehearse(what: 'load' | 'run'): Promise<void> {
+    return this.#scheduler.sleep(microseconds(this.takesUs[what]));
+  }
+
   async load(state: MachineState, ramArrived?: Promise<void>): Promise<void> {
     await ramArrived;
-    await this.#scheduler.sleep(microseconds(100));
+    await this.rehearse('load');
     this.#fail('load');
     const { registers } = state.vcpus[0]!;
     const view = new DataView(registers.buffer, registers.byteOffset, registers.length);
@@ -280,7 +286,7 @@ export class TestMachine implements SourceMachine, DestinationMachine {
 
   async run(): Promise<void> {
     this.calls.push('run');
-    await this.#scheduler.sleep(microseconds(10));
+    await this.rehearse('run');
     this.#fail('run');
     invariant(this.#loaded !== undefined, 'run without a state');
     this.#loaded = undefined;

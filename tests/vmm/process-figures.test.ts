@@ -21,12 +21,15 @@ describe('migration figures', () => {
         { last: false, bytes: 300_000 },
         { last: true, bytes: 30_000 },
       ],
+      devices: [],
+      expected: { totalNs: 7.4e6 },
       blackout: { totalNs: 9.6e6 },
     } as unknown as MigrationRecord;
     expect(migrationInfo(record, { kind: 'tcp', host: 'h', port: 9 })).toEqual({
       status: 'completed',
       'total-time': 1500,
       'setup-time': 5,
+      'expected-downtime': 7,
       downtime: 10,
       'socket-address': [{ type: 'inet', host: 'h', port: '9' }],
       ram: {

@@ -35,6 +35,7 @@ import { type Guest, guestInRam, isInRam } from './guest-in-ram.js';
 import { Harvester } from './harvest.js';
 import { loadImage } from './loader.js';
 import { decodePlatform, encodePlatform, PLATFORM_RECORDS } from './platform-records.js';
+import { rehearse } from './rehearse.js';
 import { vcpusOnTimeline } from './vcpus-on-timeline.js';
 
 export interface MachineOptions {
@@ -287,11 +288,18 @@ export class Machine implements SourceMachine, DestinationMachine {
       if (this.#state !== 'incoming' || this.#guest !== undefined) return;
       try {
         this.#guest = await this.#takeCode(this.#incoming!);
-        await this.#rehearseLoad();
+        await rehearse(this.#drivers, 'load');
       } catch (error) {
         // The image has not arrived whole, most likely; `load` looks again and tells.
         if (!(error instanceof FerryError)) throw error;
       }
+    });
+  }
+
+  rehearse(what: 'load' | 'run'): Promise<void> {
+    return this.#exclusively(async () => {
+      this.#require('rehearse', 'incoming');
+      await rehearse(this.#drivers, what);
     });
   }
 
@@ -467,16 +475,6 @@ export class Machine implements SourceMachine, DestinationMachine {
     await Promise.all(this.#drivers.vcpus.map((vcpu) => vcpu.setCode(run)));
     this.#variant = 'run';
     return guest;
-  }
-
-  /** Loads what is there already: the threads are new, and in the blackout nothing shall run for the first time. */
-  async #rehearseLoad(): Promise<void> {
-    await Promise.all(
-      this.#drivers.vcpus.map(async (vcpu) => {
-        const { record, extra } = await vcpu.save();
-        await vcpu.load(record, extra);
-      }),
-    );
   }
 
   #require(operation: string, ...states: MachineRunState[]): void {

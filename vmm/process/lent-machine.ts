@@ -120,6 +120,7 @@ export function lendToDestination(
       return machine.deviceStart;
     },
     prepareCode: () => machine.prepareCode(),
+    rehearse: async (what) => machine.rehearse?.(what),
     load: async (state, ramArrived) => {
       const taken = takeRan(state);
       await machine.load(taken.rest, ramArrived);

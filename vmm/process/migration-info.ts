@@ -53,9 +53,8 @@ export function migrationInfo(
     status,
     'total-time': wholeMs(record.totalNs),
     'setup-time': wholeMs(record.setupNs),
-    ...(status === 'active' && record.expectedDowntimeNs !== undefined
-      ? { 'expected-downtime': wholeMs(record.expectedDowntimeNs) }
-      : {}),
+    // Also at the end, beside what it came to.
+    ...(record.expected === undefined ? {} : { 'expected-downtime': wholeMs(record.expected.totalNs) }),
     ...(status === 'completed' && record.blackout !== undefined
       ? { downtime: wholeMs(record.blackout.totalNs) }
       : {}),
