@@ -1,5 +1,5 @@
 /**
- * The 82599: one physical function, up to 63 virtual ones, 64 pools, a switch and a wire. Intel 82599 10 GbE Controller
+ * The 82599: one physical function, up to 64 virtual ones, 64 pools, a switch and a wire. Intel 82599 10 GbE Controller
  *
  * It does nothing by itself: register accesses and frames come in by calls, and `run` works off what doorbells have
  * announced, a bounded amount at a time. Whoever owns the thread calls it while it says that there is more to do.

@@ -23,8 +23,11 @@ import { VF_BAR_BYTES, VF_VECTORS } from './registers.js';
 
 export const PF_DEVICE_ID = 0x10fb;
 export const VF_DEVICE_ID = 0x10ed;
-/** One pool stays with the physical function. */
-export const VFS_MAX = 63;
+/**
+ * What the part offers (public dumps of its capability): a pool for each. With all of them there is none left for the
+ * physical function, which is why Linux's driver takes 63 at most.
+ */
+export const VFS_MAX = 64;
 
 const MSIX_BAR_BYTES = 16 * 1024;
 const MSIX_PENDING_OFFSET = 0x2000;

@@ -96,6 +96,7 @@ class FuzzRun {
         { mac: MAC_VF0, spoofCheck: false, trusted: true },
         { spoofCheck: false, rssQuery: true },
       ],
+      stopped: (vf) => this.nic.pools[vf]!.stopped,
     });
     this.nic.driver = driver;
     // The driver is called whenever it might have been interrupted, whatever a guest has done to the host's MSI-X.

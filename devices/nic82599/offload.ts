@@ -40,11 +40,13 @@ export class OffloadContext {
   }
 }
 
-/** Inserts the IPv4 header checksum; false if the context does not describe such a header. */
+/**
+ * Inserts the IPv4 header checksum; false if the context does not describe such a header. As on the part, what the field
+ * holds is added: drivers leave zero there, or what cancels bytes behind the header that IPLEN covers as well (tunnels).
+ */
 export function insertIpChecksum(frame: FrameBuffer, context: OffloadContext): boolean {
   const { macBytes, ipBytes } = context;
   if (ipBytes < IPV4_HEADER_MIN || macBytes + ipBytes > frame.length) return false;
-  frame.setU16(macBytes + IPV4_CHECKSUM_AT, 0);
   storeChecksum(frame, macBytes + IPV4_CHECKSUM_AT, sumBytes(frame, macBytes, ipBytes), PROTOCOL_TCP);
   return true;
 }

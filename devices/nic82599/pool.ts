@@ -57,12 +57,14 @@ export class Pool implements TransmitOwner {
   stopped = false;
   /** Sends the message of one of the VF's vectors. */
   trigger: (vector: number) => void = () => {};
-  /** Frames for this pool that it did not get, by reason. For the host's eyes: no register shows them apart. */
+  /** Frames for this pool that it did not get, and packets of it that it could not send, by reason. For the host's eyes: no register shows them apart. */
   readonly drops = {
     /** It did not receive: held still, or switched off by its driver. */
     stopped: 0,
     /** Its driver had given it nowhere to put them. */
     noDescriptor: 0,
+    /** What its driver asked to send is no packet. */
+    malformed: 0,
   };
   private readonly host: PoolHost;
 

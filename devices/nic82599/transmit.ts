@@ -45,6 +45,8 @@ export class TransmitEngine {
 }
 
 export interface TransmitOwner extends QueueOwner {
+  /** Packets that the hardware does not send: too many descriptors, too short or long, headers that are none. */
+  readonly drops: { malformed: number };
   readonly engine: TransmitEngine;
   /** The switch and the physical function let this pool send. */
   readonly maySend: boolean;
@@ -186,31 +188,39 @@ export class TransmitQueue {
     const segmentsSent = this.segmentsSent;
     this.segmentsSent = 0;
     const ended = txData.EOP.read(dwords, last * DESCRIPTOR_DWORDS) === 1;
-    if (!ended) return budget;
+    if (!ended) {
+      this.dropped();
+      return budget;
+    }
     const d2 = dwords[first + txData.TYPE.word]!;
     if (txData.EXTENDED.get(d2) === 0) {
-      this.sendLegacy(from, last);
+      if (!this.sendLegacy(from, last)) this.dropped();
       return budget - 1;
     }
-    if (txData.TYPE.get(d2) !== TX_TYPE_DATA) return budget;
+    if (txData.TYPE.get(d2) !== TX_TYPE_DATA) {
+      this.dropped();
+      return budget;
+    }
     const slot = txData.CONTEXT_INDEX.read(dwords, first) % CONTEXT_SLOTS;
     this.owner.engine.context.load(this.contexts, slot * DESCRIPTOR_DWORDS);
     if (txData.SEGMENT.get(d2) === 1) return this.sendSegments(from, last, segmentsSent, budget);
-    this.sendWhole(from, last);
+    if (!this.sendWhole(from, last)) this.dropped();
     return budget - 1;
   }
 
-  private sendWhole(from: number, last: number): void {
+  /** False if it is no frame that the part sends. */
+  private sendWhole(from: number, last: number): boolean {
     const { engine } = this.owner;
     const { frame, context, dwords } = engine;
     const length = this.gather(from, last, frame.bytes, FRAME_BYTES_MAX);
-    if (length < PACKET_BYTES_MIN) return;
+    if (length < PACKET_BYTES_MIN) return false;
     frame.length = length;
     const first = from * DESCRIPTOR_DWORDS;
     const d3 = dwords[first + txData.IP_CHECKSUM.word]!;
-    if (txData.IP_CHECKSUM.get(d3) === 1 && !insertIpChecksum(frame, context)) return;
-    if (txData.L4_CHECKSUM.get(d3) === 1 && !insertL4Checksum(frame, context, 0)) return;
+    if (txData.IP_CHECKSUM.get(d3) === 1 && !insertIpChecksum(frame, context)) return false;
+    if (txData.L4_CHECKSUM.get(d3) === 1 && !insertL4Checksum(frame, context, 0)) return false;
     this.owner.emit(this.tagOf(first));
+    return true;
   }
 
   /** Sends segments from `next` on, as many as the budget allows, and remembers where it stopped. */
@@ -219,7 +229,10 @@ export class TransmitQueue {
     const { segmenter, context, frame, dwords } = engine;
     const first = from * DESCRIPTOR_DWORDS;
     segmenter.length = this.gather(from, last, segmenter.packet, LARGE_PACKET_BYTES);
-    if (!segmenter.begin(context, txData.PAYLOAD.read(dwords, first))) return budget - 1;
+    if (!segmenter.begin(context, txData.PAYLOAD.read(dwords, first))) {
+      this.dropped();
+      return budget - 1;
+    }
     const tag = this.tagOf(first);
     let left = budget;
     for (let i = next; i < segmenter.segments; i++) {
@@ -228,7 +241,10 @@ export class TransmitQueue {
         this.segmentsSent = i;
         return 0;
       }
-      if (!segmenter.build(i, frame, context, segmentFlags)) return left;
+      if (!segmenter.build(i, frame, context, segmentFlags)) {
+        this.dropped();
+        return left;
+      }
       this.owner.emit(tag);
       left--;
     }
@@ -236,21 +252,27 @@ export class TransmitQueue {
   }
 
   /** Legacy descriptors: one optional checksum from a given start, VLAN tag in the descriptor. */
-  private sendLegacy(from: number, last: number): void {
+  private sendLegacy(from: number, last: number): boolean {
     const { engine } = this.owner;
     const { frame, dwords } = engine;
     const length = this.gather(from, last, frame.bytes, FRAME_BYTES_MAX);
-    if (length < PACKET_BYTES_MIN) return;
+    if (length < PACKET_BYTES_MIN) return false;
     frame.length = length;
     const first = from * DESCRIPTOR_DWORDS;
     if (txLegacy.INSERT_CHECKSUM.read(dwords, first) === 1) {
       const at = txLegacy.CHECKSUM_OFFSET.read(dwords, first);
       const start = txLegacy.CHECKSUM_START.read(dwords, first);
-      if (at + 2 > length || start >= length) return;
+      if (at + 2 > length || start >= length) return false;
       storeChecksum(frame, at, sumBytes(frame, start, length - start), PROTOCOL_TCP);
     }
     const insert = txData.INSERT_VLAN.read(dwords, first) === 1;
     this.owner.emit(insert ? txLegacy.VLAN.read(dwords, first) : -1);
+    return true;
+  }
+
+  /** What the driver asked to send can't be sent: it is told as done, like any other, and the host counts it. */
+  private dropped(): void {
+    this.owner.drops.malformed++;
   }
 
   private tagOf(first: number): number {

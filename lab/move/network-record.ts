@@ -63,6 +63,8 @@ export interface NicDrops {
   readonly stopped: number;
   /** The guest had given it nowhere to put them. */
   readonly 'no-descriptor': number;
+  /** Packets of the guest that the part can't send. */
+  readonly malformed: number;
   /** The guest's own, for which the cable had no room. */
   readonly cable: number;
 }

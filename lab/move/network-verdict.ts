@@ -125,6 +125,8 @@ function lossesAccountedFor(
   const elsewhere =
     source.cable +
     destination.cable +
+    source.malformed +
+    destination.malformed +
     (network.guest.echo?.notSent ?? 0) +
     (network.guest.device?.dropped ?? 0) +
     sum(network.fabric.ports.map((port) => port.lost + port.queueDrops + port.refused));

@@ -67,6 +67,7 @@ export function unconnectedVf(name: string): AssignedVf {
     scheduler: timeless,
     mac: [0, 0, 0, 0, 0, 0],
     vfs: [{}],
+    stopped: () => false,
   });
   const vf = nic.vf(0);
   return new AssignedVf(vf, assignVf(name, vf, { route: () => undefined }));

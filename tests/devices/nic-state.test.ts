@@ -5,6 +5,7 @@ import { FerryError } from '../../base/errors.js';
 import { seededRandom } from '../../base/random.js';
 import { microseconds } from '../../base/units.js';
 import { assignVf } from '../../devices/nic82599/assigned.js';
+import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { decodeSections } from '../../devices/pci/state.js';
 import { bytesOf, ethernet, PEER, vfMac } from './frames.js';
@@ -252,6 +253,44 @@ describe('a virtual function that moves', () => {
       /driver: its address is [0-9a-f:]{17} there, and the policy here fixes [0-9a-f:]{17}/,
     );
     expect(target.vf(0).save()).toEqual(before);
+  });
+
+  it('that takes jumbo frames is refused where the host grants none, with both sizes, and nothing changes there', () => {
+    const source = new TestMachine({ vfs: [{ mac: vfMac(0) }], frameBytesMax: 9018 });
+    const guest = new GuestVf(source, source.vf(0), 0x10_0000).start();
+    guest.request(5, 9018);
+    source.vf(0).stop();
+    const target = new TestMachine({ vfs: [{ mac: vfMac(0) }] });
+    const before = target.nic.save();
+    expect(() => target.vf(0).restore(source.vf(0).save())).toThrow(
+      /driver: it takes frames of 9018 bytes there, and this host grants 1518 at most/,
+    );
+    expect(target.nic.save()).toEqual(before);
+    const willing = new TestMachine({ vfs: [{ mac: vfMac(0) }], frameBytesMax: 4018 });
+    willing.vf(0).restore(source.vf(0).save());
+    expect(willing.pfRead(pfRegisters.MAXFRS) >>> 16).toBe(9018);
+  });
+
+  it.each([
+    ['where the link is down', { up: false, linkEnabled: true }, (0x100 | 0x2000_0000) >>> 0],
+    ['whose policy keeps its link down', { up: true, linkEnabled: false }, 0x100],
+    ['that is like the one before', { up: true, linkEnabled: true }, undefined],
+  ] as const)('at a host %s is told by its mailbox after the start', (_name, { up, linkEnabled }, told) => {
+    const source = new TestMachine({ vfs: [{ mac: vfMac(0) }] });
+    new GuestVf(source, source.vf(0), 0x10_0000).start();
+    source.vf(0).stop();
+    const target = new TestMachine({ vfs: [{ mac: vfMac(0), linkEnabled }] });
+    target.nic.setLink(up);
+    const vf = target.vf(0);
+    vf.stop();
+    vf.restore(source.vf(0).save());
+    const guest = new GuestVf(target, vf, 0x10_0000);
+    const before = guest.read(reg.MBMEM) >>> 0;
+    vf.start();
+    target.driver.arrived(0);
+    target.time.advance(microseconds(5000));
+    expect(guest.read(reg.MBMEM) >>> 0).toBe(told ?? before);
+    expect(target.pfRead(pfRegisters.VFTE) & 1).toBe(linkEnabled ? 1 : 0);
   });
 
   it('while it is stopped neither sends, receives nor interrupts, and its state stays', () => {

@@ -46,15 +46,15 @@ describe('SR-IOV', () => {
   it('has the VFs on the next bus when there is no ARI', () => {
     const { complex, write } = bareNic();
     write(CONTROL, 2, 0);
-    const ids = enableVirtualFunctions(complex, 1, 0, 63);
+    const ids = enableVirtualFunctions(complex, 1, 0, 64);
     expect(ids[0]).toBe((2 << 8) + 0x80);
-    expect(ids.at(-1)).toBe((2 << 8) + 0x80 + 62 * 2);
+    expect(ids.at(-1)).toBe((2 << 8) + 0x80 + 63 * 2);
     for (const id of ids) expect(complex.configRead(ecamOffset(id >>> 8, id & 0xff, 0x0a), 2)).toBe(0x0200);
     expect(complex.configRead(ecamOffset(2, 0x81, 0x0a), 2), 'between two VFs').toBe(0xffff);
   });
 
-  it('has exactly NumVFs functions, up to 63', () => {
-    for (const count of [0, 1, 7, 63]) {
+  it('has exactly NumVFs functions, up to 64', () => {
+    for (const count of [0, 1, 7, 64]) {
       const { complex, nic } = bareNic();
       const ids = enableVirtualFunctions(complex, 1, 0, count);
       const answering = Array.from({ length: 128 }, (_, i) => 0x80 + i).filter(
@@ -67,7 +67,7 @@ describe('SR-IOV', () => {
 
   it('ignores VF Enable for more VFs than there are', () => {
     const { complex, nic } = bareNic();
-    enableVirtualFunctions(complex, 1, 0, 64);
+    enableVirtualFunctions(complex, 1, 0, 65);
     expect(nic.pf.sriov.vfCount).toBe(0);
   });
 

@@ -130,6 +130,7 @@ export class NicMachine {
       scheduler: time,
       mac: PF_MAC,
       vfs: [options.vf ?? { mac: GUEST_MAC }],
+      stopped: (vf) => this.nic.pools[vf]!.stopped,
     });
     this.nic.driver = this.driver;
     pf.fn.behaviour.writeBar(4, 0, 4, 0xfee0_0000);

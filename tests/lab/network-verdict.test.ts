@@ -118,8 +118,8 @@ const whole: NetworkRecord = {
     device: { received: 59_790, sent: 59_900, dropped: 0, errors: 0, badChecksums: 0 },
   },
   nics: {
-    source: { stopped: 210, 'no-descriptor': 0, cable: 0 },
-    destination: { stopped: 2, 'no-descriptor': 0, cable: 0 },
+    source: { stopped: 210, 'no-descriptor': 0, malformed: 0, cable: 0 },
+    destination: { stopped: 2, 'no-descriptor': 0, malformed: 0, cable: 0 },
   },
   fabric,
 };
@@ -163,7 +163,7 @@ function alone(name: Flow): NetworkRecord {
     after: { ...after, flows: only(after.flows) },
     total: only(total),
     guest: { ...guest, incoming: name === 'to-guest' ? guest.incoming : undefined },
-    nics: { ...whole.nics, source: { stopped: still, 'no-descriptor': 0, cable: 0 } },
+    nics: { ...whole.nics, source: { stopped: still, 'no-descriptor': 0, malformed: 0, cable: 0 } },
   };
 }
 
@@ -282,7 +282,7 @@ describe('the network of a move is not whole', () => {
   it('though much was lost to a long stop, as long as it flows afterwards', async () => {
     const { incoming } = whole.guest;
     const lossy = withGuest({ incoming: { ...incoming!, received: 24_000, lost: 6000 } });
-    const stopped = { stopped: 6110, 'no-descriptor': 0, cable: 0 };
+    const stopped = { stopped: 6110, 'no-descriptor': 0, malformed: 0, cable: 0 };
     expect(await failed({ ...lossy, nics: { ...whole.nics, source: stopped } })).toEqual([LOSSES]);
     const elsewhere = { ...lossy, nics: { ...whole.nics, source: { ...stopped, stopped: 0, cable: 6110 } } };
     expect(await failed(elsewhere)).toEqual([FLOWING]);

@@ -40,7 +40,7 @@ function fakeVm(): Calls {
         state: 'RUNNING',
         link: true,
         counters: {},
-        drops: { stopped: 0, 'no-descriptor': 0, cable: 0 },
+        drops: { stopped: 0, 'no-descriptor': 0, malformed: 0, cable: 0 },
         'iommu-faults': { count: 0, last: [] },
       };
     },

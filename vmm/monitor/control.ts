@@ -34,6 +34,7 @@ export interface NicInfo {
   readonly drops: {
     readonly stopped: number;
     readonly 'no-descriptor': number;
+    readonly malformed: number;
     readonly cable: number;
   };
   readonly 'iommu-faults': { readonly count: number; readonly last: readonly IommuFaultInfo[] };

@@ -37,6 +37,8 @@ export interface PassthroughReport {
   readonly drops: {
     readonly stopped: number;
     readonly noDescriptor: number;
+    /** Packets of the guest that the NIC can't send. */
+    readonly malformed: number;
     /** Frames of the guest that the cable had no room for. */
     readonly cable: number;
   };
@@ -148,6 +150,7 @@ export class PassthroughDevice {
   start(): void {
     this.#migration.setState(RUNNING);
     const { address } = this.#host;
+    if (this.#arrived) this.#host.arrived();
     if (this.#arrived && address !== undefined) this.#announcer.announce(Uint8Array.from(address));
     this.#arrived = false;
   }

@@ -161,6 +161,11 @@ export class PassthroughHost {
     return this.#driver.info(0).mac;
   }
 
+  /** The function goes on here with the state of another host's: it hears of a link that is not what it was there. */
+  arrived(): void {
+    this.#driver.arrived(0);
+  }
+
   /** Configuration space in the format of `lspci -F`: the host's as domain 0000, the guest's as domain 0001. */
   dump(): string {
     const host = dumpTopology(this.#host, (fn) => (fn === this.vf.fn ? vfIdentity : undefined));
@@ -197,6 +202,7 @@ export class PassthroughHost {
       scheduler,
       mac: PF_MAC,
       vfs: [{ mac }],
+      stopped: (vf) => this.nic.pools[vf]!.stopped,
     });
     this.nic.driver = driver;
     driver.start();

@@ -148,10 +148,10 @@ export class Controller implements VmControl {
 
   async nic(): Promise<NicInfo> {
     const { pci: _pci, faults, drops, ...report } = await this.#nicReport();
-    const { stopped, noDescriptor, cable } = drops;
+    const { stopped, noDescriptor, malformed, cable } = drops;
     return {
       ...report,
-      drops: { stopped, 'no-descriptor': noDescriptor, cable },
+      drops: { stopped, 'no-descriptor': noDescriptor, malformed, cable },
       'iommu-faults': faults,
     };
   }

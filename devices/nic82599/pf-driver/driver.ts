@@ -3,9 +3,16 @@
  * device only through registers, and acts only when the device interrupts; no vCPU is needed for it to answer.
  */
 import type { Scheduler } from '../../../base/clock.js';
-import { microseconds } from '../../../base/units.js';
+import { invariant } from '../../../base/errors.js';
+import { type Duration, microseconds, milliseconds } from '../../../base/units.js';
 import { formatMac } from '../../ethernet/addresses.js';
-import { CAUSE_LINK, MAX_FRAME_RESET, pfRegisters as reg, VLAN_INSERT_DEFAULT } from '../pf-registers.js';
+import {
+  CAUSE_LINK,
+  MAX_FRAME_RESET,
+  POOLS,
+  pfRegisters as reg,
+  VLAN_INSERT_DEFAULT,
+} from '../pf-registers.js';
 import { QUEUES_PER_POOL, vfRegisters } from '../registers.js';
 import type { DriverStateKeeper } from '../state.js';
 import { FilterTables, isZero, type MacAddress, macWords, sameMac } from './filters.js';
@@ -20,7 +27,13 @@ import {
   XCAST_BROADCAST,
 } from './messages.js';
 import { change, offsetOf, poolBit, poolHalf, poolOffset, type RegisterPort } from './register-port.js';
-import { applyXcast, changeReceiveMode, handlers } from './requests.js';
+import {
+  applyXcast,
+  changeReceiveMode,
+  handlers,
+  JUMBO_FRAME_BYTES,
+  STANDARD_FRAME_BYTES,
+} from './requests.js';
 import { setUpDevice, startDevice } from './setup.js';
 import {
   DEFAULT_POLICY,
@@ -42,11 +55,15 @@ export interface PfDriverOptions {
   readonly frameBytesMax?: number;
   /** Words of the RSS key and 0 or 1 for each of the 128 entries of the redirection table. */
   readonly rssKey?: readonly number[];
+  /** A VF stands still, as in a migration: its mailbox is left alone, and for it no time passes. */
+  readonly stopped: (vf: number) => boolean;
 }
 
 const RETRY_AFTER = microseconds(50);
 /** A VF that holds the mailbox for a second does not get its answer. */
 const RETRIES_MAX = 20_000;
+/** How often it is looked whether a VF that stands still goes on. */
+const LOOK_AFTER = milliseconds(1);
 export class PfDriver implements DriverStateKeeper {
   private readonly options: PfDriverOptions;
   private readonly port: RegisterPort;
@@ -57,6 +74,7 @@ export class PfDriver implements DriverStateKeeper {
   private readonly message = new Uint32Array(MAILBOX_WORDS);
 
   constructor(options: PfDriverOptions) {
+    invariant(options.vfs.length < POOLS, `${options.vfs.length} VFs leave no pool to the host`);
     this.options = options;
     this.port = options.port;
     this.filters = new FilterTables(options.port);
@@ -99,8 +117,8 @@ export class PfDriver implements DriverStateKeeper {
     const causes = port.read(reg.EICR.offset);
     for (let vf = 0; vf < this.vfs.length; vf++) {
       if (this.takeReset(vf)) this.resetEvent(vf);
+      if (this.takeCause(vf, 'acknowledge')) this.acknowledged(vf);
       if (this.takeCause(vf, 'request')) this.receive(vf);
-      this.takeCause(vf, 'acknowledge');
     }
     if ((causes & CAUSE_LINK) !== 0) this.pingAll();
   }
@@ -139,6 +157,10 @@ export class PfDriver implements DriverStateKeeper {
     const { policy } = this.vfs[vf]!;
     const known = decodeVfInfo(state, policy);
     if (typeof known === 'string') return known;
+    const granted = this.frameBytesMax > MAX_FRAME_RESET ? JUMBO_FRAME_BYTES : STANDARD_FRAME_BYTES;
+    if (known.frameBytesMax > granted) {
+      return `it takes frames of ${known.frameBytesMax} bytes there, and this host grants ${granted} at most`;
+    }
     const { mac: fixed, trusted } = policy;
     if (fixed === undefined || trusted || known.mac === undefined || sameMac(known.mac, fixed)) return known;
     const [there, here] = [known.mac, fixed].map((mac) => formatMac(Uint8Array.from(mac)));
@@ -155,6 +177,22 @@ export class PfDriver implements DriverStateKeeper {
     this.vfs[vf] = before;
     this.program(vf);
     return 'the address or VLAN filters of this NIC are used up';
+  }
+
+  /** A VF whose state came from another host goes on here: is told if its link is not what it was there. */
+  arrived(vf: number): void {
+    const info = this.vfs[vf]!;
+    const { linkEnabled } = info.policy;
+    this.enableQueues(vf, linkEnabled && info.clearToSend);
+    if (this.hasLink(vf) === info.knownLink) return;
+    // Not clear to send: it is to take its link down, and to ask anew when it may have it again.
+    if (!linkEnabled) info.clearToSend = false;
+    this.ping(vf);
+  }
+
+  private hasLink(vf: number): boolean {
+    const up = reg.LINKS.fields.UP.get(this.port.read(reg.LINKS.offset)) === 1;
+    return up && this.vfs[vf]!.policy.linkEnabled;
   }
 
   describe(state: Uint8Array): readonly (readonly [string, string])[] {
@@ -190,7 +228,7 @@ export class PfDriver implements DriverStateKeeper {
     if (info.frameBytesMax > reg.MAXFRS.fields.BYTES.get(port.read(reg.MAXFRS.offset))) {
       port.write(reg.MAXFRS.offset, reg.MAXFRS.fields.BYTES.set(0, info.frameBytesMax));
     }
-    if (info.pendingReply !== undefined) this.retryReply(vf);
+    if (info.pendingReply !== undefined) this.deliver(vf);
     return room;
   }
 
@@ -208,6 +246,7 @@ export class PfDriver implements DriverStateKeeper {
     info.hashes = [];
     info.xcast = XCAST_BROADCAST;
     info.pendingReply = undefined;
+    info.unread = false;
     info.apiVersion = 0;
     this.multicastChanged();
     this.setPortVlan(vf);
@@ -239,6 +278,7 @@ export class PfDriver implements DriverStateKeeper {
     }
     this.enableQueues(vf, info.policy.linkEnabled);
     info.clearToSend = true;
+    info.knownLink = this.hasLink(vf);
     const [low, high] = given ? macWords(info.mac!) : [0, 0];
     message.fill(0);
     message[0] = (OP_RESET | (given ? MESSAGE_ACK : MESSAGE_NACK)) >>> 0;
@@ -362,41 +402,69 @@ export class PfDriver implements DriverStateKeeper {
     this.reply(vf, Math.max(1, words));
   }
 
+  /** It goes out when no answer waits, or lies there unread, that it would replace. */
   private ping(vf: number): void {
-    const cts = this.vfs[vf]!.clearToSend ? MESSAGE_CTS : 0;
-    this.message[0] = (OP_CONTROL | cts) >>> 0;
-    this.reply(vf, 1);
+    const info = this.vfs[vf]!;
+    info.pingWaits = true;
+    info.knownLink = this.hasLink(vf);
+    this.retries[vf] = 0;
+    this.deliver(vf);
+  }
+
+  private acknowledged(vf: number): void {
+    this.vfs[vf]!.unread = false;
+    this.deliver(vf);
   }
 
   /** Sends the first `count` words of the message, now or when the VF lets go of the mailbox. */
   private reply(vf: number, count: number): void {
     this.vfs[vf]!.pendingReply = this.message.slice(0, count);
     this.retries[vf] = 0;
-    this.retryReply(vf);
+    this.deliver(vf);
   }
 
-  private retryReply(vf: number): void {
+  /** Puts what waits for the VF into its mailbox, the answer first, or tries again later. */
+  private deliver(vf: number): void {
     const info = this.vfs[vf]!;
-    const words = info.pendingReply;
-    if (words === undefined) return;
-    if (this.lock(vf)) {
-      for (let i = 0; i < words.length; i++) {
-        this.port.write(poolOffset(offsetOf(vfRegisters.MBMEM, i), vf), words[i]!);
-      }
-      info.pendingReply = undefined;
-      this.port.write(offsetOf(reg.MAILBOX, vf), reg.MAILBOX.fields.STS.mask);
+    const { pendingReply } = info;
+    if (pendingReply === undefined && !info.pingWaits) return;
+    if (this.options.stopped(vf)) {
+      this.deliverLater(vf, LOOK_AFTER);
       return;
     }
-    if (this.retries[vf]!++ >= RETRIES_MAX) {
+    const patient = this.retries[vf]! < RETRIES_MAX;
+    const mayWrite = pendingReply !== undefined || !info.unread || !patient;
+    if (mayWrite && this.lock(vf)) {
+      this.put(vf, pendingReply ?? this.pingOf(info));
+      if (pendingReply === undefined) info.pingWaits = false;
       info.pendingReply = undefined;
-      return;
+      info.unread = pendingReply !== undefined;
+    } else if (!patient) {
+      info.pendingReply = undefined;
+      info.pingWaits = false;
     }
-    // One timer a VF, however many requests it floods us with.
+    this.retries[vf]!++;
+    if (info.pendingReply !== undefined || info.pingWaits) this.deliverLater(vf, RETRY_AFTER);
+  }
+
+  private pingOf({ clearToSend }: VfInfo): Uint32Array {
+    return Uint32Array.of((OP_CONTROL | (clearToSend ? MESSAGE_CTS : 0)) >>> 0);
+  }
+
+  private put(vf: number, words: Uint32Array): void {
+    for (let i = 0; i < words.length; i++) {
+      this.port.write(poolOffset(offsetOf(vfRegisters.MBMEM, i), vf), words[i]!);
+    }
+    this.port.write(offsetOf(reg.MAILBOX, vf), reg.MAILBOX.fields.STS.mask);
+  }
+
+  /** One timer a VF, however many requests it floods us with. */
+  private deliverLater(vf: number, after: Duration): void {
     if (this.retryArmed[vf]) return;
     this.retryArmed[vf] = true;
-    this.options.scheduler.after(RETRY_AFTER, () => {
+    this.options.scheduler.after(after, () => {
       this.retryArmed[vf] = false;
-      this.retryReply(vf);
+      this.deliver(vf);
     });
   }
 }

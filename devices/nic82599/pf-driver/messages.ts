@@ -1,6 +1,6 @@
 /**
  * Messages of the mailbox between a VF's driver and the physical function's: what Linux's ixgbe and ixgbevf say to each
- * other, API versions 1.0 to 1.4. Word 0 holds opcode, information and the answer's flags.
+ * other, API versions 1.0 to 1.7. Word 0 holds opcode, information and the answer's flags.
  */
 import { bits } from '../../../base/bits.js';
 
@@ -30,6 +30,9 @@ export const OP_UPDATE_XCAST = 0x0c;
 export const OP_IPSEC_ADD = 0x0d;
 export const OP_IPSEC_DELETE = 0x0e;
 export const OP_GET_LINK_STATE = 0x10;
+/** Of another part (E610): what the link of the physical function is. */
+export const OP_GET_PF_LINK_STATE = 0x11;
+export const OP_FEATURES_NEGOTIATE = 0x12;
 /** From the physical function: a ping that tells of a change. */
 export const OP_CONTROL = 0x100;
 
@@ -40,6 +43,21 @@ export const API_1_1 = 2;
 export const API_1_2 = 3;
 export const API_1_3 = 4;
 export const API_1_4 = 5;
+/** For the part's other drivers: Linux's physical function does not take it. */
+export const API_1_5 = 6;
+export const API_1_6 = 7;
+export const API_1_7 = 8;
+
+/** What Linux's driver of the physical function agrees to. */
+export const API_VERSIONS: readonly number[] = [
+  API_1_0,
+  API_1_1,
+  API_1_2,
+  API_1_3,
+  API_1_4,
+  API_1_6,
+  API_1_7,
+];
 
 export const XCAST_NONE = 0;
 export const XCAST_MULTICAST = 1;
@@ -67,4 +85,6 @@ export const opcodeSince: Readonly<Record<number, number>> = {
   [OP_IPSEC_ADD]: API_1_4,
   [OP_IPSEC_DELETE]: API_1_4,
   [OP_GET_LINK_STATE]: API_1_2,
+  [OP_GET_PF_LINK_STATE]: API_1_6,
+  [OP_FEATURES_NEGOTIATE]: API_1_7,
 };

@@ -8,11 +8,11 @@ import { type FilterTables, isStationAddress, macFromWords, sameMac } from './fi
 import {
   API_1_0,
   API_1_3,
-  API_1_4,
-  API_2_0,
+  API_VERSIONS,
   MULTICAST_HASHES_MAX,
   messageHeader,
   OP_API_NEGOTIATE,
+  OP_FEATURES_NEGOTIATE,
   OP_GET_LINK_STATE,
   OP_GET_QUEUES,
   OP_GET_RETA,
@@ -48,8 +48,10 @@ export interface RequestContext {
 /** Granted: the number of words of the answer, word 0 included. Refused: 0. */
 export type Handler = (context: RequestContext) => number;
 
-const STANDARD_FRAME_BYTES = 1518;
-const JUMBO_FRAME_BYTES = 9728;
+/** As Linux's driver of the physical function has them, FCS included; the least is the least MTU that there is. */
+const FRAME_BYTES_MIN = 68;
+export const STANDARD_FRAME_BYTES = 1518;
+export const JUMBO_FRAME_BYTES = 9728;
 
 const setMac: Handler = ({ vf, info, filters, words }) => {
   const mac = macFromWords(words[1]!, words[2]!);
@@ -91,7 +93,7 @@ const setVlan: Handler = ({ vf, info, filters, words }) => {
 /** The hardware has one frame limit for all; a VF that the limit doesn't suit is kept from receiving. */
 const setFrameSize: Handler = ({ vf, info, port, words, hostJumbo }) => {
   const bytes = words[1]!;
-  if (bytes > JUMBO_FRAME_BYTES) return 0;
+  if (bytes < FRAME_BYTES_MIN || bytes > JUMBO_FRAME_BYTES) return 0;
   const understandsJumbo = info.apiVersion !== API_1_0;
   const granted = hostJumbo ? understandsJumbo : bytes <= STANDARD_FRAME_BYTES;
   const bit = poolBit(vf, poolHalf(vf));
@@ -122,7 +124,7 @@ const setMacvlan: Handler = ({ vf, info, filters, words }) => {
 
 const negotiate: Handler = ({ info, words }) => {
   const version = words[1]!;
-  if (version > API_1_4 || version === API_2_0) return 0;
+  if (!API_VERSIONS.includes(version)) return 0;
   info.apiVersion = version;
   return 2;
 };
@@ -169,6 +171,12 @@ const getLinkState: Handler = ({ info, words }) => {
   return 2;
 };
 
+/** Of what Linux would grant, IPsec, this host has nothing. */
+const negotiateFeatures: Handler = ({ words }) => {
+  words[1] = 0;
+  return 2;
+};
+
 /** Requests without an entry here (IPsec offload among them, which this host does not grant) are refused. */
 export const handlers: Readonly<Record<number, Handler>> = {
   [OP_SET_MAC]: setMac,
@@ -182,14 +190,15 @@ export const handlers: Readonly<Record<number, Handler>> = {
   [OP_GET_RSS_KEY]: getRssKey,
   [OP_UPDATE_XCAST]: updateXcast,
   [OP_GET_LINK_STATE]: getLinkState,
+  [OP_FEATURES_NEGOTIATE]: negotiateFeatures,
 };
 
 /** Sets the receive mode of a pool to what an xcast mode means. */
 export function applyXcast(port: RegisterPort, pool: number, mode: number): void {
   const { BAM, ROMPE, MPE, UPE, VPE } = reg.VMOLR.fields;
   const all = BAM.mask | ROMPE.mask | MPE.mask | UPE.mask | VPE.mask;
-  let set = 0;
-  if (mode !== XCAST_NONE) set |= BAM.mask;
+  // Broadcasts are nobody's to refuse: without them a function in mode NONE could not even resolve an address.
+  let set = BAM.mask;
   if (mode !== XCAST_NONE && mode !== XCAST_BROADCAST) set |= ROMPE.mask;
   if (mode === XCAST_ALL_MULTICAST || mode === XCAST_PROMISCUOUS) set |= MPE.mask;
   changeReceiveMode(port, pool, all, set);

@@ -1,7 +1,7 @@
 /** What the physical function's driver knows of one virtual function, and the form in which that travels. */
-import { bytes, layout, u8, u16, u32 } from '../../../base/layout.js';
+import { bytes, layout, u8, u16 } from '../../../base/layout.js';
 import { isMulticast, type MacAddress } from './filters.js';
-import { API_1_0, API_1_4, MULTICAST_HASHES_MAX, XCAST_BROADCAST } from './messages.js';
+import { API_1_0, API_VERSIONS, MULTICAST_HASHES_MAX, XCAST_BROADCAST } from './messages.js';
 
 /** What the host's administrator decides for a VF. */
 export interface VfPolicy {
@@ -43,6 +43,12 @@ export interface VfInfo {
   frameBytesMax: number;
   /** An answer that waits for the VF to let go of the mailbox. */
   pendingReply: Uint32Array | undefined;
+  /** An answer that the VF has not acknowledged lies in the mailbox. */
+  unread: boolean;
+  /** It is to be told that something has changed. */
+  pingWaits: boolean;
+  /** Whether it has a link, as far as it was told. */
+  knownLink: boolean;
 }
 
 export const newVfInfo = (policy: VfPolicy): VfInfo => ({
@@ -56,6 +62,9 @@ export const newVfInfo = (policy: VfPolicy): VfInfo => ({
   xcast: XCAST_BROADCAST,
   frameBytesMax: 0,
   pendingReply: undefined,
+  unread: false,
+  pingWaits: false,
+  knownLink: true,
 });
 
 const recordLayout = /* @__PURE__ */ layout('vf_info', {
@@ -73,7 +82,10 @@ const recordLayout = /* @__PURE__ */ layout('vf_info', {
   vlans: bytes(VLANS_MAX * 2),
   hashes: bytes(MULTICAST_HASHES_MAX * 2),
   reply: bytes(MAILBOX_WORDS * 4),
-  reserved: u32(),
+  /** 1: it was told, or could see, that it has a link and may use it. */
+  knownLink: u8(),
+  reserved8: u8(),
+  reserved: u16(),
 });
 
 const packMacs = (macs: readonly MacAddress[]): Uint8Array => Uint8Array.from(macs.flat());
@@ -112,6 +124,7 @@ export function encodeVfInfo(info: VfInfo): Uint8Array {
     vlans: pack16(vlans),
     hashes: pack16(info.hashes),
     reply,
+    knownLink: info.knownLink ? 1 : 0,
   });
 }
 
@@ -119,9 +132,9 @@ export function encodeVfInfo(info: VfInfo): Uint8Array {
 export function decodeVfInfo(data: Uint8Array, policy: VfPolicy): VfInfo | string {
   if (data.length !== recordLayout.size) return `${data.length} bytes where ${recordLayout.size} belong`;
   const r = recordLayout.read(new DataView(data.buffer, data.byteOffset, data.byteLength), 0);
-  if (r.apiVersion > API_1_4) return `API version ${r.apiVersion}`;
+  if (!API_VERSIONS.includes(r.apiVersion)) return `API version ${r.apiVersion}`;
   if (r.xcast > XCAST_BROADCAST) return `receive mode ${r.xcast}`;
-  if (r.clearToSend > 1 || r.hasMac > 1) return 'a flag that is neither 0 nor 1';
+  if (r.clearToSend > 1 || r.hasMac > 1 || r.knownLink > 1) return 'a flag that is neither 0 nor 1';
   if (r.macvlanCount > MACVLANS_MAX) return `${r.macvlanCount} additional addresses`;
   if (r.vlanCount > VLANS_MAX) return `${r.vlanCount} VLANs`;
   if (r.hashCount > MULTICAST_HASHES_MAX) return `${r.hashCount} multicast hashes`;
@@ -143,6 +156,9 @@ export function decodeVfInfo(data: Uint8Array, policy: VfPolicy): VfInfo | strin
     clearToSend: r.clearToSend === 1,
     xcast: r.xcast,
     frameBytesMax: r.frameBytesMax,
+    unread: false,
+    pingWaits: false,
+    knownLink: r.knownLink === 1,
     pendingReply:
       r.replyWords === 0
         ? undefined
