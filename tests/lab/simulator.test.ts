@@ -47,6 +47,18 @@ describe('virtual time', () => {
     expect(orders.size).toBeGreaterThan(8);
   });
 
+  it('waits for ever without an end, and says so when nothing else is left', async () => {
+    const time = world();
+    let over = false;
+    const cancel = time.after(nanoseconds(Infinity), () => {
+      over = true;
+    });
+    await time.run(time.sleep(milliseconds(3_600_000)));
+    expect(over).toBe(false);
+    cancel();
+    await expect(time.run(time.sleep(nanoseconds(Infinity)))).rejects.toThrow(/nothing is left to run/);
+  });
+
   it('never runs an earlier event after a later one', async () => {
     const time = world(3);
     const random = seededRandom(4);
