@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { AtomicBitmap } from '../../base/bitmap.js';
 import type { Machine } from '../../dist/vmm/machine/machine.js';
-import { churnLines, letEnd } from './machine-guests.js';
+import { churnLines, DATA, letEnd } from './machine-guests.js';
 import { booted, WORLDS, type World } from './machine-worlds.js';
 
 const PAGE = 4096;
@@ -104,6 +104,22 @@ describe.each(WORLDS)('dirty logging in $name', ({ run }) => {
       expect(cpuPages + devicePages + bothPages).toBe(pages.count());
       expect(cpuPages).toBeGreaterThan(0);
       expect(await machine.harvest(pages)).toMatchObject({ cpuPages: 0, devicePages: 0, bothPages: 0 });
+    }));
+
+  test('a harvest leaves the pages that wait to be sent, and does not count them as new', () =>
+    run(async (world) => {
+      const { machine } = await booted(world, 'counter');
+      const pages = new AtomicBitmap(machine.description.migratedPages);
+      await machine.startDirtyLog();
+      const count = new DataView(machine.ram.buffer, machine.ram.byteOffset + DATA, 4);
+      for (let round = 0; round < 3; round++) {
+        pages.fill();
+        const before = count.getUint32(0, true);
+        while (count.getUint32(0, true) === before) await world.elapse(1);
+        const report = await machine.harvest(pages);
+        expect(pages.length - pages.count(), 'pages that waited and were forgotten').toBe(0);
+        expect(report).toMatchObject({ cpuPages: 0, devicePages: 0, bothPages: 0 });
+      }
     }));
 
   test('the guest computes the same while its variant is swapped again and again', () =>

@@ -141,6 +141,13 @@ const GUESTS = {
         (if (i32.eqz (i32.rem_u (local.get $n) (local.get $line))) (then (call $say ${LETTER('r')} (local.get $n))))
         (br $round)))`,
 
+  /** Counts for ever, in the first word of its data: writes that page, and no other. */
+  counter: `${NO_IRQ}
+    (func (export "start_kernel") (param i32)
+      (loop $ever
+        (i32.store (i32.const ${DATA}) (i32.add (i32.load (i32.const ${DATA})) (i32.const 1)))
+        (br $ever)))`,
+
   /** Loops without a call; nothing but safepoints lets anyone in. */
   spin: `${NO_IRQ} (func (export "start_kernel") (param i32)
       (call $say ${LETTER('n')} (i32.const 0)) (loop $ever (br $ever)))`,
