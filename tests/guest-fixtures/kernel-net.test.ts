@@ -1,9 +1,10 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
-import { buildArpRequest, buildIcmp, finishIcmp } from '../../devices/ethernet/datagram.js';
+import { buildArpRequest } from '../../devices/ethernet/datagram.js';
 import { FrameBuffer } from '../../devices/ethernet/frame.js';
 import { L4_AT, UDP_PAYLOAD_AT } from '../../devices/ethernet/protocols.js';
 import { compileKernel } from './kernel-source.js';
+import { numbers, ping, pongs } from './net-frames.js';
 import {
   GUEST_IP,
   GUEST_MAC,
@@ -35,10 +36,6 @@ const run = (net: NicMachine, until: number): NicMachine => {
   return net;
 };
 
-/** Numbers of the last line that matches, in order. */
-const numbers = (net: NicMachine, pattern: RegExp): number[] =>
-  (net.machine.printed(pattern).at(-1) ?? '').match(/\d+/g)?.map(Number) ?? [];
-
 /** Starts a flow of the peer once the link is up. */
 function flow(net: NicMachine, port: number, rate: number, count: number, payloadBytes = 512): void {
   net.machine.at(SETTLED, () => {
@@ -52,23 +49,6 @@ function flow(net: NicMachine, port: number, rate: number, count: number, payloa
     });
   });
 }
-
-function ping(sequence: number, data: Uint8Array, ip = GUEST_IP): Uint8Array {
-  const frame = new FrameBuffer();
-  const messageBytes = 8 + data.length;
-  const to = { mac: Uint8Array.from(GUEST_MAC), ip };
-  buildIcmp(frame, { mac: PEER_MAC, ip: PEER_IP }, to, messageBytes);
-  frame.bytes.set([8, 0, 0, 0, 0x12, 0x34, sequence >> 8, sequence & 0xff], L4_AT);
-  frame.bytes.set(data, L4_AT + 8);
-  finishIcmp(frame, messageBytes);
-  return frame.bytes.slice(0, frame.length);
-}
-
-/** Echo replies that the guest sent. */
-const pongs = (net: NicMachine): Uint8Array[] =>
-  net.fromGuest.filter(
-    (frame) => frame[12] === 8 && frame[13] === 0 && frame[23] === 1 && frame[L4_AT] === 0,
-  );
 
 /** One in `n` frames with `payload` bytes or more is treated by `rule`. */
 function everyNth(n: number, rule: WireRule): WireRule {
@@ -269,7 +249,9 @@ describe('protocols', () => {
   it('has the addresses of the command line', () => {
     const net = start('workload=idle ip=10.0.0.77 peer=10.0.0.78');
     run(net, SECOND);
-    expect(net.machine.printed(/ipaddr=/)[0]).toMatch(/ipaddr=10\.0\.0\.77, peer=10\.0\.0\.78$/);
+    expect(net.machine.printed(/ipaddr=/)[0]).toMatch(
+      /ipaddr=10\.0\.0\.77, mask=255\.255\.255\.0, peer=10\.0\.0\.78$/,
+    );
   });
 
   it('echoes UDP, every byte as it came, while the rings wrap many times', () => {

@@ -26,6 +26,8 @@ export const GUEST_IP = parseIpv4('10.0.0.2')!;
 export const PEER_IP = parseIpv4('10.0.0.1')!;
 export const PEER_MAC = parseMac('02:00:00:00:00:99')!;
 export const GUEST_MAC: MacAddress = [0x52, 0x54, 0, 0, 0, 1];
+/** MAC address of the VF with the number `i`: the first has GUEST_MAC. */
+export const vfMac = (i: number): MacAddress => [0x52, 0x54, 0, 0, 0, 1 + i];
 const PF_MAC: MacAddress = [0x00, 0x1b, 0x21, 0x00, 0x00, 0x01];
 /** Host-side BARs lie where the guest can't reach. */
 const HOST_BARS = { base: 0xf000_0000, bytes: 0x0e00_0000 };
@@ -66,6 +68,8 @@ class MachineTime implements Scheduler {
 
 export interface NicMachineOptions extends PlainMachineOptions {
   readonly vf?: Partial<VfPolicy>;
+  /** Virtual functions, each below a root port of its own; 1 if absent. */
+  readonly vfs?: number;
   /** Whether firmware numbers buses and places BARs, or leaves that to the guest. */
   readonly firmware?: boolean;
 }
@@ -79,8 +83,9 @@ export class NicMachine {
   readonly driver: PfDriver;
   readonly peer: TrafficPeer;
   readonly guestComplex: RootComplex;
-  readonly port: RootPort;
-  readonly vf: AssignedFunction;
+  /** By the VF's number. */
+  readonly rootPorts: readonly RootPort[];
+  readonly assigned: readonly AssignedFunction[];
   /** Frames that the guest put on the wire, and answers that reached it. */
   readonly fromGuest: Uint8Array[] = [];
   toGuestRule: WireRule = (frame) => frame;
@@ -120,7 +125,8 @@ export class NicMachine {
     });
     hostPort.populate(this.nic);
     enumerate(host, HOST_BARS);
-    enableVirtualFunctions(host, 1, 0, 1);
+    const numbers = Array.from({ length: options.vfs ?? 1 }, (_, i) => i);
+    enableVirtualFunctions(host, 1, 0, numbers.length);
     const { pf } = this.nic;
     this.driver = new PfDriver({
       port: {
@@ -129,7 +135,7 @@ export class NicMachine {
       },
       scheduler: time,
       mac: PF_MAC,
-      vfs: [options.vf ?? { mac: GUEST_MAC }],
+      vfs: numbers.map((i) => (i === 0 && options.vf ? options.vf : { mac: vfMac(i) })),
       stopped: (vf) => this.nic.pools[vf]!.stopped,
     });
     this.nic.driver = this.driver;
@@ -142,10 +148,14 @@ export class NicMachine {
 
     this.guestComplex = new RootComplex(ports, ports);
     this.guestComplex.addFunction(0, hostBridge());
-    this.port = new RootPort('root-port0', { number: 1, surprise: true });
-    this.guestComplex.addPort(8, this.port);
-    this.vf = assignVf('vf0', this.nic.vf(0), { route: (_vector, message) => message });
-    this.port.populate(this.vf);
+    this.rootPorts = numbers.map((i) => new RootPort(`root-port${i}`, { number: 1 + i, surprise: true }));
+    this.assigned = numbers.map((i) =>
+      assignVf(`vf${i}`, this.nic.vf(i), { route: (_vector, message) => message }),
+    );
+    this.rootPorts.forEach((port, i) => {
+      this.guestComplex.addPort((1 + i) << 3, port);
+      port.populate(this.assigned[i]!);
+    });
     if (options.firmware !== false) enumerate(this.guestComplex, GUEST_BARS);
     machine.devices = {
       read: (address, width) => {
@@ -163,6 +173,11 @@ export class NicMachine {
       },
       run: () => !this.paused && this.nic.run(64),
     };
+  }
+
+  /** What there is most tests' only one of. */
+  get port(): RootPort {
+    return this.rootPorts[0]!;
   }
 
   /** Puts a frame on the wire towards the guest. */

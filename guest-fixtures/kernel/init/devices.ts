@@ -3,14 +3,12 @@ import { ixgbevf_init_module } from '../drivers/net/ixgbevf/main';
 import { pci_subsys_init } from '../drivers/pci/probe';
 import { dma_debug_init } from '../kernel/dma/debug';
 import { net_dev_init } from '../net/core/dev';
-import { arp_init } from '../net/ipv4/arp';
 import { ip_auto_config } from '../net/ipv4/ipconfig';
 
 export function devices_init(): void {
+  net_dev_init();
   if (!pci_subsys_init()) return;
   dma_debug_init();
-  net_dev_init();
-  arp_init();
   ixgbevf_init_module();
   ip_auto_config();
 }

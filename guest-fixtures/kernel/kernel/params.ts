@@ -1,5 +1,6 @@
 // The kernel command line: words `name`, `name=value`, separated by blanks. The last of several equal names counts.
 import { boot_params } from '../arch/setup';
+import { in4_pton } from '../lib/inet';
 import { bytes_equal, str_at, str_length } from '../lib/string';
 import { panic } from './panic';
 import { pr_warn } from './printk';
@@ -117,7 +118,7 @@ export function param_u64(name: string, fallback: u64): u64 {
     if (shift != 0xff) value <<= shift;
     position += <u32>(shift != 0xff);
   }
-  if (digits == 0 || digits > 18 || position != end) panic('Malformed kernel parameter: %s', changetype<usize>(name));
+  if (digits == 0 || digits > 18 || position != end) param_malformed(name);
   return value;
 }
 
@@ -125,24 +126,27 @@ export function param_u64(name: string, fallback: u64): u64 {
 export function param_ipv4(name: string, fallback: u32): u32 {
   const start = find_value(name);
   if (start < 0) return fallback;
-  const end = word_end(<u32>start);
-  let position = <u32>start;
-  let address: u32 = 0;
-  let parts: u32 = 0;
-  let valid = true;
-  for (; parts < 4 && valid; parts++) {
-    let value: u32 = 0;
-    let digits: u32 = 0;
-    for (; position < end && at(position) >= 0x30 && at(position) <= 0x39 && digits < 4; position++) {
-      value = value * 10 + (at(position) - 0x30);
-      digits++;
+  const address = in4_pton(boot_params().command_line + <u32>start, word_end(<u32>start) - <u32>start);
+  if (address < 0) param_malformed(name);
+  return <u32>address;
+}
+
+/** Calls `setup` with each value of `name=value`, raw bytes, in their order: for a word that may be given several times. */
+export function param_each(name: string, setup: (value: usize, length: u32) => void): void {
+  for (let start = word_start(0); at(start) != 0; ) {
+    const end = word_end(start);
+    const word = boot_params().command_line + start;
+    const length = name_length(start, end);
+    if (bytes_equal(word, length, changetype<usize>(name)) && start + length < end) {
+      setup(word + length + 1, end - start - length - 1);
     }
-    valid = digits != 0 && digits < 4 && value < 256 && (parts == 3 ? position == end : at(position) == 0x2e);
-    position++;
-    address |= value << (parts << 3);
+    start = word_start(end);
   }
-  if (!valid) panic('Malformed kernel parameter: %s', changetype<usize>(name));
-  return address;
+}
+
+/** The end of a kernel whose command line can't be followed. */
+export function param_malformed(name: string): void {
+  panic('Malformed kernel parameter: %s', changetype<usize>(name));
 }
 
 /** In one piece: adding strings up would need the compiler's allocator. */

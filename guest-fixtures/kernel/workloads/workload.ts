@@ -8,7 +8,7 @@ import { start_idle } from './idle';
 import { start_ledger } from './ledger/ledger';
 import { start_udp_echo } from './net/udp_echo';
 import { start_udp_stream } from './net/udp_stream';
-import { netdev_count } from '../net/core/dev';
+import { have_netdev } from '../net/core/dev';
 import { start_stress } from './stress';
 
 /** Nanoseconds between two steps of a workload. */
@@ -47,7 +47,7 @@ export function run_init_workload(): void {
     );
   }
   // In company of memory workloads there is traffic if there is a network.
-  const traffic = mixed != 0 && netdev_count() != 0;
+  const traffic = mixed != 0 && have_netdev();
   const dirties = mixed != 0 || stress != 0;
   if (mixed != 0 || ledger != 0) start_ledger(dirties);
   if (dirties) start_stress();

@@ -1,6 +1,8 @@
 // Checks on users of the DMA API, as kernel/dma/debug.c: every mapping is kept in a hash by its address, and what does
 // not fit what was mapped is reported, once each kind in full and afterwards only counted.
 import { PciDev } from '../../drivers/pci/pci';
+import { PAGE_BYTES } from '../../generated/abi';
+import { alloc_pages } from '../../mm/page_alloc';
 import { kmalloc } from '../../mm/slab';
 import { param_is } from '../params';
 import { pr_err, pr_info, pr_warn } from '../printk';
@@ -8,7 +10,9 @@ import { spin_lock_irqsave, spin_unlock_irqrestore } from '../spinlock';
 import { str } from '../../lib/string';
 
 const HASH_SIZE: u32 = 1024;
+/** For one device with its rings full; more are made a page at a time. */
 const PREALLOC_ENTRIES: u32 = 2048;
+const MAX_ENTRIES: u32 = 65536;
 
 const DMA_DEBUG_SINGLE: u32 = 0;
 const DMA_DEBUG_COHERENT: u32 = 1;
@@ -30,6 +34,9 @@ const DMA_DEBUG_COHERENT: u32 = 1;
   /** HASH_SIZE words; 0 until dma_debug_init, and again once entries ran out. */
   hash: usize;
   free: usize;
+  /** Entries there are, used or free, and used ones. */
+  entries: u32;
+  used: u32;
   errors: u32;
 }
 
@@ -45,6 +52,25 @@ const debug = changetype<DmaDebug>(memory.data(64, 64));
 /** Misuses seen since boot. */
 export function dma_debug_errors(): u32 { return debug.errors; }
 
+/** Mappings there are now: what a device that is gone must not have left behind. */
+export function dma_debug_mappings(): u32 { return debug.used; }
+
+/** Puts `count` entries at `memory` on the free list. The lock is held, or not needed yet. */
+function add_free_entries(memory: usize, count: u32): void {
+  for (let i: u32 = 0; i < count; i++) {
+    const entry = changetype<DmaDebugEntry>(memory + i * offsetof<DmaDebugEntry>());
+    entry.next = debug.free;
+    debug.free = changetype<usize>(entry);
+  }
+  debug.entries += count;
+}
+
+/** Makes more entries, a page of them; without memory, or with too many, there are none. The lock is held. */
+function grow_entries(): void {
+  const page = debug.entries < MAX_ENTRIES ? alloc_pages(0) : 0;
+  if (page != 0) add_free_entries(page, PAGE_BYTES / <u32>offsetof<DmaDebugEntry>());
+}
+
 /** Boot CPU, once, when there is a device. `dma_debug=off` does without: the checks cost several times what the API does. */
 export function dma_debug_init(): void {
   if (param_is('dma_debug', 'off')) {
@@ -52,12 +78,7 @@ export function dma_debug_init(): void {
     return;
   }
   debug.hash = kmalloc(HASH_SIZE << 2);
-  const entries = kmalloc(PREALLOC_ENTRIES * offsetof<DmaDebugEntry>());
-  for (let i: u32 = 0; i < PREALLOC_ENTRIES; i++) {
-    const entry = changetype<DmaDebugEntry>(entries + i * offsetof<DmaDebugEntry>());
-    entry.next = debug.free;
-    debug.free = changetype<usize>(entry);
-  }
+  add_free_entries(kmalloc(PREALLOC_ENTRIES * offsetof<DmaDebugEntry>()), PREALLOC_ENTRIES);
   pr_info('DMA-API: preallocated %u debug entries', PREALLOC_ENTRIES);
   pr_info('DMA-API: debugging enabled by kernel config');
 }
@@ -78,6 +99,7 @@ function err_printk(dev: PciDev, what: string): bool {
 function add_entry(dev: PciDev, address: usize, size: u32, direction: u32, type: u32): void {
   if (debug.hash == 0) return;
   const flags = spin_lock_irqsave(debug_lock());
+  if (debug.free == 0) grow_entries();
   const entry = changetype<DmaDebugEntry>(debug.free);
   const exhausted = debug.free == 0;
   let overlap = false;
@@ -89,6 +111,7 @@ function add_entry(dev: PciDev, address: usize, size: u32, direction: u32, type:
       if (changetype<DmaDebugEntry>(at).address == address) overlap = true;
     }
     debug.free = entry.next;
+    debug.used++;
     entry.dev = changetype<usize>(dev);
     entry.address = address;
     entry.size = size;
@@ -134,6 +157,7 @@ function remove_entry(dev: PciDev, address: usize, size: u32, direction: u32, ty
     mapped_dev = entry.dev;
     entry.next = debug.free;
     debug.free = found;
+    debug.used--;
   }
   spin_unlock_irqrestore(debug_lock(), flags);
   if (found == 0 || mapped_dev != changetype<usize>(dev)) {

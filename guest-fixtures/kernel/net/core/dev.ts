@@ -6,7 +6,7 @@ import { msleep } from '../../kernel/sched';
 import { NET_RX_SOFTIRQ, open_softirq, raise_softirq } from '../../kernel/softirq';
 import { spin_lock_irqsave, spin_unlock_irqrestore } from '../../kernel/spinlock';
 import { NSEC_PER_MSEC, ktime_get } from '../../kernel/time';
-import { INIT_LIST_HEAD, ListHead, list_add_tail, list_del_init, list_empty } from '../../lib/list';
+import { INIT_LIST_HEAD, ListHead, list_add, list_add_tail, list_del_init, list_empty } from '../../lib/list';
 import { scnprintf } from '../../lib/vsprintf';
 import { kmalloc } from '../../mm/slab';
 import { ETHERTYPE_ARP, ETHERTYPE_IP, eth_type_trans } from '../ethernet/eth';
@@ -22,10 +22,13 @@ const NETDEV_BUDGET_TIME: u64 = 2 * NSEC_PER_MSEC;
 
 export const IFF_UP: u32 = 1;
 
+/** On the list of all devices while it is registered. */
 // @ts-ignore: decorator
-@unmanaged export class NetDevice {
+@unmanaged export class NetDevice extends ListHead {
   /** Serialises start_xmit. */
   tx_lock: u32;
+  /** N of `ethN`. */
+  ifindex: u32;
   flags: u32;
   /** 1 while the driver has a link. */
   carrier: u32;
@@ -36,9 +39,8 @@ export const IFF_UP: u32 = 1;
   name: usize;
   /** Six bytes. */
   dev_addr: usize;
-  /** Address and mask as they lie in memory; 0 for none. */
-  ip: u32;
-  netmask: u32;
+  /** Its InDevice (net/ipv4/devinet); 0 while it has no address. */
+  ip_ptr: usize;
   /** The driver's own. */
   priv: usize;
   open: (dev: NetDevice) => bool;
@@ -69,17 +71,30 @@ const NAPI_STATE_DISABLE: u32 = 2;
   data: usize;
 }
 
-const devices = memory.data(4 * 4, 4);
-const device_count = memory.data(4, 4);
-const NETDEV_MAX: u32 = 4;
+/** All registered devices, in the order of their numbers. Only CPU 0 has to do with the network, so no lock guards it. */
+const dev_base = changetype<ListHead>(memory.data(16, 16));
+
+/** Devices that there may be at once. */
+export const NETDEV_MAX: u32 = 8;
+
+/** Head of the list of all NetDevice. */
+// @ts-ignore: decorator
+@inline export function netdev_list(): ListHead { return dev_base; }
 
 // @ts-ignore: decorator
-@inline export function netdev_count(): u32 { return load<u32>(device_count); }
-/** Device `index`, in the order of registration. */
-// @ts-ignore: decorator
-@inline export function netdev_at(index: u32): NetDevice {
-  return changetype<NetDevice>(load<usize>(devices + (index << 2)));
+@inline export function have_netdev(): bool { return !list_empty(dev_base); }
+
+/** The device with the number `ifindex`, or null. */
+export function dev_get_by_index(ifindex: u32): NetDevice | null {
+  for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
+    const dev = changetype<NetDevice>(entry);
+    if (dev.ifindex == ifindex) return dev;
+  }
+  return null;
 }
+
+// @ts-ignore: decorator
+@inline function tx_lock(dev: NetDevice): usize { return changetype<usize>(dev) + offsetof<NetDevice>('tx_lock'); }
 
 export function alloc_netdev(): NetDevice {
   const dev = changetype<NetDevice>(kmalloc(offsetof<NetDevice>()));
@@ -89,13 +104,20 @@ export function alloc_netdev(): NetDevice {
   return dev;
 }
 
-/** Boot CPU: names the device; false if there are too many. */
+/** Gives the device the lowest free number and with it its name; false if there are too many. */
 export function register_netdev(dev: NetDevice): bool {
-  const index = netdev_count();
+  let index: u32 = 0;
+  let before: ListHead = dev_base;
+  while (before.next != dev_base && changetype<NetDevice>(before.next).ifindex == index) {
+    before = before.next;
+    index++;
+  }
   if (index == NETDEV_MAX) return false;
-  scnprintf(dev.name, 15, 'eth%u', index);
-  store<usize>(devices + (index << 2), changetype<usize>(dev));
-  store<u32>(device_count, index + 1);
+  dev.ifindex = index;
+  store<u8>(dev.name + scnprintf(dev.name, 15, 'eth%u', index), 0);
+  const flags = local_irq_save();
+  list_add(dev, before);
+  local_irq_restore(flags);
   return true;
 }
 
@@ -110,7 +132,7 @@ export function netif_carrier_on(dev: NetDevice): void { dev.carrier = 1; }
 
 export function netif_carrier_off(dev: NetDevice): void {
   dev.carrier = 0;
-  arp_ifdown();
+  arp_ifdown(dev);
 }
 
 // @ts-ignore: decorator
@@ -126,11 +148,11 @@ export function netif_tx_burst_begin(): void { this_cpu().xmit_more++; }
 
 export function netif_tx_burst_end(): void {
   if (--this_cpu().xmit_more != 0) return;
-  for (let i: u32 = 0; i < netdev_count(); i++) {
-    const dev = netdev_at(i);
-    const flags = spin_lock_irqsave(changetype<usize>(dev));
+  for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
+    const dev = changetype<NetDevice>(entry);
+    const flags = spin_lock_irqsave(tx_lock(dev));
     dev.xmit_flush(dev);
-    spin_unlock_irqrestore(changetype<usize>(dev), flags);
+    spin_unlock_irqrestore(tx_lock(dev), flags);
   }
 }
 
@@ -139,7 +161,7 @@ export function netdev_xmit_more(): bool { return this_cpu().xmit_more != 0; }
 
 /** Sends a whole frame, or drops and counts it: false then. Callable from task and soft interrupt context. */
 export function dev_queue_xmit(skb: SkBuff, dev: NetDevice): bool {
-  const flags = spin_lock_irqsave(changetype<usize>(dev));
+  const flags = spin_lock_irqsave(tx_lock(dev));
   const length = skb.len;
   const sent = dev.carrier != 0 && dev.tx_stopped == 0 && dev.start_xmit(skb, dev);
   if (sent) {
@@ -148,7 +170,7 @@ export function dev_queue_xmit(skb: SkBuff, dev: NetDevice): bool {
   } else {
     dev.tx_dropped++;
   }
-  spin_unlock_irqrestore(changetype<usize>(dev), flags);
+  spin_unlock_irqrestore(tx_lock(dev), flags);
   if (!sent) kfree_skb(skb);
   return sent;
 }
@@ -244,5 +266,6 @@ function net_rx_poll(): void {
 
 /** Boot CPU, once. */
 export function net_dev_init(): void {
+  INIT_LIST_HEAD(dev_base);
   open_softirq(NET_RX_SOFTIRQ, net_rx_action);
 }

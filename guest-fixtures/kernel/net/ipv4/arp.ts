@@ -1,11 +1,12 @@
 // ARP (RFC 826) and the neighbours it finds. An entry is right until ARP says otherwise: every packet from a known
-// neighbour brings it up to date, and a lost link forgets all.
+// neighbour brings it up to date, and an interface that loses its link forgets its own. An interface answers for its own
+// address alone (arp_ignore=1 of Linux), and asks with it.
 import { spin_lock_irqsave, spin_unlock_irqrestore } from '../../kernel/spinlock';
 import { NSEC_PER_SEC, ktime_get } from '../../kernel/time';
 import { TimerList, mod_timer, timer_setup } from '../../kernel/timer';
 import { get_be16, put_be16 } from '../../lib/byteorder';
 import { kmalloc } from '../../mm/slab';
-import { NetDevice, dev_queue_xmit, netdev_at } from '../core/dev';
+import { NetDevice, dev_queue_xmit } from '../core/dev';
 import {
   ETHERTYPE_ARP,
   ETHERTYPE_IP,
@@ -14,6 +15,7 @@ import {
   eth_header,
   is_valid_ether_addr,
 } from '../ethernet/eth';
+import { InDevice, in_dev_get } from './devinet';
 import { SkBuff, alloc_skb, kfree_skb, skb_put } from '../skbuff';
 
 const ARPHRD_ETHER: u32 = 1;
@@ -34,6 +36,7 @@ const NUD_NONE: u32 = 0;
 const NUD_INCOMPLETE: u32 = 1;
 const NUD_REACHABLE: u32 = 2;
 
+/** Of one interface. */
 const NEIGH_MAX: u32 = 16;
 /** Packets that wait for one neighbour's address; the oldest gives way. */
 const UNRES_QLEN: u32 = 3;
@@ -42,6 +45,7 @@ const MCAST_PROBES: u32 = 3;
 
 // @ts-ignore: decorator
 @unmanaged class Neighbour {
+  dev: NetDevice;
   state: u32;
   /** As it lies in memory. */
   ip: u32;
@@ -54,28 +58,31 @@ const MCAST_PROBES: u32 = 3;
   timer: TimerList;
 }
 
-const table = memory.data(16 * 4, 4);
 const table_lock = memory.data(4, 4);
 
 // @ts-ignore: decorator
-@inline function neigh_at(index: u32): Neighbour { return changetype<Neighbour>(load<usize>(table + (index << 2))); }
+@inline function neigh_at(in_dev: InDevice, index: u32): Neighbour {
+  return changetype<Neighbour>(load<usize>(in_dev.arp_table + (index << 2)));
+}
 
-/** Boot CPU, once there is a device. */
-export function arp_init(): void {
+/** An interface that has got its address: its empty table. */
+export function arp_ifup(dev: NetDevice, in_dev: InDevice): void {
+  in_dev.arp_table = kmalloc(NEIGH_MAX << 2);
   for (let i: u32 = 0; i < NEIGH_MAX; i++) {
     const neigh = changetype<Neighbour>(kmalloc(offsetof<Neighbour>()));
+    neigh.dev = dev;
     neigh.ha = kmalloc(ETH_ALEN);
     neigh.queue = kmalloc(UNRES_QLEN << 2);
     neigh.timer = changetype<TimerList>(kmalloc(offsetof<TimerList>()));
     timer_setup(neigh.timer, neigh_timer_handler, changetype<usize>(neigh));
-    store<usize>(table + (i << 2), changetype<usize>(neigh));
+    store<usize>(in_dev.arp_table + (i << 2), changetype<usize>(neigh));
   }
 }
 
 /** The lock is held. */
-function neigh_lookup(ip: u32): Neighbour | null {
+function neigh_lookup(in_dev: InDevice, ip: u32): Neighbour | null {
   for (let i: u32 = 0; i < NEIGH_MAX; i++) {
-    const neigh = neigh_at(i);
+    const neigh = neigh_at(in_dev, i);
     if (neigh.state != NUD_NONE && neigh.ip == ip) return neigh;
   }
   return null;
@@ -87,10 +94,10 @@ function neigh_purge(neigh: Neighbour): void {
 }
 
 /** An entry for `ip`, which has none: a free one, or the one that was used longest ago. The lock is held. */
-function neigh_create(ip: u32): Neighbour {
-  let chosen = neigh_at(0);
+function neigh_create(in_dev: InDevice, ip: u32): Neighbour {
+  let chosen = neigh_at(in_dev, 0);
   for (let i: u32 = 0; i < NEIGH_MAX; i++) {
-    const neigh = neigh_at(i);
+    const neigh = neigh_at(in_dev, i);
     if (neigh.state == NUD_NONE) {
       chosen = neigh;
       break;
@@ -106,6 +113,8 @@ function neigh_create(ip: u32): Neighbour {
 }
 
 function arp_send(dev: NetDevice, op: u32, target_ip: u32, destination: usize): void {
+  const in_dev = in_dev_get(dev);
+  if (in_dev === null) return;
   const skb = alloc_skb();
   const at = skb_put(skb, ARP_BYTES);
   put_be16(ARPHRD_ETHER, at + AR_HRD);
@@ -114,7 +123,7 @@ function arp_send(dev: NetDevice, op: u32, target_ip: u32, destination: usize): 
   store<u8>(at + AR_PLN, 4);
   put_be16(op, at + AR_OP);
   memory.copy(at + AR_SHA, dev.dev_addr, ETH_ALEN);
-  store<u32>(at + AR_SIP, dev.ip);
+  store<u32>(at + AR_SIP, in_dev.ifa_local);
   if (op == ARPOP_REPLY) memory.copy(at + AR_THA, destination, ETH_ALEN);
   else memory.fill(at + AR_THA, 0, ETH_ALEN);
   store<u32>(at + AR_TIP, target_ip);
@@ -136,21 +145,21 @@ function neigh_timer_handler(timer: TimerList): void {
   const ip = neigh.ip;
   spin_unlock_irqrestore(table_lock, flags);
   if (!again) return;
-  arp_send(netdev_at(0), ARPOP_REQUEST, ip, eth_broadcast_addr());
+  arp_send(neigh.dev, ARPOP_REQUEST, ip, eth_broadcast_addr());
   mod_timer(timer, ktime_get() + RETRANS_TIME);
 }
 
 /** Begins to ask for `neigh`, if nobody has; the lock is not held. */
-function neigh_probe(neigh: Neighbour, dev: NetDevice, first: bool): void {
+function neigh_probe(neigh: Neighbour, first: bool): void {
   if (!first) return;
-  arp_send(dev, ARPOP_REQUEST, neigh.ip, eth_broadcast_addr());
+  arp_send(neigh.dev, ARPOP_REQUEST, neigh.ip, eth_broadcast_addr());
   mod_timer(neigh.timer, ktime_get() + RETRANS_TIME);
 }
 
 /** The entry of `ip`, made if need be. The lock is held. */
-function neigh_get(ip: u32): Neighbour {
-  const known = neigh_lookup(ip);
-  const neigh = known !== null ? known : neigh_create(ip);
+function neigh_get(in_dev: InDevice, ip: u32): Neighbour {
+  const known = neigh_lookup(in_dev, ip);
+  const neigh = known !== null ? known : neigh_create(in_dev, ip);
   neigh.used = ktime_get();
   return neigh;
 }
@@ -162,10 +171,10 @@ function neigh_begin(neigh: Neighbour): bool {
   return true;
 }
 
-/** Sends an IP packet to the neighbour `ip`, once its address is known; false if it was dropped at once. */
-export function neigh_output(skb: SkBuff, dev: NetDevice, ip: u32): bool {
+/** Sends an IP packet to the interface's neighbour `ip`, once its address is known; false if it was dropped at once. */
+export function neigh_output(skb: SkBuff, dev: NetDevice, in_dev: InDevice, ip: u32): bool {
   const flags = spin_lock_irqsave(table_lock);
-  const neigh = neigh_get(ip);
+  const neigh = neigh_get(in_dev, ip);
   if (neigh.state == NUD_REACHABLE) {
     eth_header(skb, dev, ETHERTYPE_IP, neigh.ha);
     spin_unlock_irqrestore(table_lock, flags);
@@ -180,26 +189,26 @@ export function neigh_output(skb: SkBuff, dev: NetDevice, ip: u32): bool {
   neigh.queued++;
   const first = neigh_begin(neigh);
   spin_unlock_irqrestore(table_lock, flags);
-  neigh_probe(neigh, dev, first);
+  neigh_probe(neigh, first);
   return true;
 }
 
 /** Whether the address of `ip` is known; asks for it if not. */
-export function neigh_resolve(dev: NetDevice, ip: u32): bool {
+export function neigh_resolve(in_dev: InDevice, ip: u32): bool {
   const flags = spin_lock_irqsave(table_lock);
-  const neigh = neigh_get(ip);
+  const neigh = neigh_get(in_dev, ip);
   const reachable = neigh.state == NUD_REACHABLE;
   const first = !reachable && neigh_begin(neigh);
   spin_unlock_irqrestore(table_lock, flags);
-  neigh_probe(neigh, dev, first);
+  neigh_probe(neigh, first);
   return reachable;
 }
 
 /** Notes where `ip` is and sends what waited for it; one that is not known becomes so only with `create`. */
-function neigh_update(dev: NetDevice, ip: u32, ha: usize, create: bool): void {
+function neigh_update(dev: NetDevice, in_dev: InDevice, ip: u32, ha: usize, create: bool): void {
   const flags = spin_lock_irqsave(table_lock);
-  let neigh = neigh_lookup(ip);
-  if (neigh === null && create) neigh = neigh_create(ip);
+  let neigh = neigh_lookup(in_dev, ip);
+  if (neigh === null && create) neigh = neigh_create(in_dev, ip);
   if (neigh === null) {
     spin_unlock_irqrestore(table_lock, flags);
     return;
@@ -216,26 +225,34 @@ function neigh_update(dev: NetDevice, ip: u32, ha: usize, create: bool): void {
   spin_unlock_irqrestore(table_lock, flags);
 }
 
-/** The link is gone: who is where has to be asked again. */
-export function arp_ifdown(): void {
+/** The interface's link is gone: who is where has to be asked again. */
+export function arp_ifdown(dev: NetDevice): void {
+  const in_dev = in_dev_get(dev);
+  if (in_dev === null) return;
   const flags = spin_lock_irqsave(table_lock);
-  for (let i: u32 = 0; i < NEIGH_MAX && load<usize>(table) != 0; i++) {
-    neigh_at(i).state = NUD_NONE;
-    neigh_purge(neigh_at(i));
+  for (let i: u32 = 0; i < NEIGH_MAX; i++) {
+    neigh_at(in_dev, i).state = NUD_NONE;
+    neigh_purge(neigh_at(in_dev, i));
   }
   spin_unlock_irqrestore(table_lock, flags);
 }
 
+/** Whether the `bytes` bytes at `at` are ARP of IPv4 on Ethernet. */
+function arp_is_valid(at: usize, bytes: u32): bool {
+  return (
+    bytes >= ARP_BYTES && get_be16(at + AR_HRD) == ARPHRD_ETHER && get_be16(at + AR_PRO) == ETHERTYPE_IP &&
+    load<u8>(at + AR_HLN) == ETH_ALEN && load<u8>(at + AR_PLN) == 4 && is_valid_ether_addr(at + AR_SHA)
+  );
+}
+
 export function arp_rcv(skb: SkBuff, dev: NetDevice): void {
+  const in_dev = in_dev_get(dev);
   const at = skb.data;
-  const valid =
-    skb.len >= ARP_BYTES && dev.ip != 0 && get_be16(at + AR_HRD) == ARPHRD_ETHER && get_be16(at + AR_PRO) == ETHERTYPE_IP &&
-    load<u8>(at + AR_HLN) == ETH_ALEN && load<u8>(at + AR_PLN) == 4 && is_valid_ether_addr(at + AR_SHA);
-  if (!valid) dev.rx_dropped++;
+  if (in_dev === null || !arp_is_valid(at, skb.len)) dev.rx_dropped++;
   else {
     const sender = load<u32>(at + AR_SIP);
-    const for_us = load<u32>(at + AR_TIP) == dev.ip;
-    if (sender != 0 && sender != dev.ip) neigh_update(dev, sender, at + AR_SHA, for_us);
+    const for_us = load<u32>(at + AR_TIP) == in_dev.ifa_local;
+    if (sender != 0 && sender != in_dev.ifa_local) neigh_update(dev, in_dev, sender, at + AR_SHA, for_us);
     if (for_us && get_be16(at + AR_OP) == ARPOP_REQUEST) arp_send(dev, ARPOP_REPLY, sender, at + AR_SHA);
   }
   kfree_skb(skb);

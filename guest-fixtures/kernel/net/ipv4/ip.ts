@@ -1,9 +1,10 @@
 // IPv4 without options of our own, fragments or forwarding: hosts on the same link.
 import { csum_fold, csum_partial } from '../../lib/checksum';
 import { get_be16, put_be16 } from '../../lib/byteorder';
-import { NetDevice, netdev_at, netdev_count } from '../core/dev';
+import { NetDevice } from '../core/dev';
 import { SkBuff, kfree_skb, skb_pull, skb_push } from '../skbuff';
 import { neigh_output } from './arp';
+import { ifa_broadcast, in_dev_get, inet_onlink } from './devinet';
 import { icmp_rcv } from './icmp';
 import { SNMP_INC, SnmpMib } from './snmp';
 import { udp_rcv } from './udp';
@@ -43,7 +44,9 @@ export function ip_rcv(skb: SkBuff, dev: NetDevice): void {
   // The device pads short frames.
   skb.len = total;
   const daddr = load<u32>(at + IP_DADDR);
-  if (dev.ip == 0 || (daddr != dev.ip && daddr != (dev.ip | ~dev.netmask) && daddr != 0xffff_ffff)) {
+  const in_dev = in_dev_get(dev);
+  // An address of another interface of ours is none of this one's (the strong host of RFC 1122, 3.3.4.2).
+  if (in_dev === null || (daddr != in_dev.ifa_local && daddr != ifa_broadcast(in_dev) && daddr != 0xffff_ffff)) {
     return drop(skb, offsetof<SnmpMib>('IpInAddrErrors'));
   }
   if (get_be16(at + IP_FRAG_OFF) & IP_FRAGMENT) return drop(skb, offsetof<SnmpMib>('IpInDiscards'));
@@ -55,17 +58,13 @@ export function ip_rcv(skb: SkBuff, dev: NetDevice): void {
   else drop(skb, offsetof<SnmpMib>('IpInUnknownProtos'));
 }
 
-/** The device whose link `daddr` is on. */
-export function ip_route_output(daddr: u32): NetDevice | null {
-  for (let i: u32 = 0; i < netdev_count(); i++) {
-    const dev = netdev_at(i);
-    if (dev.ip != 0 && ((dev.ip ^ daddr) & dev.netmask) == 0) return dev;
-  }
-  return null;
-}
-
-/** Sends `skb`, which starts at its transport header, from `dev`; false if it was dropped. */
+/** Sends `skb`, which starts at its transport header, from `dev` to a host on its link; false if it was dropped. */
 export function ip_output(skb: SkBuff, dev: NetDevice, daddr: u32, protocol: u32): bool {
+  const in_dev = in_dev_get(dev);
+  if (in_dev === null || !inet_onlink(in_dev, daddr)) {
+    drop(skb, offsetof<SnmpMib>('IpOutNoRoutes'));
+    return false;
+  }
   const at = skb_push(skb, IP_HLEN);
   skb.network_header = at;
   store<u16>(at, 0x0045);
@@ -76,10 +75,10 @@ export function ip_output(skb: SkBuff, dev: NetDevice, daddr: u32, protocol: u32
   store<u8>(at + IP_TTL, <u8>IPDEFTTL);
   store<u8>(at + IP_PROTOCOL, <u8>protocol);
   store<u16>(at + IP_CHECK, 0);
-  store<u32>(at + IP_SADDR, dev.ip);
+  store<u32>(at + IP_SADDR, in_dev.ifa_local);
   store<u32>(at + IP_DADDR, daddr);
   store<u16>(at + IP_CHECK, csum_fold(csum_partial(at, IP_HLEN, 0)));
-  const sent = neigh_output(skb, dev, daddr);
+  const sent = neigh_output(skb, dev, in_dev, daddr);
   if (!sent) SNMP_INC(offsetof<SnmpMib>('IpOutDiscards'));
   return sent;
 }

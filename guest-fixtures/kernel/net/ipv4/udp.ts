@@ -5,7 +5,8 @@ import { BUG_ON } from '../../kernel/panic';
 import { kmalloc } from '../../mm/slab';
 import { NetDevice } from '../core/dev';
 import { CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, SkBuff, alloc_skb, kfree_skb, skb_pull, skb_push } from '../skbuff';
-import { IPPROTO_UDP, IP_DADDR, IP_SADDR, ip_output, ip_route_output } from './ip';
+import { in_dev_get } from './devinet';
+import { IPPROTO_UDP, IP_DADDR, IP_SADDR, ip_output } from './ip';
 import { SNMP_INC, SnmpMib } from './snmp';
 
 export const UDP_HLEN: u32 = 8;
@@ -53,7 +54,9 @@ function udp_lookup(port: u32): UdpSock | null {
   return null;
 }
 
-/** Source of a datagram that a socket was given: address as it lies in memory, port. */
+/** Where a datagram came from that a socket was given: interface, address as it lies in memory, port. */
+// @ts-ignore: decorator
+@inline export function udp_dev(skb: SkBuff): NetDevice { return changetype<NetDevice>(skb.dev); }
 // @ts-ignore: decorator
 @inline export function udp_saddr(skb: SkBuff): u32 { return load<u32>(skb.network_header + IP_SADDR); }
 // @ts-ignore: decorator
@@ -93,19 +96,18 @@ export function udp_alloc(): SkBuff {
   return alloc_skb();
 }
 
-/** Sends the datagram; false if it was dropped. The device fills the checksum in, over what is prepared here. */
-export function udp_send(skb: SkBuff, sport: u32, daddr: u32, dport: u32): bool {
-  const dev = ip_route_output(daddr);
-  if (dev === null) {
-    SNMP_INC(offsetof<SnmpMib>('IpOutNoRoutes'));
-    kfree_skb(skb);
-    return false;
-  }
+/**
+ * Sends the datagram from `dev`, with that interface's address; false if it was dropped. The device fills the checksum
+ * in, over what is prepared here.
+ */
+export function udp_send(skb: SkBuff, dev: NetDevice, sport: u32, daddr: u32, dport: u32): bool {
+  const in_dev = in_dev_get(dev);
+  const saddr = in_dev !== null ? in_dev.ifa_local : 0;
   const at = skb_push(skb, UDP_HLEN);
   put_be16(sport, at + UDP_SOURCE);
   put_be16(dport, at + UDP_DEST);
   put_be16(skb.len, at + UDP_LEN);
-  store<u16>(at + UDP_CHECK, ~csum_fold(csum_tcpudp_nofold(dev.ip, daddr, skb.len, IPPROTO_UDP)));
+  store<u16>(at + UDP_CHECK, ~csum_fold(csum_tcpudp_nofold(saddr, daddr, skb.len, IPPROTO_UDP)));
   skb.transport_header = at;
   skb.ip_summed = CHECKSUM_PARTIAL;
   const sent = ip_output(skb, dev, daddr, IPPROTO_UDP);

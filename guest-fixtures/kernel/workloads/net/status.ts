@@ -1,7 +1,13 @@
-// What the network has seen: a line about the device, and one about protocols when they had something to object to.
+// What the network has seen: a line about each device, and some about protocols when they had something to object to.
 import { tty_print } from '../../kernel/printk';
-import { netdev_at } from '../../net/core/dev';
+import { NetDevice, netdev_list } from '../../net/core/dev';
 import { snmp } from '../../net/ipv4/snmp';
+
+/** Whether it has to be said which interface is meant. */
+export function several_interfaces(): bool {
+  // The first is not the last.
+  return netdev_list().next != netdev_list().prev;
+}
 
 /** Packets that a protocol did not take or could not send. */
 function protocol_errors(): u32 {
@@ -14,11 +20,13 @@ function protocol_errors(): u32 {
 const printed = memory.data(4, 4);
 
 export function print_net_status(): void {
-  const dev = netdev_at(0);
-  tty_print(
-    '%S: %u received, %u sent, %u dropped, %u errors, %u bad checksums', dev.name, dev.rx_packets, dev.tx_packets,
-    dev.rx_dropped + dev.tx_dropped, dev.rx_errors, dev.rx_csum_errors,
-  );
+  for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
+    const dev = changetype<NetDevice>(entry);
+    tty_print(
+      '%S: %u received, %u sent, %u dropped, %u errors, %u bad checksums', dev.name, dev.rx_packets, dev.tx_packets,
+      dev.rx_dropped + dev.tx_dropped, dev.rx_errors, dev.rx_csum_errors,
+    );
+  }
   const errors = protocol_errors();
   if (errors == load<u32>(printed)) return;
   store<u32>(printed, errors);

@@ -1,0 +1,38 @@
+// What an interface has once it has an IPv4 address, as struct in_device.
+import { kmalloc } from '../../mm/slab';
+import { NetDevice } from '../core/dev';
+
+/** Addresses as they lie in memory. */
+// @ts-ignore: decorator
+@unmanaged export class InDevice {
+  ifa_local: u32;
+  ifa_mask: u32;
+  /** The station that workloads on this interface talk to. */
+  ifa_peer: u32;
+  /** Neighbours on this link: see arp.ts. */
+  arp_table: usize;
+}
+
+/** The interface's IPv4 side; null while it has no address. */
+// @ts-ignore: decorator
+@inline export function in_dev_get(dev: NetDevice): InDevice | null { return changetype<InDevice | null>(dev.ip_ptr); }
+
+/** The address that everybody on the interface's link has. */
+// @ts-ignore: decorator
+@inline export function ifa_broadcast(in_dev: InDevice): u32 { return in_dev.ifa_local | ~in_dev.ifa_mask; }
+
+/** Whether `address` is on the interface's link. */
+// @ts-ignore: decorator
+@inline export function inet_onlink(in_dev: InDevice, address: u32): bool {
+  return ((in_dev.ifa_local ^ address) & in_dev.ifa_mask) == 0;
+}
+
+/** Gives an interface that has no address one. */
+export function inetdev_init(dev: NetDevice, local: u32, mask: u32, peer: u32): InDevice {
+  const in_dev = changetype<InDevice>(kmalloc(offsetof<InDevice>()));
+  in_dev.ifa_local = local;
+  in_dev.ifa_mask = mask;
+  in_dev.ifa_peer = peer;
+  dev.ip_ptr = changetype<usize>(in_dev);
+  return in_dev;
+}
