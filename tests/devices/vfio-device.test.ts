@@ -1,7 +1,9 @@
 /** VFIO_DEVICE_FEATURE in bytes: what a server is asked, and what the device answers. */
+
 import { describe, expect, it } from 'vitest';
 import { requesterOf } from '../../base/dma.js';
-import type { FerryError } from '../../base/errors.js';
+import { FerryError } from '../../base/errors.js';
+import { seededRandom } from '../../base/random.js';
 import { iova } from '../../base/units.js';
 import {
   dataSize,
@@ -144,6 +146,66 @@ describe('a request', () => {
     expect(errno(FEATURE_GET | FEATURE_DMA_LOGGING_REPORT, zero)).toBe('EINVAL');
     device.feature(FEATURE_SET | FEATURE_DMA_LOGGING_STOP, new Uint8Array(0));
     expect(errno(FEATURE_GET | FEATURE_DMA_LOGGING_REPORT, request)).toBe('EINVAL');
+  });
+
+  it('answers or refuses any number in any request, and a refused report loses nothing', () => {
+    const random = seededRandom(17);
+    const corners = [
+      0n,
+      1n,
+      4095n,
+      4096n,
+      0x1000_0000n,
+      2n ** 32n,
+      2n ** 53n - 1n,
+      2n ** 53n,
+      2n ** 63n,
+      2n ** 64n - 1n,
+    ];
+    const number = (): bigint => {
+      const corner = corners[random.below(corners.length)]!;
+      return random.below(3) === 0 ? BigInt(random.u32()) * BigInt(random.u32()) : corner;
+    };
+    const words = (...values: readonly bigint[]): Uint8Array => {
+      const data = new Uint8Array(values.length * 8);
+      values.forEach((value, i) => {
+        viewOf(data).setBigUint64(i * 8, value, true);
+      });
+      return data;
+    };
+    const { device, log } = setUp();
+    const good = loggingReport.encode({ iova: 0, length: 0x8_0000, pageSize: 4096 });
+    const whole = start([{ iova: 0, length: 0x8_0000 }]);
+    const ask = (flags: number, data: Uint8Array): Uint8Array | undefined => {
+      try {
+        return device.feature(flags, data);
+      } catch (error) {
+        expect(error, `flags ${flags}, data ${data.join()}`).toBeInstanceOf(FerryError);
+        return undefined;
+      }
+    };
+    device.feature(FEATURE_SET | FEATURE_DMA_LOGGING_START, whole);
+    let [answered, refused] = [0, 0];
+    for (let i = 0; i < 2000; i++) {
+      log.write(VF, iova(0x4_2000), new Uint8Array(4), 0, 4);
+      const report = ask(FEATURE_GET | FEATURE_DMA_LOGGING_REPORT, words(number(), number(), number()));
+      report === undefined ? refused++ : answered++;
+      const left = device.feature(FEATURE_GET | FEATURE_DMA_LOGGING_REPORT, good).subarray(24);
+      if (report === undefined) expect(left[8], 'the page is still there').toBe(4);
+      if (i % 50 === 0) {
+        device.feature(FEATURE_SET | FEATURE_DMA_LOGGING_STOP, new Uint8Array(0));
+        ask(FEATURE_SET | FEATURE_DMA_LOGGING_START, words(number(), number(), number(), number()));
+        ask(FEATURE_SET | FEATURE_DMA_LOGGING_STOP, new Uint8Array(0));
+        device.feature(FEATURE_SET | FEATURE_DMA_LOGGING_START, whole);
+      }
+      ask(FEATURE_SET | FEATURE_MIG_DEVICE_STATE, words(number()));
+    }
+    expect(Math.min(answered, refused)).toBeGreaterThan(10);
+    const page = words(0n, 0x8_0000n, 2n ** 53n);
+    log.write(VF, iova(0x4_2000), new Uint8Array(4), 0, 4);
+    const far = device.feature(FEATURE_GET | FEATURE_DMA_LOGGING_REPORT, page);
+    expect(far.subarray(0, 24), 'the request comes back as it was').toEqual(page);
+    expect(far[24]).toBe(1);
   });
 
   it('with more ranges than it brings, or than there may be, is refused', () => {
