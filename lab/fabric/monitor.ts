@@ -2,13 +2,12 @@
  * The fabric's monitor: QMP's wire format, so that any QMP client can ask what the network sees, while it runs and phase
  * by phase. Commands are answered at once, in their order.
  */
-import { createServer, Socket } from 'node:net';
-import { FerryError } from '../../base/errors.js';
-import { boolean, list, optional, type Shape, string, struct } from '../../vmm/monitor/arguments.js';
-import { JsonStream } from '../../vmm/monitor/json-stream.js';
-import { encodeError, encodeGreeting, encodeReturn, QmpError } from '../../vmm/monitor/protocol.js';
+import { Socket } from 'node:net';
+import { boolean, optional, type Shape, string, struct } from '../../vmm/monitor/arguments.js';
+import { MonitorListener, serveClient } from '../../vmm/monitor/listener.js';
+import { Monitor, type MonitorCommands } from '../../vmm/monitor/monitor.js';
+import { notFound, QmpError } from '../../vmm/monitor/protocol.js';
 import { parseSocketAddress, type SocketAddress } from '../../vmm/sockets/address.js';
-import { listen, unlinkSocket } from '../../vmm/sockets/listening.js';
 import { VERSION } from '../../vmm/version.js';
 import { BadValue } from '../options/quantities.js';
 import type { Fabric } from './fabric.js';
@@ -23,9 +22,9 @@ export interface FabricControl {
   quit(): void;
 }
 
-/** Bytes that may wait for a client to read them; beyond that it is dropped, not waited for. */
-const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
 const FD_MAX = 255;
+/** How long a reply under way may take when the fabric ends. */
+const GRACE_MS = 500;
 
 interface Command {
   readonly name: string;
@@ -43,7 +42,6 @@ function command<A>(
 const NOTHING = struct({});
 
 const COMMANDS: readonly Command[] = [
-  command('qmp_capabilities', struct({ enable: optional(list(string(64))) }), () => ({})),
   command('query-commands', NOTHING, () => COMMANDS.map(({ name }) => ({ name }))),
   command('query-report', NOTHING, ({ fabric }) => fabric.report()),
   command('next-phase', struct({ arrivals: optional(boolean()) }), ({ fabric }, { arrivals }) =>
@@ -88,49 +86,31 @@ export async function serveFabricMonitor(
   if (address.kind === 'fd') {
     const socket = new Socket({ fd: address.fd, readable: true, writable: true });
     socket.on('close', () => control.quit());
-    serveClient(control, socket);
+    serveClient(monitorOf(control), socket);
     return () => socket.end();
   }
-  const clients = new Set<Socket>();
-  const server = createServer((socket) => {
-    clients.add(socket);
-    socket.on('close', () => clients.delete(socket));
-    serveClient(control, socket);
-  });
-  const listening = await listen(server, address);
-  return () => {
-    unlinkSocket(listening.address);
-    server.close();
-    for (const client of clients) client.end();
-  };
+  const listener = await MonitorListener.open(monitorOf(control), address);
+  return () => void listener.close(GRACE_MS);
 }
 
-function serveClient(control: FabricControl, socket: Socket): void {
-  const send = (line: string): void => {
-    if (!socket.writable) return;
-    socket.write(line);
-    if (socket.writableLength > UNREAD_BYTES_MAX) socket.destroy();
-  };
-  const stream = new JsonStream({
-    value: (value, idText) => send(answer(control, value, idText)),
-    error: (text) => send(encodeError(new QmpError(text), undefined)),
-  });
-  socket.on('data', (chunk) => stream.push(chunk));
-  socket.on('error', () => socket.destroy());
+function monitorOf(control: FabricControl): Monitor {
   const [major, minor, micro] = VERSION.split('.').map(Number) as [number, number, number];
-  send(encodeGreeting({ qemu: { major, minor, micro }, package: `vf-ferry fabric ${VERSION}` }));
-}
-
-function answer(control: FabricControl, value: unknown, idText: string | undefined): string {
-  try {
-    const { execute, arguments: args = {} } = (value ?? {}) as { execute?: unknown; arguments?: unknown };
-    const found = COMMANDS.find(({ name }) => name === execute);
-    if (found === undefined) {
-      throw new QmpError(`The command ${String(execute).slice(0, 64)} has not been found`, 'CommandNotFound');
-    }
-    return encodeReturn(found.run(control, args), idText);
-  } catch (error) {
-    if (error instanceof QmpError || error instanceof FerryError) return encodeError(error, idText);
-    throw error;
-  }
+  const commands: MonitorCommands = {
+    version: { qemu: { major, minor, micro }, package: `vf-ferry fabric ${VERSION}` },
+    run: async (execute, args) => {
+      const found = COMMANDS.find(({ name }) => name === execute);
+      if (found === undefined) throw notFound(execute);
+      return found.run(control, args);
+    },
+  };
+  return new Monitor(
+    commands,
+    () => Date.now(),
+    // Whoever watches this process for defects hears of it.
+    (error) => {
+      setImmediate(() => {
+        throw error;
+      });
+    },
+  );
 }

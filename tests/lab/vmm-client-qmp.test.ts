@@ -8,6 +8,7 @@ import { FerryError } from '../../base/errors.js';
 import { QmpClient } from '../../lab/vmm-client/qmp-client.js';
 import { MigrationParameters } from '../../migration/parameters.js';
 import { vmmErrors } from '../../vmm/errors.js';
+import { vmmCommands } from '../../vmm/monitor/commands.js';
 import type { VmControl } from '../../vmm/monitor/control.js';
 import { MonitorListener } from '../../vmm/monitor/listener.js';
 import { Monitor } from '../../vmm/monitor/monitor.js';
@@ -61,7 +62,7 @@ async function serveMonitor(
 ): Promise<{ monitor: Monitor; listener: MonitorListener; vm: VmControl }> {
   const vm = idleVm();
   const monitor = new Monitor(
-    { vm, version: { qemu: { major: 0, minor: 1, micro: 0 }, package: 'test' } },
+    vmmCommands({ vm, version: { qemu: { major: 0, minor: 1, micro: 0 }, package: 'test' } }),
     Date.now,
     (error) => {
       throw error;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MigrationParameters, parameterTable } from '../../migration/parameters.js';
 import { vmmErrors } from '../../vmm/errors.js';
-import { COMMANDS } from '../../vmm/monitor/commands.js';
+import { COMMANDS, vmmCommands } from '../../vmm/monitor/commands.js';
 import type { MigrationInfo, VmControl } from '../../vmm/monitor/control.js';
 import { Monitor, type MonitorSession } from '../../vmm/monitor/monitor.js';
 import { RUN_STATES, type RunState } from '../../vmm/monitor/run-state.js';
@@ -73,7 +73,7 @@ function setUp() {
   const vm = fakeVm();
   const defects: unknown[] = [];
   const monitor = new Monitor(
-    { vm, version: { qemu: { major: 0, minor: 1, micro: 0 }, package: 'test' } },
+    vmmCommands({ vm, version: { qemu: { major: 0, minor: 1, micro: 0 }, package: 'test' } }),
     () => 1_500_000_000_123.25,
     (error) => defects.push(error),
   );
@@ -87,6 +87,7 @@ function setUp() {
         lines.push(JSON.parse(line) as Record<string, unknown>);
         arrived();
       },
+      drained: async () => undefined,
       pause: () => flow.push('pause'),
       resume: () => flow.push('resume'),
     });
@@ -219,6 +220,12 @@ describe('monitor', () => {
     const v6 = channels.map((c) => ({ ...c, addr: { ...c.addr, host: '[::1]' } }));
     await client.ask({ execute: 'migrate', arguments: { channels: v6 } });
     expect(vm.calls.at(-1)).toEqual(['migrate', { kind: 'tcp', host: '::1', port: 99 }]);
+    vm.calls.length = 0;
+    await client.ask({ execute: 'migrate', arguments: { channels } });
+    expect(vm.calls.at(-1), 'as `socket-address` shows it').toEqual([
+      'migrate',
+      { kind: 'tcp', host: '::1', port: 99 },
+    ]);
   });
 
   it('sets all of the parameters or capabilities asked for, or none, and shows what is in force', async () => {

@@ -6,6 +6,7 @@
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { boolean, integer, list, oneOf, optional, type Shape, string, struct } from './arguments.js';
 import type { Standstill, VmControl } from './control.js';
+import type { MonitorCommands } from './monitor.js';
 import {
   capabilitiesOf,
   capabilityChanges,
@@ -13,7 +14,7 @@ import {
   listParameters,
   parameterChanges,
 } from './parameters.js';
-import { QMP_EVENT_NAMES, QmpError, type QmpVersion } from './protocol.js';
+import { notFound, QMP_EVENT_NAMES, QmpError, type QmpVersion } from './protocol.js';
 import type { RunState } from './run-state.js';
 
 export interface CommandContext {
@@ -96,8 +97,11 @@ function migrationTarget(args: {
   if (args.uri !== undefined) return parseSocketAddress(args.uri);
   const addr = args.channels?.[0]?.addr;
   if (addr === undefined) throw new QmpError("Parameter 'uri' is missing");
+  if (addr.type === 'unix') return parseSocketAddress(`unix:${addr.path ?? ''}`);
+  // Alone an IPv6 host needs no brackets; that is also how `socket-address` shows it.
+  const { host = '', port = '' } = addr;
   return parseSocketAddress(
-    addr.type === 'unix' ? `unix:${addr.path ?? ''}` : `tcp:${addr.host ?? ''}:${addr.port ?? ''}`,
+    `tcp:${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${port}`,
   );
 }
 
@@ -205,7 +209,7 @@ export const COMMANDS: readonly Command[] = [
   command({
     name: 'migrate-incoming',
     summary: 'Listens at `uri` for a guest: with --incoming defer, or after the guest moved away.',
-    arguments: struct({ uri: string(255) }),
+    arguments: struct({ uri: optional(string(255)), channels: optional(migrationChannels) }),
     refused: {
       prelaunch: 'this VMM has a guest of its own',
       running: 'this VMM has a guest of its own',
@@ -215,7 +219,8 @@ export const COMMANDS: readonly Command[] = [
       shutdown: OFF,
       'internal-error': BROKEN,
     },
-    run: ({ vm }, { uri }) => vm.migrateIncoming(parseSocketAddress(uri)),
+    run: ({ vm }, { uri, channels }) =>
+      vm.migrateIncoming(migrationTarget({ ...(uri && { uri }), ...(channels && { channels }) })),
   }),
   command({
     name: 'migrate_cancel',
@@ -324,7 +329,7 @@ export const COMMANDS: readonly Command[] = [
 ];
 
 /** Answers one command; what it throws is a QmpError or a FerryError, or a defect of ours. */
-export async function runCommand(context: CommandContext, found: Command, args: unknown): Promise<unknown> {
+async function runCommand(context: CommandContext, found: Command, args: unknown): Promise<unknown> {
   const checked = found.arguments.check(args, '');
   const { runState: state, standstill } = context.vm;
   const refused = found.refused[state];
@@ -334,3 +339,13 @@ export async function runCommand(context: CommandContext, found: Command, args: 
   }
   return (await found.run(context, checked)) ?? {};
 }
+
+/** The commands of a VMM, as its monitor runs them. */
+export const vmmCommands = (context: CommandContext): MonitorCommands => ({
+  version: context.version,
+  run: (execute, args) => {
+    const found = COMMANDS.find(({ name }) => name === execute);
+    if (found === undefined) throw notFound(execute);
+    return runCommand(context, found, args);
+  },
+});

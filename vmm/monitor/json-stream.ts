@@ -1,5 +1,7 @@
 /**
- * Cuts a byte stream into JSON values. Knows no sockets: bytes come in pieces of any size, values and errors go out.
+ * Cuts a byte stream into JSON values, and takes and refuses what QEMU's parser does (docs/interop/qmp-spec, "JSON"): strings
+ * may stand in single quotes, a key may not come twice in an object, a lone surrogate is no character. Knows no sockets:
+ * bytes come in pieces of any size, values and errors go out.
  *
  * The grammar is followed byte by byte, so that a mistake is answered where it happens and not when some later
  * bracket happens to balance it. After a mistake the rest of that line is skipped, and the stream is usable again: a
@@ -24,7 +26,8 @@ export interface JsonStreamSink {
   error(text: string): void;
 }
 
-const DEFAULT_LIMITS: JsonStreamLimits = { bytesMax: 1024 * 1024, depthMax: 64 };
+/** Nesting as QEMU has it; its messages may be longer. */
+const DEFAULT_LIMITS: JsonStreamLimits = { bytesMax: 1024 * 1024, depthMax: 1024 };
 
 /** What the grammar expects next, or which token is under way. */
 type Expect =
@@ -44,6 +47,7 @@ const LF = 0x0a;
 const CR = 0x0d;
 const SPACE = 0x20;
 const QUOTE = 0x22;
+const SINGLE_QUOTE = 0x27;
 const COMMA = 0x2c;
 const COLON = 0x3a;
 const OPEN_BRACKET = 0x5b;
@@ -67,6 +71,11 @@ const isScalar = (byte: number): boolean =>
 
 const NUMBER = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/;
 
+/** A container that has not ended yet. */
+type Container =
+  | { readonly kind: 'object'; readonly members: Record<string, unknown>; key: string }
+  | { readonly kind: 'array'; readonly elements: unknown[] };
+
 export class JsonStream {
   readonly #sink: JsonStreamSink;
   readonly #limits: JsonStreamLimits;
@@ -74,7 +83,9 @@ export class JsonStream {
 
   #expect: Expect = 'value';
   /** Open containers, outermost first. */
-  readonly #open: ('object' | 'array')[] = [];
+  readonly #open: Container[] = [];
+  /** The quote that the string under way began with. */
+  #quote = QUOTE;
   #stringIsKey = false;
   /** Nothing but white space since the last line feed. */
   #lineIsEmpty = true;
@@ -116,7 +127,7 @@ export class JsonStream {
     }
     switch (this.#expect) {
       case 'string':
-        if (byte === QUOTE) this.#stringEnds(byte);
+        if (byte === this.#quote) this.#stringEnds(byte);
         else if (byte === BACKSLASH) this.#expect = 'escape';
         else if (byte < SPACE) this.#fail('JSON parse error, control character in a string', byte);
         return;
@@ -144,30 +155,36 @@ export class JsonStream {
           return;
         }
         this.#valueStarts();
-        this.#open.push(byte === OPEN_BRACE ? 'object' : 'array');
+        this.#open.push(
+          byte === OPEN_BRACE ? { kind: 'object', members: {}, key: '' } : { kind: 'array', elements: [] },
+        );
         this.#expect = byte === OPEN_BRACE ? 'key-or-end' : 'value-or-end';
         return;
       case CLOSE_BRACE:
-        if (this.#open.at(-1) !== 'object' || (expect !== 'key-or-end' && expect !== 'comma-or-end')) break;
-        this.#containerEnds(byte);
+        if (this.#open.at(-1)?.kind !== 'object' || (expect !== 'key-or-end' && expect !== 'comma-or-end'))
+          break;
+        this.#containerEnds();
         return;
       case CLOSE_BRACKET:
-        if (this.#open.at(-1) !== 'array' || (expect !== 'value-or-end' && expect !== 'comma-or-end')) break;
-        this.#containerEnds(byte);
+        if (this.#open.at(-1)?.kind !== 'array' || (expect !== 'value-or-end' && expect !== 'comma-or-end'))
+          break;
+        this.#containerEnds();
         return;
       case COMMA:
         if (expect !== 'comma-or-end') break;
-        this.#expect = this.#open.at(-1) === 'object' ? 'key' : 'value';
+        this.#expect = this.#open.at(-1)?.kind === 'object' ? 'key' : 'value';
         return;
       case COLON:
         if (expect !== 'colon') break;
         this.#expect = 'value';
         return;
       case QUOTE:
+      case SINGLE_QUOTE:
         if (expect !== 'key' && expect !== 'key-or-end' && !wantsValue) break;
         this.#stringIsKey = !wantsValue;
         if (wantsValue) this.#valueStarts();
         this.#tokenStart = this.#length - 1;
+        this.#quote = byte;
         this.#expect = 'string';
         return;
       default:
@@ -181,58 +198,61 @@ export class JsonStream {
   }
 
   #stringEnds(byte: number): void {
+    const text = this.#decode(this.#tokenStart + 1, this.#length - 1);
+    if (text === undefined) {
+      this.#fail('JSON parse error, invalid UTF-8 sequence in string', byte);
+      return;
+    }
+    const string = unescaped(text);
+    if (typeof string !== 'string') {
+      this.#fail(`JSON parse error, ${string.problem}`, byte);
+      return;
+    }
     if (!this.#stringIsKey) {
-      this.#valueEnds(byte);
+      this.#valueEnds(string);
       return;
     }
-    const text = this.#decode(this.#tokenStart, this.#length);
-    const key = text === undefined ? undefined : parse(text);
-    if (key === undefined) {
-      this.#fail('JSON parse error, invalid string', byte);
+    const object = this.#open.at(-1) as Container & { kind: 'object' };
+    if (Object.hasOwn(object.members, string)) {
+      this.#fail('JSON parse error, duplicate key', byte);
       return;
     }
-    if (this.#open.length === 1) this.#keyIsId = key === 'id';
+    object.key = string;
+    if (this.#open.length === 1) this.#keyIsId = string === 'id';
     this.#expect = 'colon';
   }
 
   /** False if the scalar was a mistake. */
   #scalarEnds(byte: number): boolean {
     const text = this.#decode(this.#tokenStart, this.#length) ?? '';
-    if (text !== 'true' && text !== 'false' && text !== 'null' && !NUMBER.test(text)) {
+    if (!Object.hasOwn(KEYWORDS, text) && !NUMBER.test(text)) {
       const kind = /^[+-.0-9]/.test(text) ? 'number' : 'keyword';
       this.#fail(`JSON parse error, invalid ${kind} '${text.slice(0, 64)}'`, byte);
       return false;
     }
-    this.#valueEnds(byte);
-    return this.#expect !== 'next-line';
+    this.#valueEnds(Object.hasOwn(KEYWORDS, text) ? KEYWORDS[text] : Number(text));
+    return true;
   }
 
-  #containerEnds(byte: number): void {
-    this.#open.pop();
-    this.#valueEnds(byte);
+  #containerEnds(): void {
+    const container = this.#open.pop()!;
+    this.#valueEnds(container.kind === 'object' ? container.members : container.elements);
   }
 
   #valueStarts(): void {
     if (this.#keyIsId && this.#open.length === 1) this.#idStart = this.#length - 1;
   }
 
-  #valueEnds(byte: number): void {
+  #valueEnds(value: unknown): void {
     if (this.#open.length === 1 && this.#keyIsId) {
       this.#keyIsId = false;
       this.#idEnd = this.#length;
     }
-    if (this.#open.length > 0) {
+    const container = this.#open.at(-1);
+    if (container !== undefined) {
+      if (container.kind === 'array') container.elements.push(value);
+      else setOwn(container.members, container.key, value);
       this.#expect = 'comma-or-end';
-      return;
-    }
-    const text = this.#decode(0, this.#length);
-    if (text === undefined) {
-      this.#fail('JSON parse error, invalid UTF-8 sequence in string', byte);
-      return;
-    }
-    const value = parse(text);
-    if (value === undefined) {
-      this.#fail('JSON parse error, invalid escape sequence in string', byte);
       return;
     }
     // Line breaks can only be white space here; in an echo they would break the reply's own line.
@@ -304,10 +324,57 @@ function unexpected(byte: number): string {
   return `stray byte 0x${byte.toString(16).padStart(2, '0')}`;
 }
 
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
+const KEYWORDS: Readonly<Record<string, unknown>> = { true: true, false: false, null: null };
+
+/** Also a member called `__proto__`. */
+function setOwn(members: Record<string, unknown>, key: string, value: unknown): void {
+  Object.defineProperty(members, key, { value, writable: true, enumerable: true, configurable: true });
+}
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  '"': '"',
+  "'": "'",
+  '\\': '\\',
+  '/': '/',
+  b: '\b',
+  f: '\f',
+  n: '\n',
+  r: '\r',
+  t: '\t',
+};
+
+/** What stands between the quotes, or what is wrong with it. */
+function unescaped(text: string): string | { readonly problem: string } {
+  if (!text.includes('\\')) return text;
+  let out = '';
+  for (let at = 0; at < text.length; at++) {
+    if (text[at] !== '\\') {
+      out += text[at];
+      continue;
+    }
+    const kind = text[++at] ?? '';
+    if (kind !== 'u') {
+      const meaning = ESCAPES[kind];
+      if (meaning === undefined) return { problem: `invalid escape sequence '\\${kind}' in string` };
+      out += meaning;
+      continue;
+    }
+    const unit = hexUnit(text, at + 1);
+    if (unit === undefined) return { problem: "invalid escape sequence '\\u' in string" };
+    at += 4;
+    out += String.fromCharCode(unit);
+    if (unit < 0xd800 || unit > 0xdfff) continue;
+    const low = text.startsWith('\\u', at + 1) ? hexUnit(text, at + 3) : undefined;
+    if (unit > 0xdbff || low === undefined || low < 0xdc00 || low > 0xdfff) {
+      return { problem: `\\u${unit.toString(16).toUpperCase()} is not a valid Unicode character` };
+    }
+    out += String.fromCharCode(low);
+    at += 6;
   }
+  return out;
+}
+
+function hexUnit(text: string, at: number): number | undefined {
+  const digits = text.slice(at, at + 4);
+  return /^[0-9a-fA-F]{4}$/.test(digits) ? Number.parseInt(digits, 16) : undefined;
 }

@@ -5,10 +5,11 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { type Listening, listen, unlinkSocket } from '../sockets/listening.js';
 import type { ClientPort, Monitor } from './monitor.js';
+import { encodeError, QmpError } from './protocol.js';
 
-/** Bytes that may wait for a client to read them; beyond that it is dropped, not waited for. */
+/** Bytes of events that may wait for a client to read them; beyond that it is dropped. Its replies wait for it. */
 const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
-const CLIENTS_MAX = 64;
+export const CLIENTS_MAX = 64;
 
 export class MonitorListener {
   readonly #server: Server;
@@ -38,12 +39,15 @@ export class MonitorListener {
     });
     const server = createServer((socket) => {
       firstConnected();
+      if (sockets.size >= CLIENTS_MAX) {
+        refuse(socket, CLIENTS_MAX);
+        return;
+      }
       sockets.add(socket);
       socket.setNoDelay(true);
       socket.on('close', () => sockets.delete(socket));
       serveClient(monitor, socket);
     });
-    server.maxConnections = CLIENTS_MAX;
     const listening = await listen(server, address);
     return new MonitorListener(server, listening, firstClient, sockets);
   }
@@ -66,6 +70,15 @@ export class MonitorListener {
   }
 }
 
+/** Tells a client that there is no room for it, in the protocol's words, and lets it go. */
+export function refuse(socket: Socket, clientsMax: number): void {
+  socket.on('error', () => socket.destroy());
+  socket.end(
+    encodeError(new QmpError(`This monitor serves ${clientsMax} clients at a time, and has them`), undefined),
+  );
+  socket.resume();
+}
+
 /** Serves one connected client until it leaves; `onNegotiated` as for `Monitor.attach`. */
 export function serveClient(monitor: Monitor, socket: Socket, onNegotiated?: () => void): void {
   const port: ClientPort = {
@@ -74,6 +87,16 @@ export function serveClient(monitor: Monitor, socket: Socket, onNegotiated?: () 
       socket.write(line);
       if (socket.writableLength > UNREAD_BYTES_MAX) socket.destroy();
     },
+    drained: () =>
+      socket.destroyed || !socket.writableNeedDrain
+        ? Promise.resolve()
+        : new Promise((resolve) => {
+            const done = (): void => {
+              socket.off('drain', done).off('close', done);
+              resolve();
+            };
+            socket.on('drain', done).on('close', done);
+          }),
     pause: () => socket.pause(),
     resume: () => socket.resume(),
   };

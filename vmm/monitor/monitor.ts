@@ -4,7 +4,6 @@
  */
 import { FerryError } from '../../base/errors.js';
 import { list, oneOf, optional, struct } from './arguments.js';
-import { COMMANDS, type CommandContext, runCommand } from './commands.js';
 import { JsonStream } from './json-stream.js';
 import {
   encodeError,
@@ -13,13 +12,16 @@ import {
   encodeReturn,
   QmpError,
   type QmpEvents,
+  type QmpVersion,
   timestampOf,
 } from './protocol.js';
 
 /** A client's end of the line, as the socket driver provides it. */
 export interface ClientPort {
-  /** Queues one line. The driver drops a client that doesn't read what is queued for it. */
+  /** Queues one line. The driver drops a client that lets too much of it lie: what happens does not wait for it. */
   send(line: string): void;
+  /** Resolves when the client has taken most of what was queued, at once if it has; and when it is gone. */
+  drained(): Promise<void>;
   /** Stops and continues reading from the client. */
   pause(): void;
   resume(): void;
@@ -70,7 +72,9 @@ export class MonitorSession {
   readonly #onNegotiated: () => void;
   readonly #stream: JsonStream;
   #negotiated = false;
-  #waiting = 0;
+  /** What it asked for and is not answered yet. While its replies wait for it, its commands wait. */
+  readonly #asked: (() => Promise<string>)[] = [];
+  #answering = false;
   #closed = false;
 
   /** Made by `Monitor.attach`. */
@@ -101,21 +105,35 @@ export class MonitorSession {
   /** The client is gone: what it still asked for is not run. */
   close(): void {
     this.#closed = true;
+    this.#asked.length = 0;
     this.#monitor.detach(this);
   }
 
   #enqueue(work: () => Promise<string>): void {
-    this.#waiting++;
-    if (this.#waiting === WAITING_MAX) this.#port.pause();
+    this.#asked.push(work);
+    if (this.#asked.length === WAITING_MAX) this.#port.pause();
+    if (!this.#answering) this.#answerNext();
+  }
+
+  /** Answers what comes next in the monitor's turn, and goes on when the client has taken the answer. */
+  #answerNext(): void {
+    const work = this.#asked[0];
+    this.#answering = work !== undefined && !this.#closed;
+    if (!this.#answering) return;
     this.#monitor.inTurn(async () => {
-      if (!this.#closed) {
-        const reply = await work();
+      if (this.#closed) return;
+      try {
+        const reply = await work!();
         // What happened before it is told before it.
         this.#monitor.flush();
         this.send(reply);
+      } finally {
+        this.#asked.shift();
+        void this.#port.drained().then(() => {
+          if (this.#asked.length === WAITING_MAX - 1) this.#port.resume();
+          this.#answerNext();
+        });
       }
-      if (this.#waiting === WAITING_MAX) this.#port.resume();
-      this.#waiting--;
     });
   }
 
@@ -140,16 +158,19 @@ export class MonitorSession {
       return {};
     }
     if (!this.#negotiated) throw new QmpError(NOT_NEGOTIATED, 'CommandNotFound');
-    const found = COMMANDS.find(({ name }) => name === execute);
-    if (found === undefined) {
-      throw new QmpError(`The command ${execute.slice(0, 64)} has not been found`, 'CommandNotFound');
-    }
-    return runCommand(this.#monitor.context, found, args);
+    return this.#monitor.commands.run(execute, args);
   }
 }
 
+/** What a monitor can be asked. */
+export interface MonitorCommands {
+  readonly version: QmpVersion;
+  /** Answers one command. Throws a QmpError (`CommandNotFound` for what there is not) or a FerryError; anything else is a defect. */
+  run(execute: string, args: unknown): Promise<unknown>;
+}
+
 export class Monitor {
-  readonly context: CommandContext;
+  readonly commands: MonitorCommands;
   readonly #wallClockMs: () => number;
   readonly #defect: (error: unknown) => void;
   readonly #later: (flush: () => void) => void;
@@ -162,12 +183,12 @@ export class Monitor {
    * that is no error for a client. `later` decides when events are sent: at once, unless given.
    */
   constructor(
-    context: CommandContext,
+    commands: MonitorCommands,
     wallClockMs: () => number,
     defect: (error: unknown) => void,
     later: (flush: () => void) => void = (flush) => flush(),
   ) {
-    this.context = context;
+    this.commands = commands;
     this.#later = later;
     this.#wallClockMs = wallClockMs;
     this.#defect = defect;
@@ -177,7 +198,7 @@ export class Monitor {
   attach(port: ClientPort, onNegotiated: () => void = () => {}): MonitorSession {
     const session = new MonitorSession(this, port, onNegotiated);
     this.#sessions.add(session);
-    session.send(encodeGreeting(this.context.version));
+    session.send(encodeGreeting(this.commands.version));
     return session;
   }
 

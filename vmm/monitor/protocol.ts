@@ -127,3 +127,6 @@ function withId(head: string, idText: string | undefined): string {
 function line(json: string): string {
   return `${json}\r\n`;
 }
+
+export const notFound = (execute: string): QmpError =>
+  new QmpError(`The command ${execute.slice(0, 64)} has not been found`, 'CommandNotFound');

@@ -3,6 +3,7 @@
  */
 import { Socket } from 'node:net';
 import type { FerryError } from '../../base/errors.js';
+import { vmmCommands } from '../monitor/commands.js';
 import { MonitorListener, serveClient } from '../monitor/listener.js';
 import { Monitor } from '../monitor/monitor.js';
 import type { RunState } from '../monitor/run-state.js';
@@ -144,7 +145,10 @@ class Vmm {
       settings.incoming === undefined ? 'prelaunch' : 'inmigrate',
     );
     this.#monitor = new Monitor(
-      { vm: this.#controller, version: { qemu: versionTriple(), package: `vf-ferry ${VERSION}` } },
+      vmmCommands({
+        vm: this.#controller,
+        version: { qemu: versionTriple(), package: `vf-ferry ${VERSION}` },
+      }),
       () => performance.timeOrigin + performance.now(),
       (error) => finish({ error }),
       (flush) => setImmediate(flush),
