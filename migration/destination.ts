@@ -6,39 +6,24 @@
  * runs here, whatever becomes of the source. Whoever gives up before that says so as its last word, and the source, which
  * may have committed already, takes the guest back.
  */
-import type { AbortSignalLike, Scheduler } from '../base/clock.js';
-import { isFerryError, type SerializedError } from '../base/errors.js';
+import { isFerryError } from '../base/errors.js';
 import { settleAll } from '../base/settle.js';
 import { addDuration, elapsed, type Instant, nanoseconds } from '../base/units.js';
-import { type Chosen, destinationApproaches, judgeApproaches, type OnDevice } from './approaches.js';
-import { Conversation, type FrameRecorder } from './conversation.js';
+import { startDevices } from './after-run.js';
+import { destinationApproaches, judgeApproaches } from './approaches.js';
+import { Conversation } from './conversation.js';
+import type { Destination, DestinationOptions } from './destination-context.js';
 import { DeviceStreamReceiver } from './device-stream.js';
-import {
-  abortError,
-  DESTINATION_ENDINGS,
-  type DestinationProgress,
-  endingOf,
-  type Whereabouts,
-  withWords,
-} from './endings.js';
+import { abortError, DESTINATION_ENDINGS, type DestinationProgress, endingOf, withWords } from './endings.js';
 import { migrationErrors } from './errors.js';
 import { type FrameKind, malformed } from './frame.js';
-import { type Digest, hashMessages, RunningRoot, sameBytes } from './integrity.js';
+import { hashMessages, RunningRoot, sameBytes } from './integrity.js';
 import { type MessageOf, rehearse } from './messages.js';
 import { onTimeline } from './observed-device.js';
-import type { MigrationParameters } from './parameters.js';
-import type {
-  ControlLink,
-  DestinationDataPlane,
-  DestinationMachine,
-  MachineState,
-  PageHasher,
-  TransferCount,
-} from './ports.js';
+import type { MachineState, TransferCount } from './ports.js';
 import type { DestinationParts, DestinationRecord } from './record.js';
-import { type ApproachRegistry, builtIn } from './registry.js';
-import { NOT_REHEARSED, type Rehearsed, rehearseMachine } from './rehearsal.js';
-import type { DeviceStart } from './start/start.js';
+import { builtIn } from './registry.js';
+import { NOT_REHEARSED, rehearseMachine } from './rehearsal.js';
 import {
   type DestinationEvent,
   type DestinationState,
@@ -50,55 +35,9 @@ import { FLOW, Timeline } from './timeline.js';
 import { DESTINATION_STEPS, destinationPartsOf } from './timeline-views.js';
 import { UndoStack } from './undo.js';
 
-export interface DestinationObserver {
-  started?(snapshot: () => DestinationRecord): void;
-  stateChanged?(from: DestinationState, to: DestinationState, event: DestinationEvent): void;
-  roundFinished?(round: number, received: TransferCount): void;
-}
-
-export interface DestinationOptions {
-  readonly machine: DestinationMachine;
-  readonly control: ControlLink;
-  readonly data: DestinationDataPlane;
-  readonly scheduler: Scheduler;
-  readonly parameters: MigrationParameters;
-  readonly digest: Digest;
-  /** Hashes this machine's RAM; used only by verifying runs, after `accept`. */
-  readonly hasher: PageHasher;
-  readonly observer?: DestinationObserver;
-  /** Aborting refuses the guest; after *commit* it does nothing. */
-  readonly signal?: AbortSignalLike;
-  readonly record?: FrameRecorder;
-  /** What a source can choose; what comes with vf-ferry if absent. */
-  readonly registry?: ApproachRegistry;
-  /** Where what happens is put down; see `SourceOptions`. */
-  readonly timeline?: Timeline;
-}
-
 type Hello = MessageOf<'hello'>;
 type State = MessageOf<'state'>;
 type Complete = MessageOf<'complete'>;
-
-interface Destination extends DestinationOptions {
-  readonly life: Lifecycle<DestinationState, DestinationEvent>;
-  readonly talk: Conversation;
-  readonly deafen: () => void;
-  hello: Hello | undefined;
-  readonly root: RunningRoot;
-  /** What undoes all that was done here, as long as no commit has come. */
-  readonly undo: UndoStack;
-  chosen: Chosen | undefined;
-  starts: readonly OnDevice<DeviceStart>[];
-  /** There if the state of assigned devices comes. */
-  deviceStream: DeviceStreamReceiver | undefined;
-  connected: boolean;
-  rehearsed: Rehearsed;
-  rounds: number;
-  error: SerializedError | undefined;
-  guest: Whereabouts | undefined;
-  afterwards: SerializedError | undefined;
-  readonly timeline: Timeline;
-}
 
 /**
  * Takes over a guest that arrives over `control` and `data`, both of which it closes. Resolves with the record of what
@@ -429,28 +368,6 @@ async function run(destination: Destination, loaded: MachineState | undefined): 
   await talk.expect(['released'], destination.parameters.duration('answerTimeoutMs'));
   talk.close();
   await closeAll(destination);
-}
-
-/** The guest runs and gets its devices; how that went is told to the source, and a failure noted. */
-async function startDevices(destination: Destination): Promise<void> {
-  const { starts, talk, timeline, parameters } = destination;
-  const patience = parameters.duration('deviceStartTimeoutMs');
-  const devices = await settleAll(
-    starts.map(async ({ name, does }) => {
-      const from = timeline.now();
-      let problem: string | null = null;
-      try {
-        await does.afterRun?.(patience);
-      } catch (error) {
-        if (!isFerryError(error)) throw error;
-        destination.afterwards ??= error.toJSON();
-        problem = error.message.slice(0, 1024);
-      }
-      const ns = timeline.span(name, 'start', from, problem === null ? undefined : { failed: problem });
-      return { name, ns, problem };
-    }),
-  );
-  talk.post({ kind: 'devices-started', devices });
 }
 
 /** Without commit: everything is discarded. With it: the guest runs, and what went wrong is only noted. */

@@ -100,6 +100,13 @@ export const migrationErrors = catalogue('migration', {
     text: ({ effort, approach, problem }) => `migration parameter ${effort} = ${approach}: ${problem}`,
     advice: ({ effort }) => `Leave ${effort} at \`auto\`, which chooses what fits the machine.`,
   }),
+  'approach-overdue': entry<{ effort: string; approach: string; device: string; waitedMs: number }>({
+    exit: 'failed',
+    text: ({ effort, approach, device, waitedMs }) =>
+      `${effort} = ${approach} has come to no end with ${device} in ${waitedMs} ms`,
+    advice: ({ effort }) =>
+      `That is a defect of the approach: it was told when its time was over. Choose another ${effort}.`,
+  }),
   'approach-unknown': entry<{ effort: string; approach: string; known: string }>({
     exit: 'refused',
     text: ({ effort, approach, known }) =>

@@ -84,7 +84,7 @@ export interface DeviceTransfer {
   readonly blackoutBytes: number;
   /** Where it is started after the guest: until it worked, or gave up. */
   readonly startedAfterNs: Duration | undefined;
-  /** Why it does not work at the destination; undefined if it does. */
+  /** Why it does not work at the destination, or what the guest noticed of its being taken back; undefined if all is well. */
   readonly problem: string | undefined;
 }
 

@@ -2,8 +2,8 @@
  * What the guest is asked before its devices are stopped, where an approach asks it: once, when the rest would fit the
  * downtime limit. Rounds go on meanwhile, so that it may take its time, and what it does to get ready is sent ahead.
  */
-import { settleAll } from '../base/settle.js';
 import { milliseconds } from '../base/units.js';
+import { withPatience } from './patience.js';
 import type { Source } from './source-context.js';
 import { FLOW } from './timeline.js';
 
@@ -32,23 +32,32 @@ export class GuestRequests {
   }
 
   #ask(): Promise<void> {
-    const { stops, parameters, undo, timeline } = this.#source;
-    const patience = parameters.duration('requestTimeoutMs');
+    const { stops, talk, chosen, scheduler, parameters, undo, timeline } = this.#source;
+    const wait = {
+      effort: 'stop',
+      approach: chosen?.stop.name ?? '',
+      duration: parameters.duration('requestTimeoutMs'),
+      grace: parameters.duration('answerTimeoutMs'),
+    };
     let giveUp: () => void = () => undefined;
     const givenUp = new Promise<void>((resolve) => {
       giveUp = resolve;
     });
     undo.push('the request to the guest', () => giveUp());
-    const asked = settleAll(
-      stops.map(({ name, does }) =>
-        timeline.during(name, 'request', async () => does.request?.({ patience, givenUp })),
-      ),
-    ).then(() => {
+    const asking = stops.map(async ({ name, does }) => {
+      if (does.request === undefined) return;
+      await timeline.during(name, 'request', () =>
+        withPatience(scheduler, { ...wait, device: name }, (patience) =>
+          does.request!({ patience, givenUp }),
+        ),
+      );
+    });
+    // The first refusal ends it, whatever the others are about to say, and in the midst of a round.
+    const asked = Promise.all(asking).then(() => {
       timeline.moment(FLOW, 'answered');
       this.#answered = true;
     });
-    // Whoever waits for it hears of a failure.
-    asked.catch(() => undefined);
+    asked.catch((error: Error) => talk.fail(error));
     return asked;
   }
 }

@@ -11,6 +11,7 @@ import { isFerryError } from '../base/errors.js';
 import { NO_FAULTS } from '../base/fault.js';
 import { settleAll } from '../base/settle.js';
 import { type Duration, elapsed, nanoseconds } from '../base/units.js';
+import { finishDevices } from './after-run.js';
 import { type Chosen, chooseApproaches, namesOf, sourceApproaches } from './approaches.js';
 import { Conversation } from './conversation.js';
 import { DeviceStreamSender } from './device-stream.js';
@@ -53,6 +54,7 @@ export async function migrateSource(options: SourceOptions): Promise<MigrationRe
     if (source.talk.peerDiscarded && source.life.state === 'committed' && !runsThere)
       source.life.to('refused');
     if (sourceOwnsGuest(source.life.state)) await takeBack(source, error);
+    else if (runsThere) await leaveMoved(source, error);
     else await leaveUnknown(source, error);
   }
   options.machine.observe?.(undefined);
@@ -179,14 +181,18 @@ function startTracking({ undo, tracking }: Source): Promise<void> {
   return started;
 }
 
-/** The devices work again as if nothing had been asked of them: all of them, whatever becomes of one. */
-async function resumeDevices({ stops }: Source): Promise<void> {
-  await settleAll(stops.map(({ does }) => does.resume()));
+/** Taking back, the devices work again as if nothing had been asked of them: all of them, whatever becomes of one. */
+function resumeOnTakeBack({ undo, stops, stats }: Source): void {
+  const inverses = stops.map(({ name, does }) => ({
+    step: `what ${name} was asked`,
+    undo: async () => stats.resumedDevice(name, await does.resume()),
+  }));
+  undo.pushAll(inverses);
 }
 
 /** Sends all pages once, then those written meanwhile, until what is left can be sent within the downtime limit. */
 async function preCopy(source: Source): Promise<void> {
-  const { pending, data, parameters, stats, talk, observer, scheduler, undo } = source;
+  const { pending, data, parameters, stats, talk, observer, scheduler } = source;
   const limitBandwidth = (): void => data.limitBandwidth(parameters.values.maxBandwidth || undefined);
   const converge = new AutoConverge();
   const shrinking = new Shrinking();
@@ -201,7 +207,7 @@ async function preCopy(source: Source): Promise<void> {
     await source.tracking.harvest(pending, false);
     pending.fill();
     // The streams begin with who the devices are: one that the destination can't take over is refused before any page.
-    undo.push('what the devices were asked', () => resumeDevices(source));
+    resumeOnTakeBack(source);
     await sendDevicesAhead(source);
     while (stats.roundsEnd === undefined) {
       const round = ++source.lastRound;
@@ -291,7 +297,7 @@ async function switchOver(source: Source): Promise<MachineState> {
   stats.moment('paused');
   advance(source, 'paused');
   // Again: when the vCPUs go on, they shall find their devices at work.
-  undo.push('what the devices were asked', () => resumeDevices(source));
+  resumeOnTakeBack(source);
   const { saved, sent, round, channels, root } = await sendTheRest(source);
   const devices = source.deviceStream.sent;
   await talk.send({ kind: 'complete', round, ...sent, root, channels, devices });
@@ -357,23 +363,6 @@ async function commit(source: Source, saved: MachineState): Promise<void> {
   await closeAll(source);
 }
 
-/**
- * The migration can't fail any more: hears how the devices came to work where they are started after the guest, and lets
- * go what was kept of them here. What goes wrong with that is noted.
- */
-async function finishDevices({ talk, stats, stops, chosen, parameters }: Source): Promise<void> {
-  try {
-    if (chosen?.start.afterRun === true) {
-      const patience = parameters.duration('deviceStartTimeoutMs') + parameters.duration('answerTimeoutMs');
-      stats.devicesStarted(await talk.expect(['devices-started'], nanoseconds(patience)));
-    }
-    await settleAll(stops.map(async ({ does }) => does.release?.()));
-  } catch (error) {
-    if (!isFerryError(error)) throw error;
-    stats.wentWrongAfterwards(error);
-  }
-}
-
 /** Before commit: devices and guest run here again, tracking is off, the destination knows why, and nothing is left open. */
 async function takeBack(source: Source, error: unknown): Promise<void> {
   const { data, talk, stats, life, undo, timeline } = source;
@@ -417,6 +406,17 @@ async function leaveUnknown(source: Source, error: unknown): Promise<void> {
     life.to('lost');
   }
   if (!isFerryError(error)) throw error;
+}
+
+/** The destination runs the guest, and something here is broken: what matters is told all the same. */
+async function leaveMoved(source: Source, error: unknown): Promise<void> {
+  source.talk.close();
+  await closeAll(source);
+  if (source.life.state === 'committed') {
+    source.stats.moved();
+    source.life.to('running');
+  }
+  throw error;
 }
 
 function throttle(source: Source, percent: number): void {

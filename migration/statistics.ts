@@ -106,6 +106,11 @@ export class SourceStatistics {
     this.#device(name)[still ? 'blackoutBytes' : 'preCopyBytes'] += bytes;
   }
 
+  /** A device was taken back; `noticed` is what its guest has to make of that, if anything. */
+  resumedDevice(name: string, noticed: string | undefined): void {
+    this.#device(name).problem = noticed;
+  }
+
   /** What came of devices that were started after the guest. */
   devicesStarted({ devices }: MessageOf<'devices-started'>): void {
     for (const { name, ns, problem } of devices) {
@@ -149,7 +154,11 @@ export class SourceStatistics {
     if (!(error instanceof FerryError)) return;
     const ending = SOURCE_ENDINGS[progress][endingOf('source', error)];
     this.#guest = ending.guest;
-    this.#error = withWords(error, ending).toJSON();
+    const butFor = this.#machine.devices.map(({ name }) => {
+      const { problem } = this.#device(name);
+      return problem === undefined ? '' : ` But ${name} ${problem}.`;
+    });
+    this.#error = withWords(error, { ...ending, words: ending.words + butFor.join('') }).toJSON();
   }
 
   #ended(): void {

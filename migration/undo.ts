@@ -3,44 +3,47 @@
  * fails half-way is undone as well; an inverse must therefore be harmless where its step never took effect.
  */
 
+export interface Inverse {
+  /** Completes "could not undo": `the pause of the vCPUs`. */
+  readonly step: string;
+  readonly undo: () => Promise<void> | void;
+}
+
 /** A step that could not be undone, and why. */
 export interface UndoFailure {
   readonly step: string;
   readonly cause: unknown;
 }
 
-interface Step {
-  readonly step: string;
-  readonly undo: () => Promise<void> | void;
-}
-
 export class UndoStack {
-  readonly #steps: Step[] = [];
+  /** Those of one group run beside each other. */
+  #groups: (readonly Inverse[])[] = [];
 
-  /**
-   * `step` completes "could not undo": `the pause of the vCPUs`. One that goes on, and is pushed again, is undone once, at
-   * its newest place.
-   */
+  /** A step that goes on, and is pushed again, is undone once, at its newest place. */
   push(step: string, undo: () => Promise<void> | void): void {
-    const before = this.#steps.findIndex((other) => other.step === step);
-    if (before >= 0) this.#steps.splice(before, 1);
-    this.#steps.push({ step, undo });
+    this.pushAll([{ step, undo }]);
+  }
+
+  /** Steps that were taken beside each other, and are undone so. */
+  pushAll(inverses: readonly Inverse[]): void {
+    const again = new Set(inverses.map(({ step }) => step));
+    const before = this.#groups.map((group) => group.filter(({ step }) => !again.has(step)));
+    this.#groups = [...before, inverses];
   }
 
   /** What was done stays done: from here on there is nothing to take back. */
   forget(): void {
-    this.#steps.length = 0;
+    this.#groups = [];
   }
 
   /** Undoes everything, newest first, whatever one of it throws. Resolves with what could not be undone; a second call does nothing. */
   async takeBack(): Promise<readonly UndoFailure[]> {
     const failures: UndoFailure[] = [];
-    for (let last = this.#steps.pop(); last !== undefined; last = this.#steps.pop()) {
-      try {
-        await last.undo();
-      } catch (cause) {
-        failures.push({ step: last.step, cause });
-      }
+    for (let group = this.#groups.pop(); group !== undefined; group = this.#groups.pop()) {
+      const results = await Promise.allSettled(group.map(async ({ undo }) => undo()));
+      results.forEach((result, i) => {
+        if (result.status === 'rejected') failures.push({ step: group[i]!.step, cause: result.reason });
+      });
     }
     return failures;
   }

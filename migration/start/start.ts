@@ -3,8 +3,8 @@
  * what the chosen stop sends. One instance for each device.
  */
 import type { DeviceRecord } from '../../base/device-record.js';
-import type { Duration } from '../../base/units.js';
 import type { Descriptor } from '../approach.js';
+import type { Patience } from '../patience.js';
 import type { AssignedDevice } from '../ports.js';
 
 export interface DeviceStart {
@@ -16,9 +16,9 @@ export interface DeviceStart {
   records?(): Promise<readonly DeviceRecord[]>;
   /**
    * The guest runs already: gives it the device, and resolves when that works. The migration is over whatever comes of
-   * it: a FerryError after `patience` is noted on both sides.
+   * it: a FerryError, also when the patience is over, is noted on both sides.
    */
-  afterRun?(patience: Duration): Promise<void>;
+  afterRun?(patience: Patience): Promise<void>;
 }
 
 export interface StartDescriptor extends Descriptor {

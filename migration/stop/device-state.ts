@@ -28,10 +28,12 @@ export const stopByDeviceState: StopDescriptor = {
  * A device that can't go back (a failed step leaves VFIO's ERROR state, and only a reset leads out of it) is reset: its
  * driver in the guest finds it so and sets it up again, which is better than a guest with a dead device.
  */
-async function resumeOrReset(device: VfioDevice): Promise<void> {
+async function resumeOrReset(device: VfioDevice): Promise<string | undefined> {
   try {
     await device.resume();
-  } catch {
+    return undefined;
+  } catch (error) {
     await device.reset();
+    return `was reset, because it could not go on as it was (${(error as Error).message}); its driver sets it up again`;
   }
 }

@@ -4,14 +4,14 @@
  * step before any takes the next. `resume` may come after any of them, before commit; after it, `release`.
  */
 import type { DeviceRecord } from '../../base/device-record.js';
-import type { Duration } from '../../base/units.js';
 import type { Descriptor } from '../approach.js';
+import type { Patience } from '../patience.js';
 import type { AssignedDevice } from '../ports.js';
 
 /** What a request may wait for. */
 export interface RequestLimits {
-  /** How long the guest may take to answer. */
-  readonly patience: Duration;
+  /** How long the guest may take to answer. When that is over, the approach rejects, or goes on without the guest. */
+  readonly patience: Patience;
   /** Resolves when nobody waits for the answer any more. */
   readonly givenUp: Promise<void>;
 }
@@ -30,8 +30,11 @@ export interface DeviceStop {
   stopCopy?(): Promise<Uint8Array>;
   /** What must be found again, byte for byte, in the device at the destination; for verification. */
   records?(): Promise<readonly DeviceRecord[]>;
-  /** The device works again as if nothing had been asked of it. Harmless where nothing was. */
-  resume(): Promise<void>;
+  /**
+   * The device works again as if nothing had been asked of it. Harmless where nothing was. Resolves with what the guest
+   * notices of it all the same, to go after the device's name: `was reset`.
+   */
+  resume(): Promise<string | undefined>;
   /** The guest runs at the destination: what was kept for a rollback is let go. */
   release?(): Promise<void>;
 }

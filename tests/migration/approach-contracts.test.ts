@@ -6,86 +6,13 @@
 import { describe, expect, it } from 'vitest';
 
 import { milliseconds } from '../../base/units.js';
-import { ordinary } from '../../migration/approach.js';
-import type { AssignedDevice } from '../../migration/ports.js';
-import { type ApproachRegistry, builtIn } from '../../migration/registry.js';
-import type { DeviceStart, StartDescriptor } from '../../migration/start/start.js';
-import type { DeviceStop, RequestLimits, StopDescriptor } from '../../migration/stop/stop.js';
-import { checkOneSurvivor, type Scene, type Stage, simulate } from './simulate.js';
+import { builtIn } from '../../migration/registry.js';
+import type { RequestLimits } from '../../migration/stop/stop.js';
+import { checkOneSurvivor, type Stage, simulate } from './simulate.js';
+import { plugLater, registryOf, scene, scriptOf, takeAway, withDevice } from './test-approaches.js';
 import { type DeviceShape, smallDevice } from './test-device.js';
 import { refused } from './test-errors.js';
 import { type GuestShape, smallGuest } from './test-machine.js';
-
-const withDevice: GuestShape = { ...smallGuest, device: smallDevice };
-
-/** What the approaches of a test do, and what they were asked. */
-interface Script {
-  readonly asked: string[];
-  request?(device: AssignedDevice, limits: RequestLimits): Promise<void>;
-  started?(device: AssignedDevice): Promise<void>;
-  release?(): Promise<void>;
-}
-
-/**
- * Stops by taking the device away: it is quiet and gone, and nothing of it travels. A device that was taken away is kept
- * here, until it is given back or let go.
- */
-const takeAway = (script: Script): StopDescriptor => ({
-  ...ordinary,
-  name: 'take-away',
-  text: 'the device is taken away, and kept until the migration can no longer fail',
-  sendsState: false,
-  make: (device): DeviceStop => ({
-    ...(script.request === undefined
-      ? {}
-      : {
-          request: (limits: RequestLimits) => {
-            script.asked.push('request');
-            return script.request!(device, limits);
-          },
-        }),
-    quiesce: async () => {
-      script.asked.push('quiesce');
-      await device.vfio!.quiesce();
-    },
-    resume: async () => {
-      script.asked.push('resume');
-      await device.vfio!.resume();
-    },
-    release: async () => {
-      script.asked.push('release');
-      await script.release?.();
-    },
-  }),
-});
-
-/** Gives the running guest a new device. */
-const plugLater = (script: Script): StartDescriptor => ({
-  ...ordinary,
-  name: 'plug-later',
-  text: 'the guest gets a new device when it runs',
-  takesState: false,
-  afterRun: true,
-  make: (device): DeviceStart => ({
-    afterRun: async () => {
-      script.asked.push('start');
-      await script.started?.(device);
-    },
-  }),
-});
-
-const registryOf = (script: Script): ApproachRegistry => ({
-  tracking: builtIn.tracking,
-  stop: [takeAway(script)],
-  start: [plugLater(script)],
-});
-
-const scriptOf = (parts: Omit<Script, 'asked'> = {}): Script => ({ asked: [], ...parts });
-const scene = (script: Script, more: Scene = {}): Scene => ({
-  shape: withDevice,
-  registry: registryOf(script),
-  ...more,
-});
 
 describe('a stop after which nothing of the device travels, and a start after the guest runs', () => {
   it('move the guest; the record tells when the device worked, and what was kept is let go', async () => {
@@ -197,7 +124,7 @@ describe('a request to the guest', () => {
     );
     expect(outcome.source.status).toBe('cancelled');
     expect(checkOneSurvivor(outcome)).toBe('source');
-    expect(given!.patience).toBe(milliseconds(1234));
+    expect(given!.patience.duration).toBe(milliseconds(1234));
     expect(givenUp).toBe(true);
   });
 });

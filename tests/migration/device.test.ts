@@ -231,7 +231,7 @@ describe('a failure of the device', () => {
       },
     });
     expect(source.error!.code).toBe('migration/take-back-failed');
-    expect(source.error!.message).toMatch(/bad state.*what the devices were asked: .*dead/);
+    expect(source.error!.message).toMatch(/bad state.*what vf0 was asked: .*dead/);
     expect(stage.source.calls).toEqual(expect.arrayContaining(['resume', 'stopDirtyLog']));
   });
 });

@@ -50,7 +50,7 @@ describe('a source that takes its guest back', () => {
   const inverses = [
     ['machine', 'resume', 'the pause of the vCPUs'],
     ['machine', 'stopDirtyLog', 'the tracking of dirty pages'],
-    ['device', 'reset', 'what the devices were asked'],
+    ['device', 'reset', 'what vf0 was asked'],
   ] as const;
 
   it.each(Array.from({ length: 8 }, (_, subset) => subset))(

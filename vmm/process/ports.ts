@@ -3,7 +3,7 @@
  * `drivers.ts` provides the real ones.
  */
 import type { FerryError } from '../../base/errors.js';
-import type { DestinationOptions } from '../../migration/destination.js';
+import type { DestinationOptions } from '../../migration/destination-context.js';
 import type { DestinationMachine, SourceMachine } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { SourceOptions } from '../../migration/source-context.js';

@@ -1,0 +1,65 @@
+/**
+ * Devices once the guest runs at the destination: there those are started that come after the guest, here what was kept of
+ * them is let go. The migration can't fail any more; what goes wrong is noted on both sides.
+ */
+import { isFerryError } from '../base/errors.js';
+import { settleAll } from '../base/settle.js';
+import { nanoseconds } from '../base/units.js';
+import type { Destination } from './destination-context.js';
+import { malformed } from './frame.js';
+import { withPatience } from './patience.js';
+import type { Source } from './source-context.js';
+
+/** At the destination: the guest gets its devices; how that went is told to the source, and a failure noted. */
+export async function startDevices(destination: Destination): Promise<void> {
+  const { starts, talk, timeline, parameters } = destination;
+  const wait = {
+    effort: 'start',
+    approach: destination.chosen?.start.name ?? '',
+    duration: parameters.duration('deviceStartTimeoutMs'),
+    grace: parameters.duration('answerTimeoutMs'),
+  };
+  const devices = await settleAll(
+    starts.map(async ({ name, does }) => {
+      const from = timeline.now();
+      let problem: string | null = null;
+      try {
+        await withPatience(destination.scheduler, { ...wait, device: name }, async (patience) =>
+          does.afterRun?.(patience),
+        );
+      } catch (error) {
+        if (!isFerryError(error)) throw error;
+        destination.afterwards ??= error.toJSON();
+        problem = error.message.slice(0, 1024);
+      }
+      const ns = timeline.span(name, 'start', from, problem === null ? undefined : { failed: problem });
+      return { name, ns, problem };
+    }),
+  );
+  talk.post({ kind: 'devices-started', devices });
+}
+
+/**
+ * At the source: hears how the devices came to work where they are started after the guest, and lets go what was kept of
+ * them, whatever was heard.
+ */
+export async function finishDevices(source: Source): Promise<void> {
+  const { stats, stops } = source;
+  const noted = (error: unknown): void => {
+    if (!isFerryError(error)) throw error;
+    stats.wentWrongAfterwards(error);
+  };
+  await hearOfDevices(source).catch(noted);
+  await settleAll(stops.map(async ({ does }) => does.release?.())).catch(noted);
+}
+
+async function hearOfDevices({ talk, stats, chosen, machine, parameters }: Source): Promise<void> {
+  if (chosen?.start.afterRun !== true) return;
+  // The destination gives its approach this patience and this grace; what it has to say is on its way then.
+  const patience = parameters.duration('deviceStartTimeoutMs') + 2 * parameters.duration('answerTimeoutMs');
+  const report = await talk.expect(['devices-started'], nanoseconds(patience));
+  const told = report.devices.map(({ name }) => name).join(', ');
+  const known = machine.devices.map(({ name }) => name).join(', ');
+  if (told !== known) throw malformed('devices-started', 'devices', `${told || 'none'}, not ${known}`);
+  stats.devicesStarted(report);
+}
