@@ -27,6 +27,26 @@ export const migrationErrors = catalogue('migration', {
       `message \`${message}\` from the peer is not valid in phase ${phase} (expected ${expected})`,
     advice: () => 'The peer does not follow the protocol; run the same version of vf-ferry at both ends.',
   }),
+  'no-hello': entry<{ waitedMs: number }>({
+    exit: 'refused',
+    text: ({ waitedMs }) => `no introduction within ${waitedMs} ms`,
+    advice: () => 'A source introduces itself at once; what connected is none.',
+  }),
+  crowded: entry<{ most: number }>({
+    exit: 'refused',
+    text: ({ most }) => `${most} other connections came after this one, which has not introduced itself`,
+    advice: () => 'A source introduces itself at once; what connected is none.',
+  }),
+  busy: entry<Record<string, never>>({
+    exit: 'refused',
+    text: () => 'the destination is taking in another guest',
+    advice: () => 'Wait for its end, or choose another destination.',
+  }),
+  'not-waiting': entry<Record<string, never>>({
+    exit: 'refused',
+    text: () => 'the destination waits for no guest any more',
+    advice: () => '`migrate-incoming` at its monitor makes it wait again.',
+  }),
   'peer-closed': entry<{ phase: string }>({
     exit: 'failed',
     text: ({ phase }) => `the peer closed the control link in phase ${phase}`,

@@ -160,8 +160,14 @@ export function hexBytes(bytes: Uint8Array, separator = ''): string {
  */
 export class FrameSplitter {
   readonly #header = new Uint8Array(frameHeader.size);
+  #first: FrameKind | undefined;
   #frame: Uint8Array | undefined;
   #filled = 0;
+
+  /** `first`: the kind that the first frame must have, which is judged before memory is taken for it. */
+  constructor(first?: FrameKind) {
+    this.#first = first;
+  }
 
   /**
    * Hands each frame that `chunk` completes to `take`, in memory of its own. Throws as `decodeHeader` does, after all
@@ -178,7 +184,13 @@ export class FrameSplitter {
       // Garbage and other versions may send less than a header and wait: judged as soon as it can be.
       if (this.#frame === undefined && this.#filled >= OPENING_BYTES) judgeOpening(this.#header);
       if (this.#frame === undefined && this.#filled === this.#header.length) {
-        this.#frame = new Uint8Array(frameHeader.size + decodeHeader(this.#header).lengthBytes);
+        const { kind, lengthBytes } = decodeHeader(this.#header);
+        if (this.#first !== undefined && kind !== this.#first) {
+          const facts = { message: kind, phase: 'none', expected: this.#first };
+          throw migrationErrors.error('unexpected-message', facts);
+        }
+        this.#first = undefined;
+        this.#frame = new Uint8Array(frameHeader.size + lengthBytes);
         this.#frame.set(this.#header);
       }
       if (this.#frame !== undefined && this.#filled === this.#frame.length) {

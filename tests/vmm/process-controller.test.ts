@@ -120,6 +120,7 @@ function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false)
       onQuit: () => void log.push('quit'),
       onState: (now) => void log.push(`-> ${now}`),
       onIncomingFailed: () => state.goesOn,
+      onTurnedAway: () => {},
       onOutgoingFailed: () => {},
       onDefect: (error) => void defects.push(error),
     },

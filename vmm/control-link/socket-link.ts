@@ -6,7 +6,7 @@
 import { connect, type Socket } from 'node:net';
 import { MIB } from '../../base/units.js';
 import { migrationErrors } from '../../migration/errors.js';
-import { FrameSplitter } from '../../migration/frame.js';
+import { type FrameKind, FrameSplitter } from '../../migration/frame.js';
 import type { ControlLink } from '../../migration/ports.js';
 import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { reasonOf } from '../sockets/listening.js';
@@ -26,7 +26,7 @@ interface Receiver {
 export class SocketControlLink implements ControlLink {
   readonly #socket: Socket;
   readonly #peer: string;
-  readonly #splitter = new FrameSplitter();
+  readonly #splitter: FrameSplitter;
   readonly #waiting: Uint8Array[] = [];
   #waitingBytes = 0;
   #receiver: Receiver | undefined;
@@ -35,8 +35,9 @@ export class SocketControlLink implements ControlLink {
   /** The error of the socket itself, after which nothing can be sent either. */
   #broken: Error | undefined;
 
-  /** Takes over a connected socket; `peer` names the other end in errors. */
-  constructor(socket: Socket, peer: string) {
+  /** Takes over a connected socket; `peer` names the other end in errors, `first` the message that must come first. */
+  constructor(socket: Socket, peer: string, first?: FrameKind) {
+    this.#splitter = new FrameSplitter(first);
     this.#socket = socket;
     this.#peer = peer;
     socket.setNoDelay(true);

@@ -209,7 +209,11 @@ export const COMMANDS: readonly Command[] = [
   command({
     name: 'migrate-incoming',
     summary: 'Listens at `uri` for a guest: with --incoming defer, or after the guest moved away.',
-    arguments: struct({ uri: optional(string(255)), channels: optional(migrationChannels) }),
+    arguments: struct({
+      uri: optional(string(255)),
+      channels: optional(migrationChannels),
+      'exit-on-error': optional(boolean()),
+    }),
     refused: {
       prelaunch: 'this VMM has a guest of its own',
       running: 'this VMM has a guest of its own',
@@ -219,8 +223,11 @@ export const COMMANDS: readonly Command[] = [
       shutdown: OFF,
       'internal-error': BROKEN,
     },
-    run: ({ vm }, { uri, channels }) =>
-      vm.migrateIncoming(migrationTarget({ ...(uri && { uri }), ...(channels && { channels }) })),
+    run: ({ vm }, { uri, channels, 'exit-on-error': exitOnError }) =>
+      vm.migrateIncoming(
+        migrationTarget({ ...(uri && { uri }), ...(channels && { channels }) }),
+        exitOnError,
+      ),
   }),
   command({
     name: 'migrate_cancel',

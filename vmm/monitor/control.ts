@@ -133,7 +133,7 @@ export interface VmControl {
   /** Starts a migration and returns; progress comes by `migration()` and events. */
   migrate(target: SocketAddress): void;
   /** Listens for an incoming migration; resolves when it does. `migration()` then tells the real port. */
-  migrateIncoming(address: SocketAddress): Promise<void>;
+  migrateIncoming(address: SocketAddress, exitOnError?: boolean): Promise<void>;
   migrateCancel(): void;
   /** Runs a guest again whose commit was never acknowledged. */
   reclaim(): Promise<void>;

@@ -32,7 +32,7 @@ import type { ConsoleLog } from './console-log.js';
 import { GuestRun } from './guest-run.js';
 import { lendToDestination, lendToSource } from './lent-machine.js';
 import { migrationInfo } from './migration-info.js';
-import type { GuestEvents, GuestMachine, IncomingListener, Links, Machines } from './ports.js';
+import type { GuestEvents, GuestMachine, IncomingListener, Links, Machines, TurnedAway } from './ports.js';
 
 export interface ControllerOptions {
   readonly name: string | undefined;
@@ -47,7 +47,9 @@ export interface ControllerOptions {
   /** The run state changed; `why` if the guest stands still for good. */
   readonly onState: (state: RunState, why: Error | undefined) => void;
   /** An incoming migration failed; waiting goes on if this returns true. */
-  readonly onIncomingFailed: (error: FerryError) => boolean;
+  readonly onIncomingFailed: (error: FerryError, exitOnError: boolean | undefined) => boolean;
+  /** What connected to a waiting VMM was no source that it could take. */
+  readonly onTurnedAway: TurnedAway;
   /** The guest was not moved, or nobody knows: `guest` is where it is. */
   readonly onOutgoingFailed: (error: FerryError, guest: Whereabouts | undefined) => void;
   /** Something threw that must not. */
@@ -62,6 +64,8 @@ interface Outgoing {
 
 interface Incoming extends Outgoing {
   readonly listener: IncomingListener;
+  /** As `migrate-incoming` said; undefined if it did not. */
+  readonly exitOnError: boolean | undefined;
 }
 
 const STILL = ['prelaunch', 'paused', 'running'] as const;
@@ -249,15 +253,16 @@ export class Controller implements VmControl {
   // The guest comes.
 
   /** Waits for a guest at `address`; a machine whose guest has left is given up for it. Throws FerryErrors. */
-  async migrateIncoming(address: SocketAddress): Promise<void> {
+  async migrateIncoming(address: SocketAddress, exitOnError?: boolean): Promise<void> {
     if (this.runState === 'inmigrate' && this.#incoming !== undefined) {
       throw new QmpError('The incoming migration has already been started');
     }
     // A guest that has just left or come may have left a link behind that is still being closed.
     await this.#outgoing?.done;
     await this.#incoming?.done;
-    const listener = await this.#options.links.listen(address);
-    const incoming: Incoming = { listener, cancel: new AbortController(), done: Promise.resolve() };
+    const listener = await this.#options.links.listen(address, this.#options.onTurnedAway);
+    const cancel = new AbortController();
+    const incoming: Incoming = { listener, cancel, exitOnError, done: Promise.resolve() };
     this.#incoming = incoming;
     if (this.runState === 'postmigrate') {
       this.#guest.move('inmigrate');
@@ -274,7 +279,7 @@ export class Controller implements VmControl {
   }
 
   /** Takes in guests until one has come, or one failed to and no other is waited for. */
-  async #receive({ listener, cancel }: Incoming): Promise<void> {
+  async #receive({ listener, cancel, exitOnError }: Incoming): Promise<void> {
     for (;;) {
       const machine = this.#options.machines.await(this.#guestEvents());
       const record = await listener.next({
@@ -295,7 +300,7 @@ export class Controller implements VmControl {
       if (record === undefined) return;
       this.#record = () => record;
       if (this.runState !== 'inmigrate' || record.error === undefined) return;
-      if (!this.#options.onIncomingFailed(FerryError.from(record.error))) return;
+      if (!this.#options.onIncomingFailed(FerryError.from(record.error), exitOnError)) return;
     }
   }
 

@@ -3,7 +3,7 @@
  * What only a migration needs is loaded when one is near, so that a VMM starts quickly.
  */
 import { randomBytes } from 'node:crypto';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import type { FerryError } from '../../base/errors.js';
 import { isFerryError } from '../../base/errors.js';
 import type { ControlLink, DestinationDataPlane, PageHasher, TransferCount } from '../../migration/ports.js';
@@ -11,12 +11,10 @@ import type { DestinationRecord, MigrationRecord } from '../../migration/record.
 import type { SocketAddress } from '../sockets/address.js';
 import { listen, unlinkSocket } from '../sockets/listening.js';
 import type { ControlRecording } from './control-recording.js';
-import type { IncomingListener, IncomingOptions, Links, OutgoingOptions } from './ports.js';
+import type { Doorstep } from './doorstep.js';
+import type { IncomingListener, IncomingOptions, Links, OutgoingOptions, TurnedAway } from './ports.js';
 import { realTime } from './real-time.js';
 import { makeRecordingFolder } from './recording-folder.js';
-
-/** Connections that may wait while the end of a failed migration is cleared away. */
-const WAITING_MAX = 4;
 
 export class SocketLinks implements Links {
   readonly #recordTo: string | undefined;
@@ -81,10 +79,10 @@ export class SocketLinks implements Links {
     }
   }
 
-  async listen(address: SocketAddress): Promise<IncomingListener> {
+  async listen(address: SocketAddress, turnedAway: TurnedAway): Promise<IncomingListener> {
     const server = createServer();
     const listening = await listen(server, address);
-    return new SocketIncomingListener(server, listening.address);
+    return new SocketIncomingListener(server, listening.address, turnedAway);
   }
 }
 
@@ -95,33 +93,33 @@ function brokenLink(error: FerryError): ControlLink {
 class SocketIncomingListener implements IncomingListener {
   readonly address: SocketAddress;
   readonly #server: Server;
-  readonly #waiting: Socket[] = [];
-  #current: Socket | undefined;
-  #take: ((socket: Socket | undefined) => void) | undefined;
+  readonly #doorstep: Promise<Doorstep>;
   #closed = false;
 
-  constructor(server: Server, address: SocketAddress) {
+  constructor(server: Server, address: SocketAddress, turnedAway: TurnedAway) {
     this.#server = server;
     this.address = address;
-    server.on('connection', (socket) => this.#connected(socket));
+    this.#doorstep = import('./doorstep.js').then(({ Doorstep }) => new Doorstep({ turnedAway }));
+    // Whoever waits for a source hears of a failure.
+    this.#doorstep.catch(() => undefined);
+    server.on('connection', (socket) => {
+      // A connection that breaks before anybody looks at it is none.
+      socket.on('error', () => socket.destroy());
+      this.#doorstep.then(
+        (doorstep) => doorstep.knock(socket),
+        () => socket.destroy(),
+      );
+    });
   }
 
   async next(options: IncomingOptions): Promise<DestinationRecord | undefined> {
     const flow = loadDestination();
     // Whoever waits for the module hears of a failure, below.
     flow.catch(() => undefined);
-    const socket = await this.#nextSocket();
-    if (socket === undefined) return undefined;
+    const control = await (await this.#doorstep).next();
+    if (control === undefined) return undefined;
     const { memory, ...known } = options;
-    const {
-      migrateDestination,
-      SocketControlLink,
-      SocketDestinationDataPlane,
-      WorkerPageHasher,
-      tableDigest,
-    } = await flow;
-    const control = new SocketControlLink(socket, socket.remoteAddress ?? 'the source');
-    socket.resume();
+    const { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest } = await flow;
     return migrateDestination({
       ...known,
       control,
@@ -137,55 +135,19 @@ class SocketIncomingListener implements IncomingListener {
     this.#closed = true;
     unlinkSocket(this.address);
     this.#server.close();
-    for (const socket of this.#waiting.splice(0)) socket.destroy();
-    this.#take?.(undefined);
-    this.#take = undefined;
-  }
-
-  #connected(socket: Socket): void {
-    socket.pause();
-    const take = this.#take;
-    this.#take = undefined;
-    if (take !== undefined) {
-      take(socket);
-      return;
-    }
-    const busy = this.#current !== undefined && !this.#current.destroyed;
-    if (this.#closed || busy || this.#waiting.length >= WAITING_MAX) {
-      socket.destroy();
-      return;
-    }
-    socket.on('error', () => socket.destroy());
-    this.#waiting.push(socket);
-  }
-
-  async #nextSocket(): Promise<Socket | undefined> {
-    if (this.#closed) return undefined;
-    const waiting = this.#waiting.shift();
-    this.#current =
-      waiting ??
-      (await new Promise<Socket | undefined>((resolve) => {
-        this.#take = resolve;
-      }));
-    return this.#current;
+    void this.#doorstep.then((doorstep) => doorstep.close());
   }
 }
 
 async function loadDestination() {
-  const [
-    { migrateDestination },
-    { SocketControlLink },
-    { SocketDestinationDataPlane },
-    { WorkerPageHasher },
-    { tableDigest },
-  ] = await Promise.all([
-    import('../../migration/destination.js'),
-    import('../control-link/socket-link.js'),
-    import('../transfer/destination-plane.js'),
-    import('../transfer/page-hasher.js'),
-    import('../transfer/table-digest.js'),
-  ]);
-  return { migrateDestination, SocketControlLink, SocketDestinationDataPlane, WorkerPageHasher, tableDigest };
+  const [{ migrateDestination }, { SocketDestinationDataPlane }, { WorkerPageHasher }, { tableDigest }] =
+    await Promise.all([
+      import('../../migration/destination.js'),
+      import('../transfer/destination-plane.js'),
+      import('../transfer/page-hasher.js'),
+      import('../transfer/table-digest.js'),
+    ]);
+  return { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest };
 }
 
 /** As the data plane below. */

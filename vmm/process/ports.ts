@@ -62,6 +62,9 @@ export interface IncomingOptions
   readonly memory: () => WebAssembly.Memory;
 }
 
+/** A connection was turned away for `reason`; `from` names the other end. */
+export type TurnedAway = (reason: FerryError, from: string) => void;
+
 /** Waits for sources at an address. */
 export interface IncomingListener {
   /** The real address. */
@@ -79,6 +82,6 @@ export interface IncomingListener {
 export interface Links {
   /** Moves the guest to who listens at `target`. Resolves with the record, also of a failure. */
   migrate(target: SocketAddress, options: OutgoingOptions): Promise<MigrationRecord>;
-  /** Throws a FerryError if the address can't be had. */
-  listen(address: SocketAddress): Promise<IncomingListener>;
+  /** Throws a FerryError if the address can't be had. `turnedAway` hears of connections that were no source. */
+  listen(address: SocketAddress, turnedAway: TurnedAway): Promise<IncomingListener>;
 }

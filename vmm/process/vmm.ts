@@ -103,6 +103,9 @@ export async function runVmm(options: unknown, manner: VmmManner): Promise<numbe
   return exitStatus;
 }
 
+/** Between two notices of connections that were turned away. */
+const TURNED_AWAY_EVERY_MS = 1000;
+
 class Vmm {
   readonly #settings: VmmSettings;
   readonly #manner: VmmManner;
@@ -113,6 +116,8 @@ class Vmm {
   readonly #output: ConsoleOutput;
   readonly #listeners: MonitorListener[] = [];
   #owner: Socket | undefined;
+  #turnedAwayToldAt = Number.NEGATIVE_INFINITY;
+  #turnedAwayUntold = 0;
 
   constructor(settings: VmmSettings, manner: VmmManner, finish: (end: End) => void) {
     this.#settings = settings;
@@ -137,7 +142,8 @@ class Vmm {
         emit: (name, data) => this.#monitor.emit(name, data),
         onQuit: () => finish({ exitStatus: 0, reason: 'host-qmp-quit' }),
         onState: (state, why) => this.#stateChanged(state, why),
-        onIncomingFailed: (error) => this.#incomingFailed(error),
+        onIncomingFailed: (error, exitOnError) => this.#incomingFailed(error, exitOnError),
+        onTurnedAway: (reason, from) => this.#turnedAway(reason, from),
         onOutgoingFailed: ({ message, advice }, guest) =>
           this.#notice(`${guest === 'unknown' ? '' : 'the guest was not moved: '}${message}\n  ${advice}`),
         onDefect: (error) => finish({ error }),
@@ -226,8 +232,22 @@ class Vmm {
     else if (state === 'shutdown') this.#finish({ exitStatus: 0, reason: 'host-qmp-quit' });
   }
 
-  #incomingFailed(error: FerryError): boolean {
-    const goesOn = this.#settings.incoming === undefined || this.#settings.incoming === 'defer';
+  /** Told a few times a minute at most: whoever can connect must not be able to fill a log. */
+  #turnedAway(reason: FerryError, from: string): void {
+    const now = performance.now();
+    if (now - this.#turnedAwayToldAt < TURNED_AWAY_EVERY_MS) {
+      this.#turnedAwayUntold++;
+      return;
+    }
+    const more = this.#turnedAwayUntold === 0 ? '' : `, and ${this.#turnedAwayUntold} others before it`;
+    this.#turnedAwayToldAt = now;
+    this.#turnedAwayUntold = 0;
+    this.#notice(`turned away ${from}${more}: ${reason.message}`);
+  }
+
+  #incomingFailed(error: FerryError, exitOnError: boolean | undefined): boolean {
+    const { incoming } = this.#settings;
+    const goesOn = exitOnError === undefined ? incoming === undefined || incoming === 'defer' : !exitOnError;
     if (goesOn) this.#notice(`${error.message}; still waiting for a guest\n  ${error.advice}`);
     else this.#finish({ error });
     return goesOn;

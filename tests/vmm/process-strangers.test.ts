@@ -1,0 +1,134 @@
+/** Who is no source: at the door of a VMM that waits for a guest, whatever he does, nobody else waits for him. */
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, it } from 'vitest';
+import { MIB } from '../../base/units.js';
+import { FerryError } from '../../dist/base/errors.js';
+import { type SpawnOptions, spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
+import { decodeMessage, encodeMessage } from '../../migration/messages.js';
+import { Doorstep } from '../../vmm/process/doorstep.js';
+import { sampleMessages } from '../migration/sample-messages.js';
+
+const KERNEL = fileURLToPath(new URL('../../dist/guests/kernel.img', import.meta.url));
+const LEDGER = { guest: KERNEL, memoryBytes: 64 * MIB, append: 'workload=ledger status_ms=100' } as const;
+const INCOMING = { incoming: 'tcp:127.0.0.1:0' } as const;
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function start(options: SpawnOptions): Promise<Vmm> {
+  const vmm = await spawnVmm(options);
+  cleanups.push(() => vmm.kill());
+  return vmm;
+}
+
+async function connected(port: number): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => {});
+  cleanups.push(() => socket.destroy());
+  await once(socket, 'connect');
+  return socket;
+}
+
+const portOf = async (vmm: Vmm): Promise<number> => Number((await vmm.incomingAddress()).split(':').at(-1));
+
+/** All that comes until the other side closes. */
+async function lastWords(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  if (!socket.closed) await once(socket, 'close');
+  return Buffer.concat(chunks);
+}
+
+async function goesOn(vmm: Vmm): Promise<void> {
+  const line = await vmm.waitForConsole(/^\[.*\] ledger: .* transactions/, { after: vmm.console.length });
+  expect(line.text).toMatch(/, clean$/);
+}
+
+const hello = encodeMessage(sampleMessages.hello);
+const strangers: readonly (readonly [string, (socket: Socket) => void])[] = [
+  ['says nothing', () => undefined],
+  ['sends a request of HTTP', (socket) => socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n')],
+  ['sends noise', (socket) => socket.write(Buffer.alloc(100_000, 0xa5))],
+  ['stops in the middle of a hello', (socket) => socket.write(hello.subarray(0, hello.length - 7))],
+  ['begins with another message', (socket) => socket.write(encodeMessage(sampleMessages.state))],
+  ['hangs up', (socket) => socket.end()],
+];
+
+describe('a VMM that waits with --incoming', () => {
+  it.each(strangers)('takes its source although somebody %s', async (_name, behave) => {
+    const [here, there] = await Promise.all([start(LEDGER), start(INCOMING)]);
+    behave(await connected(await portOf(there)));
+    await here.waitForConsole(/ledger: .*, clean$/);
+    await here.migrate(await there.incomingAddress());
+    await goesOn(there);
+  });
+
+  it('takes its source although a hundred others crowd the door', async () => {
+    const [here, there] = await Promise.all([start(LEDGER), start(INCOMING)]);
+    const port = await portOf(there);
+    const crowd = await Promise.all(Array.from({ length: 100 }, () => connected(port)));
+    await here.waitForConsole(/ledger: .*, clean$/);
+    await here.migrate(await there.incomingAddress());
+    await goesOn(there);
+    // Those that were turned away were told why.
+    const told = decodeMessage(await lastWords(crowd[0]!));
+    expect(told).toMatchObject({ kind: 'error', code: 'migration/crowded' });
+  });
+
+  it('tells a second source that it is busy, and the first is not disturbed', async () => {
+    const [first, second, there] = await Promise.all([start(LEDGER), start(LEDGER), start(INCOMING)]);
+    const address = await there.incomingAddress();
+    await Promise.all([first, second].map((vmm) => vmm.waitForConsole(/ledger: .*, clean$/)));
+    await first.execute('migrate-set-parameters', { 'max-bandwidth': MIB });
+    const moved = first.migrate(address);
+    await first.waitFor('MIGRATION_PASS');
+    const refused = await second.migrate(address).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(FerryError);
+    expect((refused as FerryError).code).toBe('migration/busy');
+    await goesOn(second);
+    await first.execute('migrate-set-parameters', { 'max-bandwidth': 0 });
+    await moved;
+    await goesOn(there);
+  });
+
+  it('waits on after a cancel if it was asked to stay', async () => {
+    const [here, there] = await Promise.all([start(LEDGER), start({ incoming: 'defer' })]);
+    await there.execute('migrate-incoming', { uri: 'tcp:127.0.0.1:0', 'exit-on-error': false });
+    await here.execute('migrate-set-parameters', { 'max-bandwidth': MIB });
+    const moved = here.migrate(await there.incomingAddress()).catch((error: unknown) => error);
+    await here.waitFor('MIGRATION_PASS');
+    await here.execute('migrate_cancel');
+    expect((await moved) as FerryError).toMatchObject({ code: 'migration/cancelled' });
+    await here.execute('migrate-set-parameters', { 'max-bandwidth': 0 });
+    await here.migrate(await there.incomingAddress());
+    await goesOn(there);
+  });
+});
+
+describe('the doorstep', () => {
+  it('gives a stranger its time and no more, and says why it lets it go', async () => {
+    const turned: string[] = [];
+    const doorstep = new Doorstep({ turnedAway: ({ code }) => turned.push(code), helloMs: 50 });
+    const server = createServer((socket) => doorstep.knock(socket)).listen(0, '127.0.0.1');
+    cleanups.push(() => server.close());
+    await once(server, 'listening');
+    const { port } = server.address() as { port: number };
+    const silent = await connected(port);
+    expect(decodeMessage(await lastWords(silent))).toMatchObject({ code: 'migration/no-hello' });
+    const large = await connected(port);
+    large.write(encodeMessage(sampleMessages.state));
+    expect(decodeMessage(await lastWords(large))).toMatchObject({ code: 'migration/unexpected-message' });
+    const real = await connected(port);
+    const next = doorstep.next();
+    real.write(hello);
+    const link = (await next)!;
+    expect(decodeMessage((await link.receive())!)).toEqual(sampleMessages.hello);
+    expect(turned).toEqual(['migration/no-hello', 'migration/unexpected-message']);
+    doorstep.close();
+    expect(await doorstep.next()).toBeUndefined();
+  });
+});
