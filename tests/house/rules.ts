@@ -154,7 +154,7 @@ export function folderCircles(tree: Tree): string[] {
 }
 
 const counted = (path: string): boolean =>
-  /\.m?ts$/.test(path) && !/^(tests|dist|types|guest-fixtures\/kernel)\/|\.d\.ts$/.test(path);
+  /\.m?ts$/.test(path) && !/^(tests|dist|types)\/|\.d\.ts$/.test(path);
 
 /** Who imports whom, files standing for what `nodeOf` says; what it names undefined does not count. */
 function importGraph(

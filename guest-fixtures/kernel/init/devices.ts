@@ -1,12 +1,14 @@
 // What a machine has beyond CPUs and memory: found and started before the workload. Without PCI nothing of this runs.
 import { ixgbevf_init_module } from '../drivers/net/ixgbevf/main';
 import { pci_subsys_init } from '../drivers/pci/probe';
-import { dma_debug_init } from '../kernel/dma/debug';
+import { dma_debug_init } from '../drivers/base/dma-debug';
 import { net_dev_init } from '../net/core/dev';
+import { inet_init } from '../net/ipv4/af_inet';
 import { ip_auto_config } from '../net/ipv4/ipconfig';
 
 export function devices_init(): void {
   net_dev_init();
+  inet_init();
   if (!pci_subsys_init()) return;
   dma_debug_init();
   ixgbevf_init_module();

@@ -1,5 +1,5 @@
 // The kernel command line: words `name`, `name=value`, separated by blanks. The last of several equal names counts.
-import { boot_params } from '../arch/setup';
+import { boot_params } from '../asm/setup';
 import { in4_pton } from '../lib/inet';
 import { bytes_equal, str_at, str_length } from '../lib/string';
 import { panic } from './panic';

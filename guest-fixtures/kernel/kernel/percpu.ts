@@ -1,6 +1,6 @@
 // Per-CPU areas. A module variable would be a vCPU register and no other vCPU could see it, so what belongs to one CPU
 // lies in memory, in pages of its own, found through the CPU number.
-import { smp_processor_id } from '../arch/processor';
+import { smp_processor_id } from '../asm/processor';
 import { PAGE_BYTES, VCPUS_MAX } from '../generated/abi';
 import { ListHead } from '../lib/list';
 

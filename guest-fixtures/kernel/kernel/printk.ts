@@ -1,7 +1,6 @@
 // The kernel log: lines with a level and a timestamp in a ring of records, and from there to the console. Whoever holds
 // the console prints for everybody, so printk never waits for another CPU's output.
-import { local_irq_restore, local_irq_save } from '../arch/irqflags';
-import { ferry_console_write } from '../drivers/console/ferry_console';
+import { local_irq_restore, local_irq_save } from '../asm/irqflags';
 import { scnprintf } from '../lib/vsprintf';
 import { PRINTK_LINE_MAX, cpu_line, this_cpu } from './percpu';
 import { spin_lock, spin_lock_irqsave, spin_trylock, spin_unlock, spin_unlock_irqrestore } from './spinlock';
@@ -39,6 +38,8 @@ const LOG_BUF_LEN: u32 = 16384;
   /** Records that the ring swallowed before the console saw them. */
   dropped: u32;
   console_loglevel: u32;
+  /** Prints `length` bytes at `text`; null until a console is registered. */
+  console_write: ((text: usize, length: u32) => void) | null;
 }
 
 const log_buf = memory.data(16384, 4096);
@@ -79,6 +80,8 @@ function reserve(size: u32): PrintkRecord {
 
 /** Prints the records that the console has not seen. Its lock is held. */
 function console_flush(): void {
+  const write = ring.console_write;
+  if (write === null) return;
   for (;;) {
     let length: u32 = 0;
     const flags = spin_lock_irqsave(ring_lock());
@@ -95,7 +98,7 @@ function console_flush(): void {
       ring.printed += record.size;
     }
     spin_unlock_irqrestore(ring_lock(), flags);
-    if (length != 0) ferry_console_write(console_line, length);
+    if (length != 0) write(console_line, length);
     if (!more) return;
   }
 }
@@ -106,7 +109,7 @@ export function console_lock(): void {
 }
 
 function unprinted(): bool {
-  return atomic.load<u64>(changetype<usize>(ring) + offsetof<PrintkRing>('next')) != ring.printed;
+  return ring.console_write !== null && atomic.load<u64>(changetype<usize>(ring) + offsetof<PrintkRing>('next')) != ring.printed;
 }
 
 /** Prints what has waited and lets others print. A line that came in between the two is not left behind. */
@@ -155,6 +158,13 @@ export function pr_info(format: string, a: u64 = 0, b: u64 = 0, c: u64 = 0, d: u
 /** A workload's own output: what a program prints to its terminal, so no log level hides it. */
 export function tty_print(format: string, a: u64 = 0, b: u64 = 0, c: u64 = 0, d: u64 = 0, e: u64 = 0, f: u64 = 0): void {
   printk(LOGLEVEL_EMERG, format, a, b, c, d, e, f);
+}
+
+/** Boot CPU: the console's driver. What was logged before is printed now. Lines are at most PRINTK_LINE_MAX bytes. */
+export function register_console(write: (text: usize, length: u32) => void): void {
+  console_lock();
+  ring.console_write = write;
+  console_unlock();
 }
 
 /** Only lines below `level` reach the console. */

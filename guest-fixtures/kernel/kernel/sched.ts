@@ -1,6 +1,6 @@
 // What a CPU does between interrupts. There is one stack a CPU and no threads: the idle loop runs soft interrupts and
 // work items and halts when there are none; whoever has to wait runs the same step until what it waits for is there.
-import { local_irq_disable, local_irq_enable, native_safe_halt } from '../arch/irqflags';
+import { local_irq_disable, local_irq_enable, native_safe_halt } from '../asm/irqflags';
 import { BUG_ON } from './panic';
 import { CpuData, SLEEP_DEPTH_MAX, cpu_sleepers, this_cpu } from './percpu';
 import { do_softirq, in_interrupt } from './softirq';

@@ -1,25 +1,23 @@
-// More than one CPU: bringing them up and interrupting them.
-import { apic_send_ipi, apic_start_cpu } from '../arch/apic';
-import { stop_this_cpu } from '../arch/process';
-import { boot_params } from '../arch/setup';
+// More than one CPU: which there are, and how they reach one another.
+import { apic_send_ipi, apic_send_ipi_others } from '../asm/apic';
+import { native_safe_halt } from '../asm/irqflags';
+import { boot_params } from '../asm/setup';
 import { RESCHEDULE_VECTOR } from '../generated/abi';
-import { str } from '../lib/string';
-import { request_irq } from './irq';
-import { REBOOT_VECTOR } from './panic';
-import { CpuData, per_cpu, setup_per_cpu_area, this_cpu } from './percpu';
-import { pr_err, pr_info } from './printk';
-import { msleep } from './sched';
-import { NSEC_PER_SEC, ktime_get } from './time';
+import { CpuData, per_cpu, this_cpu } from './percpu';
+
+/** Vector on which a CPU stops for good. */
+export const REBOOT_VECTOR: u32 = 0xf8;
 
 /** States of CpuData.online. */
-const CPU_OFFLINE: u32 = 0;
-const CPU_ONLINE: u32 = 1;
-const CPU_GIVEN_UP: u32 = 2;
+export const CPU_OFFLINE: u32 = 0;
+export const CPU_ONLINE: u32 = 1;
+export const CPU_GIVEN_UP: u32 = 2;
 
-const CPU_UP_TIMEOUT: u64 = 5 * NSEC_PER_SEC;
-
+/** Where CpuData.online of `cpu` lies. */
 // @ts-ignore: decorator
-@inline function online_word(cpu: u32): usize { return changetype<usize>(per_cpu(cpu)) + offsetof<CpuData>('online'); }
+@inline export function online_word(cpu: u32): usize {
+  return changetype<usize>(per_cpu(cpu)) + offsetof<CpuData>('online');
+}
 
 export function cpu_online(cpu: u32): bool {
   return atomic.load<u32>(online_word(cpu)) == CPU_ONLINE;
@@ -41,34 +39,18 @@ export function smp_send_reschedule(cpu: u32): void {
   apic_send_ipi(cpu, RESCHEDULE_VECTOR);
 }
 
-/** The sender has set need_resched or queued the work already; the interrupt ends the halt. */
-function reschedule_interrupt(_data: usize): void {
-  const cpu = this_cpu();
-  atomic.store<u32>(changetype<usize>(cpu) + offsetof<CpuData>('need_resched'), 1);
+/** Stops all other CPUs for good. */
+export function smp_send_stop(): void {
+  if (boot_params().vcpus > 1) apic_send_ipi_others(REBOOT_VECTOR);
 }
 
-function reboot_interrupt(_data: usize): void {
-  stop_this_cpu();
-}
+/** Whether this CPU has stopped: interrupts are then acknowledged and ignored. */
+// @ts-ignore: decorator
+@inline export function cpu_stopped(): bool { return this_cpu().stopped != 0; }
 
-/** Boot CPU: the vectors that CPUs send each other. */
-export function native_smp_prepare_cpus(): void {
-  request_irq(RESCHEDULE_VECTOR, reschedule_interrupt, str('reschedule'), 0);
-  request_irq(REBOOT_VECTOR, reboot_interrupt, str('reboot'), 0);
-}
-
-/** Boot CPU: starts the others. One that does not come up is left out for good: which CPUs there are is settled then. */
-export function smp_init(): void {
-  const cpus = boot_params().vcpus;
-  if (cpus > 1) pr_info('smp: Bringing up secondary CPUs ...');
-  for (let cpu: u32 = 1; cpu < cpus; cpu++) {
-    setup_per_cpu_area(cpu);
-    apic_start_cpu(cpu);
-    const deadline = ktime_get() + CPU_UP_TIMEOUT;
-    while (!cpu_online(cpu) && ktime_get() < deadline) msleep(1);
-    if (atomic.cmpxchg<u32>(online_word(cpu), CPU_OFFLINE, CPU_GIVEN_UP) == CPU_OFFLINE) {
-      pr_err('smpboot: do_boot_cpu failed: CPU%u did not come up', cpu);
-    }
-  }
-  pr_info('smp: Brought up 1 node, %u CPU%s', num_online_cpus(), num_online_cpus() == 1 ? str('') : str('s'));
+/** Stops this CPU for good. It goes on taking interrupts, without handling any, so that none stays pending. */
+export function stop_this_cpu(): void {
+  const cpu: CpuData = this_cpu();
+  cpu.stopped = 1;
+  for (;;) native_safe_halt();
 }

@@ -1,6 +1,6 @@
 // Soft interrupts: what an interrupt handler puts off until interrupts are enabled again. They run at the end of the
 // outermost handler, or from the idle loop, one at a time per CPU, and must not sleep.
-import { local_irq_disable, local_irq_enable, local_irq_restore, local_irq_save } from '../arch/irqflags';
+import { local_irq_disable, local_irq_enable, local_irq_restore, local_irq_save } from '../asm/irqflags';
 import { this_cpu } from './percpu';
 
 export const TIMER_SOFTIRQ: u32 = 0;

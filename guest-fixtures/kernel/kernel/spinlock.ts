@@ -1,6 +1,6 @@
 // Spinlocks. A lock is one 32-bit word in memory, given by its address. Locks that an interrupt handler also takes need
 // the irqsave form. The loop's own safepoint lets a waiting vCPU be interrupted, stopped and moved.
-import { local_irq_restore, local_irq_save } from '../arch/irqflags';
+import { local_irq_restore, local_irq_save } from '../asm/irqflags';
 
 export function spin_lock(lock: usize): void {
   while (atomic.cmpxchg<u32>(lock, 0, 1) != 0) {}

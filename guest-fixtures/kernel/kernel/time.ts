@@ -1,6 +1,6 @@
 // Time: one clock, in nanoseconds since boot. It goes on where it was after the machine has moved.
-import { ferry_clock_ns } from '../arch/ferry';
-import { boot_params } from '../arch/setup';
+import { ferry_clock_ns } from '../asm/ferry';
+import { boot_params } from '../asm/setup';
 
 export const NSEC_PER_USEC: u64 = 1_000;
 export const NSEC_PER_MSEC: u64 = 1_000_000;

@@ -1,7 +1,7 @@
 // Timers in nanoseconds, one list a CPU sorted by expiry. A guest of this size has a few dozen at most, so insertion
 // walks the list; only its head programs the hardware. Handlers run as soft interrupts with interrupts enabled.
-import { ferry_timer_program } from '../arch/ferry';
-import { local_irq_restore, local_irq_save } from '../arch/irqflags';
+import { ferry_timer_program } from '../asm/ferry';
+import { local_irq_restore, local_irq_save } from '../asm/irqflags';
 import { TIMER_VECTOR } from '../generated/abi';
 import { INIT_LIST_HEAD, ListHead, list_add, list_del_init, list_empty } from '../lib/list';
 import { str } from '../lib/string';

@@ -1,8 +1,7 @@
 // Work items: functions that run in task context, where sleeping is allowed, on the CPU they were queued on. A CPU has
 // one stack: the idle loop runs its items one after the other, and an item that sleeps lets the others run above it.
-import { smp_processor_id } from '../arch/processor';
+import { smp_processor_id } from '../asm/processor';
 import { INIT_LIST_HEAD, ListHead, list_add_tail, list_del_init } from '../lib/list';
-import { kmalloc } from '../mm/slab';
 import { BUG_ON } from './panic';
 import { CpuData, per_cpu, this_cpu } from './percpu';
 import { smp_send_reschedule } from './smp';
@@ -44,9 +43,12 @@ function delayed_work_timer_fn(timer: TimerList): void {
   queue_work_on(work.cpu, work);
 }
 
-export function INIT_DELAYED_WORK(work: DelayedWork, func: (work: WorkStruct) => void, data: usize): void {
+/** `timer` is memory for the work's timer, which belongs to it from now on. */
+export function INIT_DELAYED_WORK(
+  work: DelayedWork, timer: TimerList, func: (work: WorkStruct) => void, data: usize,
+): void {
   INIT_WORK(work, func, data);
-  work.timer = changetype<TimerList>(kmalloc(offsetof<TimerList>()));
+  work.timer = timer;
   timer_setup(work.timer, delayed_work_timer_fn, changetype<usize>(work));
 }
 

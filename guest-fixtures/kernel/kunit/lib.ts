@@ -1,4 +1,4 @@
-import { boot_params } from '../arch/setup';
+import { boot_params } from '../asm/setup';
 import { param_flag, param_is, param_u64 } from '../kernel/params';
 import { INIT_LIST_HEAD, ListHead, list_add, list_add_tail, list_del_init, list_empty } from '../lib/list';
 import { random_below } from '../lib/random';

@@ -1,4 +1,4 @@
-import { boot_params } from '../arch/setup';
+import { boot_params } from '../asm/setup';
 import { PAGE_BYTES } from '../generated/abi';
 import { random_below } from '../lib/random';
 import {

@@ -1,5 +1,5 @@
 import { PciDev } from '../drivers/pci/pci';
-import { dma_debug_errors, dma_debug_init } from '../kernel/dma/debug';
+import { dma_debug_errors, dma_debug_init } from '../drivers/base/dma-debug';
 import {
   DMA_FROM_DEVICE,
   DMA_TO_DEVICE,
@@ -8,7 +8,7 @@ import {
   dma_map_single,
   dma_sync_single_for_cpu,
   dma_unmap_single,
-} from '../kernel/dma/mapping';
+} from '../drivers/base/dma-mapping';
 import { param_ipv4 } from '../kernel/params';
 import { csum_fold, csum_partial } from '../lib/checksum';
 import { bytes_equal, str } from '../lib/string';

@@ -118,7 +118,7 @@ function test_workqueue(): void {
 
   store<u64>(trace, 0);
   const delayed = changetype<DelayedWork>(kmalloc(offsetof<DelayedWork>()));
-  INIT_DELAYED_WORK(delayed, note_work, 3);
+  INIT_DELAYED_WORK(delayed, changetype<TimerList>(kmalloc(offsetof<TimerList>())), note_work, 3);
   schedule_delayed_work(delayed, 2 * NSEC_PER_MSEC);
   msleep(1);
   expect(traced() == 0, 'workqueue: delayed work waits');

@@ -1,9 +1,9 @@
 // The page allocator: a buddy system whose free lists are bitmaps, one per order (bit = block of that order is free).
 // RAM itself is not touched: at boot only the bits of the largest blocks are set, and RAM that nobody asked for stays
 // zero, as power-on left it.
-import { e820_end, e820_start, e820_usable } from '../arch/e820';
-import { boot_params } from '../arch/setup';
-import { PAGE_BYTES, PAGE_SHIFT } from '../generated/abi';
+import { e820_end, e820_start, e820_type } from '../asm/e820';
+import { boot_params } from '../asm/setup';
+import { MEMORY_USABLE, PAGE_BYTES, PAGE_SHIFT } from '../generated/abi';
 import { BUG_ON, panic } from '../kernel/panic';
 import { pr_info } from '../kernel/printk';
 import { spin_lock_irqsave, spin_unlock_irqrestore } from '../kernel/spinlock';
@@ -173,7 +173,7 @@ export function mem_init(): void {
   const image_end = (boot.image + boot.image_bytes + PAGE_BYTES - 1) >> PAGE_SHIFT;
   const kernel_end = next >> PAGE_SHIFT;
   for (let i: u32 = 0; i < boot.memory_map_entries; i++) {
-    if (!e820_usable(i)) continue;
+    if (e820_type(i) != MEMORY_USABLE) continue;
     const start = max<u32>(<u32>((e820_start(i) + PAGE_BYTES - 1) >> PAGE_SHIFT), kernel_end);
     const end = min<u32>(<u32>(e820_end(i) >> PAGE_SHIFT), pages);
     if (start < end) free_around(start, end, image_start, image_end);

@@ -22,6 +22,12 @@ export const CHECKSUM_NONE: u32 = 0;
 export const CHECKSUM_UNNECESSARY: u32 = 1;
 export const CHECKSUM_PARTIAL: u32 = 3;
 
+/** pkt_type: to this interface's address, to all, to a group, or to somebody else. */
+export const PACKET_HOST: u32 = 0;
+export const PACKET_BROADCAST: u32 = 1;
+export const PACKET_MULTICAST: u32 = 2;
+export const PACKET_OTHERHOST: u32 = 3;
+
 /** At most SKB_HEADER bytes. */
 // @ts-ignore: decorator
 @unmanaged export class SkBuff extends ListHead {
@@ -34,6 +40,8 @@ export const CHECKSUM_PARTIAL: u32 = 3;
   transport_header: usize;
   /** EtherType, host byte order. */
   protocol: u32;
+  /** PACKET_*: whom the link says that it is for. */
+  pkt_type: u32;
 }
 
 // @ts-ignore: decorator

@@ -4,7 +4,7 @@ import { tty_print } from '../kernel/printk';
 import { NSEC_PER_SEC, ktime_get, per_second } from '../kernel/time';
 import { kmalloc } from '../mm/slab';
 import { start_periodic } from './periodic';
-import { status_period } from './workload';
+import { status_period } from './params';
 
 // @ts-ignore: decorator
 @unmanaged class IdleStatus {

@@ -9,6 +9,7 @@ import {
   schedule_work,
 } from '../kernel/workqueue';
 import { ktime_get } from '../kernel/time';
+import { TimerList } from '../kernel/timer';
 
 /** Runs once a period; true asks for another step at once (a rate of "as fast as possible"). */
 export type PeriodicStep = (context: usize) => bool;
@@ -39,7 +40,7 @@ function periodic_fn(work: WorkStruct): void {
 /** Starts `step(context)` on `cpu`, every `period` nanoseconds, the first time after `delay`. */
 export function start_periodic(cpu: u32, delay: u64, period: u64, step: PeriodicStep, context: usize): void {
   const periodic = changetype<Periodic>(kmalloc(offsetof<Periodic>()));
-  INIT_DELAYED_WORK(periodic, periodic_fn, 0);
+  INIT_DELAYED_WORK(periodic, changetype<TimerList>(kmalloc(offsetof<TimerList>())), periodic_fn, 0);
   periodic.step = step;
   periodic.context = context;
   periodic.period = period;

@@ -1,30 +1,13 @@
-// Which workload the command line asks for, and what all of them share.
-import { boot_params } from '../arch/setup';
+// Which workload the command line asks for.
 import { panic } from '../kernel/panic';
-import { param_count, param_flag, param_items, param_u64 } from '../kernel/params';
+import { param_count, param_flag, param_items } from '../kernel/params';
 import { pr_info } from '../kernel/printk';
-import { NSEC_PER_MSEC, NSEC_PER_USEC } from '../kernel/time';
 import { start_idle } from './idle';
 import { start_ledger } from './ledger/ledger';
 import { start_udp_echo } from './net/udp_echo';
 import { start_udp_stream } from './net/udp_stream';
 import { have_netdev } from '../net/core/dev';
 import { start_stress } from './stress';
-
-/** Nanoseconds between two steps of a workload. */
-export function tick_period(): u64 {
-  return max<u64>(param_u64('tick_us', 4000), 100) * NSEC_PER_USEC;
-}
-
-/** Nanoseconds between two status lines. */
-export function status_period(): u64 {
-  return max<u64>(param_u64('status_ms', 1000), 1) * NSEC_PER_MSEC;
-}
-
-/** Seed of the workloads' random numbers. */
-export function workload_seed(): u64 {
-  return param_u64('seed', boot_params().seed);
-}
 
 /** How often the command line asks for the workload `name`, of which there are `unasked` if it asks for none. */
 function wanted(name: string, unasked: u32 = 0): u32 {

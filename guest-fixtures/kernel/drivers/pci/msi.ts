@@ -1,6 +1,6 @@
 // MSI-X: a vector of the device is an entry of its table, which names the CPU and the interrupt vector (Intel SDM
 // vol. 3, 11.11; PCI Express 7.7.2).
-import { readl, writel } from '../../arch/io';
+import { readl, writel } from '../../asm/io';
 import { LAPIC_BASE } from '../../generated/abi';
 import { IrqHandler, free_irq, irq_alloc_vector, request_irq } from '../../kernel/irq';
 import { kfree, kmalloc } from '../../mm/slab';

@@ -1,12 +1,14 @@
 // PCI devices as drivers see them: configuration space through ECAM, capabilities, resources.
-import { readb, readl, readw, writeb, writel, writew } from '../../arch/io';
-import { boot_params } from '../../arch/setup';
-import { ListHead } from '../../lib/list';
+import { readb, readl, readw, writeb, writel, writew } from '../../asm/io';
+import { boot_params } from '../../asm/setup';
+import { Device } from '../base/device';
 import {
   PCI_CAPABILITY_LIST,
   PCI_COMMAND,
   PCI_COMMAND_MASTER,
   PCI_COMMAND_MEMORY,
+  PCI_HEADER_TYPE_BRIDGE,
+  PCI_HEADER_TYPE_MASK,
   PCI_STATUS,
   PCI_STATUS_CAP_LIST,
 } from './pci_regs';
@@ -20,7 +22,7 @@ export const IORESOURCE_PREFETCH: u32 = 0x2000;
 export const IORESOURCE_MEM_64: u32 = 0x10_0000;
 
 // @ts-ignore: decorator
-@unmanaged export class PciDev extends ListHead {
+@unmanaged export class PciDev extends Device {
   bus: u32;
   devfn: u32;
   vendor: u32;
@@ -32,12 +34,8 @@ export const IORESOURCE_MEM_64: u32 = 0x10_0000;
   msix_cap: u32;
   /** Of a bridge. */
   secondary: u32;
-  /** `0000:01:00.0` with a NUL, 16 bytes. */
-  name: usize;
   /** PCI_STD_NUM_BARS Resource records. */
   resource: usize;
-  /** String literal: name of the driver that has it, or 0. */
-  driver: usize;
   /** The driver's own. */
   drvdata: usize;
   /** MSI-X: where the table lies, how many vectors are set up, the interrupt vector of each (u32). */
@@ -64,6 +62,10 @@ export const IORESOURCE_MEM_64: u32 = 0x10_0000;
 @inline export function PCI_SLOT(devfn: u32): u32 { return devfn >> 3; }
 // @ts-ignore: decorator
 @inline export function PCI_FUNC(devfn: u32): u32 { return devfn & 7; }
+
+export function pci_is_bridge(dev: PciDev): bool {
+  return (dev.hdr_type & PCI_HEADER_TYPE_MASK) == PCI_HEADER_TYPE_BRIDGE;
+}
 
 /** Where a function's configuration space lies. 7.2.2 */
 // @ts-ignore: decorator

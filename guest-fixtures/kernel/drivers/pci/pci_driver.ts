@@ -24,8 +24,8 @@ export function pci_register_driver(driver: PciDriver): void {
   const devices: ListHead = pci_devices();
   for (let entry = devices.next; entry != devices; entry = entry.next) {
     const dev = changetype<PciDev>(entry);
-    if (dev.driver != 0 || !pci_match_device(driver, dev)) continue;
-    dev.driver = driver.name;
-    if (!driver.probe(dev)) dev.driver = 0;
+    if (dev.driver_name != 0 || !pci_match_device(driver, dev)) continue;
+    dev.driver_name = driver.name;
+    if (!driver.probe(dev)) dev.driver_name = 0;
   }
 }

@@ -1,7 +1,7 @@
 // Finding what is there: bus 0, and behind each bridge. Bus numbers and addresses that firmware gave are kept, others are
 // given (setup_bus). A machine without PCI costs one read.
-import { readl } from '../../arch/io';
-import { boot_params } from '../../arch/setup';
+import { readl } from '../../asm/io';
+import { boot_params } from '../../asm/setup';
 import { pr_info } from '../../kernel/printk';
 import { INIT_LIST_HEAD, ListHead, list_add_tail } from '../../lib/list';
 import { str } from '../../lib/string';
@@ -18,6 +18,7 @@ import {
   Resource,
   pci_ecam_map_bus,
   pci_find_capability,
+  pci_is_bridge,
   pci_read_config_byte,
   pci_read_config_dword,
   pci_read_config_word,
@@ -119,10 +120,6 @@ function pci_setup_device(bus: u32, devfn: u32, id: u32): PciDev {
   }
   list_add_tail(dev, devices);
   return dev;
-}
-
-export function pci_is_bridge(dev: PciDev): bool {
-  return (dev.hdr_type & PCI_HEADER_TYPE_MASK) == PCI_HEADER_TYPE_BRIDGE;
 }
 
 /** Functions of the device in `slot`; other functions than the first exist only in a multi-function device. */

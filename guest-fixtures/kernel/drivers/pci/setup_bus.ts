@@ -8,6 +8,7 @@ import {
   PCI_STD_NUM_BARS,
   PciDev,
   pci_enable_device,
+  pci_is_bridge,
   pci_read_config_dword,
   pci_read_config_word,
   pci_resource,
@@ -28,7 +29,6 @@ import {
   PCI_SECONDARY_BUS,
   PCI_SUBORDINATE_BUS,
 } from './pci_regs';
-import { pci_is_bridge } from './probe';
 
 /** Bridge windows come in units of a megabyte. */
 const WINDOW_ALIGN: u32 = 0x10_0000;

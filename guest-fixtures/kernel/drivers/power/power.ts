@@ -1,10 +1,14 @@
 // The power device: one register that says what becomes of the machine.
-import { writel } from '../../arch/io';
-import { stop_this_cpu } from '../../arch/process';
-import { boot_params } from '../../arch/setup';
+import { writel } from '../../asm/io';
+import { boot_params } from '../../asm/setup';
+import { NotifierBlock } from '../../kernel/notifier';
+import { panic_notifier_register } from '../../kernel/panic';
+import { stop_this_cpu } from '../../kernel/smp';
 
 const POWER_OFF: u32 = 1;
 const POWER_PANIC: u32 = 3;
+
+const panic_block = changetype<NotifierBlock>(memory.data(8, 8));
 
 /** Turns the machine off. Does not return. */
 export function machine_power_off(): void {
@@ -13,6 +17,11 @@ export function machine_power_off(): void {
 }
 
 /** Reports a guest panic to the machine. */
-export function machine_crash(): void {
+function power_panic_event(_event: u32, _message: usize): void {
   writel(POWER_PANIC, boot_params().power_base);
+}
+
+/** Boot CPU, first of all. */
+export function power_init(): void {
+  panic_notifier_register(panic_block, power_panic_event);
 }

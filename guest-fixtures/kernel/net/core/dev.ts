@@ -1,7 +1,8 @@
 // Network devices and the way of packets between them and the protocols.
+import { NotifierBlock, NotifierHead, notifier_call_chain, notifier_chain_register } from '../../kernel/notifier';
 import { BUG_ON } from '../../kernel/panic';
 import { CpuData, this_cpu } from '../../kernel/percpu';
-import { local_irq_restore, local_irq_save } from '../../arch/irqflags';
+import { local_irq_restore, local_irq_save } from '../../asm/irqflags';
 import { msleep } from '../../kernel/sched';
 import { NET_RX_SOFTIRQ, open_softirq, raise_softirq } from '../../kernel/softirq';
 import { spin_lock_irqsave, spin_unlock_irqrestore } from '../../kernel/spinlock';
@@ -9,10 +10,7 @@ import { NSEC_PER_MSEC, ktime_get } from '../../kernel/time';
 import { INIT_LIST_HEAD, ListHead, list_add, list_add_tail, list_del_init, list_empty } from '../../lib/list';
 import { scnprintf } from '../../lib/vsprintf';
 import { kmalloc } from '../../mm/slab';
-import { ETHERTYPE_ARP, ETHERTYPE_IP, eth_type_trans } from '../ethernet/eth';
-import { arp_ifdown, arp_rcv } from '../ipv4/arp';
-import { ip_rcv } from '../ipv4/ip';
-import { SkBuff, kfree_skb } from '../skbuff';
+import { PACKET_OTHERHOST, SkBuff, kfree_skb } from '../skbuff';
 
 /** Packets that one poll of one device may take. */
 export const NAPI_POLL_WEIGHT: u32 = 64;
@@ -35,6 +33,8 @@ export const IFF_UP: u32 = 1;
   /** 1 while the driver's ring is full. */
   tx_stopped: u32;
   mtu: u32;
+  /** Bytes of the link's header. */
+  hard_header_len: u32;
   /** `eth0` with a NUL. */
   name: usize;
   /** Six bytes. */
@@ -71,6 +71,50 @@ const NAPI_STATE_DISABLE: u32 = 2;
   data: usize;
 }
 
+// ---------------------------------------------------------------------------------------------------------------------
+// What others hear of devices, and how packets reach protocols
+
+export const NETDEV_UP: u32 = 0x1;
+/** The carrier has come or gone. */
+export const NETDEV_CHANGE: u32 = 0x4;
+/** About to be opened. */
+export const NETDEV_PRE_UP: u32 = 0xd;
+
+const netdev_chain = changetype<NotifierHead>(memory.data(4, 4));
+
+/** Has `call` called with each event (NETDEV_*) and the NetDevice that it happened to. */
+export function register_netdevice_notifier(block: NotifierBlock, call: (event: u32, dev: usize) => void): void {
+  notifier_chain_register(netdev_chain, block, call);
+}
+
+function call_netdevice_notifiers(event: u32, dev: NetDevice): void {
+  notifier_call_chain(netdev_chain, event, changetype<usize>(dev));
+}
+
+/** A protocol above the link. */
+// @ts-ignore: decorator
+@unmanaged export class PacketType {
+  /** EtherType, host byte order. */
+  type: u32;
+  /** Gets each packet of that type, starting at its network header, and frees it. */
+  func: (skb: SkBuff, dev: NetDevice) => void;
+  /** Next PacketType, or 0. */
+  next: usize;
+}
+
+const ptype_base = memory.data(4, 4);
+
+/** Boot CPU: packets of the EtherType `type` go to `func`; what was added last is looked at first. */
+export function dev_add_pack(pt: PacketType, type: u32, func: (skb: SkBuff, dev: NetDevice) => void): void {
+  pt.type = type;
+  pt.func = func;
+  pt.next = load<usize>(ptype_base);
+  store<usize>(ptype_base, changetype<usize>(pt));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Devices
+
 /** All registered devices, in the order of their numbers. Only CPU 0 has to do with the network, so no lock guards it. */
 const dev_base = changetype<ListHead>(memory.data(16, 16));
 
@@ -101,6 +145,7 @@ export function alloc_netdev(): NetDevice {
   dev.dev_addr = kmalloc(6);
   dev.name = kmalloc(16);
   dev.mtu = 1500;
+  dev.hard_header_len = 14;
   return dev;
 }
 
@@ -123,16 +168,21 @@ export function register_netdev(dev: NetDevice): bool {
 
 /** Starts the device; false if its driver could not. */
 export function dev_open(dev: NetDevice): bool {
+  call_netdevice_notifiers(NETDEV_PRE_UP, dev);
   if (!dev.open(dev)) return false;
   dev.flags |= IFF_UP;
+  call_netdevice_notifiers(NETDEV_UP, dev);
   return true;
 }
 
-export function netif_carrier_on(dev: NetDevice): void { dev.carrier = 1; }
+export function netif_carrier_on(dev: NetDevice): void {
+  dev.carrier = 1;
+  call_netdevice_notifiers(NETDEV_CHANGE, dev);
+}
 
 export function netif_carrier_off(dev: NetDevice): void {
   dev.carrier = 0;
-  arp_ifdown(dev);
+  call_netdevice_notifiers(NETDEV_CHANGE, dev);
 }
 
 // @ts-ignore: decorator
@@ -175,20 +225,19 @@ export function dev_queue_xmit(skb: SkBuff, dev: NetDevice): bool {
   return sent;
 }
 
-/** A frame from a driver's poll: to its protocol. */
+/** A packet from a driver's poll, which has taken the link's header off (eth_type_trans): to its protocol. */
 export function netif_receive_skb(skb: SkBuff, dev: NetDevice): void {
   dev.rx_packets++;
-  dev.rx_bytes += skb.len;
-  skb.dev = changetype<usize>(dev);
-  if (!eth_type_trans(skb, dev)) {
-    dev.rx_dropped++;
-    kfree_skb(skb);
-  } else if (skb.protocol == ETHERTYPE_IP) ip_rcv(skb, dev);
-  else if (skb.protocol == ETHERTYPE_ARP) arp_rcv(skb, dev);
-  else {
-    dev.rx_dropped++;
-    kfree_skb(skb);
+  dev.rx_bytes += skb.len + dev.hard_header_len;
+  if (skb.pkt_type != PACKET_OTHERHOST) {
+    for (let at = load<usize>(ptype_base); at != 0; at = changetype<PacketType>(at).next) {
+      if (changetype<PacketType>(at).type != skb.protocol) continue;
+      changetype<PacketType>(at).func(skb, dev);
+      return;
+    }
   }
+  dev.rx_dropped++;
+  kfree_skb(skb);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,15 @@
 // Ethernet II framing.
 import { get_be16, put_be16 } from '../../lib/byteorder';
 import { NetDevice } from '../core/dev';
-import { SkBuff, skb_pull, skb_push } from '../skbuff';
+import {
+  PACKET_BROADCAST,
+  PACKET_HOST,
+  PACKET_MULTICAST,
+  PACKET_OTHERHOST,
+  SkBuff,
+  skb_pull,
+  skb_push,
+} from '../skbuff';
 
 export const ETH_ALEN: u32 = 6;
 export const ETH_HLEN: u32 = 14;
@@ -25,14 +33,21 @@ export function is_valid_ether_addr(address: usize): bool {
   return !is_multicast_ether_addr(address) && (load<u32>(address) | load<u16>(address, 4)) != 0;
 }
 
-/** Takes the header off a received frame; false if there is none or the frame is for somebody else. */
-export function eth_type_trans(skb: SkBuff, dev: NetDevice): bool {
-  if (skb.len < ETH_HLEN) return false;
-  skb.protocol = get_be16(skb.data + 2 * ETH_ALEN);
-  const mine = is_multicast_ether_addr(skb.data) || ether_addr_equal(skb.data, dev.dev_addr);
+/** Takes the header off a received frame and notes what it says. A runt is nobody's. */
+export function eth_type_trans(skb: SkBuff, dev: NetDevice): void {
+  skb.dev = changetype<usize>(dev);
+  const at = skb.data;
+  if (skb.len < ETH_HLEN) {
+    skb.pkt_type = PACKET_OTHERHOST;
+    skb.len = 0;
+    return;
+  }
+  if (ether_addr_equal(at, dev.dev_addr)) skb.pkt_type = PACKET_HOST;
+  else if (!is_multicast_ether_addr(at)) skb.pkt_type = PACKET_OTHERHOST;
+  else skb.pkt_type = ether_addr_equal(at, broadcast) ? PACKET_BROADCAST : PACKET_MULTICAST;
+  skb.protocol = get_be16(at + 2 * ETH_ALEN);
   skb_pull(skb, ETH_HLEN);
   skb.network_header = skb.data;
-  return mine;
 }
 
 /** Puts the header in front: to the address at `destination`. */

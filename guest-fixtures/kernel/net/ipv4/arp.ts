@@ -1,12 +1,21 @@
 // ARP (RFC 826) and the neighbours it finds. An entry is right until ARP says otherwise: every packet from a known
 // neighbour brings it up to date, and an interface that loses its link forgets its own. An interface answers for its own
 // address alone (arp_ignore=1 of Linux), and asks with it.
+import { NotifierBlock } from '../../kernel/notifier';
 import { spin_lock_irqsave, spin_unlock_irqrestore } from '../../kernel/spinlock';
 import { NSEC_PER_SEC, ktime_get } from '../../kernel/time';
 import { TimerList, mod_timer, timer_setup } from '../../kernel/timer';
 import { get_be16, put_be16 } from '../../lib/byteorder';
 import { kmalloc } from '../../mm/slab';
-import { NetDevice, dev_queue_xmit } from '../core/dev';
+import {
+  NETDEV_CHANGE,
+  NETDEV_PRE_UP,
+  NetDevice,
+  PacketType,
+  dev_add_pack,
+  dev_queue_xmit,
+  register_netdevice_notifier,
+} from '../core/dev';
 import {
   ETHERTYPE_ARP,
   ETHERTYPE_IP,
@@ -59,14 +68,15 @@ const MCAST_PROBES: u32 = 3;
 }
 
 const table_lock = memory.data(4, 4);
+const arp_packet_type = changetype<PacketType>(memory.data(16, 16));
+const arp_netdev_block = changetype<NotifierBlock>(memory.data(8, 8));
 
 // @ts-ignore: decorator
 @inline function neigh_at(in_dev: InDevice, index: u32): Neighbour {
   return changetype<Neighbour>(load<usize>(in_dev.arp_table + (index << 2)));
 }
 
-/** An interface that has got its address: its empty table. */
-export function arp_ifup(dev: NetDevice, in_dev: InDevice): void {
+function neigh_table_init(dev: NetDevice, in_dev: InDevice): void {
   in_dev.arp_table = kmalloc(NEIGH_MAX << 2);
   for (let i: u32 = 0; i < NEIGH_MAX; i++) {
     const neigh = changetype<Neighbour>(kmalloc(offsetof<Neighbour>()));
@@ -225,16 +235,29 @@ function neigh_update(dev: NetDevice, in_dev: InDevice, ip: u32, ha: usize, crea
   spin_unlock_irqrestore(table_lock, flags);
 }
 
-/** The interface's link is gone: who is where has to be asked again. */
-export function arp_ifdown(dev: NetDevice): void {
-  const in_dev = in_dev_get(dev);
-  if (in_dev === null) return;
+/** Who is where has to be asked again. */
+function neigh_flush_dev(in_dev: InDevice): void {
   const flags = spin_lock_irqsave(table_lock);
   for (let i: u32 = 0; i < NEIGH_MAX; i++) {
     neigh_at(in_dev, i).state = NUD_NONE;
     neigh_purge(neigh_at(in_dev, i));
   }
   spin_unlock_irqrestore(table_lock, flags);
+}
+
+/** An interface has its table from when it is started. One that loses its link forgets its neighbours, and no other's. */
+function arp_netdev_event(event: u32, data: usize): void {
+  const dev = changetype<NetDevice>(data);
+  const in_dev = in_dev_get(dev);
+  if (in_dev === null) return;
+  if (event == NETDEV_PRE_UP && in_dev.arp_table == 0) neigh_table_init(dev, in_dev);
+  if (event == NETDEV_CHANGE && dev.carrier == 0 && in_dev.arp_table != 0) neigh_flush_dev(in_dev);
+}
+
+/** Boot CPU, once. */
+export function arp_init(): void {
+  dev_add_pack(arp_packet_type, ETHERTYPE_ARP, arp_rcv);
+  register_netdevice_notifier(arp_netdev_block, arp_netdev_event);
 }
 
 /** Whether the `bytes` bytes at `at` are ARP of IPv4 on Ethernet. */
@@ -245,7 +268,7 @@ function arp_is_valid(at: usize, bytes: u32): bool {
   );
 }
 
-export function arp_rcv(skb: SkBuff, dev: NetDevice): void {
+function arp_rcv(skb: SkBuff, dev: NetDevice): void {
   const in_dev = in_dev_get(dev);
   const at = skb.data;
   if (in_dev === null || !arp_is_valid(at, skb.len)) dev.rx_dropped++;

@@ -2,7 +2,8 @@
 import { csum_fold, csum_partial } from '../../lib/checksum';
 import { NetDevice } from '../core/dev';
 import { SKB_DATA_MAX, SkBuff, alloc_skb, kfree_skb, skb_put } from '../skbuff';
-import { IPPROTO_ICMP, IP_SADDR, ip_output } from './ip';
+import { IP_SADDR, ip_output } from './ip';
+import { IPPROTO_ICMP, inet_add_protocol } from './protocol';
 import { SNMP_INC, SnmpMib } from './snmp';
 
 const ICMP_ECHOREPLY: u8 = 0;
@@ -21,7 +22,7 @@ function icmp_reply(request: SkBuff, dev: NetDevice): void {
   ip_output(reply, dev, load<u32>(request.network_header + IP_SADDR), IPPROTO_ICMP);
 }
 
-export function icmp_rcv(skb: SkBuff, dev: NetDevice): void {
+function icmp_rcv(skb: SkBuff, dev: NetDevice): void {
   if (skb.len < ICMP_HLEN || skb.len > SKB_DATA_MAX) SNMP_INC(offsetof<SnmpMib>('IcmpInErrors'));
   else if (csum_fold(csum_partial(skb.data, skb.len, 0)) != 0) SNMP_INC(offsetof<SnmpMib>('IcmpInCsumErrors'));
   else if (load<u8>(skb.data) == ICMP_ECHO && load<u8>(skb.data, 1) == 0) {
@@ -29,4 +30,9 @@ export function icmp_rcv(skb: SkBuff, dev: NetDevice): void {
     icmp_reply(skb, dev);
   }
   kfree_skb(skb);
+}
+
+/** Boot CPU, once. */
+export function icmp_init(): void {
+  inet_add_protocol(icmp_rcv, IPPROTO_ICMP);
 }

@@ -1,16 +1,14 @@
 // IPv4 without options of our own, fragments or forwarding: hosts on the same link.
 import { csum_fold, csum_partial } from '../../lib/checksum';
 import { get_be16, put_be16 } from '../../lib/byteorder';
-import { NetDevice } from '../core/dev';
+import { NetDevice, PacketType, dev_add_pack } from '../core/dev';
+import { ETHERTYPE_IP } from '../ethernet/eth';
 import { SkBuff, kfree_skb, skb_pull, skb_push } from '../skbuff';
 import { neigh_output } from './arp';
 import { ifa_broadcast, in_dev_get, inet_onlink } from './devinet';
-import { icmp_rcv } from './icmp';
+import { inet_protocol } from './protocol';
 import { SNMP_INC, SnmpMib } from './snmp';
-import { udp_rcv } from './udp';
 
-export const IPPROTO_ICMP: u32 = 1;
-export const IPPROTO_UDP: u32 = 17;
 export const IP_HLEN: u32 = 20;
 const IPDEFTTL: u32 = 64;
 const IP_DF: u32 = 0x4000;
@@ -26,13 +24,15 @@ const IP_CHECK: u32 = 10;
 export const IP_SADDR: u32 = 12;
 export const IP_DADDR: u32 = 16;
 
+const ip_packet_type = changetype<PacketType>(memory.data(16, 16));
+
 function drop(skb: SkBuff, counter: usize): void {
   SNMP_INC(counter);
   kfree_skb(skb);
 }
 
 /** A packet from a device. What the headers claim is checked before it is used. */
-export function ip_rcv(skb: SkBuff, dev: NetDevice): void {
+function ip_rcv(skb: SkBuff, dev: NetDevice): void {
   SNMP_INC(offsetof<SnmpMib>('IpInReceives'));
   const at = skb.data;
   if (skb.len < IP_HLEN || load<u8>(at) >> 4 != 4) return drop(skb, offsetof<SnmpMib>('IpInHdrErrors'));
@@ -52,9 +52,8 @@ export function ip_rcv(skb: SkBuff, dev: NetDevice): void {
   if (get_be16(at + IP_FRAG_OFF) & IP_FRAGMENT) return drop(skb, offsetof<SnmpMib>('IpInDiscards'));
   skb_pull(skb, header);
   skb.transport_header = skb.data;
-  const protocol = load<u8>(at + IP_PROTOCOL);
-  if (protocol == IPPROTO_UDP) udp_rcv(skb, dev);
-  else if (protocol == IPPROTO_ICMP) icmp_rcv(skb, dev);
+  const handler = inet_protocol(load<u8>(at + IP_PROTOCOL)).handler;
+  if (handler !== null) handler(skb, dev);
   else drop(skb, offsetof<SnmpMib>('IpInUnknownProtos'));
 }
 
@@ -81,4 +80,9 @@ export function ip_output(skb: SkBuff, dev: NetDevice, daddr: u32, protocol: u32
   const sent = neigh_output(skb, dev, in_dev, daddr);
   if (!sent) SNMP_INC(offsetof<SnmpMib>('IpOutDiscards'));
   return sent;
+}
+
+/** Boot CPU, once. */
+export function ip_init(): void {
+  dev_add_pack(ip_packet_type, ETHERTYPE_IP, ip_rcv);
 }

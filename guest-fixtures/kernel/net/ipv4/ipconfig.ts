@@ -6,7 +6,6 @@ import { param_each, param_ipv4, param_malformed } from '../../kernel/params';
 import { pr_err, pr_info, pr_warn } from '../../kernel/printk';
 import { in4_pton } from '../../lib/inet';
 import { NETDEV_MAX, NetDevice, dev_get_by_index, dev_open, netdev_list } from '../core/dev';
-import { arp_ifup } from './arp';
 import { InDevice, inetdev_init } from './devinet';
 
 /** 10.0.0.2, as it lies in memory: eth0's, and each further interface has the next. */
@@ -99,7 +98,6 @@ function ip_auto_config_setup(value: usize, length: u32): void {
 function ip_setup_if(dev: NetDevice): void {
   const config = config_of(dev.ifindex);
   const in_dev = inetdev_init(dev, config.address, config.netmask, config.peer);
-  arp_ifup(dev, in_dev);
   if (!dev_open(dev)) {
     pr_err('IP-Config: Failed to open %S', dev.name);
     return;

@@ -6,7 +6,8 @@ import { kmalloc } from '../../mm/slab';
 import { NetDevice } from '../core/dev';
 import { CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, SkBuff, alloc_skb, kfree_skb, skb_pull, skb_push } from '../skbuff';
 import { in_dev_get } from './devinet';
-import { IPPROTO_UDP, IP_DADDR, IP_SADDR, ip_output } from './ip';
+import { IP_DADDR, IP_SADDR, ip_output } from './ip';
+import { IPPROTO_UDP, inet_add_protocol } from './protocol';
 import { SNMP_INC, SnmpMib } from './snmp';
 
 export const UDP_HLEN: u32 = 8;
@@ -71,7 +72,7 @@ function checksum_holds(skb: SkBuff, length: u32): bool {
   return csum_fold(csum_partial(at, length, pseudo)) == 0;
 }
 
-export function udp_rcv(skb: SkBuff, _dev: NetDevice): void {
+function udp_rcv(skb: SkBuff, _dev: NetDevice): void {
   const length = skb.len >= UDP_HLEN ? get_be16(skb.data + UDP_LEN) : 0;
   if (length < UDP_HLEN || length > skb.len) {
     SNMP_INC(offsetof<SnmpMib>('UdpInErrors'));
@@ -113,4 +114,9 @@ export function udp_send(skb: SkBuff, dev: NetDevice, sport: u32, daddr: u32, dp
   const sent = ip_output(skb, dev, daddr, IPPROTO_UDP);
   if (sent) SNMP_INC(offsetof<SnmpMib>('UdpOutDatagrams'));
   return sent;
+}
+
+/** Boot CPU, once. */
+export function udp_init(): void {
+  inet_add_protocol(udp_rcv, IPPROTO_UDP);
 }

@@ -13,7 +13,7 @@ import { alloc_contig_pages, nr_free_pages } from '../../mm/page_alloc';
 import { kmalloc } from '../../mm/slab';
 import { Pacer, pacer_account, pacer_due, pacer_init } from '../pacer';
 import { start_periodic } from '../periodic';
-import { status_period, tick_period, workload_seed } from '../workload';
+import { status_period, tick_period, workload_seed } from '../params';
 import {
   Account,
   INITIAL_BALANCE,

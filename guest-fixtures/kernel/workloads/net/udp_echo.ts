@@ -6,9 +6,18 @@ import { kmalloc } from '../../mm/slab';
 import { NETDEV_MAX, dev_get_by_index, have_netdev } from '../../net/core/dev';
 import { SkBuff, skb_put } from '../../net/skbuff';
 import { snmp } from '../../net/ipv4/snmp';
-import { UDP_PAYLOAD_MAX, UdpSock, udp_alloc, udp_bind, udp_dev, udp_saddr, udp_send, udp_sport } from '../../net/ipv4/udp';
+import {
+  UDP_PAYLOAD_MAX,
+  UdpSock,
+  udp_alloc,
+  udp_bind,
+  udp_dev,
+  udp_saddr,
+  udp_send,
+  udp_sport,
+} from '../../net/ipv4/udp';
 import { start_periodic } from '../periodic';
-import { status_period } from '../workload';
+import { status_period } from '../params';
 import { print_net_status, several_interfaces } from './status';
 
 const PORT_ECHO: u32 = 7;

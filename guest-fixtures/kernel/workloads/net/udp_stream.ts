@@ -23,7 +23,7 @@ import { in_dev_get } from '../../net/ipv4/devinet';
 import { UDP_PAYLOAD_MAX, UdpSock, udp_alloc, udp_bind, udp_dev, udp_send } from '../../net/ipv4/udp';
 import { Pacer, pacer_account, pacer_due, pacer_init } from '../pacer';
 import { start_periodic } from '../periodic';
-import { status_period, tick_period } from '../workload';
+import { status_period, tick_period } from '../params';
 import { several_interfaces } from './status';
 import { FLOW_HEADER, FlowReceiver, flow_lost, flow_receive, flow_receiver_init, flow_write } from './flow';
 

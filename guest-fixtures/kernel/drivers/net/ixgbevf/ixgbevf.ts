@@ -1,5 +1,5 @@
 // What the parts of the driver share: the adapter, its rings, register access that notices a device that is gone.
-import { readl, writel } from '../../../arch/io';
+import { readl, writel } from '../../../asm/io';
 import { ktime_get } from '../../../kernel/time';
 import { pr_err } from '../../../kernel/printk';
 import { TimerList } from '../../../kernel/timer';

@@ -1,5 +1,5 @@
 // ixgbevf: the driver of the 82599's virtual function. Probe, up and down, and the service task that watches the link.
-import { boot_params } from '../../../arch/setup';
+import { boot_params } from '../../../asm/setup';
 import { param_u64 } from '../../../kernel/params';
 import { pr_err, pr_info } from '../../../kernel/printk';
 import { msleep } from '../../../kernel/sched';

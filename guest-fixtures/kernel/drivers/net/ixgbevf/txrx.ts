@@ -1,5 +1,5 @@
 // The rings: frames out, frames in, and the poll that does both.
-import { writel } from '../../../arch/io';
+import { writel } from '../../../asm/io';
 import { ktime_get } from '../../../kernel/time';
 import {
   DMA_FROM_DEVICE,
@@ -10,7 +10,7 @@ import {
   dma_sync_single_for_cpu,
   dma_sync_single_for_device,
   dma_unmap_single,
-} from '../../../kernel/dma/mapping';
+} from '../../base/dma-mapping';
 import { PAGE_BYTES } from '../../../generated/abi';
 import { alloc_pages } from '../../../mm/page_alloc';
 import { kmalloc } from '../../../mm/slab';
@@ -23,7 +23,7 @@ import {
   netif_stop_queue,
   netif_wake_queue,
 } from '../../../net/core/dev';
-import { ETH_HLEN } from '../../../net/ethernet/eth';
+import { ETH_HLEN, eth_type_trans } from '../../../net/ethernet/eth';
 import {
   CHECKSUM_PARTIAL,
   CHECKSUM_UNNECESSARY,
@@ -284,6 +284,7 @@ function ixgbevf_clean_rx_irq(adapter: IxgbevfAdapter, budget: u32): u32 {
     ixgbevf_rx_checksum(adapter, skb, status);
     ring.total_bytes += length;
     ring.total_packets++;
+    eth_type_trans(skb, adapter.netdev);
     netif_receive_skb(skb, adapter.netdev);
   }
   return packets;

@@ -1,12 +1,12 @@
 // Checks on users of the DMA API, as kernel/dma/debug.c: every mapping is kept in a hash by its address, and what does
 // not fit what was mapped is reported, once each kind in full and afterwards only counted.
-import { PciDev } from '../../drivers/pci/pci';
+import { Device } from './device';
 import { PAGE_BYTES } from '../../generated/abi';
 import { alloc_pages } from '../../mm/page_alloc';
 import { kmalloc } from '../../mm/slab';
-import { param_is } from '../params';
-import { pr_err, pr_info, pr_warn } from '../printk';
-import { spin_lock_irqsave, spin_unlock_irqrestore } from '../spinlock';
+import { param_is } from '../../kernel/params';
+import { pr_err, pr_info, pr_warn } from '../../kernel/printk';
+import { spin_lock_irqsave, spin_unlock_irqrestore } from '../../kernel/spinlock';
 import { str } from '../../lib/string';
 
 const HASH_SIZE: u32 = 1024;
@@ -89,14 +89,14 @@ function direction_name(direction: u32): usize {
 }
 
 /** Counts a misuse; true for the first ones, which are to be told in full. */
-function err_printk(dev: PciDev, what: string): bool {
+function err_printk(dev: Device, what: string): bool {
   const errors = atomic.add<u32>(changetype<usize>(debug) + offsetof<DmaDebug>('errors'), 1);
   if (errors >= 16) return false;
-  pr_err('DMA-API: %s %S: %s', dev.driver != 0 ? dev.driver : str('pci'), dev.name, str(what));
+  pr_err('DMA-API: %s %S: %s', dev.driver_name != 0 ? dev.driver_name : str('pci'), dev.name, str(what));
   return true;
 }
 
-function add_entry(dev: PciDev, address: usize, size: u32, direction: u32, type: u32): void {
+function add_entry(dev: Device, address: usize, size: u32, direction: u32, type: u32): void {
   if (debug.hash == 0) return;
   const flags = spin_lock_irqsave(debug_lock());
   if (debug.free == 0) grow_entries();
@@ -141,7 +141,7 @@ function take_entry(address: usize): usize {
   return 0;
 }
 
-function remove_entry(dev: PciDev, address: usize, size: u32, direction: u32, type: u32): void {
+function remove_entry(dev: Device, address: usize, size: u32, direction: u32, type: u32): void {
   if (debug.hash == 0) return;
   const flags = spin_lock_irqsave(debug_lock());
   const found = take_entry(address);
@@ -180,24 +180,24 @@ function remove_entry(dev: PciDev, address: usize, size: u32, direction: u32, ty
   }
 }
 
-export function debug_dma_map(dev: PciDev, address: usize, size: u32, direction: u32): void {
+export function debug_dma_map(dev: Device, address: usize, size: u32, direction: u32): void {
   add_entry(dev, address, size, direction, DMA_DEBUG_SINGLE);
 }
 
-export function debug_dma_unmap(dev: PciDev, address: usize, size: u32, direction: u32): void {
+export function debug_dma_unmap(dev: Device, address: usize, size: u32, direction: u32): void {
   remove_entry(dev, address, size, direction, DMA_DEBUG_SINGLE);
 }
 
-export function debug_dma_alloc_coherent(dev: PciDev, address: usize, size: u32): void {
+export function debug_dma_alloc_coherent(dev: Device, address: usize, size: u32): void {
   add_entry(dev, address, size, 0, DMA_DEBUG_COHERENT);
 }
 
-export function debug_dma_free_coherent(dev: PciDev, address: usize, size: u32): void {
+export function debug_dma_free_coherent(dev: Device, address: usize, size: u32): void {
   remove_entry(dev, address, size, 0, DMA_DEBUG_COHERENT);
 }
 
 /** A sync must name a mapping's start, stay within it, and go the way that it was mapped for. */
-export function debug_dma_sync(dev: PciDev, address: usize, size: u32, direction: u32): void {
+export function debug_dma_sync(dev: Device, address: usize, size: u32, direction: u32): void {
   if (debug.hash == 0) return;
   const flags = spin_lock_irqsave(debug_lock());
   let at = load<usize>(bucket_of(address));

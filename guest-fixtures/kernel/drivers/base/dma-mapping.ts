@@ -1,8 +1,8 @@
 // The DMA API. This machine's devices see memory at its guest physical address and coherently with the CPUs, so a mapping
-// costs nothing but the check that drivers keep to the rules (kernel/dma/debug): memory belongs to the device from map
+// costs nothing but the check that drivers keep to the rules (dma-debug): memory belongs to the device from map
 // to unmap, and to the CPU in between only from sync_for_cpu to sync_for_device.
 import { PAGE_BYTES } from '../../generated/abi';
-import { PciDev } from '../../drivers/pci/pci';
+import { Device } from './device';
 import { alloc_pages, free_pages } from '../../mm/page_alloc';
 import {
   debug_dma_alloc_coherent,
@@ -10,7 +10,7 @@ import {
   debug_dma_map,
   debug_dma_sync,
   debug_dma_unmap,
-} from './debug';
+} from './dma-debug';
 
 export const DMA_BIDIRECTIONAL: u32 = 0;
 export const DMA_TO_DEVICE: u32 = 1;
@@ -19,22 +19,22 @@ export const DMA_FROM_DEVICE: u32 = 2;
 /** Bus addresses are guest physical ones. */
 export type dma_addr_t = usize;
 
-export function dma_map_single(dev: PciDev, address: usize, size: u32, direction: u32): dma_addr_t {
+export function dma_map_single(dev: Device, address: usize, size: u32, direction: u32): dma_addr_t {
   debug_dma_map(dev, address, size, direction);
   return address;
 }
 
-export function dma_unmap_single(dev: PciDev, address: dma_addr_t, size: u32, direction: u32): void {
+export function dma_unmap_single(dev: Device, address: dma_addr_t, size: u32, direction: u32): void {
   debug_dma_unmap(dev, address, size, direction);
 }
 
 /** The CPU may read what the device wrote to `size` bytes at `address`, which lie in a mapping. */
-export function dma_sync_single_for_cpu(dev: PciDev, address: dma_addr_t, size: u32, direction: u32): void {
+export function dma_sync_single_for_cpu(dev: Device, address: dma_addr_t, size: u32, direction: u32): void {
   debug_dma_sync(dev, address, size, direction);
 }
 
 /** The device has the memory again. */
-export function dma_sync_single_for_device(dev: PciDev, address: dma_addr_t, size: u32, direction: u32): void {
+export function dma_sync_single_for_device(dev: Device, address: dma_addr_t, size: u32, direction: u32): void {
   debug_dma_sync(dev, address, size, direction);
 }
 
@@ -42,7 +42,7 @@ export function dma_sync_single_for_device(dev: PciDev, address: dma_addr_t, siz
 @inline function order_of(size: u32): u32 { return size <= PAGE_BYTES ? 0 : 32 - clz((size - 1) >> 12); }
 
 /** Memory that CPU and device share, zeroed, aligned to whole pages; 0 without memory. */
-export function dma_alloc_coherent(dev: PciDev, size: u32): usize {
+export function dma_alloc_coherent(dev: Device, size: u32): usize {
   const address = alloc_pages(order_of(size));
   if (address == 0) return 0;
   memory.fill(address, 0, size);
@@ -50,7 +50,7 @@ export function dma_alloc_coherent(dev: PciDev, size: u32): usize {
   return address;
 }
 
-export function dma_free_coherent(dev: PciDev, size: u32, address: usize): void {
+export function dma_free_coherent(dev: Device, size: u32, address: usize): void {
   debug_dma_free_coherent(dev, address, size);
   free_pages(address, order_of(size));
 }
