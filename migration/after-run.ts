@@ -4,39 +4,51 @@
  */
 import { isFerryError } from '../base/errors.js';
 import { settleAll } from '../base/settle.js';
-import { nanoseconds } from '../base/units.js';
+import { type Duration, nanoseconds } from '../base/units.js';
+import type { OnDevice } from './approaches.js';
 import type { Destination } from './destination-context.js';
 import { malformed } from './frame.js';
 import { withPatience } from './patience.js';
 import type { Source } from './source-context.js';
+import type { DeviceStart } from './start/start.js';
 
 /** At the destination: the guest gets its devices; how that went is told to the source, and a failure noted. */
 export async function startDevices(destination: Destination): Promise<void> {
-  const { starts, talk, timeline, parameters } = destination;
-  const wait = {
-    effort: 'start',
-    approach: destination.chosen?.start.name ?? '',
-    duration: parameters.duration('deviceStartTimeoutMs'),
-    grace: parameters.duration('answerTimeoutMs'),
-  };
+  const { hello, starts, talk } = destination;
+  const coming = hello?.devices ?? [];
   const devices = await settleAll(
-    starts.map(async ({ name, does }) => {
-      const from = timeline.now();
-      let problem: string | null = null;
-      try {
-        await withPatience(destination.scheduler, { ...wait, device: name }, async (patience) =>
-          does.afterRun?.(patience),
-        );
-      } catch (error) {
-        if (!isFerryError(error)) throw error;
-        destination.afterwards ??= error.toJSON();
-        problem = error.message.slice(0, 1024);
-      }
-      const ns = timeline.span(name, 'start', from, problem === null ? undefined : { failed: problem });
-      return { name, ns, problem };
+    coming.map(async (name) => {
+      const start = starts.find((one) => one.name === name);
+      if (start === undefined) return { name, ns: 0, problem: 'there is no such device at the destination' };
+      return { name, ...(await startDevice(destination, start)) };
     }),
   );
   talk.post({ kind: 'devices-started', devices });
+}
+
+async function startDevice(
+  destination: Destination,
+  { name, does }: OnDevice<DeviceStart>,
+): Promise<{ readonly ns: Duration; readonly problem: string | null }> {
+  const { chosen, scheduler, timeline, parameters } = destination;
+  const wait = {
+    effort: 'start',
+    approach: chosen?.start.name ?? '',
+    device: name,
+    duration: parameters.duration('deviceStartTimeoutMs'),
+    grace: parameters.duration('answerTimeoutMs'),
+  };
+  const from = timeline.now();
+  let problem: string | null = null;
+  try {
+    await withPatience(scheduler, wait, async (patience) => does.afterRun?.(patience));
+  } catch (error) {
+    if (!isFerryError(error)) throw error;
+    destination.afterwards ??= error.toJSON();
+    problem = error.message.slice(0, 1024);
+  }
+  const ns = timeline.span(name, 'start', from, problem === null ? undefined : { failed: problem });
+  return { ns, problem };
 }
 
 /**

@@ -29,53 +29,76 @@ export const namesOf = ({ tracking, stop, start }: Chosen): Approaches => ({
   start: start.name,
 });
 
-/** Resolves `auto`; throws `migration/approach` for a choice that contradicts the machine, or one that another contradicts. */
-export function chooseApproaches(
+/**
+ * Resolves `auto`, each effort's to the first of the registry that fits the machine and goes with what else was chosen.
+ * Throws `migration/approach` for a choice that contradicts the machine or its guest, or one that another contradicts.
+ */
+export async function chooseApproaches(
   wanted: Approaches,
   devices: readonly AssignedDevice[],
   registry: ApproachRegistry,
-): Chosen {
-  const chosen: Chosen = {
-    tracking: choose('tracking', wanted.tracking, devices, registry.tracking),
-    stop: choose('stop', wanted.stop, devices, registry.stop),
-    start: choose('start', wanted.start, devices, registry.start),
-  };
-  const { stop, start } = chosen;
-  if (stop.sendsState !== start.takesState) {
-    const does = stop.sendsState ? 'sends the state of the device' : 'sends nothing of the device';
-    const needs = start.takesState ? 'needs its state' : 'does not take it';
-    throw refuse('start', start.name, `stop = ${stop.name} ${does}, and this start ${needs}`);
+): Promise<Chosen> {
+  const [tracking] = await candidates('tracking', wanted.tracking, devices, registry.tracking);
+  const stops = await candidates('stop', wanted.stop, devices, registry.stop);
+  const starts = await candidates('start', wanted.start, devices, registry.start);
+  for (const stop of stops) {
+    const start = starts.find(({ takesState }) => takesState === stop.sendsState);
+    if (start !== undefined) return { tracking, stop, start };
   }
-  return chosen;
+  const [[stop], [start]] = [stops, starts];
+  const does = stop.sendsState ? 'sends the state of the device' : 'sends nothing of the device';
+  const needs = start.takesState ? 'needs its state' : 'does not take it';
+  throw refuse('start', start.name, `stop = ${stop.name} ${does}, and this start ${needs}`);
 }
 
-function choose<D extends Descriptor>(
+/** What can serve: the approach that is wanted, or with `auto` those that fit, best first. Throws if there is none. */
+async function candidates<D extends Descriptor>(
   effort: Effort,
   wanted: string,
   devices: readonly AssignedDevice[],
   known: readonly D[],
-): D {
-  if (wanted === AUTO) {
-    const found = known.find((descriptor) => unfit(descriptor, devices) === undefined);
-    if (found !== undefined) return found;
-    const serves = devices.length === 0 ? 'none' : 'device';
-    const [first] = known.filter((descriptor) => descriptor.serves === serves);
-    throw refuse(effort, AUTO, (first && unfit(first, devices)) ?? 'there is no approach for this machine');
-  }
-  const found = known.find(({ name }) => name === wanted);
-  const problem = found === undefined ? `known are ${listOf(known)}` : unfit(found, devices);
-  if (found === undefined || problem !== undefined) throw refuse(effort, wanted, problem ?? '');
-  return found;
+): Promise<readonly [D, ...D[]]> {
+  const named = wanted === AUTO ? known : known.filter(({ name }) => name === wanted);
+  const judged = await Promise.all(
+    named.map(async (descriptor) => ({ descriptor, problem: await unfit(descriptor, devices) })),
+  );
+  const [first, ...others] = judged.filter(({ problem }) => problem === undefined);
+  if (first !== undefined) return [first.descriptor, ...others.map(({ descriptor }) => descriptor)];
+  if (wanted !== AUTO) throw refuse(effort, wanted, judged[0]?.problem ?? `known are ${listOf(known)}`);
+  const serves = devices.length === 0 ? 'none' : 'device';
+  const problems = judged.filter(({ descriptor }) => descriptor.serves === serves);
+  const reasons = problems.map(({ descriptor, problem }) => `${descriptor.name}: ${problem}`);
+  throw refuse(effort, AUTO, reasons.join('; ') || 'there is no approach for this machine');
 }
 
-/** Why a machine with these devices can't use the approach; undefined if it can. */
-function unfit(descriptor: Descriptor, devices: readonly AssignedDevice[]): string | undefined {
-  const { serves, needs, refuses } = descriptor;
+/** Why a machine with these devices, or its guest, can't use the approach; undefined if they can. */
+async function unfit(
+  descriptor: Descriptor,
+  devices: readonly AssignedDevice[],
+): Promise<string | undefined> {
+  const { serves, needs, guestFeatures, refuses } = descriptor;
   if (serves === 'device' && devices.length === 0) return 'the machine has no assigned device';
   if (serves === 'none' && devices.length > 0) {
     return refuses?.(devices.map(({ name }) => name).join(', ')) ?? 'the machine has an assigned device';
   }
-  return devices.map((device) => lacking(device, needs)).find((problem) => problem !== undefined);
+  for (const device of devices) {
+    const problem = lacking(device, needs) ?? (await lackingInGuest(device, guestFeatures));
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
+}
+
+/** What the guest would have to be able to do and does not say that it is, in words. */
+async function lackingInGuest(
+  device: AssignedDevice,
+  wanted: readonly string[],
+): Promise<string | undefined> {
+  if (wanted.length === 0) return undefined;
+  const problem = lacking(device, ['guest']);
+  if (problem !== undefined) return problem;
+  const features = await device.guest!.features();
+  const missing = wanted.filter((feature) => !features.includes(feature));
+  return missing.length === 0 ? undefined : `${device.name}: its driver does not offer ${missing.join(', ')}`;
 }
 
 const listOf = (known: readonly Descriptor[]): string => known.map(({ name }) => name).join(', ');
@@ -143,7 +166,7 @@ export function judgeApproaches(
 
 /**
  * The starts, put to work on this side's devices. Throws `migration/device-mismatch` if the machine has not the devices
- * that come, `migration/approach` if one of them lacks what the start needs.
+ * that come and the start does not cope with that, `migration/approach` if one of them lacks what the start needs.
  */
 export function destinationApproaches(
   { start }: Chosen,
@@ -151,7 +174,10 @@ export function destinationApproaches(
   devices: readonly AssignedDevice[],
 ): readonly OnDevice<DeviceStart>[] {
   const here = devices.map(({ name }) => name);
-  if (coming.join() !== here.join()) {
+  const expected = start.copesWith.includes('no-device')
+    ? coming.filter((name) => here.includes(name))
+    : coming;
+  if (expected.join() !== here.join()) {
     throw migrationErrors.error('device-mismatch', {
       source: coming.join(', '),
       destination: here.join(', '),

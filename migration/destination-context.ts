@@ -16,7 +16,6 @@ import type {
   TransferCount,
 } from './ports.js';
 import type { DestinationRecord } from './record.js';
-import type { ApproachRegistry } from './registry.js';
 import type { Rehearsed } from './rehearsal.js';
 import type { DeviceStart } from './start/start.js';
 import type { DestinationEvent, DestinationState, Lifecycle } from './states.js';
@@ -42,8 +41,6 @@ export interface DestinationOptions {
   /** Aborting refuses the guest; after *commit* it does nothing. */
   readonly signal?: AbortSignalLike;
   readonly record?: FrameRecorder;
-  /** What a source can choose; what comes with vf-ferry if absent. */
-  readonly registry?: ApproachRegistry;
   /** Where what happens is put down; see `SourceOptions`. */
   readonly timeline?: Timeline;
 }

@@ -22,7 +22,6 @@ import { type MessageOf, rehearse } from './messages.js';
 import { onTimeline } from './observed-device.js';
 import type { MachineState, TransferCount } from './ports.js';
 import type { DestinationParts, DestinationRecord } from './record.js';
-import { builtIn } from './registry.js';
 import { NOT_REHEARSED, rehearseMachine } from './rehearsal.js';
 import {
   type DestinationEvent,
@@ -129,7 +128,7 @@ async function negotiate(destination: Destination): Promise<Hello> {
   const answer = parameters.duration('answerTimeoutMs');
   const hello = await talk.expect(['hello'], answer);
   destination.hello = hello;
-  const chosen = judgeApproaches(hello, destination.registry ?? builtIn);
+  const chosen = judgeApproaches(hello, parameters.registry);
   destination.chosen = chosen;
   await machine.accept(hello.description);
   machine.observe?.(timeline);

@@ -7,7 +7,7 @@ import type { Cancel } from '../base/clock.js';
 import { type Duration, milliseconds } from '../base/units.js';
 import type { Effort } from './approach.js';
 import { migrationErrors } from './errors.js';
-import { AUTO, builtIn } from './registry.js';
+import { type ApproachRegistry, AUTO, builtIn } from './registry.js';
 
 /** Data channels of one migration, at most. */
 export const CHANNELS_MAX = 16;
@@ -91,91 +91,97 @@ const choice = (qmpName: string, choices: readonly [string, ...string[]], text: 
   text,
 });
 
-/** The approaches of one effort, as the registry has them. */
-const approach = (effort: Effort, text: string): ChoiceParameter =>
-  choice(
-    effort,
-    [AUTO, ...builtIn[effort].map(({ name }) => name)],
-    `${text}; auto: the first that fits the machine. ${builtIn[effort].map((one) => `${one.name}: ${one.text}`).join('; ')}`,
-  );
+type ParameterTable = { readonly [P in ParameterName]: Parameter };
 
-export const parameterTable: { readonly [P in ParameterName]: Parameter } = {
-  maxBandwidth: number(
-    'max-bandwidth',
-    'bytes/s',
-    0,
-    [0, Number.MAX_SAFE_INTEGER],
-    'limit before the switchover; 0 = none; less than 64 KiB/s counts as that',
-  ),
-  downtimeLimitMs: number('downtime-limit', 'ms', 300, [0, 2_000_000], 'blackout to aim for'),
-  multifdChannels: {
-    ...number('multifd-channels', 'channels', 2, [1, CHANNELS_MAX], 'data channels'),
-    fixed: true,
-  },
-  maxRounds: number(
-    'max-rounds',
-    'rounds',
-    30,
-    [1, 10_000],
-    'pre-copy rounds before the switchover is forced',
-  ),
-  autoConverge: {
-    type: 'boolean',
-    qmpName: 'auto-converge',
-    default: true,
-    text: 'slow the vCPUs down when the guest dirties memory faster than it is sent',
-  },
-  throttleTriggerThreshold: number(
-    'throttle-trigger-threshold',
-    '%',
-    50,
-    [1, 100],
-    'share of a round that may be dirtied again before throttling',
-  ),
-  cpuThrottleInitial: number('cpu-throttle-initial', '%', 20, [1, 99], 'first throttle'),
-  cpuThrottleIncrement: number('cpu-throttle-increment', '%', 10, [1, 99], 'each further step'),
-  maxCpuThrottle: number('max-cpu-throttle', '%', 99, [1, 99], 'most that vCPUs are throttled'),
-  verify: {
-    type: 'choice',
-    qmpName: 'verify',
-    default: 'root',
-    choices: ['off', 'root', 'after', 'full'],
-    fixed: true,
-    text: 'root: hashes of all pages as sent and received; after: also all of RAM, registers and devices as they were at the stop, compared when the guest runs again; full: the same before it is given away',
-  },
-  tracking: approach('tracking', 'how it is known which pages were written'),
-  stop: approach('stop', 'how an assigned device is stopped'),
-  start: approach('start', 'how an assigned device goes on at the destination'),
-  requestTimeoutMs: number(
-    'request-timeout',
-    'ms',
-    10_000,
-    [50, 3_600_000],
-    'longest wait for a guest that was asked to stop its device',
-  ),
-  deviceStartTimeoutMs: number(
-    'device-start-timeout',
-    'ms',
-    30_000,
-    [50, 3_600_000],
-    'longest wait for a device that is started after the guest',
-  ),
-  keepaliveIntervalMs: number(
-    'keepalive-interval',
-    'ms',
-    1_000,
-    [10, 600_000],
-    'a silent link is probed this often',
-  ),
-  peerTimeoutMs: number('peer-timeout', 'ms', 10_000, [50, 3_600_000], 'a peer silent for so long is lost'),
-  answerTimeoutMs: number(
-    'answer-timeout',
-    'ms',
-    30_000,
-    [50, 3_600_000],
-    'longest wait for an answer of a living peer',
-  ),
-};
+/** The table where approaches can be chosen from `registry`. */
+function tableOf(registry: ApproachRegistry): ParameterTable {
+  const approach = (effort: Effort, text: string): ChoiceParameter =>
+    choice(
+      effort,
+      [AUTO, ...registry[effort].map(({ name }) => name)],
+      `${text}; auto: the first that fits the machine. ${registry[effort].map((one) => `${one.name}: ${one.text}`).join('; ')}`,
+    );
+  return {
+    maxBandwidth: number(
+      'max-bandwidth',
+      'bytes/s',
+      0,
+      [0, Number.MAX_SAFE_INTEGER],
+      'limit before the switchover; 0 = none; less than 64 KiB/s counts as that',
+    ),
+    downtimeLimitMs: number('downtime-limit', 'ms', 300, [0, 2_000_000], 'blackout to aim for'),
+    multifdChannels: {
+      ...number('multifd-channels', 'channels', 2, [1, CHANNELS_MAX], 'data channels'),
+      fixed: true,
+    },
+    maxRounds: number(
+      'max-rounds',
+      'rounds',
+      30,
+      [1, 10_000],
+      'pre-copy rounds before the switchover is forced',
+    ),
+    autoConverge: {
+      type: 'boolean',
+      qmpName: 'auto-converge',
+      default: true,
+      text: 'slow the vCPUs down when the guest dirties memory faster than it is sent',
+    },
+    throttleTriggerThreshold: number(
+      'throttle-trigger-threshold',
+      '%',
+      50,
+      [1, 100],
+      'share of a round that may be dirtied again before throttling',
+    ),
+    cpuThrottleInitial: number('cpu-throttle-initial', '%', 20, [1, 99], 'first throttle'),
+    cpuThrottleIncrement: number('cpu-throttle-increment', '%', 10, [1, 99], 'each further step'),
+    maxCpuThrottle: number('max-cpu-throttle', '%', 99, [1, 99], 'most that vCPUs are throttled'),
+    verify: {
+      type: 'choice',
+      qmpName: 'verify',
+      default: 'root',
+      choices: ['off', 'root', 'after', 'full'],
+      fixed: true,
+      text: 'root: hashes of all pages as sent and received; after: also all of RAM, registers and devices as they were at the stop, compared when the guest runs again; full: the same before it is given away',
+    },
+    tracking: approach('tracking', 'how it is known which pages were written'),
+    stop: approach('stop', 'how an assigned device is stopped'),
+    start: approach('start', 'how an assigned device goes on at the destination'),
+    requestTimeoutMs: number(
+      'request-timeout',
+      'ms',
+      10_000,
+      [50, 3_600_000],
+      'longest wait for a guest that was asked to stop its device',
+    ),
+    deviceStartTimeoutMs: number(
+      'device-start-timeout',
+      'ms',
+      30_000,
+      [50, 3_600_000],
+      'longest wait for a device that is started after the guest',
+    ),
+    keepaliveIntervalMs: number(
+      'keepalive-interval',
+      'ms',
+      1_000,
+      [10, 600_000],
+      'a silent link is probed this often',
+    ),
+    peerTimeoutMs: number('peer-timeout', 'ms', 10_000, [50, 3_600_000], 'a peer silent for so long is lost'),
+    answerTimeoutMs: number(
+      'answer-timeout',
+      'ms',
+      30_000,
+      [50, 3_600_000],
+      'longest wait for an answer of a living peer',
+    ),
+  };
+}
+
+/** With the approaches that come with vf-ferry. */
+export const parameterTable = tableOf(builtIn);
 
 /** Pairs of which the first may not be less than the second, and why. */
 const AT_LEAST: readonly (readonly [more: NumberName, less: NumberName, why: string])[] = [
@@ -196,11 +202,16 @@ export const defaultParameters: Readonly<ParameterValues> = Object.freeze(
 
 /** The parameters of one VM's migrations. Whoever holds it may change it at any time; flows see the change. */
 export class MigrationParameters {
+  /** What `tracking`, `stop` and `start` can be chosen from; at a destination, what a source can choose. */
+  readonly registry: ApproachRegistry;
+  readonly #table: ParameterTable;
   #values: Readonly<ParameterValues>;
   readonly #listeners = new Set<() => void>();
 
-  constructor(changes: Partial<ParameterValues> = {}) {
-    this.#values = judge(defaultParameters, changes);
+  constructor(changes: Partial<ParameterValues> = {}, registry = builtIn) {
+    this.registry = registry;
+    this.#table = registry === builtIn ? parameterTable : tableOf(registry);
+    this.#values = judge(this.#table, defaultParameters, changes);
   }
 
   get values(): Readonly<ParameterValues> {
@@ -213,7 +224,7 @@ export class MigrationParameters {
 
   /** Takes over all of `changes` or, throwing `migration/parameter` with the name and the reason, none. */
   set(changes: Partial<ParameterValues>): void {
-    this.#values = judge(this.#values, changes);
+    this.#values = judge(this.#table, this.#values, changes);
     for (const listener of this.#listeners) listener();
   }
 
@@ -225,12 +236,13 @@ export class MigrationParameters {
 }
 
 function judge(
+  table: ParameterTable,
   before: Readonly<ParameterValues>,
   changes: Partial<ParameterValues>,
 ): Readonly<ParameterValues> {
   for (const [key, value] of Object.entries(changes)) {
-    if (!Object.hasOwn(parameterTable, key)) throw refused(key, value, 'no such parameter');
-    const parameter = parameterTable[key as ParameterName];
+    if (!Object.hasOwn(table, key)) throw refused(key, value, 'no such parameter');
+    const parameter = table[key as ParameterName];
     const problem = problemOf(parameter, value);
     if (problem !== undefined) throw refused(parameter.qmpName, value, problem);
   }
@@ -239,9 +251,9 @@ function judge(
     if (after[more] >= after[less]) continue;
     // The one that was changed is the one that is wrong.
     const [named, relation, other] = more in changes ? [more, 'less', less] : [less, 'more', more];
-    const { qmpName } = parameterTable[other];
+    const { qmpName } = table[other];
     throw refused(
-      parameterTable[named].qmpName,
+      table[named].qmpName,
       after[named],
       `${relation} than ${qmpName} = ${after[other]}: ${why}`,
     );

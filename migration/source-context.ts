@@ -10,7 +10,6 @@ import type { Digest, RunningRoot } from './integrity.js';
 import type { MigrationParameters, VerifyMode } from './parameters.js';
 import type { ControlLink, PageHasher, SourceDataPlane, SourceMachine } from './ports.js';
 import type { MigrationRecord, RoundRecord } from './record.js';
-import type { ApproachRegistry } from './registry.js';
 import type { Lifecycle, SourceEvent, SourceState } from './states.js';
 import type { SourceStatistics } from './statistics.js';
 import type { DeviceStop } from './stop/stop.js';
@@ -46,8 +45,6 @@ export interface SourceOptions {
   readonly signal?: AbortSignalLike;
   readonly record?: FrameRecorder;
   readonly faults?: FaultPlan;
-  /** What can be chosen from; what comes with vf-ferry if absent. */
-  readonly registry?: ApproachRegistry;
   /** Where what happens is put down; what carries the machine and the channels out may have put down its own before. */
   readonly timeline?: Timeline;
 }

@@ -24,7 +24,6 @@ import { rehearse } from './messages.js';
 import { onTimeline } from './observed-device.js';
 import type { MachineState } from './ports.js';
 import type { MigrationRecord, RoundsEnd } from './record.js';
-import { builtIn } from './registry.js';
 import { GuestRequests } from './requests.js';
 import { harvestPages, rootSoFar, sendDevicesAhead, sendPages, sendTheRest } from './sending.js';
 import type { Source, SourceOptions } from './source-context.js';
@@ -129,7 +128,7 @@ function advance({ talk, life }: Source, event: SourceEvent): void {
 async function negotiate(source: Source): Promise<void> {
   const { machine, data, talk, parameters, migrationId, hashSeed, channels, verify, timeline } = source;
   const { description } = machine;
-  const approaches = namesOf(chooseHow(source));
+  const approaches = namesOf(await chooseHow(source));
   const devices = machine.devices.map(({ name }) => name);
   // It begins first: the guest's code that logs is new to the engine, which compiles it well while it runs, and until the
   // destination is ready there is time for that.
@@ -159,9 +158,9 @@ async function negotiate(source: Source): Promise<void> {
   advance(source, 'ready');
 }
 
-function chooseHow(source: Source): Chosen {
-  const { machine, parameters, faults, stats, timeline, registry = builtIn } = source;
-  const chosen = chooseApproaches(parameters.values, machine.devices, registry);
+async function chooseHow(source: Source): Promise<Chosen> {
+  const { machine, parameters, faults, stats, timeline } = source;
+  const chosen = await chooseApproaches(parameters.values, machine.devices, parameters.registry);
   const devices = machine.devices.map((device) => onTimeline(device, timeline));
   const { tracking, stops, atWork } = sourceApproaches(chosen, machine, devices, faults);
   Object.assign(source, { chosen, tracking, stops });

@@ -22,7 +22,6 @@ import type {
   SourceMachine,
 } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
-import type { ApproachRegistry } from '../../migration/registry.js';
 import { migrateSource } from '../../migration/source.js';
 import type { SourceObserver } from '../../migration/source-context.js';
 import { type LinkRule, simulatedLink } from './link.js';
@@ -55,10 +54,6 @@ export interface SimulatedSetup {
   readonly rules?: readonly LinkRule[];
   readonly faults?: FaultPlan;
   readonly observer?: SourceObserver;
-  /** What both sides can choose from; what comes with vf-ferry if absent. */
-  readonly registry?: ApproachRegistry;
-  /** Another one for the destination. */
-  readonly destinationRegistry?: ApproachRegistry;
   /** Runs when both flows have ended: time for the survivor to go on, and for whatever is still under way. */
   readonly afterwards?: (records: SimulatedRecords) => Promise<void>;
 }
@@ -104,11 +99,7 @@ export async function runSimulatedMigration(
   const note = (who: string) => (from: string, to: string, event: string) =>
     trace.note(scheduler.now(), `${who}: ${from} -> ${to} (${event})`);
   const noteSource = note('source');
-  const common = {
-    scheduler,
-    digest: sha256,
-    ...(setup.registry === undefined ? {} : { registry: setup.registry }),
-  };
+  const common = { scheduler, digest: sha256 };
 
   const flows = Promise.all([
     migrateSource({
@@ -129,7 +120,6 @@ export async function runSimulatedMigration(
     migrateDestination({
       ...common,
       ...setup.destination,
-      ...(setup.destinationRegistry === undefined ? {} : { registry: setup.destinationRegistry }),
       control: link.destination,
       parameters: setup.destination.parameters ?? new MigrationParameters(),
       observer: { stateChanged: note('destination') },

@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 
 import { milliseconds } from '../../base/units.js';
 import { builtIn } from '../../migration/registry.js';
-import type { RequestLimits } from '../../migration/stop/stop.js';
+import type { DeviceStop, RequestLimits } from '../../migration/stop/stop.js';
 import { checkOneSurvivor, type Stage, simulate } from './simulate.js';
 import { plugLater, registryOf, scene, scriptOf, takeAway, withDevice } from './test-approaches.js';
 import { type DeviceShape, smallDevice } from './test-device.js';
@@ -129,6 +129,9 @@ describe('a request to the guest', () => {
   });
 });
 
+/** A device that is simply not asked. */
+const quietStop: DeviceStop = { quiesce: async () => undefined, resume: async () => undefined };
+
 describe('approaches', () => {
   it('whose stop sends what the start does not take, or the reverse, are refused before anything is sent', async () => {
     const script = scriptOf();
@@ -163,6 +166,98 @@ describe('approaches', () => {
       expect(record.error!.message).toMatch(/at the destination vf0: it does not speak VFIO/);
     }
     expect(source.transferred.pages).toBe(0);
+  });
+
+  it('that are left to choose go together with those that are wanted', async () => {
+    const script = scriptOf();
+    const registry = {
+      tracking: builtIn.tracking,
+      stop: [...builtIn.stop, takeAway(script)],
+      start: [...builtIn.start, plugLater(script)],
+    };
+    const both = { stop: 'device-state', start: 'device-state' };
+    const later = { stop: 'take-away', start: 'plug-later' };
+    for (const [parameters, approaches] of [
+      [{}, both],
+      [{ start: 'device-state' }, both],
+      [{ stop: 'take-away' }, later],
+      [{ start: 'plug-later' }, later],
+    ] as const) {
+      const { source } = await simulate({ shape: withDevice, registry, parameters });
+      expect(source.approaches).toMatchObject(approaches);
+      expect(source.status).toBe('completed');
+    }
+    // Without VFIO, what needs it is no choice, and the other stop and start remain.
+    const untouching = { ...takeAway(script), make: () => quietStop };
+    const { source } = await simulate({
+      shape: withDevice,
+      registry: { ...registry, stop: [...builtIn.stop, untouching] },
+      prepare: ({ source, destination }) => {
+        for (const { device } of [source, destination])
+          Object.defineProperty(device, 'vfio', { value: undefined });
+      },
+    });
+    expect(source.approaches).toMatchObject(later);
+  });
+
+  it('that need the guest are refused, or passed over, where it does not offer what they need', async () => {
+    const script = scriptOf();
+    const asking = { ...takeAway(script), name: 'ask', guestFeatures: ['quiesce', 'wake'] };
+    const registry = { ...registryOf(script), stop: [asking, takeAway(script)] };
+    const move = (stop: string, features: readonly string[] | undefined) =>
+      simulate({
+        shape: withDevice,
+        registry,
+        parameters: { stop },
+        prepare: ({ source }) => {
+          const guest = features && { features: async () => features };
+          Object.defineProperty(source.device, 'guest', { value: guest });
+        },
+      });
+    const offered = await move('auto', ['wake', 'quiesce', 'more']);
+    expect(offered.source.approaches!.stop).toBe('ask');
+    for (const [features, why] of [
+      [['wake'], /vf0: its driver does not offer quiesce/],
+      [[], /vf0: its driver does not offer quiesce, wake/],
+      [undefined, /vf0: there is no channel to its driver/],
+    ] as const) {
+      const wanted = await move('ask', features);
+      expect(wanted.source.error).toMatchObject({ code: 'migration/approach', facts: { effort: 'stop' } });
+      expect(wanted.source.error!.message).toMatch(why);
+      expect(wanted.source.transferred.bytes).toBe(0);
+      expect(wanted.stage.source.calls).toEqual([]);
+      expect((await move('auto', features)).source.approaches!.stop).toBe('take-away');
+    }
+  });
+
+  it('of which none is left say so with the reason of each', async () => {
+    const { source } = await simulate({
+      shape: withDevice,
+      prepare: ({ source }) => Object.defineProperty(source.device, 'dma', { value: undefined }),
+    });
+    expect(source.error!.message).toMatch(/tracking = auto: iommu-dirty: vf0: .*; pinned: vf0: /);
+  });
+
+  it('that cope with a destination without the device move the guest there, and tell', async () => {
+    const script = scriptOf();
+    const later = plugLater(script);
+    for (const copesWith of [[], ['no-device']] as const) {
+      const { source, stage } = await simulate({
+        shape: withDevice,
+        registry: { ...registryOf(script), start: [{ ...later, copesWith }] },
+        prepare: ({ destination }) => Object.defineProperty(destination, 'devices', { value: [] }),
+      });
+      if (copesWith.length === 0) {
+        expect(source.error).toMatchObject({ code: 'migration/device-mismatch' });
+        expect(source.transferred.pages).toBe(0);
+        continue;
+      }
+      expect([source.status, source.guest]).toEqual(['completed', 'there']);
+      expect(stage.destination.calls.at(-1)).toBe('run');
+      expect(source.devices[0]!.problem).toMatch(/no such device at the destination/);
+      expect(script.asked).not.toContain('start');
+      expect(script.asked.at(-1)).toBe('release');
+    }
   });
 
   it('unknown to the destination are named there with what it knows', async () => {

@@ -8,6 +8,7 @@ import {
   type SimulationResult,
 } from '../../lab/simulator/run.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
+import type { ApproachRegistry } from '../../migration/registry.js';
 import { type DataLink, type DataLinkOptions, dataLink } from './test-data-plane.js';
 import { type GuestShape, smallGuest, TestMachine } from './test-machine.js';
 
@@ -15,6 +16,9 @@ export interface Scene extends Partial<SimulatedSetup> {
   readonly seed?: number;
   readonly shape?: GuestShape;
   readonly parameters?: Partial<ParameterValues>;
+  /** Other approaches than those that come with vf-ferry, and still others at the destination. */
+  readonly registry?: ApproachRegistry;
+  readonly destinationRegistry?: ApproachRegistry;
   readonly bytesPerSecond?: number;
   readonly onPage?: DataLinkOptions['onPage'];
   readonly breakAtBatch?: number;
@@ -56,7 +60,7 @@ export async function simulate(scene: Scene = {}): Promise<Outcome> {
       ...(scene.breakAtBatch === undefined ? {} : { breakAtBatch: scene.breakAtBatch }),
       ...(scene.stallAtBatch === undefined ? {} : { stallAtBatch: scene.stallAtBatch }),
     });
-    const parameters = new MigrationParameters({ downtimeLimitMs: 2, ...scene.parameters });
+    const parameters = new MigrationParameters({ downtimeLimitMs: 2, ...scene.parameters }, scene.registry);
     const cancel = { source: new AbortController(), destination: new AbortController() };
     stage = { world, source, destination, data, parameters, cancel };
     source.start();
@@ -74,14 +78,15 @@ export async function simulate(scene: Scene = {}): Promise<Outcome> {
         machine: destination,
         data: data.destination,
         hasher: data.hashers.destination,
-        parameters: new MigrationParameters(scene.parameters),
+        parameters: new MigrationParameters(
+          commonOf(scene.parameters),
+          scene.destinationRegistry ?? scene.registry,
+        ),
         signal: cancel.destination.signal,
       },
       ...(scene.rules === undefined ? {} : { rules: scene.rules }),
       ...(scene.faults === undefined ? {} : { faults: scene.faults }),
       ...(scene.observer === undefined ? {} : { observer: scene.observer }),
-      ...(scene.registry === undefined ? {} : { registry: scene.registry }),
-      ...(scene.destinationRegistry === undefined ? {} : { destinationRegistry: scene.destinationRegistry }),
       latency: scene.latency ?? microseconds(50),
       // The survivor goes on for a while: a guest that was damaged shows it, and one that stands still is noticed.
       afterwards: async () => {
@@ -94,6 +99,12 @@ export async function simulate(scene: Scene = {}): Promise<Outcome> {
     };
   });
   return { ...result, stage };
+}
+
+/** The destination takes the approaches that the source chose, and may not even know their names. */
+function commonOf(parameters: Partial<ParameterValues> = {}): Partial<ParameterValues> {
+  const { tracking: _tracking, stop: _stop, start: _start, ...common } = parameters;
+  return common;
 }
 
 export type Survivor = 'source' | 'destination' | 'undecided';
