@@ -35,6 +35,20 @@ const scenes: readonly (readonly [string, Scene])[] = [
     'with a device that writes memory',
     { shape: { ...smallGuest, device: smallDevice }, parameters: { verify: 'full' } },
   ],
+  [
+    'with three devices, verifying when the guest runs',
+    {
+      shape: {
+        ...smallGuest,
+        device: { ...smallDevice, first: 30, pages: 12 },
+        otherDevices: [
+          { ...smallDevice, first: 50, pages: 12 },
+          { ...smallDevice, first: 70, pages: 12 },
+        ],
+      },
+      parameters: { verify: 'after' },
+    },
+  ],
 ];
 
 /**
