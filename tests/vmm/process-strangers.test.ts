@@ -1,4 +1,5 @@
 /** Who is no source: at the door of a VMM that waits for a guest, whatever he does, nobody else waits for him. */
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -106,6 +107,42 @@ describe('a VMM that waits with --incoming', () => {
     await here.execute('migrate-set-parameters', { 'max-bandwidth': 0 });
     await here.migrate(await there.incomingAddress());
     await goesOn(there);
+  });
+});
+
+describe('an address that swallows what is sent to it', () => {
+  /** A process that listens and never accepts: its queue is full, and further connections get no answer at all. */
+  async function blackHole(): Promise<number> {
+    const program = `require('node:net').createServer().listen({ host: '127.0.0.1', port: 0, backlog: 1 }, function () {
+      require('node:fs').writeSync(1, String(this.address().port));
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    })`;
+    const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'ignore'] });
+    cleanups.push(() => child.kill('SIGKILL'));
+    const [port] = (await once(child.stdout, 'data')) as [Buffer];
+    for (;;) {
+      const socket = connect(Number(port), '127.0.0.1');
+      socket.on('error', () => {});
+      cleanups.push(() => socket.destroy());
+      const timer = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 300));
+      if (!(await Promise.race([once(socket, 'connect').then(() => true), timer]))) return Number(port);
+    }
+  }
+
+  it('is given up at once by migrate_cancel', async () => {
+    const port = await blackHole();
+    const here = await start(LEDGER);
+    await here.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
+    await here.execute('migrate', { uri: `tcp:127.0.0.1:${port}` });
+    expect(await here.execute('query-migrate')).toMatchObject({ status: 'setup' });
+    // The connection itself would be given up after ten seconds.
+    const cancelled = here.waitFor('MIGRATION', {
+      where: ({ status }) => status === 'cancelled',
+      timeoutMs: 5000,
+    });
+    await here.execute('migrate_cancel');
+    await cancelled;
+    await goesOn(here);
   });
 });
 

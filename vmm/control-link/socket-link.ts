@@ -4,6 +4,7 @@
  * error: a reset, an end within a message, garbage, another version.
  */
 import { connect, type Socket } from 'node:net';
+import type { AbortSignalLike } from '../../base/clock.js';
 import { MIB } from '../../base/units.js';
 import { migrationErrors } from '../../migration/errors.js';
 import { type FrameKind, FrameSplitter } from '../../migration/frame.js';
@@ -149,9 +150,13 @@ const CONNECT_REASONS: Readonly<Record<string, string>> = {
 
 /**
  * Connects to a destination that listens at `address`. Rejects with `control-link/connect-failed`: refused, unknown,
- * unreachable, or no answer within `timeoutMs`.
+ * unreachable, no answer within `timeoutMs`, or because `signal` ended the attempt.
  */
-export function connectControlLink(address: SocketAddress, timeoutMs = 10_000): Promise<SocketControlLink> {
+export function connectControlLink(
+  address: SocketAddress,
+  signal?: AbortSignalLike,
+  timeoutMs = 10_000,
+): Promise<SocketControlLink> {
   const name = formatSocketAddress(address);
   return new Promise((resolve, reject) => {
     const socket =
@@ -159,16 +164,23 @@ export function connectControlLink(address: SocketAddress, timeoutMs = 10_000): 
         ? connect({ path: address.path })
         : connect({ host: address.host, port: address.port });
     const fail = (reason: string, cause?: unknown): void => {
-      cancel();
+      forget();
       socket.destroy();
       reject(linkErrors.error('connect-failed', { address: name, reason }, cause));
     };
     const refuse = (error: NodeJS.ErrnoException): void =>
       fail(CONNECT_REASONS[error.code ?? ''] ?? reasonOf(error), error);
+    const giveUp = (): void => fail('it was given up before there was an answer');
     const cancel = afterMs(timeoutMs, () => fail(`no answer within ${timeoutMs} ms`));
+    const forget = (): void => {
+      cancel();
+      signal?.removeEventListener('abort', giveUp);
+    };
+    if (signal?.aborted) giveUp();
+    else signal?.addEventListener('abort', giveUp, { once: true });
     socket.once('error', refuse);
     socket.once('connect', () => {
-      cancel();
+      forget();
       socket.off('error', refuse);
       resolve(new SocketControlLink(socket, name));
     });

@@ -51,7 +51,7 @@ export class SocketLinks implements Links {
         const { ControlRecording } = await import('./control-recording.js');
         recording = new ControlRecording(this.#recordTo);
       }
-      const link = await connectControlLink(target);
+      const link = await connectControlLink(target, options.signal);
       control = link;
       host = link.localHost ?? host;
     } catch (error) {
