@@ -84,8 +84,10 @@ export interface DeviceTransfer {
   readonly blackoutBytes: number;
   /** Where it is started after the guest: until it worked, or gave up. */
   readonly startedAfterNs: Duration | undefined;
-  /** Why it does not work at the destination, or what the guest noticed of its being taken back; undefined if all is well. */
+  /** Why it does not work at the destination; undefined if it does. */
   readonly problem: string | undefined;
+  /** What the guest notices of its having been taken back, to go after the name; undefined if nothing. */
+  readonly takenBack: string | undefined;
 }
 
 export interface VerificationRecord {

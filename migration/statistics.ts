@@ -108,7 +108,7 @@ export class SourceStatistics {
 
   /** A device was taken back; `noticed` is what its guest has to make of that, if anything. */
   resumedDevice(name: string, noticed: string | undefined): void {
-    this.#device(name).problem = noticed;
+    this.#device(name).takenBack = noticed;
   }
 
   /** What came of devices that were started after the guest. */
@@ -155,8 +155,8 @@ export class SourceStatistics {
     const ending = SOURCE_ENDINGS[progress][endingOf('source', error)];
     this.#guest = ending.guest;
     const butFor = this.#machine.devices.map(({ name }) => {
-      const { problem } = this.#device(name);
-      return problem === undefined ? '' : ` But ${name} ${problem}.`;
+      const { takenBack } = this.#device(name);
+      return takenBack === undefined ? '' : ` But ${name} ${takenBack}.`;
     });
     this.#error = withWords(error, { ...ending, words: ending.words + butFor.join('') }).toJSON();
   }
@@ -306,7 +306,13 @@ export class SourceStatistics {
   #device(name: string): Mutable<Omit<DeviceTransfer, 'name'>> {
     const known = this.#devices.get(name);
     if (known !== undefined) return known;
-    const device = { preCopyBytes: 0, blackoutBytes: 0, startedAfterNs: undefined, problem: undefined };
+    const device = {
+      preCopyBytes: 0,
+      blackoutBytes: 0,
+      startedAfterNs: undefined,
+      problem: undefined,
+      takenBack: undefined,
+    };
     this.#devices.set(name, device);
     return device;
   }

@@ -188,7 +188,8 @@ function deviceLines({ devices, deviceDirtied, approaches }: MigrationRecord): s
     `assigned ${devices.length === 1 ? 'device' : 'devices'} ${names}: tracking ${tracking}, stop ${stop}, start ${start}; ` +
       `of the state ${sum('preCopyBytes')} went ahead, ${sum('blackoutBytes')} in the blackout`,
   ];
-  for (const { name, startedAfterNs, problem } of devices) {
+  for (const { name, startedAfterNs, problem, takenBack } of devices) {
+    if (takenBack !== undefined) lines.push(`${name} ${takenBack}`);
     if (problem !== undefined) lines.push(`${name} does not work at the destination: ${problem}`);
     else if (startedAfterNs !== undefined)
       lines.push(`${name} worked ${formatTime(startedAfterNs)} after the guest ran`);

@@ -4,7 +4,9 @@ import { blackoutTable, phaseTable, summaryLines } from '../../lab/report/migrat
 import { formatTime } from '../../lab/report/words.js';
 import { migrationInfo } from '../../vmm/process/migration-info.js';
 import { simulate } from '../migration/simulate.js';
+import { scene, scriptOf } from '../migration/test-approaches.js';
 import { smallDevice } from '../migration/test-device.js';
+import { refused } from '../migration/test-errors.js';
 import { smallGuest } from '../migration/test-machine.js';
 
 describe('the tables of a migration', () => {
@@ -32,6 +34,22 @@ describe('the tables of a migration', () => {
       'x-ferry-approaches': { tracking: 'iommu-dirty' },
       'x-ferry-dirtied': { cpu, device, both },
     });
+  });
+
+  it('tell what became of a device that was taken back by a reset, or started after the guest', async () => {
+    const shape = { ...smallGuest, device: smallDevice };
+    const reset = await simulate({
+      shape,
+      prepare: ({ source, destination }) => {
+        destination.failing = { load: refused('no room') };
+        source.device!.failing = { resume: refused('stuck') };
+      },
+    });
+    expect(summaryLines(reset.source).join('\n')).toMatch(/^vf0 was reset, .*stuck/m);
+    const late = await simulate(scene(scriptOf()));
+    expect(summaryLines(late.source).join('\n')).toMatch(/^vf0 worked .* after the guest ran$/m);
+    const dead = await simulate(scene(scriptOf({ started: () => Promise.reject(refused('no link')) })));
+    expect(summaryLines(dead.source).join('\n')).toMatch(/^vf0 does not work at the destination: .*no link/m);
   });
 
   it('say nothing of a device where there is none', async () => {

@@ -208,7 +208,10 @@ describe('devices that are taken back', () => {
     expect(checkOneSurvivor(outcome)).toBe('source');
     const { error, devices } = outcome.source;
     expect(error!.advice).toMatch(/nothing is lost\. But vf1 was reset, .*stuck/);
-    expect(devices.map(({ problem }) => problem)).toEqual([undefined, expect.stringMatching(/was reset/)]);
+    expect(devices.map(({ takenBack }) => takenBack)).toEqual([
+      undefined,
+      expect.stringMatching(/was reset/),
+    ]);
   });
 });
 
