@@ -67,6 +67,8 @@ export class Conversation {
   #closed = false;
   /** Heartbeats since the peer was last heard. Counted, not timed: a process that stood still blames nobody. */
   #silentBeats = 0;
+  /** Until when nothing is read. */
+  #unheard: Promise<unknown> | undefined;
   #stopHeartbeat: Cancel = () => undefined;
   #pingSerial = 0;
   #pingAt: Instant;
@@ -116,6 +118,19 @@ export class Conversation {
   /** Throws the failure if there is one: the last look before a step that can't be taken back. */
   check(): void {
     if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /**
+   * Waits for `work`, and reads nothing of the peer meanwhile but a message or two: what it sends waits in the link, and
+   * at last the peer itself. Nobody who is not listened to is called silent.
+   */
+  async unheard<T>(work: Promise<T>): Promise<T> {
+    this.#unheard = work.catch(() => undefined);
+    try {
+      return await this.during(work);
+    } finally {
+      this.#unheard = undefined;
+    }
   }
 
   /** Waits for `work`, but not beyond the end of the talk. */
@@ -232,6 +247,7 @@ export class Conversation {
   async #pump(): Promise<void> {
     try {
       while (this.#failure === undefined && !this.#closed) {
+        await this.#unheard;
         const frame = await this.#link.receive();
         if (this.#closed) return;
         if (frame === undefined) throw migrationErrors.error('peer-closed', { phase: this.#phase() });
@@ -318,7 +334,7 @@ export class Conversation {
     this.#stopHeartbeat = this.#scheduler.after(interval, () => {
       if (this.#failure !== undefined || this.#closed) return;
       const beatsMax = Math.max(2, Math.ceil(this.#parameters.duration('peerTimeoutMs') / interval));
-      this.#silentBeats++;
+      this.#silentBeats = this.#unheard === undefined ? this.#silentBeats + 1 : 0;
       if (this.#silentBeats > beatsMax) {
         this.failSilent(nanoseconds(beatsMax * interval), 'sign of life');
         return;

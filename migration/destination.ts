@@ -249,7 +249,7 @@ async function expectBeside<K extends FrameKind>(
       if (piece.last) note(destination, 'deviceLoadNs', takenFrom);
     });
     taken.catch((error: Error) => talk.fail(error));
-    if (deviceStream.crowded) await talk.during(deviceStream.done);
+    if (deviceStream.crowded) await talk.unheard(deviceStream.done);
   }
 }
 

@@ -5,9 +5,13 @@
  */
 import { describe, expect, it } from 'vitest';
 
-import { milliseconds } from '../../base/units.js';
+import { MIB, milliseconds } from '../../base/units.js';
 import type { LinkRule } from '../../lab/simulator/link.js';
+import { ordinary } from '../../migration/approach.js';
 import { decodeMessage, encodeMessage } from '../../migration/messages.js';
+import { builtIn } from '../../migration/registry.js';
+import type { DeviceStart, StartDescriptor } from '../../migration/start/start.js';
+import type { DeviceStop, StopDescriptor } from '../../migration/stop/stop.js';
 import { checkOneSurvivor, type Outcome, type Scene, type Stage, simulate } from './simulate.js';
 import { type Script, scene, scriptOf, withDevice } from './test-approaches.js';
 import { smallDevice } from './test-device.js';
@@ -212,6 +216,53 @@ describe('devices that are taken back', () => {
       undefined,
       expect.stringMatching(/was reset/),
     ]);
+  });
+});
+
+describe('a device that takes its state more slowly than it comes', () => {
+  it('is waited for, and nobody is blamed for what waits meanwhile', async () => {
+    const pieces = 64;
+    const taken: number[] = [];
+    let stage: Stage | undefined;
+    const sending: StopDescriptor = {
+      ...ordinary,
+      name: 'much',
+      text: 'sends more than may wait anywhere',
+      sendsState: true,
+      make: (): DeviceStop => {
+        let gave = 0;
+        return {
+          ahead: async () => new Uint8Array(gave++ === 0 ? pieces * MIB : 0),
+          quiesce: async () => undefined,
+          stopCopy: async () => new Uint8Array(1),
+          resume: async () => undefined,
+        };
+      },
+    };
+    const taking: StartDescriptor = {
+      ...ordinary,
+      name: 'slowly',
+      text: 'takes it at its own pace',
+      takesState: true,
+      afterRun: false,
+      make: (): DeviceStart => ({
+        take: async (piece) => {
+          await stage!.world.scheduler.sleep(milliseconds(400));
+          taken.push(piece.length);
+        },
+      }),
+    };
+    const { source, destination } = await simulate({
+      shape: withDevice,
+      registry: { tracking: builtIn.tracking, stop: [sending], start: [taking] },
+      prepare: (prepared) => {
+        stage = prepared;
+      },
+    });
+    expect([source.error?.message, destination.error?.message]).toEqual([undefined, undefined]);
+    expect(source.status).toBe('completed');
+    expect(taken.reduce((sum, bytes) => sum + bytes, 0)).toBe(pieces * MIB + 1);
+    expect(source.totalNs, 'longer than a peer may be silent').toBeGreaterThan(milliseconds(10_000));
   });
 });
 

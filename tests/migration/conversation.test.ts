@@ -48,7 +48,7 @@ function talk() {
     parameters: new MigrationParameters(),
     phase: () => 'committed',
   });
-  return { conversation, arrive, poll, timers };
+  return { conversation, arrive, poll, timers, unread: () => arrived.length };
 }
 
 const prepared: ControlMessage = {
@@ -114,5 +114,41 @@ describe('what a peer says that nobody waits for', () => {
       await conversation.expect(['verify']);
     }
     conversation.check();
+  });
+});
+
+describe('a peer that is not listened to for a while', () => {
+  const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  /** More heartbeats than a silent peer is given. */
+  const manyBeats = ({ timers }: ReturnType<typeof talk>): void => {
+    for (let beat = 0; beat < 100; beat++) timers.at(-1)!.fire();
+  };
+
+  it('is read no further, and not called silent for that', async () => {
+    const world = talk();
+    const { conversation, arrive, unread } = world;
+    let finish: () => void = () => undefined;
+    const work = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    const waiting = conversation.unheard(work);
+    for (let i = 0; i < 600; i++) arrive({ kind: 'verify' });
+    await settled();
+    expect(unread(), 'messages left on the link').toBeGreaterThanOrEqual(598);
+    manyBeats(world);
+    conversation.check();
+    finish();
+    await waiting;
+    for (let i = 0; i < 600; i++) await conversation.expect(['verify']);
+    expect(unread()).toBe(0);
+    manyBeats(world);
+    expect(() => conversation.check(), 'once it is listened to again').toThrow(/sign of life/);
+  });
+
+  it('ends the wait when the talk is ended here', async () => {
+    const { conversation } = talk();
+    const waiting = conversation.unheard(new Promise(() => undefined));
+    conversation.fail(new Error('cancelled'));
+    await expect(waiting).rejects.toThrow('cancelled');
   });
 });
