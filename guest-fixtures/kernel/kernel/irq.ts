@@ -54,6 +54,20 @@ export function irq_alloc_vector(): u32 {
   return 0;
 }
 
+/** Vectors that have a handler. */
+export function irq_handlers(): u32 {
+  let count: u32 = 0;
+  for (let vector: u32 = 0; vector < NR_VECTORS; vector++) count += <u32>(desc_of(vector).handler !== null);
+  return count;
+}
+
+/** Interrupts that found no handler, of all vectors. */
+export function irq_spurious(): u32 {
+  let count: u32 = 0;
+  for (let vector: u32 = 0; vector < NR_VECTORS; vector++) count += desc_of(vector).spurious;
+  return count;
+}
+
 /** Calls the handler of `vector`. */
 export function generic_handle_irq(vector: u32): void {
   const count = cpu_vector_counts(this_cpu()) + (vector << 2);

@@ -37,6 +37,16 @@ export function timer_pending(timer: TimerList): bool {
   return !list_empty(timer);
 }
 
+/** Timers of `cpu` that are armed. */
+export function timers_armed(cpu: u32): u32 {
+  const base = per_cpu(cpu);
+  const flags = spin_lock_irqsave(base_lock(base));
+  let count: u32 = 0;
+  for (let entry = base.timer_head.next; entry != base.timer_head; entry = entry.next) count++;
+  spin_unlock_irqrestore(base_lock(base), flags);
+  return count;
+}
+
 /** Arms this CPU's hardware timer for the head of its list. Its lock is held. */
 function reprogram(base: CpuData): void {
   const first = base.timer_head.next;
@@ -100,4 +110,3 @@ export function init_timers(): void {
   open_softirq(TIMER_SOFTIRQ, run_timer_softirq);
   request_irq(TIMER_VECTOR, timer_interrupt, str('timer'), 0);
 }
-

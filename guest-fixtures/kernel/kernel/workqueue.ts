@@ -19,6 +19,8 @@ const WORK_RUNNING: u32 = 2;
   data: usize;
   /** WORK_PENDING and WORK_RUNNING; changed only under the lock of the CPU that holds the item. */
   state: u32;
+  /** Address of a word that is 1 while the item runs, and 0 before it is begun; 0 for an item that may always run. */
+  lock: usize;
 }
 
 /** Work that starts after a delay. */
@@ -31,11 +33,13 @@ const WORK_RUNNING: u32 = 2;
 // @ts-ignore: decorator
 @inline function pool_lock(pool: CpuData): usize { return changetype<usize>(pool) + offsetof<CpuData>('work_lock'); }
 
-export function INIT_WORK(work: WorkStruct, func: (work: WorkStruct) => void, data: usize): void {
+/** Items with the same `lock`, which all run on one CPU, never run on top of one another: see kernel/hotplug. */
+export function INIT_WORK(work: WorkStruct, func: (work: WorkStruct) => void, data: usize, lock: usize = 0): void {
   INIT_LIST_HEAD(work);
   work.func = func;
   work.data = data;
   work.state = 0;
+  work.lock = lock;
 }
 
 function delayed_work_timer_fn(timer: TimerList): void {
@@ -82,10 +86,9 @@ export function schedule_delayed_work(work: DelayedWork, delay: u64): void {
   schedule_delayed_work_at(work, ktime_get() + delay);
 }
 
-/** Takes `work` back if it has not begun; true if so. */
-export function cancel_delayed_work(work: DelayedWork): bool {
-  const armed = timer_delete(work.timer);
-  const pool = per_cpu(work.cpu);
+/** Takes `work` off the list of `cpu`; true if it was on it. */
+function dequeue_work(cpu: u32, work: WorkStruct): bool {
+  const pool = per_cpu(cpu);
   const flags = spin_lock_irqsave(pool_lock(pool));
   const queued = (work.state & WORK_PENDING) != 0;
   if (queued) {
@@ -93,18 +96,35 @@ export function cancel_delayed_work(work: DelayedWork): bool {
     list_del_init(work);
   }
   spin_unlock_irqrestore(pool_lock(pool), flags);
-  return armed || queued;
+  return queued;
+}
+
+/** Takes `work` back if it has not begun; true if so. */
+export function cancel_delayed_work(work: DelayedWork): bool {
+  const armed = timer_delete(work.timer);
+  return dequeue_work(work.cpu, work) || armed;
+}
+
+/** Takes back `work`, which is queued on this CPU or nowhere and does not run: its memory may be freed afterwards. */
+export function cancel_work_sync(work: WorkStruct): void {
+  BUG_ON((work.state & WORK_RUNNING) != 0, 'cancel_work_sync: runs further down the stack');
+  dequeue_work(smp_processor_id(), work);
+}
+
+/** Whether `work` has to wait: it, or one that has its lock, runs further down the stack. */
+function is_blocked(work: WorkStruct): bool {
+  return (work.state & WORK_RUNNING) != 0 || (work.lock != 0 && load<u32>(work.lock) != 0);
 }
 
 /**
- * Runs the first item of this CPU that is not already running further down the stack; false if there is none.
+ * Runs the first item of this CPU that nothing further down the stack keeps from running; false if there is none.
  * Items that were queued again while they ran stay on the list until their run ends, as in Linux.
  */
 export function run_one_work(): bool {
   const pool = this_cpu();
   const flags = spin_lock_irqsave(pool_lock(pool));
   let entry = pool.work_head.next;
-  while (entry != pool.work_head && (changetype<WorkStruct>(entry).state & WORK_RUNNING) != 0) entry = entry.next;
+  while (entry != pool.work_head && is_blocked(changetype<WorkStruct>(entry))) entry = entry.next;
   const found = entry != pool.work_head;
   const work = changetype<WorkStruct>(entry);
   if (found) {
@@ -113,11 +133,14 @@ export function run_one_work(): bool {
   }
   spin_unlock_irqrestore(pool_lock(pool), flags);
   if (!found) return false;
+  const lock = work.lock;
+  if (lock != 0) store<u32>(lock, 1);
   work.func(work);
+  if (lock != 0) store<u32>(lock, 0);
   BUG_ON(pool.hardirq_count != 0 || pool.softirq_count != 0, 'work item leaked interrupt context');
   const again = spin_lock_irqsave(pool_lock(pool));
   work.state &= ~WORK_RUNNING;
-  if (work.state & WORK_PENDING) pool.need_resched = 1;
+  if (pool.work_head.next != pool.work_head) pool.need_resched = 1;
   spin_unlock_irqrestore(pool_lock(pool), again);
   return true;
 }

@@ -24,6 +24,8 @@ const KMALLOC_MAX: u32 = 1 << KMALLOC_SHIFT_HIGH;
   objects: u32;
   /** Slabs with at least one free object. */
   partial: ListHead;
+  /** Objects that somebody has. */
+  active: u32;
 }
 
 /** At the start of each slab, at most 64 bytes. */
@@ -91,6 +93,7 @@ function kmem_cache_alloc(cache: KmemCache): usize {
     object = slab.free;
     slab.free = load<usize>(object);
     slab.used++;
+    cache.active++;
     if (slab.free == 0) list_del_init(slab);
   }
   spin_unlock_irqrestore(changetype<usize>(cache), flags);
@@ -105,6 +108,7 @@ function kmem_cache_free(slab: Slab, object: usize): void {
   store<usize>(object, slab.free);
   slab.free = object;
   slab.used--;
+  cache.active--;
   const empty = slab.used == 0;
   if (empty) {
     list_del_init(slab);
@@ -114,6 +118,13 @@ function kmem_cache_free(slab: Slab, object: usize): void {
   }
   spin_unlock_irqrestore(changetype<usize>(cache), flags);
   if (empty) free_pages(changetype<usize>(slab), cache.order);
+}
+
+/** Objects of all caches that somebody has. Larger ones are pages: see nr_free_pages. */
+export function nr_slab_objects(): u32 {
+  let count: u32 = 0;
+  for (let shift = KMALLOC_SHIFT_LOW; shift <= KMALLOC_SHIFT_HIGH; shift++) count += cache_of(shift).active;
+  return count;
 }
 
 /** Allocates `bytes`, zeroed, aligned to the next power of two; panics without memory: nobody here could go on. */

@@ -85,6 +85,9 @@ export function kfree_skb(skb: SkBuff): void {
   if (!keep) kfree(at);
 }
 
+/** Buffers that are kept for later. */
+export function skb_cached(): u32 { return cache.count; }
+
 /** Makes the data `bytes` longer at its end; returns where the new bytes start. */
 // @ts-ignore: decorator
 @inline export function skb_put(skb: SkBuff, bytes: u32): usize {

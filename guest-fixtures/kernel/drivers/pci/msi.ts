@@ -62,7 +62,7 @@ export function pci_request_irq(dev: PciDev, nr: u32, cpu: u32, handler: IrqHand
 
 /** Masks vector `nr` and takes its handler away. */
 export function pci_free_irq(dev: PciDev, nr: u32): void {
-  const vector = load<u32>(dev.msix_vectors + (nr << 2));
+  const vector = dev.msix_count != 0 ? load<u32>(dev.msix_vectors + (nr << 2)) : 0;
   if (vector == 0) return;
   writel(PCI_MSIX_ENTRY_CTRL_MASKBIT, entry_at(dev, nr) + PCI_MSIX_ENTRY_VECTOR_CTRL);
   free_irq(vector);

@@ -1,8 +1,10 @@
 // PCI devices as drivers see them: configuration space through ECAM, capabilities, resources.
 import { readb, readl, readw, writeb, writel, writew } from '../../asm/io';
 import { boot_params } from '../../asm/setup';
+import { ListHead } from '../../lib/list';
 import { Device } from '../base/device';
 import {
+  PCI_BASE_ADDRESS_0,
   PCI_CAPABILITY_LIST,
   PCI_COMMAND,
   PCI_COMMAND_MASTER,
@@ -11,6 +13,7 @@ import {
   PCI_HEADER_TYPE_MASK,
   PCI_STATUS,
   PCI_STATUS_CAP_LIST,
+  PCI_VENDOR_ID,
 } from './pci_regs';
 
 export const PCI_STD_NUM_BARS: u32 = 6;
@@ -34,6 +37,9 @@ export const IORESOURCE_MEM_64: u32 = 0x10_0000;
   msix_cap: u32;
   /** Of a bridge. */
   secondary: u32;
+  /** pci_channel_*: whether the device can be reached. */
+  error_state: u32;
+  driver: PciDriver | null;
   /** PCI_STD_NUM_BARS Resource records. */
   resource: usize;
   /** The driver's own. */
@@ -42,6 +48,44 @@ export const IORESOURCE_MEM_64: u32 = 0x10_0000;
   msix_table: usize;
   msix_count: u32;
   msix_vectors: usize;
+}
+
+// Whether a device can be reached: all is well; it is cut off for now, and will be reset; it is gone.
+export const pci_channel_io_normal: u32 = 1;
+export const pci_channel_io_frozen: u32 = 2;
+export const pci_channel_io_perm_failure: u32 = 3;
+
+// What a driver answers an error handler, and what comes of several drivers' answers.
+export const PCI_ERS_RESULT_CAN_RECOVER: u32 = 2;
+export const PCI_ERS_RESULT_NEED_RESET: u32 = 3;
+export const PCI_ERS_RESULT_DISCONNECT: u32 = 4;
+export const PCI_ERS_RESULT_RECOVERED: u32 = 5;
+export const PCI_ERS_RESULT_NO_AER_DRIVER: u32 = 6;
+
+/** A driver's part in recovery from errors: see err.ts. Each but the first may be missing. */
+// @ts-ignore: decorator
+@unmanaged export class PciErrorHandlers {
+  /** Stop using the device, which is in `state` (pci_channel_*); what would be needed to go on? */
+  error_detected: (dev: PciDev, state: u32) => u32;
+  /** Registers can be read again, DMA is off: can it go on without a reset? */
+  mmio_enabled: ((dev: PciDev) => u32) | null;
+  /** The device was reset: set it up as after power-on. */
+  slot_reset: ((dev: PciDev) => u32) | null;
+  /** All is well again: traffic may go on. */
+  resume: ((dev: PciDev) => void) | null;
+}
+
+/** On the list of drivers. */
+// @ts-ignore: decorator
+@unmanaged export class PciDriver extends ListHead {
+  /** String literal. */
+  name: usize;
+  /** Words of (device << 16 | vendor), ended by 0. */
+  id_table: usize;
+  probe: (dev: PciDev) => bool;
+  /** Undoes probe, also of a device that does not answer any more. Nothing of it may stay in use. */
+  remove: (dev: PciDev) => void;
+  err_handler: PciErrorHandlers | null;
 }
 
 /** What a BAR asks for and has. */
@@ -76,12 +120,39 @@ export function pci_is_bridge(dev: PciDev): bool {
 // @ts-ignore: decorator
 @inline function config(dev: PciDev): usize { return pci_ecam_map_bus(dev.bus, dev.devfn); }
 
-export function pci_read_config_byte(dev: PciDev, at: u32): u32 { return readb(config(dev) + at); }
-export function pci_read_config_word(dev: PciDev, at: u32): u32 { return readw(config(dev) + at); }
-export function pci_read_config_dword(dev: PciDev, at: u32): u32 { return readl(config(dev) + at); }
-export function pci_write_config_byte(dev: PciDev, at: u32, value: u32): void { writeb(<u8>value, config(dev) + at); }
-export function pci_write_config_word(dev: PciDev, at: u32, value: u32): void { writew(<u16>value, config(dev) + at); }
-export function pci_write_config_dword(dev: PciDev, at: u32, value: u32): void { writel(value, config(dev) + at); }
+/** A device that is gone is not asked any more: reads give all ones, as they would, and writes go nowhere. */
+// @ts-ignore: decorator
+@inline function gone(dev: PciDev): bool { return dev.error_state == pci_channel_io_perm_failure; }
+
+export function pci_read_config_byte(dev: PciDev, at: u32): u32 { return gone(dev) ? 0xff : readb(config(dev) + at); }
+export function pci_read_config_word(dev: PciDev, at: u32): u32 {
+  return gone(dev) ? 0xffff : readw(config(dev) + at);
+}
+export function pci_read_config_dword(dev: PciDev, at: u32): u32 {
+  return gone(dev) ? 0xffff_ffff : readl(config(dev) + at);
+}
+export function pci_write_config_byte(dev: PciDev, at: u32, value: u32): void {
+  if (!gone(dev)) writeb(<u8>value, config(dev) + at);
+}
+export function pci_write_config_word(dev: PciDev, at: u32, value: u32): void {
+  if (!gone(dev)) writew(<u16>value, config(dev) + at);
+}
+export function pci_write_config_dword(dev: PciDev, at: u32, value: u32): void {
+  if (!gone(dev)) writel(value, config(dev) + at);
+}
+
+/** Whether a vendor and device id names a device; what else there is to read where none answers. */
+export function pci_id_is_valid(id: u32): bool {
+  return id != 0xffff_ffff && id != 0 && id != 0x0000_ffff && id != 0xffff_0000;
+}
+
+/** Whether the device that was found still answers, and is still the same kind. */
+export function pci_device_is_present(dev: PciDev): bool {
+  return pci_read_config_dword(dev, PCI_VENDOR_ID) == ((dev.device << 16) | dev.vendor);
+}
+
+/** Whether the device is known to be gone. */
+export function pci_dev_is_disconnected(dev: PciDev): bool { return gone(dev); }
 
 /** Offset of the capability `id`, or 0. */
 export function pci_find_capability(dev: PciDev, id: u32): u32 {
@@ -99,6 +170,21 @@ export function pci_find_capability(dev: PciDev, id: u32): u32 {
 /** Turns on the device's memory decode. */
 export function pci_enable_device(dev: PciDev): void {
   pci_write_config_word(dev, PCI_COMMAND, pci_read_config_word(dev, PCI_COMMAND) | PCI_COMMAND_MEMORY);
+}
+
+/** Keeps the device from memory and interrupts. */
+export function pci_disable_device(dev: PciDev): void {
+  pci_write_config_word(dev, PCI_COMMAND, pci_read_config_word(dev, PCI_COMMAND) & ~PCI_COMMAND_MASTER);
+}
+
+/** After a reset: gives the device its addresses again. What its driver turns on, the driver turns on again. */
+export function pci_restore_bars(dev: PciDev): void {
+  for (let bar: u32 = 0; bar < PCI_STD_NUM_BARS; bar++) {
+    const resource = pci_resource(dev, bar);
+    if (resource.size == 0) continue;
+    pci_write_config_dword(dev, PCI_BASE_ADDRESS_0 + (bar << 2), resource.start);
+    if (resource.flags & IORESOURCE_MEM_64) pci_write_config_dword(dev, PCI_BASE_ADDRESS_0 + (bar << 2) + 4, 0);
+  }
 }
 
 /** Lets the device reach memory and send interrupts. */

@@ -24,6 +24,9 @@ export const PCI_PREF_MEMORY_BASE: u32 = 0x24;
 export const PCI_PREF_BASE_UPPER32: u32 = 0x28;
 export const PCI_PREF_LIMIT_UPPER32: u32 = 0x2c;
 
+export const PCI_BRIDGE_CONTROL: u32 = 0x3e;
+export const PCI_BRIDGE_CTL_BUS_RESET: u32 = 0x40;
+
 export const PCI_CAP_ID_EXP: u32 = 0x10;
 export const PCI_CAP_ID_MSIX: u32 = 0x11;
 

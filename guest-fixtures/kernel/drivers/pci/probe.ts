@@ -3,10 +3,10 @@
 import { readl } from '../../asm/io';
 import { boot_params } from '../../asm/setup';
 import { pr_info } from '../../kernel/printk';
-import { INIT_LIST_HEAD, ListHead, list_add_tail } from '../../lib/list';
 import { str } from '../../lib/string';
 import { scnprintf } from '../../lib/vsprintf';
 import { kmalloc } from '../../mm/slab';
+import { device_attach, pci_device_add, pci_devices, pci_bus_init, pci_stop_and_remove_bus_device } from './bus';
 import {
   IORESOURCE_MEM,
   IORESOURCE_MEM_64,
@@ -16,8 +16,11 @@ import {
   PCI_STD_NUM_BARS,
   PciDev,
   Resource,
+  pci_channel_io_normal,
+  pci_device_is_present,
   pci_ecam_map_bus,
   pci_find_capability,
+  pci_id_is_valid,
   pci_is_bridge,
   pci_read_config_byte,
   pci_read_config_dword,
@@ -48,17 +51,6 @@ import {
 import { pci_assign_resources, pci_bridge_set_bus } from './setup_bus';
 
 const DEVICES_PER_BUS: u32 = 32;
-
-const devices = changetype<ListHead>(memory.data(64, 64));
-
-/** Head of the list of all PciDev, in the order of the scan. */
-// @ts-ignore: decorator
-@inline export function pci_devices(): ListHead { return devices; }
-
-/** Whether a vendor id word names a device; what else there is to read where none answers. */
-function present(id: u32): bool {
-  return id != 0xffff_ffff && id != 0 && id != 0x0000_ffff && id != 0xffff_0000;
-}
 
 /** Learns size and address of each memory BAR. Decode is off meanwhile: a BAR of all ones answers at odd places. */
 function pci_read_bases(dev: PciDev, count: u32): void {
@@ -93,6 +85,7 @@ function pcie_type_name(dev: PciDev): usize {
 
 function pci_setup_device(bus: u32, devfn: u32, id: u32): PciDev {
   const dev = changetype<PciDev>(kmalloc(offsetof<PciDev>()));
+  dev.error_state = pci_channel_io_normal;
   dev.bus = bus;
   dev.devfn = devfn;
   dev.vendor = id & 0xffff;
@@ -118,8 +111,17 @@ function pci_setup_device(bus: u32, devfn: u32, id: u32): PciDev {
       resource.flags & IORESOURCE_PREFETCH ? str(' pref') : str(''),
     );
   }
-  list_add_tail(dev, devices);
+  pci_device_add(dev);
   return dev;
+}
+
+/** The device that was found at `devfn`, or null. */
+function pci_get_slot(bus: u32, devfn: u32): PciDev | null {
+  for (let entry = pci_devices().next; entry != pci_devices(); entry = entry.next) {
+    const dev = changetype<PciDev>(entry);
+    if (dev.bus == bus && dev.devfn == devfn) return dev;
+  }
+  return null;
 }
 
 /** Functions of the device in `slot`; other functions than the first exist only in a multi-function device. */
@@ -127,11 +129,12 @@ function pci_scan_slot(bus: u32, slot: u32): void {
   for (let fn: u32 = 0; fn < 8; fn++) {
     const devfn = (slot << 3) + fn;
     const id = readl(pci_ecam_map_bus(bus, devfn) + PCI_VENDOR_ID);
-    if (!present(id)) {
+    if (!pci_id_is_valid(id)) {
       if (fn == 0) return;
       continue;
     }
-    const dev = pci_setup_device(bus, devfn, id);
+    const known = pci_get_slot(bus, devfn);
+    const dev = known !== null ? known : pci_setup_device(bus, devfn, id);
     if (fn == 0 && (dev.hdr_type & PCI_HEADER_TYPE_MFD) == 0) return;
   }
 }
@@ -139,7 +142,7 @@ function pci_scan_slot(bus: u32, slot: u32): void {
 /** Bridges lie on bus 0, and a link has one device: nothing deeper exists on this platform. */
 function pci_scan_bridges(): void {
   let next_bus: u32 = 1;
-  for (let entry = devices.next; entry != devices; entry = entry.next) {
+  for (let entry = pci_devices().next; entry != pci_devices(); entry = entry.next) {
     const dev = changetype<PciDev>(entry);
     if (dev.bus != 0 || !pci_is_bridge(dev)) continue;
     dev.secondary = pci_read_config_byte(dev, PCI_SECONDARY_BUS);
@@ -150,18 +153,44 @@ function pci_scan_bridges(): void {
   }
 }
 
+/** Takes out what answers no more on `bus`, and what has made room for something else. */
+function pci_remove_absent(bus: u32): void {
+  for (let entry = pci_devices().next; entry != pci_devices(); ) {
+    const dev = changetype<PciDev>(entry);
+    entry = entry.next;
+    if (dev.bus == bus && !pci_device_is_present(dev)) pci_stop_and_remove_bus_device(dev);
+  }
+}
+
+/**
+ * Looks again at what is behind each bridge: what has gone is taken out, what has come is given an address and a driver.
+ * Task context, with the hot-plug lock.
+ */
+export function pci_rescan(): void {
+  for (let entry = pci_devices().next; entry != pci_devices(); entry = entry.next) {
+    const bridge = changetype<PciDev>(entry);
+    if (bridge.bus != 0 || !pci_is_bridge(bridge)) continue;
+    pci_remove_absent(bridge.secondary);
+    pci_scan_slot(bridge.secondary, 0);
+  }
+  pci_assign_resources(pci_devices());
+  for (let entry = pci_devices().next; entry != pci_devices(); entry = entry.next) {
+    device_attach(changetype<PciDev>(entry));
+  }
+}
+
 /** Boot CPU: finds all devices and gives each an address. Returns whether there is PCI at all. */
 export function pci_subsys_init(): bool {
-  INIT_LIST_HEAD(devices);
+  pci_bus_init();
   if (boot_params().ecam_bytes == 0) return false;
   // The host bridge is always there where there is PCI.
-  if (!present(readl(pci_ecam_map_bus(0, 0) + PCI_VENDOR_ID))) return false;
+  if (!pci_id_is_valid(readl(pci_ecam_map_bus(0, 0) + PCI_VENDOR_ID))) return false;
   pr_info(
     'PCI: ECAM [mem 0x%08x-0x%08x] (base 0x%08x) for domain 0000', boot_params().ecam_base,
     boot_params().ecam_base + boot_params().ecam_bytes - 1, boot_params().ecam_base,
   );
   for (let slot: u32 = 0; slot < DEVICES_PER_BUS; slot++) pci_scan_slot(0, slot);
   pci_scan_bridges();
-  pci_assign_resources(devices);
+  pci_assign_resources(pci_devices());
   return true;
 }

@@ -9,7 +9,7 @@ import { spin_lock_irqsave, spin_unlock_irqrestore } from '../../kernel/spinlock
 import { NSEC_PER_MSEC, ktime_get } from '../../kernel/time';
 import { INIT_LIST_HEAD, ListHead, list_add, list_add_tail, list_del_init, list_empty } from '../../lib/list';
 import { scnprintf } from '../../lib/vsprintf';
-import { kmalloc } from '../../mm/slab';
+import { kfree, kmalloc } from '../../mm/slab';
 import { PACKET_OTHERHOST, SkBuff, kfree_skb } from '../skbuff';
 
 /** Packets that one poll of one device may take. */
@@ -44,6 +44,8 @@ export const IFF_UP: u32 = 1;
   /** The driver's own. */
   priv: usize;
   open: (dev: NetDevice) => bool;
+  /** Undoes open. Also of a device that does not answer any more. */
+  stop: (dev: NetDevice) => void;
   /** Takes the packet, or returns false if there is no room: it is then the caller's still. */
   start_xmit: (skb: SkBuff, dev: NetDevice) => bool;
   /** Tells the device of packets that start_xmit has not told it of, because netdev_xmit_more() said that more come. */
@@ -75,8 +77,12 @@ const NAPI_STATE_DISABLE: u32 = 2;
 // What others hear of devices, and how packets reach protocols
 
 export const NETDEV_UP: u32 = 0x1;
+export const NETDEV_DOWN: u32 = 0x2;
 /** The carrier has come or gone. */
 export const NETDEV_CHANGE: u32 = 0x4;
+export const NETDEV_REGISTER: u32 = 0x5;
+/** Closed, and no packet has to do with it any more: the last that is heard of it. */
+export const NETDEV_UNREGISTER: u32 = 0x6;
 /** About to be opened. */
 export const NETDEV_PRE_UP: u32 = 0xd;
 
@@ -163,16 +169,44 @@ export function register_netdev(dev: NetDevice): bool {
   const flags = local_irq_save();
   list_add(dev, before);
   local_irq_restore(flags);
+  call_netdevice_notifiers(NETDEV_REGISTER, dev);
   return true;
+}
+
+/** Closes the device and takes it out: nothing of the network knows it afterwards. Task context. */
+export function unregister_netdev(dev: NetDevice): void {
+  dev_close(dev);
+  call_netdevice_notifiers(NETDEV_UNREGISTER, dev);
+  const flags = local_irq_save();
+  list_del_init(dev);
+  local_irq_restore(flags);
+}
+
+/** Frees a device that is not, or no longer, registered. */
+export function free_netdev(dev: NetDevice): void {
+  kfree(dev.dev_addr);
+  kfree(dev.name);
+  kfree(changetype<usize>(dev));
 }
 
 /** Starts the device; false if its driver could not. */
 export function dev_open(dev: NetDevice): bool {
   call_netdevice_notifiers(NETDEV_PRE_UP, dev);
-  if (!dev.open(dev)) return false;
+  if (!dev.open(dev)) {
+    call_netdevice_notifiers(NETDEV_DOWN, dev);
+    return false;
+  }
   dev.flags |= IFF_UP;
   call_netdevice_notifiers(NETDEV_UP, dev);
   return true;
+}
+
+/** Stops the device, if it is started. Task context. */
+export function dev_close(dev: NetDevice): void {
+  if ((dev.flags & IFF_UP) == 0) return;
+  dev.flags &= ~IFF_UP;
+  dev.stop(dev);
+  call_netdevice_notifiers(NETDEV_DOWN, dev);
 }
 
 export function netif_carrier_on(dev: NetDevice): void {

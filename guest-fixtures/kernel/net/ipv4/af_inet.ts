@@ -1,5 +1,6 @@
 // IPv4 as a whole.
 import { arp_init } from './arp';
+import { devinet_init } from './devinet';
 import { icmp_init } from './icmp';
 import { ip_init } from './ip';
 import { udp_init } from './udp';
@@ -7,6 +8,7 @@ import { udp_init } from './udp';
 /** Boot CPU, once, before there are network devices. What is added last is looked at first: most packets are IP's. */
 export function inet_init(): void {
   arp_init();
+  devinet_init();
   icmp_init();
   udp_init();
   ip_init();

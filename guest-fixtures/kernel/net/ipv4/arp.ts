@@ -4,11 +4,12 @@
 import { NotifierBlock } from '../../kernel/notifier';
 import { spin_lock_irqsave, spin_unlock_irqrestore } from '../../kernel/spinlock';
 import { NSEC_PER_SEC, ktime_get } from '../../kernel/time';
-import { TimerList, mod_timer, timer_setup } from '../../kernel/timer';
+import { TimerList, mod_timer, timer_delete, timer_setup } from '../../kernel/timer';
 import { get_be16, put_be16 } from '../../lib/byteorder';
-import { kmalloc } from '../../mm/slab';
+import { kfree, kmalloc } from '../../mm/slab';
 import {
   NETDEV_CHANGE,
+  NETDEV_DOWN,
   NETDEV_PRE_UP,
   NetDevice,
   PacketType,
@@ -87,6 +88,21 @@ function neigh_table_init(dev: NetDevice, in_dev: InDevice): void {
     timer_setup(neigh.timer, neigh_timer_handler, changetype<usize>(neigh));
     store<usize>(in_dev.arp_table + (i << 2), changetype<usize>(neigh));
   }
+}
+
+/** The interface is stopped. */
+function neigh_table_free(in_dev: InDevice): void {
+  neigh_flush_dev(in_dev);
+  for (let i: u32 = 0; i < NEIGH_MAX; i++) {
+    const neigh = neigh_at(in_dev, i);
+    timer_delete(neigh.timer);
+    kfree(changetype<usize>(neigh.timer));
+    kfree(neigh.queue);
+    kfree(neigh.ha);
+    kfree(changetype<usize>(neigh));
+  }
+  kfree(in_dev.arp_table);
+  in_dev.arp_table = 0;
 }
 
 /** The lock is held. */
@@ -245,13 +261,15 @@ function neigh_flush_dev(in_dev: InDevice): void {
   spin_unlock_irqrestore(table_lock, flags);
 }
 
-/** An interface has its table from when it is started. One that loses its link forgets its neighbours, and no other's. */
+/** An interface has its table as long as it is started. One that loses its link forgets its neighbours, and no other's. */
 function arp_netdev_event(event: u32, data: usize): void {
   const dev = changetype<NetDevice>(data);
   const in_dev = in_dev_get(dev);
   if (in_dev === null) return;
   if (event == NETDEV_PRE_UP && in_dev.arp_table == 0) neigh_table_init(dev, in_dev);
-  if (event == NETDEV_CHANGE && dev.carrier == 0 && in_dev.arp_table != 0) neigh_flush_dev(in_dev);
+  if (in_dev.arp_table == 0) return;
+  if (event == NETDEV_CHANGE && dev.carrier == 0) neigh_flush_dev(in_dev);
+  if (event == NETDEV_DOWN) neigh_table_free(in_dev);
 }
 
 /** Boot CPU, once. */
@@ -271,7 +289,7 @@ function arp_is_valid(at: usize, bytes: u32): bool {
 function arp_rcv(skb: SkBuff, dev: NetDevice): void {
   const in_dev = in_dev_get(dev);
   const at = skb.data;
-  if (in_dev === null || !arp_is_valid(at, skb.len)) dev.rx_dropped++;
+  if (in_dev === null || in_dev.arp_table == 0 || !arp_is_valid(at, skb.len)) dev.rx_dropped++;
   else {
     const sender = load<u32>(at + AR_SIP);
     const for_us = load<u32>(at + AR_TIP) == in_dev.ifa_local;

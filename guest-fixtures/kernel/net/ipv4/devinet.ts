@@ -1,6 +1,9 @@
 // What an interface has once it has an IPv4 address, as struct in_device.
-import { kmalloc } from '../../mm/slab';
-import { NetDevice } from '../core/dev';
+import { NotifierBlock } from '../../kernel/notifier';
+import { kfree, kmalloc } from '../../mm/slab';
+import { NETDEV_UNREGISTER, NetDevice, register_netdevice_notifier } from '../core/dev';
+
+const inetdev_block = changetype<NotifierBlock>(memory.data(8, 8));
 
 /** Addresses as they lie in memory. */
 // @ts-ignore: decorator
@@ -9,7 +12,7 @@ import { NetDevice } from '../core/dev';
   ifa_mask: u32;
   /** The station that workloads on this interface talk to. */
   ifa_peer: u32;
-  /** Neighbours on this link: see arp.ts. */
+  /** Neighbours on this link: see arp.ts. 0 while the interface is not started. */
   arp_table: usize;
 }
 
@@ -35,4 +38,16 @@ export function inetdev_init(dev: NetDevice, local: u32, mask: u32, peer: u32): 
   in_dev.ifa_peer = peer;
   dev.ip_ptr = changetype<usize>(in_dev);
   return in_dev;
+}
+
+function inetdev_event(event: u32, data: usize): void {
+  const dev = changetype<NetDevice>(data);
+  if (event != NETDEV_UNREGISTER || dev.ip_ptr == 0) return;
+  kfree(dev.ip_ptr);
+  dev.ip_ptr = 0;
+}
+
+/** Boot CPU, once. */
+export function devinet_init(): void {
+  register_netdevice_notifier(inetdev_block, inetdev_event);
 }

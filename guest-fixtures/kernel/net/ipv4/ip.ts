@@ -60,7 +60,7 @@ function ip_rcv(skb: SkBuff, dev: NetDevice): void {
 /** Sends `skb`, which starts at its transport header, from `dev` to a host on its link; false if it was dropped. */
 export function ip_output(skb: SkBuff, dev: NetDevice, daddr: u32, protocol: u32): bool {
   const in_dev = in_dev_get(dev);
-  if (in_dev === null || !inet_onlink(in_dev, daddr)) {
+  if (in_dev === null || in_dev.arp_table == 0 || !inet_onlink(in_dev, daddr)) {
     drop(skb, offsetof<SnmpMib>('IpOutNoRoutes'));
     return false;
   }

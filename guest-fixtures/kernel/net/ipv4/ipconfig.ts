@@ -2,10 +2,21 @@
 // `ip=<client>[:<server>:<gateway>:<netmask>:<hostname>:<device>[:...]]`. The server is the station that workloads on this
 // interface talk to; without a device it is eth0's. There are no routes beyond the link, so gateway, host name and
 // whatever follows the device are read over.
+import { hotplug_lock, lock_device_hotplug, unlock_device_hotplug } from '../../kernel/hotplug';
+import { NotifierBlock } from '../../kernel/notifier';
 import { param_each, param_ipv4, param_malformed } from '../../kernel/params';
 import { pr_err, pr_info, pr_warn } from '../../kernel/printk';
+import { INIT_WORK, WorkStruct, schedule_work } from '../../kernel/workqueue';
 import { in4_pton } from '../../lib/inet';
-import { NETDEV_MAX, NetDevice, dev_get_by_index, dev_open, netdev_list } from '../core/dev';
+import {
+  NETDEV_MAX,
+  NETDEV_REGISTER,
+  NetDevice,
+  dev_get_by_index,
+  dev_open,
+  netdev_list,
+  register_netdevice_notifier,
+} from '../core/dev';
 import { InDevice, inetdev_init } from './devinet';
 
 /** 10.0.0.2, as it lies in memory: eth0's, and each further interface has the next. */
@@ -32,6 +43,8 @@ const DEVICE: u32 = 5;
   named: u32;
 }
 
+const ip_config_work = changetype<WorkStruct>(memory.data(64, 16));
+const ip_config_block = changetype<NotifierBlock>(memory.data(8, 8));
 /** NETDEV_MAX of them. */
 const configs = memory.data(8 * 16, 16);
 
@@ -110,7 +123,27 @@ function ip_setup_if(dev: NetDevice): void {
   );
 }
 
-/** Boot CPU, once the drivers have found their devices: gives each interface an address and starts it. */
+/** Each interface that has no address gets it and is started. */
+function ip_setup_all(): void {
+  for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
+    const dev = changetype<NetDevice>(entry);
+    if (dev.ip_ptr == 0) ip_setup_if(dev);
+  }
+}
+
+function ip_config_work_fn(_work: WorkStruct): void {
+  ip_setup_all();
+}
+
+/** An interface that comes later is set up as soon as its driver has done with it. */
+function ip_config_event(event: u32, _dev: usize): void {
+  if (event == NETDEV_REGISTER) schedule_work(ip_config_work);
+}
+
+/**
+ * Boot CPU, once the drivers have found their devices: gives each interface an address and starts it, and from then on
+ * each that comes later.
+ */
 export function ip_auto_config(): void {
   const peer = param_ipv4('peer', DEFAULT_PEER);
   for (let i: u32 = 0; i < NETDEV_MAX; i++) {
@@ -120,10 +153,12 @@ export function ip_auto_config(): void {
     config.peer = peer;
   }
   param_each('ip', ip_auto_config_setup);
-  for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
-    ip_setup_if(changetype<NetDevice>(entry));
-  }
+  lock_device_hotplug();
+  ip_setup_all();
+  unlock_device_hotplug();
   for (let i: u32 = 0; i < NETDEV_MAX; i++) {
-    if (config_of(i).named != 0 && dev_get_by_index(i) === null) pr_warn('IP-Config: Device `eth%u\' not found', i);
+    if (config_of(i).named != 0 && dev_get_by_index(i) === null) pr_warn("IP-Config: Device `eth%u' not found", i);
   }
+  INIT_WORK(ip_config_work, ip_config_work_fn, 0, hotplug_lock());
+  register_netdevice_notifier(ip_config_block, ip_config_event);
 }

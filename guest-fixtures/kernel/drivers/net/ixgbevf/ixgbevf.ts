@@ -109,7 +109,7 @@ export function ixgbevf_service_event_schedule(adapter: IxgbevfAdapter): void {
 }
 
 /** The device does not answer any more: from now on nobody touches it. */
-function ixgbevf_remove_adapter(adapter: IxgbevfAdapter): void {
+export function ixgbevf_remove_adapter(adapter: IxgbevfAdapter): void {
   if (adapter.hw_addr == 0) return;
   adapter.hw_addr = 0;
   set_state(adapter, __IXGBEVF_REMOVED);

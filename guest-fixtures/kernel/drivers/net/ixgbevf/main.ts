@@ -1,18 +1,20 @@
 // ixgbevf: the driver of the 82599's virtual function. Probe, up and down, and the service task that watches the link.
 import { boot_params } from '../../../asm/setup';
+import { hotplug_lock } from '../../../kernel/hotplug';
 import { param_u64 } from '../../../kernel/params';
 import { pr_err, pr_info } from '../../../kernel/printk';
-import { msleep } from '../../../kernel/sched';
 import { NSEC_PER_SEC, ktime_get } from '../../../kernel/time';
 import { TimerList, mod_timer, timer_delete, timer_setup } from '../../../kernel/timer';
-import { INIT_WORK, WorkStruct } from '../../../kernel/workqueue';
+import { INIT_WORK, WorkStruct, cancel_work_sync } from '../../../kernel/workqueue';
 import { mix64 } from '../../../lib/random';
 import { str } from '../../../lib/string';
-import { kmalloc } from '../../../mm/slab';
+import { kfree, kmalloc } from '../../../mm/slab';
 import {
+  IFF_UP,
   NapiStruct,
   NetDevice,
   alloc_netdev,
+  free_netdev,
   napi_disable,
   napi_enable,
   napi_schedule,
@@ -22,53 +24,35 @@ import {
   netif_stop_queue,
   netif_wake_queue,
   register_netdev,
+  unregister_netdev,
 } from '../../../net/core/dev';
 import { ETH_HLEN, is_valid_ether_addr } from '../../../net/ethernet/eth';
-import { PciDev, pci_enable_device, pci_iomap, pci_set_master } from '../../pci/pci';
-import { PciDriver, pci_register_driver } from '../../pci/pci_driver';
+import { pci_register_driver } from '../../pci/bus';
+import {
+  PCI_ERS_RESULT_DISCONNECT,
+  PCI_ERS_RESULT_NEED_RESET,
+  PCI_ERS_RESULT_RECOVERED,
+  PciDev,
+  PciDriver,
+  PciErrorHandlers,
+  pci_channel_io_perm_failure,
+  pci_dev_is_disconnected,
+  pci_disable_device,
+  pci_enable_device,
+  pci_iomap,
+  pci_set_master,
+} from '../../pci/pci';
 import { pci_disable_msix, pci_enable_msix, pci_free_irq, pci_request_irq } from '../../pci/msi';
 import {
-  IXGBE_DCA_RXCTRL_DEFAULT,
-  IXGBE_DCA_TXCTRL_DEFAULT,
-  IXGBE_DESC_SIZE,
   IXGBE_DEV_ID_82599_VF,
-  IXGBE_IVAR_ALLOC_VAL,
   IXGBE_LINKS_SPEED_10G_82599,
   IXGBE_LINKS_SPEED_1G_82599,
-  IXGBE_RXDCTL_ENABLE,
-  IXGBE_RXDCTL_VME,
-  IXGBE_SRRCTL_BSIZEHDR_256,
-  IXGBE_SRRCTL_BSIZEPKT_2K,
-  IXGBE_SRRCTL_DESCTYPE_ADV_ONEBUF,
-  IXGBE_SRRCTL_DROP_EN,
-  IXGBE_TXDCTL_ENABLE,
   IXGBE_TXDCTL_SWFLSH,
-  IXGBE_VFDCA_RXCTRL,
-  IXGBE_VFDCA_TXCTRL,
   IXGBE_VFPSRTYPE,
-  IXGBE_VFRDBAH,
-  IXGBE_VFRDBAL,
-  IXGBE_VFRDH,
-  IXGBE_VFRDLEN,
-  IXGBE_VFRDT,
-  IXGBE_VFRXDCTL,
-  IXGBE_VFSRRCTL,
-  IXGBE_VFTDBAH,
-  IXGBE_VFTDBAL,
-  IXGBE_VFTDH,
-  IXGBE_VFTDLEN,
-  IXGBE_VFTDT,
-  IXGBE_VFTDWBAH,
-  IXGBE_VFTDWBAL,
   IXGBE_VFTXDCTL,
-  IXGBE_VTEIAC,
-  IXGBE_VTEIAM,
   IXGBE_VTEICR,
   IXGBE_VTEICS,
-  IXGBE_VTEIMC,
   IXGBE_VTEIMS,
-  IXGBE_VTIVAR,
-  IXGBE_VTIVAR_MISC,
   PCI_VENDOR_ID_INTEL,
 } from './defines';
 import {
@@ -76,7 +60,6 @@ import {
   IXGBEVF_MAX_DESC,
   IXGBEVF_MIN_DESC,
   IXGBEVF_DEFAULT_TXD,
-  IXGBE_WRITE_FLUSH,
   IxgbevfAdapter,
   IxgbevfRing,
   NUM_MSIX_VECTORS,
@@ -89,19 +72,19 @@ import {
   clear_state,
   ixgbe_read_reg,
   ixgbe_write_reg,
+  ixgbevf_remove_adapter,
   ixgbevf_service_event_schedule,
   set_state,
   test_state,
 } from './ixgbevf';
 import {
-  IXGBE_20K_ITR,
-  ixgbevf_alloc_rx_buffers,
   ixgbevf_clean_rx_ring,
   ixgbevf_clean_tx_ring,
+  ixgbevf_free_rx_resources,
+  ixgbevf_free_tx_resources,
   ixgbevf_poll,
   ixgbevf_setup_rx_resources,
   ixgbevf_setup_tx_resources,
-  ixgbevf_write_eitr,
   ixgbevf_xmit_flush,
   ixgbevf_xmit_frame,
 } from './txrx';
@@ -116,14 +99,22 @@ import {
   ixgbevf_set_rx_mode,
   ixgbevf_vlan_rx_add_vid,
 } from './vf';
+import {
+  ixgbevf_configure_msix,
+  ixgbevf_configure_rx_ring,
+  ixgbevf_configure_tx_ring,
+  ixgbevf_disable_rx_queue,
+  ixgbevf_irq_disable,
+  ixgbevf_irq_enable,
+} from './configure';
 
 const SERVICE_PERIOD: u64 = 2 * NSEC_PER_SEC;
 const RESET_INTERVAL: u64 = 10 * NSEC_PER_SEC;
-const ALL_CAUSES: u32 = (1 << NUM_MSIX_VECTORS) - 1;
 const FCS_AND_HEADER: u32 = ETH_HLEN + 4;
 
 const id_table = memory.data<u32>([(IXGBE_DEV_ID_82599_VF << 16) | PCI_VENDOR_ID_INTEL, 0]);
-const driver = changetype<PciDriver>(memory.data(16, 16));
+const driver = changetype<PciDriver>(memory.data(32, 16));
+const error_handlers = changetype<PciErrorHandlers>(memory.data(16, 16));
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Interrupts
@@ -148,82 +139,8 @@ function ixgbevf_request_msix_irqs(adapter: IxgbevfAdapter): bool {
   return false;
 }
 
-function ixgbevf_configure_msix(adapter: IxgbevfAdapter): void {
-  const queue = QUEUE_VECTOR | IXGBE_IVAR_ALLOC_VAL;
-  ixgbe_write_reg(adapter, IXGBE_VTIVAR, queue | (queue << 8));
-  ixgbe_write_reg(adapter, IXGBE_VTIVAR_MISC, OTHER_VECTOR | IXGBE_IVAR_ALLOC_VAL);
-  adapter.itr = IXGBE_20K_ITR;
-  adapter.itr_time = ktime_get();
-  ixgbevf_write_eitr(adapter, QUEUE_VECTOR, adapter.itr);
-}
-
-function ixgbevf_irq_enable(adapter: IxgbevfAdapter): void {
-  ixgbe_write_reg(adapter, IXGBE_VTEIAM, ALL_CAUSES);
-  ixgbe_write_reg(adapter, IXGBE_VTEIAC, ALL_CAUSES);
-  ixgbe_write_reg(adapter, IXGBE_VTEIMS, ALL_CAUSES);
-}
-
-function ixgbevf_irq_disable(adapter: IxgbevfAdapter): void {
-  ixgbe_write_reg(adapter, IXGBE_VTEIAM, 0);
-  ixgbe_write_reg(adapter, IXGBE_VTEIMC, 0xffff_ffff);
-  ixgbe_write_reg(adapter, IXGBE_VTEIAC, 0);
-  IXGBE_WRITE_FLUSH(adapter);
-}
-
 // ---------------------------------------------------------------------------------------------------------------------
 // Up and down
-
-/** Waits until a queue's control register shows `enable` as `on`. */
-function ixgbevf_poll_enable(adapter: IxgbevfAdapter, reg: u32, enable: u32, on: bool): void {
-  for (let tries = 10; tries > 0; tries--) {
-    if (((ixgbe_read_reg(adapter, reg) & enable) != 0) == on) return;
-    msleep(1);
-  }
-  if (adapter.hw_addr == 0) return;
-  pr_err('ixgbevf %S: Could not %s queue', adapter.pdev.name, on ? str('enable') : str('disable'));
-}
-
-function ixgbevf_configure_tx_ring(adapter: IxgbevfAdapter): void {
-  const ring = adapter.tx_ring;
-  ixgbe_write_reg(adapter, IXGBE_VFTXDCTL, IXGBE_TXDCTL_SWFLSH);
-  IXGBE_WRITE_FLUSH(adapter);
-  ixgbe_write_reg(adapter, IXGBE_VFTDBAL, <u32>ring.desc);
-  ixgbe_write_reg(adapter, IXGBE_VFTDBAH, 0);
-  ixgbe_write_reg(adapter, IXGBE_VFTDLEN, ring.count * IXGBE_DESC_SIZE);
-  ixgbe_write_reg(adapter, IXGBE_VFTDWBAH, 0);
-  ixgbe_write_reg(adapter, IXGBE_VFTDWBAL, 0);
-  ixgbe_write_reg(adapter, IXGBE_VFDCA_TXCTRL, IXGBE_DCA_TXCTRL_DEFAULT);
-  ixgbe_write_reg(adapter, IXGBE_VFTDH, 0);
-  ixgbe_write_reg(adapter, IXGBE_VFTDT, 0);
-  ring.tail = adapter.io_addr + IXGBE_VFTDT;
-  // Write back 8 at a time, fetch 32 ahead, one at least.
-  ixgbe_write_reg(adapter, IXGBE_VFTXDCTL, IXGBE_TXDCTL_ENABLE | (8 << 16) | (1 << 8) | 32);
-  ixgbevf_poll_enable(adapter, IXGBE_VFTXDCTL, IXGBE_TXDCTL_ENABLE, true);
-}
-
-function ixgbevf_configure_rx_ring(adapter: IxgbevfAdapter): void {
-  const ring = adapter.rx_ring;
-  ixgbevf_disable_rx_queue(adapter);
-  ixgbe_write_reg(adapter, IXGBE_VFRDBAL, <u32>ring.desc);
-  ixgbe_write_reg(adapter, IXGBE_VFRDBAH, 0);
-  ixgbe_write_reg(adapter, IXGBE_VFRDLEN, ring.count * IXGBE_DESC_SIZE);
-  ixgbe_write_reg(adapter, IXGBE_VFDCA_RXCTRL, IXGBE_DCA_RXCTRL_DEFAULT);
-  ixgbe_write_reg(adapter, IXGBE_VFRDH, 0);
-  ixgbe_write_reg(adapter, IXGBE_VFRDT, 0);
-  ring.tail = adapter.io_addr + IXGBE_VFRDT;
-  const sizes = IXGBE_SRRCTL_BSIZEHDR_256 | IXGBE_SRRCTL_BSIZEPKT_2K;
-  ixgbe_write_reg(adapter, IXGBE_VFSRRCTL, sizes | IXGBE_SRRCTL_DROP_EN | IXGBE_SRRCTL_DESCTYPE_ADV_ONEBUF);
-  ixgbe_write_reg(adapter, IXGBE_VFRXDCTL, IXGBE_RXDCTL_ENABLE | IXGBE_RXDCTL_VME);
-  ixgbevf_poll_enable(adapter, IXGBE_VFRXDCTL, IXGBE_RXDCTL_ENABLE, true);
-  ixgbevf_alloc_rx_buffers(adapter, ring.count - 1);
-}
-
-function ixgbevf_disable_rx_queue(adapter: IxgbevfAdapter): void {
-  const value = ixgbe_read_reg(adapter, IXGBE_VFRXDCTL);
-  if (adapter.hw_addr == 0) return;
-  ixgbe_write_reg(adapter, IXGBE_VFRXDCTL, value & ~IXGBE_RXDCTL_ENABLE);
-  ixgbevf_poll_enable(adapter, IXGBE_VFRXDCTL, IXGBE_RXDCTL_ENABLE, false);
-}
 
 function ixgbevf_configure(adapter: IxgbevfAdapter): void {
   ixgbevf_set_rx_mode(adapter);
@@ -290,13 +207,35 @@ function ring_size(name: string, fallback: u32): u32 {
 
 function ixgbevf_open(netdev: NetDevice): bool {
   const adapter = changetype<IxgbevfAdapter>(netdev.priv);
-  if (!ixgbevf_setup_tx_resources(adapter, ring_size('tx_ring', IXGBEVF_DEFAULT_TXD))) return false;
-  if (!ixgbevf_setup_rx_resources(adapter, ring_size('rx_ring', IXGBEVF_DEFAULT_RXD))) return false;
+  if (!ixgbevf_setup_tx_resources(adapter, ring_size('tx_ring', IXGBEVF_DEFAULT_TXD)) ||
+      !ixgbevf_setup_rx_resources(adapter, ring_size('rx_ring', IXGBEVF_DEFAULT_RXD))) {
+    pr_err('ixgbevf %S: no memory for the rings', adapter.pdev.name);
+    ixgbevf_free_all_resources(adapter);
+    return false;
+  }
   ixgbevf_configure(adapter);
-  if (!ixgbevf_request_msix_irqs(adapter)) return false;
+  if (!ixgbevf_request_msix_irqs(adapter)) {
+    ixgbevf_reset(adapter);
+    ixgbevf_free_all_resources(adapter);
+    return false;
+  }
   set_state(adapter, __IXGBEVF_SERVICE_INITED);
   ixgbevf_up_complete(adapter);
   return true;
+}
+
+function ixgbevf_free_all_resources(adapter: IxgbevfAdapter): void {
+  ixgbevf_free_tx_resources(adapter);
+  ixgbevf_free_rx_resources(adapter);
+}
+
+/** Undoes ixgbevf_open. */
+function ixgbevf_close(netdev: NetDevice): void {
+  const adapter = changetype<IxgbevfAdapter>(netdev.priv);
+  ixgbevf_down(adapter);
+  pci_free_irq(adapter.pdev, QUEUE_VECTOR);
+  pci_free_irq(adapter.pdev, OTHER_VECTOR);
+  ixgbevf_free_all_resources(adapter);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -362,6 +301,7 @@ function ixgbevf_alloc_adapter(pdev: PciDev): IxgbevfAdapter {
   adapter.netdev = alloc_netdev();
   adapter.netdev.priv = changetype<usize>(adapter);
   adapter.netdev.open = ixgbevf_open;
+  adapter.netdev.stop = ixgbevf_close;
   adapter.netdev.start_xmit = ixgbevf_xmit_frame;
   adapter.netdev.xmit_flush = ixgbevf_xmit_flush;
   adapter.state = __IXGBEVF_DOWN;
@@ -372,8 +312,21 @@ function ixgbevf_alloc_adapter(pdev: PciDev): IxgbevfAdapter {
   adapter.service_timer = changetype<TimerList>(kmalloc(offsetof<TimerList>()));
   timer_setup(adapter.service_timer, ixgbevf_service_timer, changetype<usize>(adapter));
   adapter.service_task = changetype<WorkStruct>(kmalloc(offsetof<WorkStruct>()));
-  INIT_WORK(adapter.service_task, ixgbevf_service_task, changetype<usize>(adapter));
+  INIT_WORK(adapter.service_task, ixgbevf_service_task, changetype<usize>(adapter), hotplug_lock());
   return adapter;
+}
+
+/** Nothing of it is in use. */
+function ixgbevf_free_adapter(adapter: IxgbevfAdapter): void {
+  timer_delete(adapter.service_timer);
+  cancel_work_sync(adapter.service_task);
+  kfree(changetype<usize>(adapter.service_task));
+  kfree(changetype<usize>(adapter.service_timer));
+  kfree(changetype<usize>(adapter.napi));
+  kfree(changetype<usize>(adapter.rx_ring));
+  kfree(changetype<usize>(adapter.tx_ring));
+  free_netdev(adapter.netdev);
+  kfree(changetype<usize>(adapter));
 }
 
 function ixgbevf_probe(pdev: PciDev): bool {
@@ -388,7 +341,10 @@ function ixgbevf_probe(pdev: PciDev): bool {
   adapter.io_addr = io_addr;
   adapter.hw_addr = io_addr;
   const address = adapter.netdev.dev_addr;
-  if (!ixgbevf_reset(adapter)) return false;
+  if (!ixgbevf_reset(adapter)) {
+    ixgbevf_free_adapter(adapter);
+    return false;
+  }
   if (!is_valid_ether_addr(address)) {
     pr_info('ixgbevf %S: MAC address not assigned by administrator.', pdev.name);
     pr_info('ixgbevf %S: Assigning random MAC address', pdev.name);
@@ -396,10 +352,13 @@ function ixgbevf_probe(pdev: PciDev): bool {
   }
   if (!ixgbevf_get_queues(adapter) || !pci_enable_msix(pdev, NUM_MSIX_VECTORS)) {
     pr_err('ixgbevf %S: no queues or no MSI-X vectors', pdev.name);
+    ixgbevf_free_adapter(adapter);
     return false;
   }
+  pdev.drvdata = changetype<usize>(adapter);
   if (!register_netdev(adapter.netdev)) {
     pci_disable_msix(pdev);
+    ixgbevf_free_adapter(adapter);
     return false;
   }
   pr_info('ixgbevf %S: Multiqueue Disabled: Rx Queue count = 1, Tx Queue count = 1', pdev.name);
@@ -409,11 +368,62 @@ function ixgbevf_probe(pdev: PciDev): bool {
   return true;
 }
 
+/** Undoes ixgbevf_probe. Of a device that is gone nothing is asked: whoever reads it learns so from the first read. */
+function ixgbevf_remove(pdev: PciDev): void {
+  const adapter = changetype<IxgbevfAdapter>(pdev.drvdata);
+  if (pci_dev_is_disconnected(pdev)) ixgbevf_remove_adapter(adapter);
+  clear_state(adapter, __IXGBEVF_SERVICE_INITED);
+  cancel_work_sync(adapter.service_task);
+  unregister_netdev(adapter.netdev);
+  pci_disable_msix(pdev);
+  pci_disable_device(pdev);
+  ixgbevf_free_adapter(adapter);
+  pdev.drvdata = 0;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Recovery from errors
+
+/** Lets go of the device: whatever was wrong, it is set up anew. */
+function ixgbevf_io_error_detected(pdev: PciDev, state: u32): u32 {
+  const adapter = changetype<IxgbevfAdapter>(pdev.drvdata);
+  if (!test_state(adapter, __IXGBEVF_SERVICE_INITED)) return PCI_ERS_RESULT_DISCONNECT;
+  clear_state(adapter, __IXGBEVF_SERVICE_INITED);
+  cancel_work_sync(adapter.service_task);
+  if (adapter.netdev.flags & IFF_UP) ixgbevf_close(adapter.netdev);
+  if (state == pci_channel_io_perm_failure) return PCI_ERS_RESULT_DISCONNECT;
+  pci_disable_msix(pdev);
+  pci_disable_device(pdev);
+  return PCI_ERS_RESULT_NEED_RESET;
+}
+
+function ixgbevf_io_slot_reset(pdev: PciDev): u32 {
+  const adapter = changetype<IxgbevfAdapter>(pdev.drvdata);
+  pci_enable_device(pdev);
+  adapter.hw_addr = adapter.io_addr;
+  clear_state(adapter, __IXGBEVF_REMOVED);
+  pci_set_master(pdev);
+  if (ixgbevf_reset(adapter) && pci_enable_msix(pdev, NUM_MSIX_VECTORS)) return PCI_ERS_RESULT_RECOVERED;
+  return PCI_ERS_RESULT_DISCONNECT;
+}
+
+function ixgbevf_io_resume(pdev: PciDev): void {
+  const netdev = changetype<IxgbevfAdapter>(pdev.drvdata).netdev;
+  if ((netdev.flags & IFF_UP) != 0 && !ixgbevf_open(netdev)) {
+    pr_err('ixgbevf %S: Failed to open %S after recovery', pdev.name, netdev.name);
+  }
+}
+
 /** Boot CPU, once PCI is there. */
 export function ixgbevf_init_module(): void {
   pr_info('ixgbevf: Intel(R) 10 Gigabit PCI Express Virtual Function Network Driver');
+  error_handlers.error_detected = ixgbevf_io_error_detected;
+  error_handlers.slot_reset = ixgbevf_io_slot_reset;
+  error_handlers.resume = ixgbevf_io_resume;
   driver.name = str('ixgbevf');
   driver.id_table = id_table;
   driver.probe = ixgbevf_probe;
+  driver.remove = ixgbevf_remove;
+  driver.err_handler = error_handlers;
   pci_register_driver(driver);
 }

@@ -5,6 +5,7 @@ import {
   DMA_FROM_DEVICE,
   DMA_TO_DEVICE,
   dma_alloc_coherent,
+  dma_free_coherent,
   dma_map_single,
   dma_rmb_load,
   dma_sync_single_for_cpu,
@@ -12,8 +13,8 @@ import {
   dma_unmap_single,
 } from '../../base/dma-mapping';
 import { PAGE_BYTES } from '../../../generated/abi';
-import { alloc_pages } from '../../../mm/page_alloc';
-import { kmalloc } from '../../../mm/slab';
+import { alloc_pages, free_pages } from '../../../mm/page_alloc';
+import { kfree, kmalloc } from '../../../mm/slab';
 import {
   NapiStruct,
   NetDevice,
@@ -115,6 +116,16 @@ export function ixgbevf_setup_tx_resources(adapter: IxgbevfAdapter, count: u32):
   ring.buffer_info = kmalloc(count * offsetof<IxgbevfTxBuffer>());
   ring.desc = dma_alloc_coherent(adapter.pdev, count * IXGBE_DESC_SIZE);
   return ring.desc != 0;
+}
+
+/** Gives back what ixgbevf_setup_tx_resources took. The ring is empty. */
+export function ixgbevf_free_tx_resources(adapter: IxgbevfAdapter): void {
+  const ring = adapter.tx_ring;
+  kfree(ring.buffer_info);
+  if (ring.desc != 0) dma_free_coherent(adapter.pdev, ring.count * IXGBE_DESC_SIZE, ring.desc);
+  ring.buffer_info = 0;
+  ring.desc = 0;
+  ring.count = 0;
 }
 
 function ixgbevf_tx_ctxtdesc(ring: IxgbevfRing, macip_lens: u32, tucmd: u32): void {
@@ -224,6 +235,22 @@ export function ixgbevf_setup_rx_resources(adapter: IxgbevfAdapter, count: u32):
     }
   }
   return true;
+}
+
+/** Gives back what ixgbevf_setup_rx_resources took, or has taken so far. The device is stopped. */
+export function ixgbevf_free_rx_resources(adapter: IxgbevfAdapter): void {
+  const ring = adapter.rx_ring;
+  for (let i: u32 = 0; i < ring.count; i++) {
+    const buffer = rx_buffer_at(ring, i);
+    if (buffer == 0) break;
+    dma_unmap_single(adapter.pdev, buffer, IXGBEVF_RXBUFFER_2048, DMA_FROM_DEVICE);
+    if ((buffer & (PAGE_BYTES - 1)) == 0) free_pages(buffer, 0);
+  }
+  kfree(ring.buffer_info);
+  if (ring.desc != 0) dma_free_coherent(adapter.pdev, ring.count * IXGBE_DESC_SIZE, ring.desc);
+  ring.buffer_info = 0;
+  ring.desc = 0;
+  ring.count = 0;
 }
 
 /** Empties the ring. The device is stopped. */
