@@ -313,6 +313,19 @@ describe('the physical function’s driver', () => {
     expect(machine.pfRead(pfRegisters.VFTE) & 1).toBe(0);
   });
 
+  it('has a VF start over that is trusted from now on, or no longer, and then treats it so', () => {
+    const { machine, guest } = negotiated(5);
+    guest.open();
+    expect(guest.request(0xc, 2)[1], 'hashed multicasts at most').toBe(1);
+    for (const trusted of [true, false]) {
+      machine.driver.setPolicy(0, { trusted });
+      expect(guest.read(reg.MBMEM), 'a ping without CTS').toBe(0x100);
+      expect(guest.request(0xc, 2)[0], 'it must reset first').toBe((0xc | NACK) >>> 0);
+      guest.negotiate();
+      expect(guest.request(0xc, 2)[1], `trusted: ${trusted}`).toBe(trusted ? 2 : 1);
+    }
+  });
+
   it('pings every VF that is clear to send when the wire’s link changes', () => {
     const { machine, guest } = negotiated(5);
     machine.nic.setLink(false);

@@ -26,8 +26,8 @@ function setUp(policies: readonly Partial<VfPolicy>[] = [0, 1, 2].map((n) => ({ 
   return {
     machine,
     guests,
-    send: (from: number, frame: Uint8Array) => {
-      guests[from]!.send(frame);
+    send: (from: number, frame: Uint8Array, flags?: Parameters<GuestVf['send']>[1]) => {
+      guests[from]!.send(frame, flags);
       return collect();
     },
     wire: (frame: Uint8Array) => {
@@ -153,15 +153,64 @@ describe('from a VF', () => {
     expect(send(0, ethernet(vfMac(1), vfMac(0), data)).pools).toEqual([1]);
   });
 
-  it('a false source address is dropped and counted; without the check it passes', () => {
+  it.each<[string, Mac]>([
+    ['of another VF', vfMac(1)],
+    ['of the host', PF_MAC],
+    ['that nobody here has', [2, 2, 2, 2, 2, 2]],
+    ['of zeros', [0, 0, 0, 0, 0, 0]],
+    ['for broadcasts', BROADCAST],
+    ['of a group', GROUP],
+  ])('a source address %s is dropped and counted; without the check it passes', (_whose, source) => {
     const { machine, send } = setUp();
-    const spoofed = ethernet(PEER, vfMac(1), data);
-    expect(send(0, spoofed)).toMatchObject({ pools: [], wire: undefined });
-    expect(machine.pfRead(pfRegisters.SPOOF_COUNT)).toBe(1);
+    for (const destination of [PEER, vfMac(2), BROADCAST]) {
+      const { pools, wire } = send(0, ethernet(destination, source, data));
+      const counted = machine.pfRead(pfRegisters.SPOOF_COUNT);
+      expect({ pools, onWire: wire !== undefined, counted }).toEqual({
+        pools: [],
+        onWire: false,
+        counted: 1,
+      });
+    }
     expect(machine.vf(0).pool.read(reg.GPTC.offset, 4)).toBe(0);
     machine.driver.setPolicy(0, { spoofCheck: false });
+    const spoofed = ethernet(PEER, source, data);
     expect(send(0, spoofed).wire).toEqual(spoofed);
   });
+
+  it.each([
+    ['its descriptor', true],
+    ['its own bytes', false],
+  ])(
+    'a frame with the tag in %s goes out in VLANs that its VF has joined, and is counted in others',
+    (_where, inDescriptor) => {
+      const { machine, guests, send } = setUp();
+      const speak = (vlan: number) => {
+        if (!inDescriptor) return send(0, ethernet(BROADCAST, vfMac(0), data, { tag: vlan }));
+        guests[0]!.putContext({ MAC_BYTES: 14, VLAN: vlan });
+        return send(0, ethernet(BROADCAST, vfMac(0), data), { INSERT_VLAN: 1, USE_CONTEXT: 1 });
+      };
+      const passes = (vlan: number): boolean => {
+        const before = machine.pfRead(pfRegisters.SPOOF_COUNT);
+        const { pools, wire } = speak(vlan);
+        const dropped = machine.pfRead(pfRegisters.SPOOF_COUNT) - before;
+        if (wire === undefined) expect({ pools, dropped }).toEqual({ pools: [], dropped: 1 });
+        else expect(wire).toEqual(ethernet(BROADCAST, vfMac(0), data, { tag: vlan }));
+        return wire !== undefined;
+      };
+      expect(passes(100), 'VLAN of nobody').toBe(false);
+      guests[1]!.request(4 | (1 << 16), 100);
+      expect(passes(100), 'VLAN of another VF').toBe(false);
+      guests[0]!.request(4 | (1 << 16), 100);
+      expect(passes(100), 'its own VLAN').toBe(true);
+      expect(passes(0x6064), 'its own VLAN, with a priority').toBe(true);
+      expect(passes(101), 'the VLAN beside it').toBe(false);
+      guests[0]!.request(4, 100);
+      expect(passes(100), 'the VLAN it has left').toBe(false);
+      expect(passes(0x6000), 'a priority and no VLAN').toBe(true);
+      machine.driver.setPolicy(0, { spoofCheck: false });
+      expect(passes(100), 'without the check').toBe(true);
+    },
+  );
 
   it('a VF with a port VLAN has it inserted, and can’t speak in another', () => {
     const { machine, guests, send } = setUp([{ mac: vfMac(0), portVlan: 7 }, { mac: vfMac(1) }]);

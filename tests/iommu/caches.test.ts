@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { reg } from '../../iommu/registers.js';
 import {
   A2,
   contextDevice,
@@ -95,6 +96,43 @@ describe('the IOTLB', () => {
     expect(world.dma(DEVICE, 0x7fff_f000n, READ)).toBe(0xbfff_f000n);
     world.submit(iotlbPages(5, 0x7fff_f000n, 0));
     expect(world.dma(DEVICE, 0x4000_0000n, READ)).toBeUndefined();
+  });
+
+  it.each([
+    ['second-stage entries, by the queue', (page: bigint, mask: number) => iotlbPages(5, page << 12n, mask)],
+    ['second-stage entries, by registers', undefined],
+    ['first-stage entries', (page: bigint, mask: number) => pasidIotlbPages(5, 0, page << 12n, mask)],
+  ] as const)('loses every page of the block that is named, and none beside it: %s', (what, descriptor) => {
+    const firstStage = what === 'first-stage entries';
+    const world = new World();
+    world.start(true);
+    const table = world.allocate();
+    const tables = firstStage ? { type: 1, first: table } : { type: 2, second: table };
+    world.setPasid(DEVICE, 0, { ...(tables as { type: 1 | 2 }), domain: 5 });
+    if (descriptor !== undefined) world.startQueue(true);
+    for (let mask = 0; mask <= 6; mask++) {
+      const size = 1 << mask;
+      // Aligned as such a block is, and with neighbours on both sides.
+      const [first, end] = [256, 256 + size];
+      const pages = Array.from({ length: size + 16 }, (_, i) => BigInt(first - 8 + i));
+      const leaves = pages.map((page) =>
+        firstStage
+          ? world.mapFirst(table, 4, page << 12n, page << 12n)
+          : world.mapSecond(table, 4, page << 12n, page << 12n),
+      );
+      for (const page of pages) world.dma(DEVICE, page << 12n, READ);
+      for (const leaf of leaves) world.set64(leaf, 0n);
+      // Any page of the block may stand for it.
+      const named = BigInt(first + ((size * 5) >> 3));
+      if (descriptor !== undefined) {
+        expect(world.submit(descriptor(named, mask))).toBe(true);
+      } else {
+        world.write64(reg.IVA.offset, (named << 12n) | BigInt(mask));
+        world.write64(reg.IOTLB.offset, (1n << 63n) | (3n << 60n) | (5n << 32n));
+      }
+      const lost = pages.filter((page) => world.dma(DEVICE, page << 12n, READ) === undefined).map(Number);
+      expect(lost, `of a block of ${size}`).toEqual(Array.from({ length: end - first }, (_, i) => first + i));
+    }
   });
 
   it('loses first-stage entries to invalidations of their PASID, and to any of their domain', () => {

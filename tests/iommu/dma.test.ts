@@ -3,7 +3,7 @@ import { requesterOf } from '../../base/dma.js';
 import { seededRandom } from '../../base/random.js';
 import { iova } from '../../base/units.js';
 import { TranslatedBus } from '../../iommu/dma.js';
-import { iotlbDomain, World } from './world.js';
+import { D2, iotlbDomain, iotlbGlobal, READ, World } from './world.js';
 
 const DEVICE = requesterOf(0x0310);
 
@@ -15,12 +15,12 @@ function world(writesInFlight = 0) {
   w.setPasid(DEVICE, 0, { type: 2, second: table, levels: 4, domain: 5, track: true });
   const pages = Array.from({ length: 8 }, () => w.allocate());
   // Scattered in host memory, and a hole after the sixth.
-  for (const i of [0, 1, 2, 3, 4, 5, 7]) {
-    w.mapSecond(table, 4, BigInt(0x10_0000 + i * 4096), BigInt(pages[(i * 3) % 8]!));
-  }
+  const leaves = [0, 1, 2, 3, 4, 5, 7].map((i) =>
+    w.mapSecond(table, 4, BigInt(0x10_0000 + i * 4096), BigInt(pages[(i * 3) % 8]!)),
+  );
   const bus = new TranslatedBus(w.unit, w.memory, writesInFlight);
   const at = (offset: number): number => pages[((offset >> 12) * 3) % 8]! - w.base + (offset & 0xfff);
-  return { w, table, bus, at };
+  return { w, table, bus, at, leaves };
 }
 
 describe('translated DMA', () => {
@@ -129,4 +129,53 @@ describe('writes in flight', () => {
     expect(w.view.getUint32(at(0x1c), true)).toBe(4);
     expect(w.interrupts.length).toBe(1);
   });
+});
+
+describe('the dirty bit of a page', () => {
+  type Bus = ReturnType<typeof world>['bus'];
+  const data = new Uint8Array(64).fill(0xff);
+  const waysToWrite: [string, (bus: Bus, at: number) => void][] = [
+    ['a byte', (bus, at) => bus.write(DEVICE, iova(at), data, 0, 1)],
+    ['many bytes', (bus, at) => bus.write(DEVICE, iova(at), data, 0, 64)],
+    ['a descriptor', (bus, at) => bus.writeDescriptor(DEVICE, iova(at), -1, -1, -1, -1)],
+    ['a message to memory', (bus, at) => bus.send(DEVICE, iova(at), 0xffff_ffff)],
+  ];
+
+  it.each(waysToWrite)(
+    'is set before %s can be seen, so that whoever sees it finds the page reported',
+    (_what, write) => {
+      for (const writesInFlight of [0, 4]) {
+        for (const readBefore of [false, true]) {
+          const { w, bus, at, leaves } = world(writesInFlight);
+          const { unit } = w;
+          const translate = unit.translate.bind(unit);
+          const look = () => ({
+            dirty: (w.get64(leaves[2]!) & D2) !== 0n,
+            data: new Uint8Array(w.buffer)[at(0x2040)] !== 0,
+          });
+          // The bus has nothing else to do between the unit's answer and the data: what it finds there it leaves there.
+          const answers: ReturnType<typeof look>[] = [];
+          unit.translate = (...request) => {
+            answers.push(look());
+            const outcome = translate(...request);
+            answers.push(look());
+            return outcome;
+          };
+          if (readBefore) w.dma(DEVICE, 0x10_2040n, READ);
+          answers.length = 0;
+          write(bus, 0x10_2040);
+          expect(
+            answers.filter((seen) => seen.data && !seen.dirty),
+            'data in a page that is not dirty',
+          ).toEqual([]);
+          expect(answers.at(-1), 'when the unit has let the write pass').toEqual({
+            dirty: true,
+            data: false,
+          });
+          w.submit(iotlbGlobal);
+          expect(look()).toEqual({ dirty: true, data: true });
+        }
+      }
+    },
+  );
 });

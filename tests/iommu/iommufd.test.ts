@@ -217,6 +217,30 @@ describe('dirty tracking', () => {
     expect(Buffer.compare(copy, world.ram.bytes.slice(5 * 4096, 6 * 4096)) === 0).toBe(whole);
   });
 
+  it.each([
+    ['4 KiB', false, 4096, 24],
+    ['2 MiB', true, 2 * MIB, 4],
+  ] as const)(
+    'reports each leaf of %s again that is written again, wherever in the range it lies',
+    (_size, hugePages, leafBytes, count) => {
+      const { world, hwpt } = tracked({ hugePages });
+      hwpt.setDirtyTracking(true);
+      const leavesReported = (): number[] => [
+        ...new Set(dirty(hwpt).map((page) => Math.floor((page * 4096) / leafBytes))),
+      ];
+      for (let first = 0; first < count; first++) {
+        for (let end = first + 1; end <= count; end++) {
+          const written = Array.from({ length: end - first }, (_, i) => first + i);
+          // The second time the unit has them cached, unless each one was invalidated.
+          for (const time of ['once', 'again']) {
+            for (const leaf of written) world.poke(leaf * leafBytes);
+            expect(leavesReported(), `leaves ${first} to ${end - 1}, written ${time}`).toEqual(written);
+          }
+        }
+      }
+    },
+  );
+
   it('loses a later write when the invalidation after clearing is left out', () => {
     const faults = new FaultPlan([{ site: 'iommu/flush-skipped' }]);
     const { world, hwpt } = tracked({ faults });

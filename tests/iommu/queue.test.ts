@@ -1,6 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { reg } from '../../iommu/registers.js';
-import { iotlbDomain, iotlbGlobal, iotlbPages, QIE, READ, World } from './world.js';
+import {
+  iotlbDomain,
+  iotlbGlobal,
+  iotlbPages,
+  pasidIotlb,
+  pasidIotlbPages,
+  QIE,
+  READ,
+  World,
+} from './world.js';
 
 const DEVICE = 0x0310;
 const IQE = 1 << 4;
@@ -73,6 +82,30 @@ describe('the invalidation queue', () => {
     w.submit([5n | 0x70n | (0xabcdn << 32n), BigInt(at)]);
     expect(w.get32(at)).toBe(0xabcd);
     expect(w.interrupts.length).toBe(1);
+  });
+
+  it.each([
+    ['a global invalidation', iotlbGlobal],
+    ['an invalidation of a domain', iotlbDomain(5)],
+    ['an invalidation of pages', iotlbPages(5, 0x1000n, 0)],
+    ['an invalidation of a PASID', pasidIotlb(5, 0)],
+    ['an invalidation of pages of a PASID', pasidIotlbPages(5, 0, 0x1000n, 0)],
+  ] as const)('tells of %s, by status and by interrupt, when its drain is over', (_what, descriptor) => {
+    const w = world();
+    w.write32(reg.IECTL.offset, 0);
+    const [before, after] = [w.allocate(64, 64), w.allocate(64, 64)];
+    const told = (): string[] => {
+      const words = [before, after].map((status) => w.get32(status));
+      const said = ['the wait before', 'the wait behind'].filter((_, i) => words[i] !== 0);
+      return w.interrupts.length > 0 ? [...said, 'an interrupt'] : said;
+    };
+    const drains: string[][] = [];
+    w.unit.onDrain(() => void drains.push(told()));
+    const statusWait = (status: number) => [5n | 0x20n | (1n << 32n), BigInt(status)] as const;
+    const interruptWait = [5n | 0x10n, 0n] as const;
+    expect(w.submit(statusWait(before), descriptor, statusWait(after), interruptWait)).toBe(true);
+    expect(drains, 'what software had heard of when the unit drained').toEqual([['the wait before']]);
+    expect(told()).toEqual(['the wait before', 'the wait behind', 'an interrupt']);
   });
 
   it('drops a masked completion event that software acknowledged before unmasking', () => {

@@ -128,14 +128,18 @@ export class PfDriver implements DriverStateKeeper {
     for (let vf = 0; vf < this.vfs.length; vf++) this.ping(vf);
   }
 
-  /** Changes a VF's policy while it runs; what the guest has to know it is told by a ping. */
-  setPolicy(vf: number, change: Partial<VfPolicy>): void {
+  /**
+   * Changes what of a VF's policy may change while it runs. With another link or trust the guest is to start over: its
+   * right to send is taken back, and a ping tells it to ask.
+   */
+  setPolicy(vf: number, change: Partial<Omit<VfPolicy, 'mac' | 'portVlan'>>): void {
     const info = this.vfs[vf]!;
     const before = info.policy;
     info.policy = { ...before, ...change };
     this.setSpoofCheck(vf);
-    if (info.policy.linkEnabled === before.linkEnabled) return;
-    this.enableQueues(vf, info.policy.linkEnabled && info.clearToSend);
+    const { linkEnabled, trusted } = info.policy;
+    if (linkEnabled === before.linkEnabled && trusted === before.trusted) return;
+    this.enableQueues(vf, linkEnabled && info.clearToSend);
     info.clearToSend = false;
     this.ping(vf);
   }
@@ -307,16 +311,13 @@ export class PfDriver implements DriverStateKeeper {
     this.port.write(offsetOf(reg.VMVIR, vf), value);
   }
 
+  /** It may send from addresses and in VLANs that are its own. */
   private setSpoofCheck(vf: number): void {
     const offset = offsetOf(reg.VFSPOOF, vf >>> 3);
     const { MAC, VLAN } = reg.VFSPOOF.fields;
-    const info = this.vfs[vf]!;
-    const value = this.port.read(offset);
-    const mac = info.policy.spoofCheck ? 1 << (vf & 7) : 0;
-    const vlan = info.policy.portVlan === undefined ? 0 : mac;
-    const others = ~(1 << (vf & 7));
-    const next = MAC.set(value, (MAC.get(value) & others & 0xff) | mac);
-    this.port.write(offset, VLAN.set(next, (VLAN.get(value) & others & 0xff) | vlan));
+    const bit = 1 << (vf & 7);
+    const both = MAC.set(VLAN.set(0, bit), bit);
+    change(this.port, offset, both, this.vfs[vf]!.policy.spoofCheck ? both : 0);
   }
 
   /** The pool behind the last VF is the host's own. */
