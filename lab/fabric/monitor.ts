@@ -26,8 +26,9 @@ const FD_MAX = 255;
 /** How long a reply under way may take when the fabric ends. */
 const GRACE_MS = 500;
 
-interface Command {
+export interface FabricCommand {
   readonly name: string;
+  readonly arguments: Shape<unknown>;
   readonly run: (control: FabricControl, args: unknown) => unknown;
 }
 
@@ -35,13 +36,14 @@ function command<A>(
   name: string,
   args: Shape<A>,
   run: (control: FabricControl, args: A) => unknown,
-): Command {
-  return { name, run: (control, given) => run(control, args.check(given, '')) };
+): FabricCommand {
+  return { name, arguments: args, run: (control, given) => run(control, args.check(given, '')) };
 }
 
 const NOTHING = struct({});
 
-const COMMANDS: readonly Command[] = [
+/** The commands of a client that has negotiated. */
+export const COMMANDS: readonly FabricCommand[] = [
   command('query-commands', NOTHING, () => COMMANDS.map(({ name }) => ({ name }))),
   command('query-report', NOTHING, ({ fabric }) => fabric.report()),
   command('next-phase', struct({ arrivals: optional(boolean()) }), ({ fabric }, { arrivals }) =>

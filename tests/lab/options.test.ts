@@ -125,6 +125,12 @@ describe('addresses', () => {
       wait: false,
     });
     expect(parseMonitorAddress('tcp:h:1,wait=on').wait).toBe(true);
+    expect(parseMonitorAddress('tcp:[::1]:0,server').address).toEqual({ kind: 'tcp', host: '::1', port: 0 });
+    expect(parseMonitorAddress('unix:/a,,b,,,wait=on')).toEqual({
+      address: { kind: 'unix', path: '/a,b,' },
+      wait: true,
+    });
+    expect(() => parseMonitorAddress('unix:/m,')).toThrow(/'' is no option/);
     expect(() => parseMonitorAddress('unix:/m,server=off')).toThrow(/listens/);
     expect(() => parseMonitorAddress('unix:/m,telnet')).toThrow(/'telnet' is no option/);
   });

@@ -1,29 +1,85 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { COMMANDS as FABRIC_COMMANDS } from '../../lab/fabric/monitor.js';
+import { type Parameter, parameterTable } from '../../migration/parameters.js';
 import { COMMANDS } from '../../vmm/monitor/commands.js';
 import { QMP_EVENT_NAMES } from '../../vmm/monitor/protocol.js';
 import { RUN_STATES } from '../../vmm/monitor/run-state.js';
 
 const page = readFileSync(new URL('../../docs/monitor.md', import.meta.url), 'utf8');
 
-/** What stands as code in the first column of a table under a heading. */
-function firstColumn(heading: string): Set<string> {
+/** The rows of the tables under a heading, cell by cell. */
+function rowsUnder(heading: string): string[][] {
   const section = page.split(/^## /m).find((part) => part.startsWith(heading)) ?? '';
-  const cells = [...section.matchAll(/^\| (`[^|]*) \|/gm)].map(([, cell]) => cell.replace(/\{[^}]*\}/g, ''));
-  return new Set(cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, word]) => word)));
+  return [...section.matchAll(/^\| (`.*) \|$/gm)].map(([, row]) => row.split(' | '));
+}
+
+const codeIn = (text: string): string[] => [...text.matchAll(/`([^`]+)`/g)].map(([, word]) => word);
+
+/** What stands as code in the first column: names of commands, each with the arguments that stand in braces behind. */
+function named(heading: string): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const [cell = ''] of rowsUnder(heading)) {
+    const [, names = '', args = ''] = /^([^{]*)(?:\{([^}]*)\})?$/.exec(cell) ?? [];
+    for (const name of codeIn(names)) found.set(name, codeIn(args));
+  }
+  return found;
+}
+
+/** The names of a command's arguments, from the words of its schema. */
+function argumentsOf(words: string): string[] {
+  let [before, inner] = ['', words.slice(1, -1)];
+  while (inner !== before) [before, inner] = [inner, inner.replace(/\{[^{}]*\}|\[[^[\]]*\]/g, '')];
+  return [...inner.matchAll(/([\w-]+): /g)].map(([, name]) => name);
+}
+
+const byName = (
+  commands: readonly { readonly name: string; readonly arguments: { readonly words: string } }[],
+) => new Map(commands.map((command) => [command.name, argumentsOf(command.arguments.words)]));
+
+/** How the page writes which values a parameter takes. */
+function rangeOf(parameter: Parameter): string {
+  switch (parameter.type) {
+    case 'number': {
+      const max = parameter.max === Number.MAX_SAFE_INTEGER ? '2^53 - 1' : parameter.max;
+      return `${parameter.min} to ${max} ${parameter.unit}`;
+    }
+    case 'boolean':
+      return 'true, false';
+    case 'choice':
+      return parameter.choices.join(', ');
+  }
 }
 
 describe('the page about the monitor', () => {
-  it('has every command, run state and event, and no other', () => {
-    expect(firstColumn('Commands')).toEqual(
-      new Set(['qmp_capabilities', ...COMMANDS.map(({ name }) => name)]),
+  it('has every command with its arguments, and no other', () => {
+    const commands = byName(COMMANDS);
+    // Its arguments have a table of their own.
+    commands.set('migrate-set-parameters', []);
+    expect(named('Commands')).toEqual(new Map([['qmp_capabilities', ['enable']], ...commands]));
+  });
+
+  it('has every parameter with its values and its default', () => {
+    const expected = Object.values(parameterTable)
+      .filter(({ qmpName }) => qmpName !== 'auto-converge')
+      .map((one) => [`\`${one.qmpName}\``, rangeOf(one), String(one.default)]);
+    expect(rowsUnder('Parameters').map((row) => row.slice(0, 3))).toEqual(expected);
+  });
+
+  it('has every run state and event, and no other', () => {
+    expect(new Set(named('Run states').keys())).toEqual(new Set(RUN_STATES));
+    expect(new Set(named('Events').keys())).toEqual(new Set(QMP_EVENT_NAMES));
+  });
+
+  it("has every command of the fabric's monitor with its arguments, and no other", () => {
+    expect(named("The fabric's monitor")).toEqual(
+      new Map([['qmp_capabilities', ['enable']], ...byName(FABRIC_COMMANDS)]),
     );
-    expect(firstColumn('Run states')).toEqual(new Set(RUN_STATES));
-    expect(firstColumn('Events')).toEqual(new Set(QMP_EVENT_NAMES));
   });
 
   it('is read as it is meant to be', () => {
-    expect(firstColumn('Commands').size).toBeGreaterThan(10);
-    expect(firstColumn('No such heading').size).toBe(0);
+    expect(named('Commands').get('migrate')).toContain('uri');
+    expect(argumentsOf('{a: string, *b: [{c: int 1..2}], d-e: x|y}')).toEqual(['a', 'b', 'd-e']);
+    expect(named('No such heading').size).toBe(0);
   });
 });

@@ -76,6 +76,14 @@ describe('a client', () => {
     expect(ran).toHaveLength(count);
   });
 
+  it('that closes its side after its last command, as a script does, gets its answers and is let go', async () => {
+    const { path, ran } = await served();
+    const socket = await client(path);
+    socket.end(command('qmp_capabilities') + command('large').repeat(20) + command('small'));
+    expect(await replies(socket, Number.POSITIVE_INFINITY)).toBe(22);
+    expect(ran.at(-1)).toBe('small');
+  });
+
   it('that does not read is not worked for: its commands wait, in bounded memory, and others are served', async () => {
     const { path, ran } = await served();
     const deaf = await client(path);
@@ -120,6 +128,15 @@ describe('a client', () => {
       error: { class: 'GenericError', desc: expect.stringMatching(/64 clients/) },
     });
     await once(late, 'close');
+    // One that is told so and stays all the same is not kept.
+    const stubborn = connect({ path, allowHalfOpen: true });
+    cleanups.push(() => stubborn.destroy());
+    await once(stubborn, 'data');
+    await once(stubborn, 'end');
+    const broken = once(stubborn, 'error');
+    const knocking = setInterval(() => stubborn.write('x'), 10);
+    cleanups.push(() => clearInterval(knocking));
+    await broken;
     first.end();
     await once(first, 'close');
     const next = await client(path);

@@ -90,6 +90,7 @@ function setUp() {
       drained: async () => undefined,
       pause: () => flow.push('pause'),
       resume: () => flow.push('resume'),
+      end: () => flow.push('end'),
     });
     return {
       session,
@@ -273,6 +274,7 @@ describe('monitor', () => {
       'migrate-incoming': { uri: 'tcp:h:1' },
       'migrate-set-capabilities': { capabilities: [] },
       'x-ferry-pci-dump': { path: 'pci.txt' },
+      'x-ferry-mute-events': { events: [] },
     };
     const { negotiated, vm } = setUp();
     const client = await negotiated();
@@ -332,6 +334,41 @@ describe('monitor', () => {
     monitor.emit('RESUME', {});
     expect(first.lines.at(-1)).not.toHaveProperty('event', 'RESUME');
     expect(second.lines.at(-1)).toHaveProperty('event', 'RESUME');
+  });
+
+  it('spares a client the events that it does not want to hear, and no other client, until it says otherwise', async () => {
+    const { monitor, negotiated } = setUp();
+    const [quiet, other] = [await negotiated(), await negotiated()];
+    const mute = (...events: string[]): Promise<Record<string, unknown>> =>
+      quiet.ask({ execute: 'x-ferry-mute-events', arguments: { events } });
+    const print = (text: string): void => monitor.emit('X_FERRY_CONSOLE', { lines: [text], dropped: 0 });
+    const heard = ({ lines }: Client): unknown[] => lines.filter((l) => 'event' in l).map((l) => l.event);
+    print('one');
+    expect(await mute('X_FERRY_CONSOLE')).toEqual({ return: {} });
+    print('two');
+    monitor.emit('STOP', {});
+    expect(heard(quiet)).toEqual(['X_FERRY_CONSOLE', 'STOP']);
+    expect(heard(other)).toEqual(['X_FERRY_CONSOLE', 'X_FERRY_CONSOLE', 'STOP']);
+    expect(await mute('STOP')).toEqual({ return: {} });
+    print('three');
+    monitor.emit('STOP', {});
+    expect(heard(quiet)).toEqual(['X_FERRY_CONSOLE', 'STOP', 'X_FERRY_CONSOLE']);
+    expect(await mute('POWERDOWN')).toMatchObject({
+      error: { desc: "Parameter 'events[0]' does not accept value 'POWERDOWN'" },
+    });
+  });
+
+  it('answers a client that has said its last word, and then lets it go', async () => {
+    const { negotiated } = setUp();
+    const client = await negotiated();
+    client.session.push(new TextEncoder().encode('{"execute":"query-name"}\n'.repeat(3)));
+    client.session.end();
+    expect(client.flow).toEqual([]);
+    while (!client.flow.includes('end')) await new Promise((resolve) => setImmediate(resolve));
+    expect(client.lines.slice(2)).toEqual(Array(3).fill({ return: { name: 'guest' } }));
+    const idle = await negotiated();
+    idle.session.end();
+    expect(idle.flow).toEqual(['end']);
   });
 
   it('runs the commands of all clients one at a time, and answers each in order', async () => {

@@ -6,7 +6,7 @@
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { boolean, integer, list, oneOf, optional, type Shape, string, struct } from './arguments.js';
 import type { Standstill, VmControl } from './control.js';
-import type { MonitorCommands } from './monitor.js';
+import type { MonitorClient, MonitorCommands } from './monitor.js';
 import {
   capabilitiesOf,
   capabilityChanges,
@@ -31,7 +31,7 @@ export interface Command {
   readonly refused: Readonly<Partial<Record<RunState, string>>>;
   /** Standstills in `finish-migrate` that permit it all the same. */
   readonly standstill: readonly Standstill[];
-  readonly run: (context: CommandContext, args: unknown) => unknown;
+  readonly run: (context: CommandContext, args: unknown, client: MonitorClient) => unknown;
 }
 
 const NOTHING = struct({});
@@ -43,7 +43,7 @@ function command<A>(spec: {
   arguments: Shape<A>;
   refused?: Partial<Record<RunState, string>>;
   standstill?: readonly Standstill[];
-  run: (context: CommandContext, args: A) => unknown;
+  run: (context: CommandContext, args: A, client: MonitorClient) => unknown;
 }): Command {
   return {
     name: spec.name,
@@ -51,7 +51,7 @@ function command<A>(spec: {
     arguments: spec.arguments,
     refused: spec.refused ?? {},
     standstill: spec.standstill ?? [],
-    run: (context, args) => spec.run(context, args as A),
+    run: (context, args, client) => spec.run(context, args as A, client),
   };
 }
 
@@ -130,6 +130,12 @@ export const COMMANDS: readonly Command[] = [
     summary: 'Names of all events.',
     arguments: NOTHING,
     run: () => QMP_EVENT_NAMES.map((name) => ({ name })),
+  }),
+  command({
+    name: 'x-ferry-mute-events',
+    summary: 'Sends this client no events of the given names from now on, and all others.',
+    arguments: struct({ events: list(oneOf(...QMP_EVENT_NAMES)) }),
+    run: (_context, { events }, client) => client.mute(events),
   }),
   command({
     name: 'query-name',
@@ -336,7 +342,12 @@ export const COMMANDS: readonly Command[] = [
 ];
 
 /** Answers one command; what it throws is a QmpError or a FerryError, or a defect of ours. */
-async function runCommand(context: CommandContext, found: Command, args: unknown): Promise<unknown> {
+async function runCommand(
+  context: CommandContext,
+  found: Command,
+  args: unknown,
+  client: MonitorClient,
+): Promise<unknown> {
   const checked = found.arguments.check(args, '');
   const { runState: state, standstill } = context.vm;
   const refused = found.refused[state];
@@ -344,15 +355,15 @@ async function runCommand(context: CommandContext, found: Command, args: unknown
   if (reason !== undefined && !(standstill !== undefined && found.standstill.includes(standstill))) {
     throw new QmpError(`The command '${found.name}' isn't permitted in '${state}' state: ${reason}`);
   }
-  return (await found.run(context, checked)) ?? {};
+  return (await found.run(context, checked, client)) ?? {};
 }
 
 /** The commands of a VMM, as its monitor runs them. */
 export const vmmCommands = (context: CommandContext): MonitorCommands => ({
   version: context.version,
-  run: (execute, args) => {
+  run: (execute, args, client) => {
     const found = COMMANDS.find(({ name }) => name === execute);
     if (found === undefined) throw notFound(execute);
-    return runCommand(context, found, args);
+    return runCommand(context, found, args, client);
   },
 });

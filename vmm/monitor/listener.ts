@@ -10,6 +10,9 @@ import { encodeError, QmpError } from './protocol.js';
 /** Bytes of events that may wait for a client to read them; beyond that it is dropped. Its replies wait for it. */
 const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
 export const CLIENTS_MAX = 64;
+/** How long a client that is turned away has to read why. */
+const REFUSAL_MS = 1000;
+const KEEPALIVE_MS = 60_000;
 
 export class MonitorListener {
   readonly #server: Server;
@@ -33,19 +36,25 @@ export class MonitorListener {
   /** Throws a FerryError `vmm/listen-failed` if the address can't be had. */
   static async open(monitor: Monitor, address: SocketAddress): Promise<MonitorListener> {
     const sockets = new Set<Socket>();
+    let served = 0;
     let firstConnected = (): void => {};
     const firstClient = new Promise<void>((resolve) => {
       firstConnected = resolve;
     });
-    const server = createServer((socket) => {
+    // A client that has asked all it wants to ask may say so, and still be answered.
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
       firstConnected();
-      if (sockets.size >= CLIENTS_MAX) {
+      sockets.add(socket);
+      socket.on('close', () => sockets.delete(socket));
+      if (served === CLIENTS_MAX) {
         refuse(socket, CLIENTS_MAX);
         return;
       }
-      sockets.add(socket);
+      served++;
+      socket.on('close', () => served--);
       socket.setNoDelay(true);
-      socket.on('close', () => sockets.delete(socket));
+      // The place of a client whose machine is gone becomes free again.
+      socket.setKeepAlive(true, KEEPALIVE_MS);
       serveClient(monitor, socket);
     });
     const listening = await listen(server, address);
@@ -71,12 +80,14 @@ export class MonitorListener {
 }
 
 /** Tells a client that there is no room for it, in the protocol's words, and lets it go. */
-export function refuse(socket: Socket, clientsMax: number): void {
+function refuse(socket: Socket, clientsMax: number): void {
   socket.on('error', () => socket.destroy());
   socket.end(
     encodeError(new QmpError(`This monitor serves ${clientsMax} clients at a time, and has them`), undefined),
   );
   socket.resume();
+  const timer = setTimeout(() => socket.destroy(), REFUSAL_MS);
+  socket.on('close', () => clearTimeout(timer));
 }
 
 /** Serves one connected client until it leaves; `onNegotiated` as for `Monitor.attach`. */
@@ -99,9 +110,11 @@ export function serveClient(monitor: Monitor, socket: Socket, onNegotiated?: () 
           }),
     pause: () => socket.pause(),
     resume: () => socket.resume(),
+    end: () => socket.end(),
   };
   const session = monitor.attach(port, onNegotiated);
   socket.on('data', (chunk) => session.push(chunk));
+  socket.on('end', () => session.end());
   // A connection that breaks ends in 'close', which is all that matters here.
   socket.on('error', () => socket.destroy());
   socket.on('close', () => session.close());

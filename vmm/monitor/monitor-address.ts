@@ -10,9 +10,15 @@ export interface MonitorAddress {
   readonly wait: boolean;
 }
 
-/** `unix:PATH`, `tcp:HOST:PORT`, each with `,server=on` and `,wait=on|off`. Throws `vmm/bad-address`. */
+/** A comma that is none of a pair. */
+const SINGLE_COMMA = /(?<=(?:^|[^,])(?:,,)*),(?!,)/;
+
+/**
+ * `unix:PATH`, `tcp:HOST:PORT`, each with `,server=on` and `,wait=on|off`; a comma in a path is written twice, as for QEMU.
+ * Throws `vmm/bad-address`.
+ */
 export function parseMonitorAddress(text: string): MonitorAddress {
-  const [bare, ...options] = text.split(',');
+  const [bare, ...options] = text.split(SINGLE_COMMA).map((part) => part.replaceAll(',,', ','));
   const bad = (why: string): Error => vmmErrors.error('bad-address', { address: text.slice(0, 255), why });
   let wait = false;
   for (const option of options) {

@@ -25,6 +25,8 @@ export interface ClientPort {
   /** Stops and continues reading from the client. */
   pause(): void;
   resume(): void;
+  /** Lets the client go when it has taken what is queued. */
+  end(): void;
 }
 
 /** Commands of one client that may wait before it is no longer read from. */
@@ -66,15 +68,18 @@ function parseRequest(value: unknown): Request {
   };
 }
 
-export class MonitorSession {
+export class MonitorSession implements MonitorClient {
   readonly #monitor: Monitor;
   readonly #port: ClientPort;
   readonly #onNegotiated: () => void;
   readonly #stream: JsonStream;
   #negotiated = false;
+  #muted: readonly string[] = [];
   /** What it asked for and is not answered yet. While its replies wait for it, its commands wait. */
   readonly #asked: (() => Promise<string>)[] = [];
   #answering = false;
+  /** It will ask for nothing more. */
+  #ended = false;
   #closed = false;
 
   /** Made by `Monitor.attach`. */
@@ -89,8 +94,13 @@ export class MonitorSession {
     });
   }
 
-  get negotiated(): boolean {
-    return this.#negotiated;
+  /** Whether it gets events of this name: it has negotiated, and did not ask to be spared them. */
+  hears(event: keyof QmpEvents): boolean {
+    return this.#negotiated && !this.#muted.includes(event);
+  }
+
+  mute(events: readonly (keyof QmpEvents)[]): void {
+    this.#muted = events;
   }
 
   /** Bytes from the client. */
@@ -100,6 +110,12 @@ export class MonitorSession {
 
   send(line: string): void {
     if (!this.#closed) this.#port.send(line);
+  }
+
+  /** The client has said all it will say, as a script's pipe does: it gets its answers, and is let go. */
+  end(): void {
+    this.#ended = true;
+    if (!this.#answering) this.#answerNext();
   }
 
   /** The client is gone: what it still asked for is not run. */
@@ -119,7 +135,10 @@ export class MonitorSession {
   #answerNext(): void {
     const work = this.#asked[0];
     this.#answering = work !== undefined && !this.#closed;
-    if (!this.#answering) return;
+    if (!this.#answering) {
+      if (this.#ended && !this.#closed) this.#port.end();
+      return;
+    }
     this.#monitor.inTurn(async () => {
       if (this.#closed) return;
       try {
@@ -158,15 +177,21 @@ export class MonitorSession {
       return {};
     }
     if (!this.#negotiated) throw new QmpError(NOT_NEGOTIATED, 'CommandNotFound');
-    return this.#monitor.commands.run(execute, args);
+    return this.#monitor.commands.run(execute, args, this);
   }
+}
+
+/** What a command may do to the client that gives it. */
+export interface MonitorClient {
+  /** Sends it no events of these names, and all others. */
+  mute(events: readonly (keyof QmpEvents)[]): void;
 }
 
 /** What a monitor can be asked. */
 export interface MonitorCommands {
   readonly version: QmpVersion;
   /** Answers one command. Throws a QmpError (`CommandNotFound` for what there is not) or a FerryError; anything else is a defect. */
-  run(execute: string, args: unknown): Promise<unknown>;
+  run(execute: string, args: unknown, client: MonitorClient): Promise<unknown>;
 }
 
 export class Monitor {
@@ -175,7 +200,7 @@ export class Monitor {
   readonly #defect: (error: unknown) => void;
   readonly #later: (flush: () => void) => void;
   readonly #sessions = new Set<MonitorSession>();
-  #unsent: string[] = [];
+  #unsent: { readonly name: keyof QmpEvents; readonly line: string }[] = [];
   #turn: Promise<void> = Promise.resolve();
 
   /**
@@ -207,20 +232,21 @@ export class Monitor {
   }
 
   /**
-   * Sends an event to all clients that have negotiated, when `later` says, but before the reply to a later command:
+   * Sends an event to all clients that hear of such, when `later` says, but before the reply to a later command:
    * clients can wait, and a guest that stands still meanwhile can't.
    */
   emit<K extends keyof QmpEvents>(name: K, data: QmpEvents[K]): void {
-    if (![...this.#sessions].some(({ negotiated }) => negotiated)) return;
-    if (this.#unsent.push(encodeEvent(name, data, timestampOf(this.#wallClockMs()))) === 1) {
+    if (![...this.#sessions].some((session) => session.hears(name))) return;
+    const line = encodeEvent(name, data, timestampOf(this.#wallClockMs()));
+    if (this.#unsent.push({ name, line }) === 1) {
       this.#later(() => this.flush());
     }
   }
 
   /** Sends what was emitted so far. */
   flush(): void {
-    for (const line of this.#unsent.splice(0)) {
-      for (const session of this.#sessions) if (session.negotiated) session.send(line);
+    for (const { name, line } of this.#unsent.splice(0)) {
+      for (const session of this.#sessions) if (session.hears(name)) session.send(line);
     }
   }
 
