@@ -52,10 +52,10 @@ describe.each(WORLDS)('the kernel on a machine of $name', ({ run }) => {
         await world.elapse(15);
         await machine.pause();
         const next = await moved(world, machine);
-        machine.relinquish();
+        machine.outgoing.relinquish();
         machine = next;
         watch.follow(next);
-        await next.run();
+        await next.incoming.run();
         const seen = watch.lines.length;
         await watch.line(/clean$/, seen);
       }
@@ -72,11 +72,11 @@ describe.each(WORLDS)('the kernel on a machine of $name', ({ run }) => {
         'workload=mixed ledger_working_set=1M working_set=2M status_ms=20',
       );
       await watch.line(/ledger: .* clean$/);
-      await machine.startDirtyLog();
+      await machine.outgoing.startDirtyLog();
       const seen = watch.lines.length;
       await watch.line(/ledger: .* clean$/, seen);
       await watch.line(/stress: .* clean$/, seen);
-      await machine.stopDirtyLog();
+      await machine.outgoing.stopDirtyLog();
       expect(watch.lines.filter((line) => /CORRUPT|panic/.test(line))).toEqual([]);
     }));
 

@@ -92,7 +92,7 @@ async function moveInThreads(scene: Scene): Promise<Moved> {
     const [source, destination] = await Promise.all([
       migrateSource({
         ...common,
-        machine: from,
+        machine: from.outgoing,
         control: near,
         data: new SocketSourceDataPlane({ memory: from.memory, host: '127.0.0.1' }),
         hasher: new WorkerPageHasher(from.memory),
@@ -102,7 +102,7 @@ async function moveInThreads(scene: Scene): Promise<Moved> {
       }),
       migrateDestination({
         ...common,
-        machine: to,
+        machine: to.incoming,
         control: far,
         data: new SocketDestinationDataPlane({ memory: to.memory }),
         hasher: new WorkerPageHasher(to.memory),
@@ -130,13 +130,13 @@ async function moveInSimulator(scene: Scene): Promise<Moved> {
     await here.until(/^b/);
     return {
       source: {
-        machine: from,
+        machine: from.outgoing,
         data: network.source(() => from.ram),
         hasher: network.hasher(() => from.ram),
         parameters: new MigrationParameters(scene.parameters),
       },
       destination: {
-        machine: to,
+        machine: to.incoming,
         data: network.destination(() => to.ram),
         hasher: network.hasher(() => to.ram),
         parameters: new MigrationParameters(scene.parameters),

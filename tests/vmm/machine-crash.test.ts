@@ -48,13 +48,13 @@ describe.each(WORLDS)('a guest that goes wrong in $name', ({ run }) => {
       await machine.pause();
       const state = await machine.save();
       const target = world.create({ vcpus: 2 });
-      await target.accept(machine.description);
+      await target.incoming.accept(machine.description);
       target.ram.set(machine.ram.subarray(0, machine.description.migratedPages * 4096));
       const [first, second] = state.vcpus;
       const noise = { ...first!, unwind: first!.unwind.map((_, i) => i * 37) };
-      await target.load({ ...state, vcpus: [noise, second!] });
+      await target.incoming.load({ ...state, vcpus: [noise, second!] });
       const after = new Watch(target);
-      await target.run();
+      await target.incoming.run();
       await after.event('crash');
       await expect(target.resume()).rejects.toMatchObject({ code: 'vmm/machine-state' });
       expect(target.query().vcpus.map((vcpu) => vcpu.state)).toEqual(['crashed', 'paused']);

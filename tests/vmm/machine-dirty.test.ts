@@ -52,12 +52,12 @@ async function harvested(world: World, vcpus: number, skipped = -1): Promise<num
   const { machine, watch } = await booted(world, 'churners', 0, { vcpus });
   await watch.count(1);
   const shadow = new Shadow(machine);
-  await machine.startDirtyLog();
+  await machine.outgoing.startDirtyLog();
   const nowhere = new AtomicBitmap(shadow.pages.length);
   for (let round = 0; round < ROUNDS; round++) {
     await world.elapse(1);
     if (round === ROUNDS - 1) await machine.pause();
-    await machine.harvest(round === skipped ? nowhere : shadow.pages);
+    await machine.outgoing.harvest(round === skipped ? nowhere : shadow.pages);
     shadow.copy();
   }
   return shadow.differences();
@@ -81,42 +81,46 @@ describe.each(WORLDS)('dirty logging in $name', ({ run }) => {
       const { machine, watch } = await booted(world, 'churners');
       await watch.count(1);
       const pages = new AtomicBitmap(machine.description.migratedPages);
-      await machine.startDirtyLog();
-      await machine.stopDirtyLog();
-      await machine.harvest(pages);
+      await machine.outgoing.startDirtyLog();
+      await machine.outgoing.stopDirtyLog();
+      await machine.outgoing.harvest(pages);
       pages.clear();
       await world.elapse(2);
-      expect(await machine.harvest(pages)).toMatchObject({ cpuPages: 0 });
-      await machine.startDirtyLog();
+      expect(await machine.outgoing.harvest(pages)).toMatchObject({ cpuPages: 0 });
+      await machine.outgoing.startDirtyLog();
       await world.elapse(2);
-      expect((await machine.harvest(pages)).cpuPages).toBeGreaterThan(0);
+      expect((await machine.outgoing.harvest(pages)).cpuPages).toBeGreaterThan(0);
     }));
 
   test('what a harvest reports as new is what it added, by who wrote it', () =>
     run(async (world) => {
       const { machine, watch } = await booted(world, 'churners');
       await watch.count(1);
-      await machine.startDirtyLog();
+      await machine.outgoing.startDirtyLog();
       await world.elapse(2);
       await machine.pause();
       const pages = new AtomicBitmap(machine.description.migratedPages);
-      const { cpuPages, devicePages, bothPages } = await machine.harvest(pages);
+      const { cpuPages, devicePages, bothPages } = await machine.outgoing.harvest(pages);
       expect(cpuPages + devicePages + bothPages).toBe(pages.count());
       expect(cpuPages).toBeGreaterThan(0);
-      expect(await machine.harvest(pages)).toMatchObject({ cpuPages: 0, devicePages: 0, bothPages: 0 });
+      expect(await machine.outgoing.harvest(pages)).toMatchObject({
+        cpuPages: 0,
+        devicePages: 0,
+        bothPages: 0,
+      });
     }));
 
   test('a harvest leaves the pages that wait to be sent, and does not count them as new', () =>
     run(async (world) => {
       const { machine } = await booted(world, 'counter');
       const pages = new AtomicBitmap(machine.description.migratedPages);
-      await machine.startDirtyLog();
+      await machine.outgoing.startDirtyLog();
       const count = new DataView(machine.ram.buffer, machine.ram.byteOffset + DATA, 4);
       for (let round = 0; round < 3; round++) {
         pages.fill();
         const before = count.getUint32(0, true);
         while (count.getUint32(0, true) === before) await world.elapse(1);
-        const report = await machine.harvest(pages);
+        const report = await machine.outgoing.harvest(pages);
         expect(pages.length - pages.count(), 'pages that waited and were forgotten').toBe(0);
         expect(report).toMatchObject({ cpuPages: 0, devicePages: 0, bothPages: 0 });
       }
@@ -127,9 +131,9 @@ describe.each(WORLDS)('dirty logging in $name', ({ run }) => {
       const { machine, watch } = await booted(world, 'churn');
       await watch.count(1);
       for (let time = 0; time < 10; time++) {
-        await machine.startDirtyLog();
+        await machine.outgoing.startDirtyLog();
         await world.elapse(0.5);
-        await machine.stopDirtyLog();
+        await machine.outgoing.stopDirtyLog();
       }
       letEnd(machine);
       await watch.line(/^s/);
@@ -142,9 +146,9 @@ describe.each(WORLDS)('dirty logging in $name', ({ run }) => {
       const pages = new AtomicBitmap(machine.description.migratedPages);
       await watch.count(1);
       for (let i = 0; i < 10; i++) {
-        await machine.startDirtyLog();
-        await machine.harvest(pages);
-        await machine.stopDirtyLog();
+        await machine.outgoing.startDirtyLog();
+        await machine.outgoing.harvest(pages);
+        await machine.outgoing.stopDirtyLog();
       }
       expect(await watch.line(/^t/)).toBe('t 30');
     }));

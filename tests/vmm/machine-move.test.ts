@@ -25,10 +25,10 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
         if (state.vcpus[0]!.unwind.length > 0) midLoop++;
         const next = await moved(world, machine);
         expect(await next.save()).toEqual(state);
-        machine.relinquish();
+        machine.outgoing.relinquish();
         machine = next;
         watch.follow(next);
-        await next.run();
+        await next.incoming.run();
       }
       letEnd(machine);
       await watch.line(/^s/);
@@ -53,10 +53,10 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
           await machine.resume();
         }
         const next = await moved(world, machine);
-        machine.relinquish();
+        machine.outgoing.relinquish();
         machine = next;
         watch.follow(next);
-        await next.run();
+        await next.incoming.run();
       }
       holdAt(machine, 0);
       await watch.line(/^w/);
@@ -71,10 +71,10 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
         await machine.pause();
         const next = await moved(world, machine);
         expect(await next.save()).toEqual(await machine.save());
-        machine.relinquish();
+        machine.outgoing.relinquish();
         machine = next;
         watch.follow(next);
-        await next.run();
+        await next.incoming.run();
         await world.elapse(1);
       }
       await watch.line(/^p/);
@@ -91,7 +91,7 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
       await world.elapse(20);
       const after = new Watch(next);
       expect(next.query().clockNs).toBe(clockNs);
-      await next.run();
+      await next.incoming.run();
       await after.count(3);
       expect(after.lines.filter((line) => line.startsWith('x'))).toEqual([]);
     }));
@@ -119,7 +119,7 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
       await machine.pause();
       const next = await moved(world, machine);
       await seen(
-        () => next.run(),
+        () => next.incoming.run(),
         () => next,
       );
     }));
@@ -138,7 +138,7 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
         expect(vcpus[0]!.timerDeadlineNs - clockNs).toBeGreaterThan((NAP_MS / 8) * 1e6);
         const goesOn = move ? await moved(world, machine) : machine;
         if (move) watch.follow(goesOn);
-        await (move ? goesOn.run() : goesOn.resume());
+        await (move ? goesOn.incoming.run() : goesOn.resume());
         for (let waited = 0; waited < 20 * NAP_MS && watch.lines.length < 2; waited += 10)
           await world.elapse(10);
         expect(watch.lines, 'the timer of the halted vCPU did not wake it').toEqual(['b 0', 'n 1']);
@@ -159,7 +159,7 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
       ).toBe(true);
       const next = await moved(world, machine);
       watch.follow(next);
-      await next.run();
+      await next.incoming.run();
       await world.elapse(5);
       holdAt(next, 1);
       expect(await watch.line(/^d/), 'interrupts taken while they were disabled').toBe('d 0');
@@ -176,7 +176,7 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
       const next = await moved(world, machine, { clockCatchUp: 1 });
       await world.elapse(30);
       watch.follow(next);
-      await next.run();
+      await next.incoming.run();
       expect(next.query().clockNs).toBeGreaterThan(clockNs + 25e6);
       await watch.count(watch.lines.length + 2);
       expect(watch.lines.filter((line) => line.startsWith('x'))).toEqual([]);
@@ -190,7 +190,7 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
       const next = await moved(world, machine);
       next.ram[0x2_1000] = next.ram[0x2_1000]! ^ 1;
       watch.follow(next);
-      await next.run();
+      await next.incoming.run();
       letEnd(next);
       await watch.line(/^s/);
       expect(watch.lines).not.toEqual(churnLines(watch.lines));
@@ -201,11 +201,11 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
     run(async (world) => {
       const { machine, watch } = await booted(world, 'churn');
       await watch.count(1);
-      await machine.startDirtyLog();
+      await machine.outgoing.startDirtyLog();
       await machine.pause();
       await moved(world, machine);
       await machine.resume();
-      await machine.stopDirtyLog();
+      await machine.outgoing.stopDirtyLog();
       letEnd(machine);
       await watch.line(/^s/);
       expect(watch.lines).toEqual(churnLines(watch.lines));
@@ -215,7 +215,7 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
     run(async (world) => {
       const { machine } = await booted(world, 'spin');
       await machine.pause();
-      machine.relinquish();
+      machine.outgoing.relinquish();
       await expect(machine.resume()).rejects.toMatchObject({ code: 'vmm/machine-state' });
     }));
 });
@@ -230,7 +230,7 @@ describe.each(WORLDS)('a destination in $name', ({ run }) => {
         devices: [{ name: 'toaster', version: 3 }],
         imageGpa: 2 ** 33,
       };
-      const refused = target.accept(theirs);
+      const refused = target.incoming.accept(theirs);
       await expect(refused).rejects.toMatchObject({ code: 'vmm/machine-incompatible', facts: { count: 3 } });
       await expect(refused).rejects.toThrow(/vCPUs.*toaster v3.*image/);
     }));
@@ -241,17 +241,17 @@ describe.each(WORLDS)('a destination in $name', ({ run }) => {
       await machine.pause();
       const { description } = machine;
       const target = world.create();
-      await target.accept(description);
-      await target.prepareCode();
+      await target.incoming.accept(description);
+      await target.incoming.prepareCode();
       const state = await machine.save();
-      await expect(target.load(state)).rejects.toMatchObject({ code: 'image/malformed' });
+      await expect(target.incoming.load(state)).rejects.toMatchObject({ code: 'image/malformed' });
       target.ram.set(machine.ram.subarray(0, description.migratedPages * 4096));
-      await target.prepareCode();
+      await target.incoming.prepareCode();
       const at = description.imageGpa + 200;
       target.ram[at] = target.ram[at]! ^ 0x20;
-      await expect(target.load(state)).rejects.toMatchObject({ code: 'image/hash' });
+      await expect(target.incoming.load(state)).rejects.toMatchObject({ code: 'image/hash' });
       target.ram[at] = target.ram[at]! ^ 0x20;
-      await target.load(state);
+      await target.incoming.load(state);
       expect(target.state).toBe('loaded');
     }));
 
@@ -307,20 +307,22 @@ describe.each(WORLDS)('a destination in $name', ({ run }) => {
     run(async (world) => {
       const { source, target, state, watch } = await readyToLoad(world);
       for (const [what, spoil] of refusals) {
-        await expect(target.load(spoil(state)), what).rejects.toMatchObject({ code: 'vmm/state-refused' });
+        await expect(target.incoming.load(spoil(state)), what).rejects.toMatchObject({
+          code: 'vmm/state-refused',
+        });
         expect(target.state).toBe('incoming');
       }
       const badConsole = device('console', (bytes) => bytes.subarray(0, 3))(state);
-      await expect(target.load(badConsole)).rejects.toMatchObject({ code: 'devices/recordRefused' });
+      await expect(target.incoming.load(badConsole)).rejects.toMatchObject({ code: 'devices/recordRefused' });
       const unknown = {
         ...state,
         devices: state.devices.map((r) => (r.name === 'console' ? { ...r, version: 99 } : r)),
       };
-      await expect(target.load(unknown)).rejects.toMatchObject({ code: 'devices/recordVersion' });
-      await target.load(state);
+      await expect(target.incoming.load(unknown)).rejects.toMatchObject({ code: 'devices/recordVersion' });
+      await target.incoming.load(state);
       expect(await target.save()).toEqual(await source.save());
       watch.follow(target);
-      await target.run();
+      await target.incoming.run();
       letEnd(target);
       await watch.line(/^s/);
       expect(watch.lines).toEqual(churnLines(watch.lines));
@@ -330,9 +332,9 @@ describe.each(WORLDS)('a destination in $name', ({ run }) => {
     run(async (world) => {
       const { target, state } = await readyToLoad(world);
       const noise = vcpu(({ unwind }) => ({ unwind: unwind.map((_, i) => i * 37) }))(state);
-      await target.load(noise);
+      await target.incoming.load(noise);
       const watch = new Watch(target);
-      await target.run();
+      await target.incoming.run();
       const { error } = await watch.event('crash');
       expect(error.code).toBe('vmm/guest-crashed');
       expect(target.state).toBe('crashed');
@@ -344,8 +346,8 @@ async function readyToLoad(world: World) {
   await watch.count(1);
   await machine.pause();
   const target = world.create();
-  await target.accept(machine.description);
+  await target.incoming.accept(machine.description);
   target.ram.set(machine.ram.subarray(0, machine.description.migratedPages * 4096));
-  await target.prepareCode();
+  await target.incoming.prepareCode();
   return { source: machine, target, watch, state: await machine.save() };
 }

@@ -114,17 +114,17 @@ describe.each(WORLDS)('a machine in $name', ({ run }) => {
         return ((done() - before) / (machine.query().clockNs - from)) * 1e6;
       };
       await watch.count(3);
-      machine.throttle(90);
+      machine.outgoing.throttle(90);
       const from = machine.query();
       const throttled = await rateOver(400);
       const to = machine.query();
       // Where it has a thread of its own: whoever else wants the core, the share can only be less.
       const usedNs = (to.vcpus[0]?.cpuTimeNs ?? 0) - (from.vcpus[0]?.cpuTimeNs ?? 0);
       expect(usedNs / (to.clockNs - from.clockNs)).toBeLessThan(0.3);
-      machine.throttle(99);
+      machine.outgoing.throttle(99);
       await machine.pause();
       await machine.resume();
-      machine.throttle(0);
+      machine.outgoing.throttle(0);
       // Others may keep it from the core for a while; a guest that is still throttled never gets there.
       let free = 0;
       for (let reading = 0; reading < 100 && free <= 2 * throttled; reading++) free = await rateOver(80);
@@ -172,10 +172,12 @@ describe.each(WORLDS)('a machine in $name', ({ run }) => {
       const machine = world.create();
       await expect(machine.pause()).rejects.toMatchObject({ code: 'vmm/machine-state' });
       await expect(machine.save()).rejects.toMatchObject({ code: 'vmm/machine-state' });
-      await expect(machine.startDirtyLog()).rejects.toMatchObject({ code: 'vmm/machine-state' });
+      await expect(machine.outgoing.startDirtyLog()).rejects.toMatchObject({ code: 'vmm/machine-state' });
       await machine.boot(await imageOf('spin'));
       await expect(machine.boot(await imageOf('spin'))).rejects.toMatchObject({ code: 'vmm/machine-state' });
-      await expect(machine.accept(machine.description)).rejects.toMatchObject({ code: 'vmm/machine-state' });
+      await expect(machine.incoming.accept(machine.description)).rejects.toMatchObject({
+        code: 'vmm/machine-state',
+      });
     }));
 });
 

@@ -7,7 +7,8 @@ import { milliseconds } from '../../base/units.js';
 import { createDeterministicMachine } from '../../dist/vmm/deterministic/create.js';
 import { createMachine } from '../../dist/vmm/machine/create.js';
 import type { MachineEvent } from '../../dist/vmm/machine/events.js';
-import type { Machine, MachineOptions } from '../../dist/vmm/machine/machine.js';
+import type { Machine } from '../../dist/vmm/machine/machine.js';
+import type { MachineOptions } from '../../dist/vmm/machine/options.js';
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
 import { imageOf } from './machine-guests.js';
@@ -150,10 +151,10 @@ export async function moved(
 ): Promise<Machine> {
   const { description } = source;
   const target = world.create({ vcpus: description.vcpus, ...options });
-  await target.accept(description);
+  await target.incoming.accept(description);
   const migrated = description.migratedPages * 4096;
   target.ram.set(source.ram.subarray(0, migrated));
-  await target.prepareCode();
-  await target.load(await source.save());
+  await target.incoming.prepareCode();
+  await target.incoming.load(await source.save());
   return target;
 }

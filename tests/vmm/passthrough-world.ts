@@ -182,13 +182,13 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     } as const;
     return {
       source: {
-        machine: from,
+        machine: from.outgoing,
         data: data.source(() => from.ram),
         hasher: data.hasher(() => from.ram),
         parameters: new MigrationParameters(parameters),
       },
       destination: {
-        machine: to,
+        machine: to.incoming,
         data: data.destination(() => to.ram),
         hasher: data.hasher(() => to.ram),
         parameters: new MigrationParameters(parameters),

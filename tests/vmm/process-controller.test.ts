@@ -3,7 +3,12 @@ import type { AbortSignalLike } from '../../base/clock.js';
 import { milliseconds } from '../../base/units.js';
 import { VMM_ENDS } from '../../migration/endings.js';
 import { migrationErrors } from '../../migration/errors.js';
-import type { DestinationMachine, MachineDescription, MachineState } from '../../migration/ports.js';
+import type {
+  DestinationMachine,
+  MachineDescription,
+  MachineState,
+  SourceMachine,
+} from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { vmmErrors } from '../../vmm/errors.js';
 import { RUN_STATE_MOVES, RUN_STATES, RunStateMachine } from '../../vmm/monitor/run-state.js';
@@ -55,10 +60,9 @@ function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false)
     leave: async (_options: OutgoingOptions): Promise<MigrationRecord> => sourceRecord('failed'),
     arrivals: [] as ((options: IncomingOptions) => Promise<DestinationRecord>)[],
   };
-  const machine = (name: string): GuestMachine => ({
+  const outgoing = (name: string): SourceMachine => ({
     description: DESCRIPTION,
     ram: new Uint8Array(0),
-    memory: undefined as unknown as WebAssembly.Memory,
     devices: [],
     startDirtyLog: async () => {},
     stopDirtyLog: async () => {},
@@ -72,12 +76,22 @@ function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false)
       log.push(`${name} resume`);
       state.resuming();
     },
-    nic: async () => undefined,
     save: async () => STATE,
     relinquish: () => void log.push(`${name} relinquish`),
-    cpus: () => [],
-    destroy: async () => void log.push(`${name} destroy`),
   });
+  const machine = (name: string): GuestMachine => {
+    const leaves = outgoing(name);
+    return {
+      description: DESCRIPTION,
+      outgoing: leaves,
+      memory: undefined as unknown as WebAssembly.Memory,
+      pause: leaves.pause,
+      resume: leaves.resume,
+      nic: async () => undefined,
+      cpus: () => [],
+      destroy: async () => void log.push(`${name} destroy`),
+    };
+  };
   let machines = 0;
   const controller = new Controller(
     {
@@ -92,7 +106,9 @@ function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false)
           state.events = events;
           const name = `awaiting${machines++}`;
           return {
-            ...machine(name),
+            ram: new Uint8Array(0),
+            devices: [],
+            save: async () => STATE,
             accept: async (d) => void log.push(`${name} accept ${d.devices.map((x) => x.name).join()}`),
             prepareCode: async () => {},
             load: async (s) => void log.push(`${name} load ${s.devices.length}`),

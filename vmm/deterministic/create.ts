@@ -8,13 +8,21 @@ import type { SeededRandom } from '../../base/random.js';
 import { nanoseconds } from '../../base/units.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { kernelModule } from '../kernels/load.js';
-import { carryOut, type DeviceHost, deviceCalls } from '../machine/device-calls.js';
+import {
+  type CallTargets,
+  carryOut,
+  type DeviceHost,
+  PLATFORM_NAME,
+  platformCalls,
+} from '../machine/device-calls.js';
 import { DeviceSet, platformDevices } from '../machine/devices.js';
 import type { DriverEvents, MachineDrivers } from '../machine/drivers.js';
-import { Machine, type MachineOptions } from '../machine/machine.js';
+import { Machine } from '../machine/machine.js';
+import type { MachineOptions } from '../machine/options.js';
 import { sha256 } from '../machine/thread/sha256.js';
 import { PassthroughDevice } from '../passthrough/device.js';
 import { PassthroughHost } from '../passthrough/host.js';
+import { ASSIGNED_NAME } from '../passthrough/records.js';
 import { allocateRam, checkMachineSize, GuestRam } from '../ram/guest-ram.js';
 import { allocateControl } from '../threads/control-block.js';
 import { VcpuSignals } from '../threads/signals.js';
@@ -104,10 +112,13 @@ function makeDrivers(
   const assigned =
     host === undefined ? undefined : new PassthroughDevice(host, world.scheduler, send, () => 0);
   const devices = new DeviceSet([...platform, ...(host === undefined ? [] : host.devices)]);
-  const calls = deviceCalls(devices, assigned, () => {});
+  const targets: CallTargets = new Map<string, object>([
+    [PLATFORM_NAME, platformCalls(devices, () => {})],
+    ...(assigned === undefined ? [] : ([[ASSIGNED_NAME, assigned]] as const)),
+  ]);
   const deviceHost: DeviceHost = {
     ready: async () => {},
-    call: async (method, ...args) => carryOut(calls, method, args),
+    call: async (target, method, args) => carryOut(targets, target, method, args),
   };
 
   const kernel = kernelModule('dirty-map');

@@ -1,107 +1,80 @@
 /**
- * All devices of a machine behind one set of calls, in the thread that owns them. The machine makes these calls from
- * its own thread (`DeviceHost`); while one is carried out no device does anything else.
+ * How the machine's thread asks the thread that owns the devices: each thing that can be asked has a name there, and
+ * whoever has that name calls its methods as if it were here. While one call is carried out no device does anything else.
  */
 import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
-import type { AssignedDevice, DmaTracking } from '../../migration/ports.js';
-import type { PassthroughDevice, PassthroughReport } from '../passthrough/device.js';
+import type { AssignedDevice } from '../../migration/ports.js';
+import type { PassthroughDevice } from '../passthrough/device.js';
 import type { DeviceSet } from './devices.js';
 
-export interface DeviceCalls {
-  /** Records of the platform's devices. */
-  save(): readonly DeviceRecord[];
-  restore(records: readonly DeviceRecord[]): void;
-  // The assigned device; see `AssignedDevice`.
-  track(how: DmaTracking | undefined): void;
-  readDirty(): void;
-  preCopy(): Uint8Array;
-  quiesce(): void;
-  stopCopy(): Uint8Array;
-  resume(): void;
-  reset(): void;
-  write(piece: Uint8Array): void;
-  load(): void;
-  saveAssigned(): readonly DeviceRecord[];
-  /** Does once, on a machine that waits for a guest, what the blackout will do. */
-  rehearse(): void;
-  /** The vCPUs stop: so does the device, unless a migration has stopped it. */
-  halt(): void;
-  /** The vCPUs run: so does the device. One that came by migration tells the network where it is now. */
-  start(): void;
-  report(): PassthroughReport | undefined;
-}
-
-/** The calls from another thread. */
+/** The calls from another thread. Arguments and results are copied, as `structuredClone` does it. */
 export interface DeviceHost {
   /** Resolves when the devices are ready to be used; rejects with a FerryError if the cable can't be plugged in. */
   ready(): Promise<void>;
-  call<K extends keyof DeviceCalls>(
-    method: K,
-    ...args: Parameters<DeviceCalls[K]>
-  ): Promise<ReturnType<DeviceCalls[K]>>;
+  /** Has `method` of `target` called there. Rejects with the FerryError that it throws. */
+  call(target: string, method: string, args: readonly unknown[]): Promise<unknown>;
 }
 
-/** Carries the calls out; `rehearse` does what is worth doing once before it counts. `passthrough` is undefined on a machine without an assigned device. */
-export function deviceCalls(
-  platform: DeviceSet,
-  passthrough: PassthroughDevice | undefined,
-  rehearse: () => void,
-): DeviceCalls {
-  const assigned = (): PassthroughDevice => {
-    invariant(passthrough !== undefined, 'a machine without an assigned device was asked about it');
-    return passthrough;
-  };
+/** `T` as another thread has it: each method, answered later. */
+export type Remote<T> = {
+  readonly [K in keyof T as T[K] extends (...args: never[]) => unknown ? K : never]: T[K] extends (
+    ...args: infer Args
+  ) => infer Result
+    ? (...args: Args) => Promise<Awaited<Result>>
+    : never;
+};
+
+/** What `host` has under the name `target`. */
+export function remote<T extends object>(host: DeviceHost, target: string): Remote<T> {
+  return new Proxy({} as Remote<T>, {
+    // Whoever returns it from an async function asks whether it is a promise.
+    get: (_, method) =>
+      typeof method === 'symbol' || method === 'then'
+        ? undefined
+        : (...args: unknown[]) => host.call(target, method, args),
+  });
+}
+
+/** The platform's devices as one. */
+export interface PlatformCalls {
+  save(): readonly DeviceRecord[];
+  restore(records: readonly DeviceRecord[]): void;
+  /** Does once, on a machine that waits for a guest, what the blackout will do. */
+  rehearse(): void;
+}
+
+export const PLATFORM_NAME = 'platform';
+
+/** `rehearse` does what else is worth doing once before it counts. */
+export function platformCalls(devices: DeviceSet, rehearse: () => void): PlatformCalls {
   return {
-    save: () => platform.save(),
-    restore: (records) => platform.restore(records),
-    track: (how) => assigned().track(how),
-    readDirty: () => assigned().readDirty(),
-    preCopy: () => assigned().preCopy(),
-    quiesce: () => assigned().quiesce(),
-    stopCopy: () => assigned().stopCopy(),
-    resume: () => assigned().resume(),
-    reset: () => assigned().reset(),
-    write: (piece) => assigned().write(piece),
-    load: () => assigned().load(),
-    saveAssigned: () => assigned().save(),
+    save: () => devices.save(),
+    restore: (records) => devices.restore(records),
     rehearse: () => {
-      platform.restore(platform.save());
+      devices.restore(devices.save());
       rehearse();
     },
-    halt: () => passthrough?.halt(),
-    start: () => passthrough?.start(),
-    report: () => passthrough?.report(),
   };
 }
 
-/** Makes one call by its name. */
-export function carryOut<K extends keyof DeviceCalls>(
-  calls: DeviceCalls,
-  method: K,
-  args: Parameters<DeviceCalls[K]>,
-): ReturnType<DeviceCalls[K]> {
-  const call = calls[method] as (...given: Parameters<DeviceCalls[K]>) => ReturnType<DeviceCalls[K]>;
-  return call(...args);
+/** What can be asked, by name. */
+export type CallTargets = ReadonlyMap<string, object>;
+
+/** Makes one call in the thread that owns `targets`. */
+export function carryOut(
+  targets: CallTargets,
+  target: string,
+  method: string,
+  args: readonly unknown[],
+): unknown {
+  const object = targets.get(target) as Record<string, unknown> | undefined;
+  const call = object?.[method];
+  invariant(typeof call === 'function', `nobody answers ${target}.${method}`);
+  return call.apply(object, args);
 }
 
-/** The assigned device as a migration sees it. */
-export function assignedDevice(name: string, devices: DeviceHost): AssignedDevice {
-  return {
-    name,
-    dma: {
-      track: (how) => devices.call('track', how),
-      readDirty: () => devices.call('readDirty'),
-    },
-    vfio: {
-      preCopy: () => devices.call('preCopy'),
-      quiesce: () => devices.call('quiesce'),
-      stopCopy: () => devices.call('stopCopy'),
-      resume: () => devices.call('resume'),
-      write: (piece) => devices.call('write', piece),
-      load: () => devices.call('load'),
-      save: () => devices.call('saveAssigned'),
-      reset: () => devices.call('reset'),
-    },
-  };
+/** The device as a migration sees it: its facets are what it can do itself. */
+export function assignedDevice(name: string, device: Remote<PassthroughDevice>): AssignedDevice {
+  return { name, dma: device, vfio: device };
 }

@@ -1,14 +1,17 @@
 /** In the blackout nothing shall run for the first time, and what it takes is to be known before. */
 import { settleAll } from '../../base/settle.js';
-import type { MachineDrivers } from './drivers.js';
+import type { MachineCore } from './core.js';
 
 /**
  * Asks of the threads of a machine that awaits a guest what `load` or `run` will ask of them, and changes nothing: what was
  * loaded is loaded again, and vCPUs that stand are told to stand.
  */
-export async function rehearse({ vcpus, devices }: MachineDrivers, what: 'load' | 'run'): Promise<void> {
+export async function rehearse(
+  { drivers: { vcpus }, platform }: MachineCore,
+  what: 'load' | 'run',
+): Promise<void> {
   await settleAll<unknown>([
-    devices.call('save'),
+    platform.save(),
     ...vcpus.map(async (vcpu) => {
       if (what === 'run') return vcpu.pause();
       const { record, extra } = await vcpu.save();

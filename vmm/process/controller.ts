@@ -200,7 +200,7 @@ export class Controller implements VmControl {
     this.#starting = true;
     outgoing.done = links
       .migrate(target, {
-        machine: lendToSource(machine, this.#guest),
+        machine: lendToSource(machine.outgoing, this.#guest),
         memory: machine.memory,
         parameters: this.parameters,
         signal: outgoing.cancel.signal,

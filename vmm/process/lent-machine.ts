@@ -43,22 +43,16 @@ function takeRan(state: MachineState): { rest: MachineState; ran: boolean } {
 }
 
 /** A machine whose guest is to leave. A guest that was stopped before stays stopped when it is taken back. */
-export function lendToSource(machine: GuestMachine, guest: GuestRun): SourceMachine {
+export function lendToSource(machine: SourceMachine, guest: GuestRun): SourceMachine {
   let before: RunState = 'running';
   return {
+    ...machine,
     description: describeWithRan(machine.description),
-    observe: (timeline) => machine.observe?.(timeline),
-    ram: machine.ram,
-    devices: machine.devices,
-    deviceDirtied: machine.deviceDirtied,
-    startDirtyLog: () => machine.startDirtyLog(),
-    stopDirtyLog: () => machine.stopDirtyLog(),
     harvest: async (into) => {
       // A guest that ended is not moved: what is left of it is of use here, where it can be looked at.
       if (guest.hasEnded) throw guest.wrongState('migrate');
       return machine.harvest(into);
     },
-    throttle: (percent) => machine.throttle(percent),
     save: async () => {
       const state = await machine.save();
       return { ...state, devices: [...state.devices, encodeRan(before === 'running')] };

@@ -6,6 +6,7 @@ import type { MachineDescription } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
 import { createMachine } from '../machine/create.js';
 import type { MachineEvent } from '../machine/events.js';
+import type { IncomingRole } from '../machine/incoming.js';
 import type { Machine } from '../machine/machine.js';
 import { reasonOf } from '../sockets/listening.js';
 import type { VmmSettings } from './options.js';
@@ -43,6 +44,7 @@ export class ThreadMachines implements Machines {
       if (made === undefined) throw new InvariantError('a machine was used before it accepted a guest');
       return made;
     };
+    const incoming = (): IncomingRole => machine().incoming;
     return {
       accept: async (description: MachineDescription) => {
         if (this.#madeOne) reclaimMemory();
@@ -53,27 +55,28 @@ export class ThreadMachines implements Machines {
           this.#settings,
           events,
         );
-        await made.accept(description);
+        await made.incoming.accept(description);
       },
-      observe: (timeline) => machine().observe(timeline),
+      observe: (timeline) => incoming().observe?.(timeline),
       get ram() {
-        return machine().ram;
+        return incoming().ram;
       },
       get devices() {
-        return machine().devices;
+        return incoming().devices;
       },
       get deviceStart() {
-        return machine().deviceStart;
+        return incoming().deviceStart;
       },
       prepareCode: async () => {
-        await machine().prepareCode();
+        await incoming().prepareCode();
         reclaimMemory();
       },
-      load: (state, ramArrived) => machine().load(state, ramArrived),
-      save: () => machine().save(),
-      run: () => machine().run(),
-      hold: () => machine().hold(),
-      discard: async () => made?.discard(),
+      rehearse: async (what) => incoming().rehearse?.(what),
+      load: (state, ramArrived) => incoming().load(state, ramArrived),
+      save: () => incoming().save(),
+      run: () => incoming().run(),
+      hold: () => incoming().hold(),
+      discard: async () => made?.destroy(),
       guest: () => guestMachine(machine()),
     };
   }
@@ -147,27 +150,22 @@ async function readImage(path: string): Promise<Uint8Array> {
 }
 
 function guestMachine(machine: Machine): GuestMachine {
+  const { outgoing } = machine;
   return {
     get description() {
       return machine.description;
     },
-    observe: (timeline) => machine.observe(timeline),
-    ram: machine.ram,
-    memory: machine.memory,
-    devices: machine.devices,
-    deviceDirtied: machine.deviceDirtied,
-    nic: () => machine.nicReport(),
-    startDirtyLog: async () => {
-      await machine.startDirtyLog();
-      reclaimMemory();
+    outgoing: {
+      ...outgoing,
+      startDirtyLog: async () => {
+        await outgoing.startDirtyLog();
+        reclaimMemory();
+      },
     },
-    stopDirtyLog: () => machine.stopDirtyLog(),
-    harvest: (into) => machine.harvest(into),
-    throttle: (percent) => machine.throttle(percent),
+    memory: machine.memory,
+    nic: () => machine.nicReport(),
     pause: () => machine.pause(),
     resume: () => machine.resume(),
-    save: () => machine.save(),
-    relinquish: () => machine.relinquish(),
     destroy: () => machine.destroy(),
     cpus: () => machine.query().vcpus.map(({ index, threadId }) => ({ index, threadId })),
   };

@@ -4,7 +4,7 @@
  */
 import type { FerryError } from '../../base/errors.js';
 import type { DestinationOptions } from '../../migration/destination-context.js';
-import type { DestinationMachine, SourceMachine } from '../../migration/ports.js';
+import type { DestinationMachine, MachineDescription, SourceMachine } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { SourceOptions } from '../../migration/source-context.js';
 import type { CpuInfo } from '../monitor/control.js';
@@ -26,9 +26,15 @@ export interface GuestEvents {
 }
 
 /** A machine with its guest in it; what was booted is paused before its first instruction. */
-export interface GuestMachine extends SourceMachine {
+export interface GuestMachine {
+  readonly description: MachineDescription;
+  /** Its guest leaves by it. */
+  readonly outgoing: SourceMachine;
   /** The linear memory behind `ram`, for other threads. */
   readonly memory: WebAssembly.Memory;
+  /** Stops every vCPU at a safepoint. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
   cpus(): readonly CpuInfo[];
   /** What the host knows of the guest's NIC; undefined without one. */
   nic(): Promise<PassthroughReport | undefined>;

@@ -1,7 +1,7 @@
 /** The device thread, from the machine's side. */
 import { MessageChannel, SHARE_ENV, Worker } from 'node:worker_threads';
 import { Requests } from '../../threads/requests.js';
-import type { DeviceCalls, DeviceHost } from '../device-calls.js';
+import type { DeviceHost } from '../device-calls.js';
 import type { DriverEvents } from '../drivers.js';
 import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
 
@@ -43,11 +43,8 @@ export class DeviceThread implements DeviceHost {
     return this.#ready;
   }
 
-  call<K extends keyof DeviceCalls>(
-    method: K,
-    ...args: Parameters<DeviceCalls[K]>
-  ): Promise<ReturnType<DeviceCalls[K]>> {
-    return this.#requests.request((id) => this.#send({ kind: 'call', id, method, args }));
+  call(target: string, method: string, args: readonly unknown[]): Promise<unknown> {
+    return this.#requests.request((id) => this.#send({ kind: 'call', id, target, method, args }));
   }
 
   async destroy(): Promise<void> {

@@ -6,13 +6,14 @@
 import { workerData } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
 import { FerryError } from '../../../base/errors.js';
+import { ASSIGNED_NAME } from '../../passthrough/records.js';
 import { GuestRam } from '../../ram/guest-ram.js';
 import { hostTime } from '../../threads/host-time.js';
 import { MmioResponder } from '../../threads/mmio-mailbox.js';
 import { VcpuSignals } from '../../threads/signals.js';
 import { VirtualClock } from '../../threads/virtual-clock.js';
 import { ConsoleOutbox } from '../console-outbox.js';
-import { carryOut, type DeviceCalls, deviceCalls } from '../device-calls.js';
+import { type CallTargets, carryOut, PLATFORM_NAME, platformCalls } from '../device-calls.js';
 import { DeviceSet, platformDevices } from '../devices.js';
 import { DeviceTimers } from './device-timers.js';
 import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
@@ -63,7 +64,10 @@ const hosted =
       );
 const devices = new DeviceSet([...platform, ...(hosted === undefined ? [] : hosted.host.devices)]);
 const responder = new MmioResponder(data.control, data.vcpus, data.devices, devices.bus);
-const calls = deviceCalls(devices, hosted?.device, () => hosted?.rehearse());
+const targets: CallTargets = new Map<string, object>([
+  [PLATFORM_NAME, platformCalls(devices, () => hosted?.rehearse())],
+  ...(hosted === undefined ? [] : ([[ASSIGNED_NAME, hosted.device]] as const)),
+]);
 
 const sendConsole = (): void => {
   const batch = outbox.take();
@@ -91,12 +95,12 @@ port.on('message', (message: ToDevices) => {
     void answer(message.id, () => (netdev === undefined ? undefined : hosted?.cable.connect(netdev)));
     return;
   }
-  const { id, method, args } = message;
+  const { id, target, method, args } = message;
   void answer(id, () => {
     // Posted writes of vCPUs that are paused by now belong to the state. Once is enough for them, and as much as a call
     // waits for those that still write.
     responder.serve();
-    return carryOut(calls, method, args as Parameters<DeviceCalls[typeof method]>);
+    return carryOut(targets, target, method, args);
   });
   wake();
 });

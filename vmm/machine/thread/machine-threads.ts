@@ -16,7 +16,7 @@ import type { AlarmThreadData } from '../../vcpu/thread/alarm-worker.js';
 import { ALARM_BUFFER_BYTES } from '../../vcpu/thread/alarms.js';
 import { VcpuThread } from '../../vcpu/thread/vcpu-thread.js';
 import type { DriverEvents, MachineDrivers } from '../drivers.js';
-import type { MachineOptions } from '../machine.js';
+import type { MachineOptions } from '../options.js';
 import { DeviceThread } from './device-thread.js';
 import { sha256 } from './sha256.js';
 

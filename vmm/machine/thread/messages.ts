@@ -6,13 +6,13 @@ import type { NicOptions } from '../../passthrough/records.js';
 import type { RamHandle } from '../../ram/guest-ram.js';
 import type { SocketAddress } from '../../sockets/address.js';
 import type { ConsoleBatch } from '../console-outbox.js';
-import type { DeviceCalls } from '../device-calls.js';
 
 export type ToDevices =
   | {
       readonly kind: 'call';
       readonly id: number;
-      readonly method: keyof DeviceCalls;
+      readonly target: string;
+      readonly method: string;
       readonly args: readonly unknown[];
     }
   /** Plugs the NIC in, if it has a cable. */

@@ -1,0 +1,120 @@
+/** The machine as the destination of a migration: a guest is on its way here. */
+import { FerryError } from '../../base/errors.js';
+import type { DestinationMachine, MachineDescription } from '../../migration/ports.js';
+import { vmmErrors } from '../errors.js';
+import { refuseUnlike } from './compatible.js';
+import type { MachineCore } from './core.js';
+import { isInRam } from './guest-in-ram.js';
+import { decodePlatform, PLATFORM_RECORDS } from './platform-records.js';
+import { rehearse } from './rehearse.js';
+
+export interface IncomingRole extends DestinationMachine {
+  /** Instead of `run`: takes the guest over as a paused one, which `resume` lets run. */
+  hold(): Promise<void>;
+}
+
+export function incomingRole(core: MachineCore): IncomingRole {
+  const { drivers, devices } = core;
+  return {
+    ram: drivers.ram.u8,
+    devices,
+    get deviceStart() {
+      return core.deviceStart;
+    },
+    observe: (timeline) => core.observe(timeline),
+    save: () => core.save(),
+    discard: () => core.destroy(),
+
+    async accept(description: MachineDescription): Promise<void> {
+      await core.exclusively(async () => {
+        core.require('accept a guest', 'empty');
+        refuseUnlike(core.description, description);
+        await drivers.devices.ready();
+        core.expected = description;
+        core.enter('incoming');
+        // They stay so until `run`; and once they answer, their threads are up. In the blackout nothing shall run for the
+        // first time.
+        await Promise.all([core.platform.rehearse(), ...drivers.vcpus.map((vcpu) => vcpu.pause())]);
+      });
+    },
+
+    prepareCode(): Promise<void> {
+      return core.exclusively(async () => {
+        if (core.state !== 'incoming' || core.guest !== undefined) return;
+        try {
+          core.guest = await core.takeCode(core.expected!);
+          await rehearse(core, 'load');
+        } catch (error) {
+          // The image has not arrived whole, most likely; `load` looks again and tells.
+          if (!(error instanceof FerryError)) throw error;
+        }
+      });
+    },
+
+    rehearse(what: 'load' | 'run'): Promise<void> {
+      return core.exclusively(async () => {
+        core.require('rehearse', 'incoming');
+        await rehearse(core, what);
+      });
+    },
+
+    async load(state, ramArrived = Promise.resolve()) {
+      await core.exclusively(async () => {
+        core.require('load a guest', 'incoming');
+        const incoming = core.expected!;
+        const { vcpus, clock } = drivers;
+        if (core.guest === undefined) {
+          await ramArrived;
+          core.guest = await core.takeCode(incoming);
+        }
+        if (!(state.clockNs >= 0 && state.clockNs < Infinity)) {
+          const problem = `the clock shows ${state.clockNs}`;
+          throw vmmErrors.error('state-refused', { record: 'the machine', problem });
+        }
+        if (state.vcpus.length !== vcpus.length) {
+          const problem = `${state.vcpus.length} vCPUs instead of ${vcpus.length}`;
+          throw vmmErrors.error('state-refused', { record: 'the machine', problem });
+        }
+        const platform = decodePlatform(state.devices, vcpus.length);
+        core.stoppedAtWallNs = platform.stoppedAtWallNs;
+        clock.set(state.clockNs);
+        const loadVcpus = (): Promise<unknown> =>
+          Promise.all(vcpus.map((vcpu, i) => vcpu.load(state.vcpus[i]!, platform.vcpus[i]!)));
+        const loading = Promise.all([
+          core.platform.restore(state.devices.slice(PLATFORM_RECORDS.length)),
+          loadVcpus(),
+        ]);
+        // Whoever waits for it hears of a failure, below.
+        loading.catch(() => undefined);
+        // Looked at while the threads load.
+        await ramArrived;
+        const codeIsThere = isInRam(core.guest, drivers);
+        await loading;
+        if (!codeIsThere) {
+          core.guest = undefined;
+          core.guest = await core.takeCode(incoming);
+          await loadVcpus();
+        }
+        drivers.ram.deviceLog.clear();
+        core.enter('loaded');
+      });
+    },
+
+    run(): Promise<void> {
+      return core.exclusively(async () => {
+        core.require('run', 'loaded');
+        core.expected = undefined;
+        await core.start();
+      });
+    },
+
+    /** Instead of `run`: takes the guest over as a paused one, which `resume` lets run. */
+    hold(): Promise<void> {
+      return core.exclusively(async () => {
+        core.require('take over a guest', 'loaded');
+        core.expected = undefined;
+        core.enter('paused');
+      });
+    },
+  };
+}
