@@ -79,19 +79,14 @@ function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false)
     save: async () => STATE,
     relinquish: () => void log.push(`${name} relinquish`),
   });
-  const machine = (name: string): GuestMachine => {
-    const leaves = outgoing(name);
-    return {
-      description: DESCRIPTION,
-      outgoing: leaves,
-      memory: undefined as unknown as WebAssembly.Memory,
-      pause: leaves.pause,
-      resume: leaves.resume,
-      nic: async () => undefined,
-      cpus: () => [],
-      destroy: async () => void log.push(`${name} destroy`),
-    };
-  };
+  const machine = (name: string): GuestMachine => ({
+    ...outgoing(name),
+    outgoing: outgoing(name),
+    memory: undefined as unknown as WebAssembly.Memory,
+    nic: async () => undefined,
+    cpus: () => [],
+    destroy: async () => void log.push(`${name} destroy`),
+  });
   let machines = 0;
   const controller = new Controller(
     {
