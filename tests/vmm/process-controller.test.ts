@@ -11,7 +11,6 @@ import type {
 } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { vmmErrors } from '../../vmm/errors.js';
-import { RUN_STATE_MOVES, RUN_STATES, RunStateMachine } from '../../vmm/monitor/run-state.js';
 import { ConsoleLog } from '../../vmm/process/console-log.js';
 import { Controller } from '../../vmm/process/controller.js';
 import type { GuestEvents, GuestMachine, IncomingOptions, OutgoingOptions } from '../../vmm/process/ports.js';
@@ -174,37 +173,25 @@ const arrive =
     return destinationRecord('completed');
   };
 
-describe('run states', () => {
-  it('permit exactly the moves of the table', () => {
-    for (const from of ['prelaunch', 'inmigrate'] as const) {
-      for (const to of RUN_STATES) {
-        const run = new RunStateMachine(from, () => {});
-        if (RUN_STATE_MOVES[from].includes(to)) {
-          run.move(to);
-          expect(run.state).toBe(to);
-        } else {
-          expect(() => run.move(to)).toThrow(/no move/);
-          expect(run.state).toBe(from);
-        }
-      }
-    }
+describe('a guest that was booted', () => {
+  it.each([
+    ['is let run', [], 'running'],
+    ['is not, once somebody has said that it is to stop', ['stop'], 'prelaunch'],
+    ['is stopped, if somebody says so while it is being let run', ['begin', 'stop'], 'paused'],
+    ['is left as it was left by others', ['cont', 'stop'], 'paused'],
+  ] as const)('%s', async (_name, before, state) => {
+    const { controller } = setUp();
+    await controller.boot();
+    await Promise.all(before.map((action) => controller[action]()));
+    await controller.begin();
+    expect(controller.runState).toBe(state);
   });
 
-  it('never let a guest run that moved away, nor one that ended', () => {
-    const reach = (from: string, without: string): Set<string> => {
-      const seen = new Set([from]);
-      for (const s of seen) {
-        for (const next of RUN_STATE_MOVES[s as keyof typeof RUN_STATE_MOVES]) {
-          if (!(s === 'postmigrate' && next === without)) seen.add(next);
-        }
-      }
-      return seen;
-    };
-    for (const ended of ['guest-panicked', 'shutdown', 'internal-error']) {
-      expect([...reach(ended, '')]).not.toContain('running');
-    }
-    // Without a guest that comes, postmigrate is the end.
-    expect([...reach('postmigrate', 'inmigrate')]).toEqual(['postmigrate', 'internal-error']);
+  it('is not let run where it was to be left stopped', async () => {
+    const { controller, log } = setUp('prelaunch', true);
+    await controller.boot();
+    await controller.begin();
+    expect([controller.runState, log]).toEqual(['prelaunch', []]);
   });
 });
 

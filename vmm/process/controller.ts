@@ -86,13 +86,13 @@ export class Controller implements VmControl {
   #starting = false;
   /** How to take back a guest of which nobody knows whether it was given away. */
   #reclaim: (() => Promise<void>) | undefined;
-  /** Whether a guest that comes is to run. */
-  #runOnArrival: boolean;
+  /** Whether a guest that was booted, or that comes, is to run. */
+  #autostart: boolean;
 
   constructor(options: ControllerOptions, initial: 'prelaunch' | 'inmigrate') {
     this.#options = options;
     this.name = options.name;
-    this.#runOnArrival = !options.paused;
+    this.#autostart = !options.paused;
     this.#guest = new GuestRun(initial, options);
   }
 
@@ -105,9 +105,14 @@ export class Controller implements VmControl {
     this.#machine = await this.#options.machines.boot(this.#guestEvents());
   }
 
+  /** Lets the guest that was booted run, unless somebody has said meanwhile whether it is to. */
+  async begin(): Promise<void> {
+    if (this.#autostart && this.runState === 'prelaunch') await this.cont();
+  }
+
   async cont(): Promise<void> {
     if (this.runState === 'inmigrate') {
-      this.#runOnArrival = true;
+      this.#autostart = true;
       return;
     }
     // A guest that a migration stopped and could not resume is let go on like one that a person stopped.
@@ -120,10 +125,8 @@ export class Controller implements VmControl {
   }
 
   async stop(): Promise<void> {
-    if (this.runState === 'inmigrate') {
-      this.#runOnArrival = false;
-      return;
-    }
+    this.#autostart = false;
+    if (this.runState === 'inmigrate') return;
     await this.#guest.change('stop', STILL, async (state) => {
       if (state !== 'running') return;
       await this.#theMachine().pause();
@@ -266,7 +269,7 @@ export class Controller implements VmControl {
     this.#incoming = incoming;
     if (this.runState === 'postmigrate') {
       this.#guest.move('inmigrate');
-      this.#runOnArrival = !this.#options.paused;
+      this.#autostart = !this.#options.paused;
       await this.#machine?.destroy();
       this.#machine = undefined;
     }
@@ -285,7 +288,7 @@ export class Controller implements VmControl {
       const record = await listener.next({
         machine: lendToDestination(machine, this.#guest, (arrived) => {
           this.#machine = arrived;
-          return this.#runOnArrival;
+          return this.#autostart;
         }),
         memory: () => machine.guest().memory,
         parameters: this.parameters,

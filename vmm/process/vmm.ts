@@ -163,7 +163,7 @@ class Vmm {
 
   /** Opens the monitors, loads the guest or waits for one, and lets it run. Throws FerryErrors. */
   async start(): Promise<void> {
-    const { incoming, monitors, paused } = this.#settings;
+    const { incoming, monitors } = this.#settings;
     // Clients may connect and ask at once; they are answered when there is a machine to ask about.
     let ready = (): void => {};
     const machineIsThere = new Promise<void>((resolve) => {
@@ -186,7 +186,7 @@ class Vmm {
     }
     ready();
     await Promise.all(clients);
-    if (incoming === undefined && !paused) await this.#controller.cont();
+    if (incoming === undefined) await this.#controller.begin();
   }
 
   /** Ends everything in good order, or after the grace time. */
