@@ -127,8 +127,8 @@ export function nr_slab_objects(): u32 {
   return count;
 }
 
-/** Allocates `bytes`, zeroed, aligned to the next power of two; panics without memory: nobody here could go on. */
-export function kmalloc(bytes: u32): usize {
+/** Allocates `bytes`, zeroed, aligned to the next power of two; 0 without memory. */
+export function try_kmalloc(bytes: u32): usize {
   let object: usize = 0;
   if (bytes <= KMALLOC_MAX) {
     const shift = bytes <= 32 ? KMALLOC_SHIFT_LOW : 32 - clz(bytes - 1);
@@ -137,8 +137,14 @@ export function kmalloc(bytes: u32): usize {
     object = alloc_pages(order_of(bytes));
     if (object != 0) store<u8>(page_info(object), PG_HEAD | <u8>order_of(bytes));
   }
+  if (object != 0) memory.fill(object, 0, bytes);
+  return object;
+}
+
+/** As try_kmalloc, for who could not go on without: panics without memory. */
+export function kmalloc(bytes: u32): usize {
+  const object = try_kmalloc(bytes);
   if (object == 0) panic('Out of memory: kmalloc of %u bytes failed', bytes);
-  memory.fill(object, 0, bytes);
   return object;
 }
 

@@ -1,7 +1,7 @@
 // Socket buffers: one piece of memory each, header and data together, with room in front for the headers of the layers
 // below. Used ones are kept for the next packet.
 import { INIT_LIST_HEAD, ListHead } from '../lib/list';
-import { kfree, kmalloc } from '../mm/slab';
+import { kfree, kmalloc, try_kmalloc } from '../mm/slab';
 import { spin_lock_irqsave, spin_unlock_irqrestore } from '../kernel/spinlock';
 
 /** Object that kmalloc serves from a slab; header first. */
@@ -42,6 +42,10 @@ export const PACKET_OTHERHOST: u32 = 3;
   protocol: u32;
   /** PACKET_*: whom the link says that it is for. */
   pkt_type: u32;
+  /** Of the layer that has the packet. */
+  cb: u32;
+  /** Bytes of all of it. */
+  truesize: u32;
 }
 
 // @ts-ignore: decorator
@@ -53,7 +57,18 @@ export const PACKET_OTHERHOST: u32 = 3;
 
 const cache = changetype<SkbCache>(memory.data(64, 64));
 
-/** An empty buffer with MAX_HEADER bytes of headroom. */
+function skb_init(at: usize, truesize: u32): SkBuff {
+  const skb = changetype<SkBuff>(at);
+  INIT_LIST_HEAD(skb);
+  skb.dev = 0;
+  skb.data = at + SKB_HEADER + MAX_HEADER;
+  skb.len = 0;
+  skb.ip_summed = CHECKSUM_NONE;
+  skb.truesize = truesize;
+  return skb;
+}
+
+/** An empty buffer with MAX_HEADER bytes of headroom and SKB_DATA_MAX of room. */
 export function alloc_skb(): SkBuff {
   const flags = spin_lock_irqsave(changetype<usize>(cache));
   let at = cache.free;
@@ -62,18 +77,20 @@ export function alloc_skb(): SkBuff {
     cache.count--;
   }
   spin_unlock_irqrestore(changetype<usize>(cache), flags);
-  if (at == 0) at = kmalloc(SKB_TRUESIZE);
-  const skb = changetype<SkBuff>(at);
-  INIT_LIST_HEAD(skb);
-  skb.dev = 0;
-  skb.data = at + SKB_HEADER + MAX_HEADER;
-  skb.len = 0;
-  skb.ip_summed = CHECKSUM_NONE;
-  return skb;
+  return skb_init(at != 0 ? at : kmalloc(SKB_TRUESIZE), SKB_TRUESIZE);
+}
+
+/** An empty buffer for `bytes` bytes, which may be more than fit a frame; null without memory. */
+export function try_alloc_skb(bytes: u32): SkBuff | null {
+  if (bytes <= SKB_DATA_MAX) return alloc_skb();
+  const truesize = SKB_HEADER + MAX_HEADER + bytes;
+  const at = try_kmalloc(truesize);
+  return at != 0 ? skb_init(at, truesize) : null;
 }
 
 export function kfree_skb(skb: SkBuff): void {
   const at = changetype<usize>(skb);
+  if (skb.truesize != SKB_TRUESIZE) return kfree(at);
   const flags = spin_lock_irqsave(changetype<usize>(cache));
   const keep = cache.count < SKB_CACHE_SIZE;
   if (keep) {

@@ -2,7 +2,8 @@
 import { arp_init } from './arp';
 import { devinet_init } from './devinet';
 import { icmp_init } from './icmp';
-import { ip_init } from './ip';
+import { ipfrag_init } from './ip_fragment';
+import { ip_init } from './ip_input';
 import { udp_init } from './udp';
 
 /** Boot CPU, once, before there are network devices. What is added last is looked at first: most packets are IP's. */
@@ -11,5 +12,6 @@ export function inet_init(): void {
   devinet_init();
   icmp_init();
   udp_init();
+  ipfrag_init();
   ip_init();
 }

@@ -48,8 +48,8 @@ const NUD_REACHABLE: u32 = 2;
 
 /** Of one interface. */
 const NEIGH_MAX: u32 = 16;
-/** Packets that wait for one neighbour's address; the oldest gives way. */
-const UNRES_QLEN: u32 = 3;
+/** Packets that wait for one neighbour's address, as many as the longest datagram has fragments; the oldest gives way. */
+const UNRES_QLEN: u32 = 48;
 const RETRANS_TIME: u64 = NSEC_PER_SEC;
 const MCAST_PROBES: u32 = 3;
 

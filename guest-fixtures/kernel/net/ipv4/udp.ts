@@ -4,9 +4,10 @@ import { get_be16, put_be16 } from '../../lib/byteorder';
 import { BUG_ON } from '../../kernel/panic';
 import { kmalloc } from '../../mm/slab';
 import { NetDevice } from '../core/dev';
-import { CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, SkBuff, alloc_skb, kfree_skb, skb_pull, skb_push } from '../skbuff';
+import { CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, SkBuff, alloc_skb, kfree_skb, skb_pull, skb_push, try_alloc_skb } from '../skbuff';
 import { in_dev_get } from './devinet';
-import { IP_DADDR, IP_SADDR, ip_output } from './ip';
+import { IP_DADDR, IP_HLEN, IP_LEN_MAX, IP_SADDR } from './ip';
+import { ip_needs_fragments, ip_output } from './ip_output';
 import { IPPROTO_UDP, inet_add_protocol } from './protocol';
 import { SNMP_INC, SnmpMib } from './snmp';
 
@@ -15,8 +16,9 @@ const UDP_SOURCE: u32 = 0;
 const UDP_DEST: u32 = 2;
 const UDP_LEN: u32 = 4;
 const UDP_CHECK: u32 = 6;
-/** What fits into a frame of 1500 bytes. */
+/** What fits into a frame of 1500 bytes, and into the longest datagram. */
 export const UDP_PAYLOAD_MAX: u32 = 1472;
+export const UDP_DATAGRAM_MAX: u32 = IP_LEN_MAX - IP_HLEN - UDP_HLEN;
 
 const SOCKETS_MAX: u32 = 8;
 
@@ -97,9 +99,14 @@ export function udp_alloc(): SkBuff {
   return alloc_skb();
 }
 
+/** Likewise for `bytes` bytes, at most UDP_DATAGRAM_MAX; null without memory. */
+export function udp_alloc_long(bytes: u32): SkBuff | null {
+  return try_alloc_skb(UDP_HLEN + bytes);
+}
+
 /**
  * Sends the datagram from `dev`, with that interface's address; false if it was dropped. The device fills the checksum
- * in, over what is prepared here.
+ * in, over what is prepared here, unless the datagram goes out in pieces.
  */
 export function udp_send(skb: SkBuff, dev: NetDevice, sport: u32, daddr: u32, dport: u32): bool {
   const in_dev = in_dev_get(dev);
@@ -108,9 +115,17 @@ export function udp_send(skb: SkBuff, dev: NetDevice, sport: u32, daddr: u32, dp
   put_be16(sport, at + UDP_SOURCE);
   put_be16(dport, at + UDP_DEST);
   put_be16(skb.len, at + UDP_LEN);
-  store<u16>(at + UDP_CHECK, ~csum_fold(csum_tcpudp_nofold(saddr, daddr, skb.len, IPPROTO_UDP)));
+  const pseudo = csum_tcpudp_nofold(saddr, daddr, skb.len, IPPROTO_UDP);
+  if (ip_needs_fragments(dev, skb.len)) {
+    store<u16>(at + UDP_CHECK, 0);
+    const sum = csum_fold(csum_partial(at, skb.len, pseudo));
+    // 0 is none: its other form says the same.
+    store<u16>(at + UDP_CHECK, sum != 0 ? sum : 0xffff);
+  } else {
+    store<u16>(at + UDP_CHECK, ~csum_fold(pseudo));
+    skb.ip_summed = CHECKSUM_PARTIAL;
+  }
   skb.transport_header = at;
-  skb.ip_summed = CHECKSUM_PARTIAL;
   const sent = ip_output(skb, dev, daddr, IPPROTO_UDP);
   if (sent) SNMP_INC(offsetof<SnmpMib>('UdpOutDatagrams'));
   return sent;

@@ -9,12 +9,13 @@ export function several_interfaces(): bool {
   return netdev_list().next != netdev_list().prev;
 }
 
-/** Packets that a protocol did not take or could not send. */
+/** Packets that a protocol did not take or could not send, and what came or went in pieces. */
 function protocol_errors(): u32 {
   const mib = snmp();
   const ip = mib.IpInHdrErrors + mib.IpInAddrErrors + mib.IpInDiscards + mib.IpInUnknownProtos;
+  const pieces = mib.IpReasmReqds + mib.IpFragCreates + mib.IpInMartianSrc;
   const out = mib.IpOutNoRoutes + mib.IpOutDiscards;
-  return ip + out + mib.IcmpInErrors + mib.IcmpInCsumErrors + mib.UdpNoPorts + mib.UdpInErrors;
+  return ip + pieces + out + mib.IcmpInErrors + mib.IcmpInCsumErrors + mib.UdpNoPorts + mib.UdpInErrors;
 }
 
 const printed = memory.data(4, 4);
@@ -36,6 +37,12 @@ export function print_net_status(): void {
     mib.IpInHdrErrors, mib.IpInAddrErrors, mib.IpInDiscards, mib.IpInUnknownProtos,
     mib.IpOutNoRoutes + mib.IpOutDiscards,
   );
+  if (mib.IpReasmReqds + mib.IpFragCreates + mib.IpInMartianSrc != 0) {
+    tty_print(
+      'ip: %u martian sources, %u fragments in, %u reassembled, %u failed, %u timed out, %u fragments out',
+      mib.IpInMartianSrc, mib.IpReasmReqds, mib.IpReasmOKs, mib.IpReasmFails, mib.IpReasmTimeout, mib.IpFragCreates,
+    );
+  }
   tty_print(
     'icmp: %u echo requests, %u replies, %u bad checksums, %u errors', mib.IcmpInEchos, mib.IcmpOutEchoReps,
     mib.IcmpInCsumErrors, mib.IcmpInErrors,

@@ -4,12 +4,11 @@ import { tty_print } from '../../kernel/printk';
 import { ktime_get, per_second } from '../../kernel/time';
 import { kmalloc } from '../../mm/slab';
 import { NETDEV_MAX, dev_get_by_index, have_netdev } from '../../net/core/dev';
-import { SkBuff, skb_put } from '../../net/skbuff';
+import { PACKET_HOST, SkBuff, skb_put } from '../../net/skbuff';
 import { snmp } from '../../net/ipv4/snmp';
 import {
-  UDP_PAYLOAD_MAX,
   UdpSock,
-  udp_alloc,
+  udp_alloc_long,
   udp_bind,
   udp_dev,
   udp_saddr,
@@ -45,11 +44,15 @@ const PORT_ECHO: u32 = 7;
 }
 
 function udp_echo_rcv(sk: UdpSock, skb: SkBuff): void {
-  // Two echo ports would keep each other busy for ever.
-  if (skb.len > UDP_PAYLOAD_MAX || udp_sport(skb) == PORT_ECHO) return;
+  // Two echo ports would keep each other busy for ever, and what is for all is answered by none.
+  if (udp_sport(skb) == PORT_ECHO || skb.pkt_type != PACKET_HOST) return;
   const dev = udp_dev(skb);
   const self = echo_of(sk.data, dev.ifindex);
-  const answer = udp_alloc();
+  const answer = udp_alloc_long(skb.len);
+  if (answer === null) {
+    self.dropped++;
+    return;
+  }
   memory.copy(skb_put(answer, skb.len), skb.data, skb.len);
   if (udp_send(answer, dev, PORT_ECHO, udp_saddr(skb), udp_sport(skb))) self.echoed++;
   else self.dropped++;
