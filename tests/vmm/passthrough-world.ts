@@ -29,6 +29,8 @@ const GUEST_IP = parseIpv4('10.0.0.2')!;
 const PEER = { ip: parseIpv4('10.0.0.1')!, mac: parseMac('02:00:0a:00:00:01')! };
 
 export const RATE = 20_000;
+/** The peer sends what is due once in so long. */
+export const BURST_MS = 1;
 const PAYLOAD_BYTES = 200;
 /** Until the link is up and the first packets went around, and as long after the move. */
 const SETTLE_MS = 40;
@@ -76,6 +78,8 @@ export interface TrafficScene {
   };
   /** The guest only looks at what the peer sends, instead of sending it back. */
   readonly sink?: boolean;
+  /** The move begins so much later: in another moment of the traffic. */
+  readonly laterMs?: number;
   readonly writesInFlight?: number;
   readonly leaves?: IommuLeaves;
   /** The guest stands still before it is moved. */
@@ -170,7 +174,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
       rate: RATE,
       payloadBytes: PAYLOAD_BYTES,
     });
-    await scheduler.sleep(milliseconds(SETTLE_MS));
+    await scheduler.sleep(milliseconds(SETTLE_MS + (scene.laterMs ?? 0)));
     if (scene.paused === true) await from.pause();
     // So slow that there is traffic in every round, and several rounds.
     const parameters = {
