@@ -82,12 +82,18 @@ export class MachineCore {
     this.timeline = timeline;
   }
 
-  /** Stops every vCPU at a safepoint, and the device. */
+  /** Stops every vCPU at a safepoint, and the device: all of the machine stands, or all of it goes on. */
   pause(): Promise<void> {
     return this.exclusively(async () => {
       this.require('pause', 'running', 'paused');
       if (this.#state === 'paused') return;
-      await this.stop();
+      try {
+        await this.stop();
+      } catch (error) {
+        // What did stand goes on. If that fails too, it is told the same way the next time; this is what came first.
+        if (this.#state === 'running') await this.start().catch(() => undefined);
+        throw error;
+      }
       this.require('pause', 'running');
       this.enter('paused');
     });
@@ -176,12 +182,18 @@ export class MachineCore {
     return vmmErrors.error('guest-crashed', { vcpu: crash.vcpu, reason, where });
   }
 
-  /** The vCPUs stand, and the device, unless a migration has stopped it; then the clock does. */
+  /** The vCPUs stand, and the device, unless a migration has stopped it; then the clock does, whatever failed. */
   async stop(): Promise<void> {
     const { vcpus, clock, wallNow } = this.drivers;
-    await Promise.all([this.assigned?.halt(), ...vcpus.map((vcpu) => vcpu.pause())]);
-    clock.stop();
-    this.stoppedAtWallNs = wallNow();
+    try {
+      await settleAll([
+        ...(this.assigned === undefined ? [] : [this.assigned.halt()]),
+        ...vcpus.map((vcpu) => vcpu.pause()),
+      ]);
+    } finally {
+      clock.stop();
+      this.stoppedAtWallNs = wallNow();
+    }
   }
 
   /** The clock goes on, and everything else with it. */
