@@ -10,26 +10,28 @@ export const guestErrors = catalogue('guest', {
   interface: entry<{ name: string; problem: string }>({
     exit: 'refused',
     text: ({ name, problem }) => `${name} does not follow the guest interface: ${problem}`,
-    advice: () =>
-      'see docs on the guest interface (base/abi/platform.ts) for what a guest imports and exports',
+    advice: () => 'docs/guest-interface.md, "Imports" and "Exports", says what a guest imports and exports',
   }),
   instruction: entry<{ name: string; function: string; instruction: string; problem: string }>({
     exit: 'refused',
     text: (facts) =>
       `${facts.name}: function ${facts.function} uses ${facts.instruction}, which a guest can't: ${facts.problem}`,
     advice: () =>
-      "compile the guest without this instruction; one that can't be instrumented would lose pages",
+      'compile the guest without it: docs/guest-interface.md, "What a guest can\'t do", says which and why',
   }),
   module: entry<{ name: string; problem: string }>({
     exit: 'refused',
     text: ({ name, problem }) => `${name} can't become a guest: ${problem}`,
-    advice: () => 'a guest keeps its state in linear memory and plain mutable globals, and nowhere else',
+    advice: () =>
+      'a guest keeps its state in linear memory and plain mutable globals, and nowhere else ' +
+      '(docs/guest-interface.md, "What a guest can\'t do")',
   }),
   data: entry<{ name: string; problem: string }>({
     exit: 'refused',
     text: ({ name, problem }) => `${name}: its initial data can't be placed in RAM: ${problem}`,
     advice: () =>
-      'link the guest at 64 KiB or above (AssemblyScript: --memoryBase 65536; LLVM: --global-base=65536)',
+      'link the guest at 64 KiB or above (AssemblyScript: --memoryBase 65536; LLVM: --global-base=65536); ' +
+      'docs/guest-interface.md, "Memory", says what lies below',
   }),
   compile: entry<{ file: string; problem: string }>({
     exit: 'refused',
