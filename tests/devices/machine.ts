@@ -8,7 +8,7 @@ import { Nic82599 } from '../../devices/nic82599/device.js';
 import { pfLayout } from '../../devices/nic82599/functions.js';
 import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
-import type { VfPolicy } from '../../devices/nic82599/pf-driver/vf-info.js';
+import type { VfPolicy } from '../../devices/nic82599/pf-driver/policy.js';
 import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
 import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import { enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { microseconds, milliseconds } from '../../base/units.js';
-import type { VfPolicy } from '../../devices/nic82599/pf-driver/vf-info.js';
+import type { VfPolicy } from '../../devices/nic82599/pf-driver/policy.js';
 import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { vfMac } from './frames.js';

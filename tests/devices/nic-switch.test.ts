@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
-import type { VfPolicy } from '../../devices/nic82599/pf-driver/vf-info.js';
+import type { VfPolicy } from '../../devices/nic82599/pf-driver/policy.js';
 import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { BROADCAST, bytesOf, ethernet, type Mac, PEER, vfMac } from './frames.js';
@@ -237,6 +237,27 @@ describe('the tables', () => {
     const { machine, wire } = setUp([{ mac: vfMac(0) }, { mac: vfMac(0) }, { mac: vfMac(2) }]);
     expect(wire(ethernet(vfMac(0), PEER, data)).pools).toEqual([0, 1]);
     expect(machine.driver.info(1).mac).toEqual(vfMac(0));
+  });
+
+  it('keep a VF’s own address while it is gone from its additional ones, and the reverse', () => {
+    const { machine, guests, wire } = setUp([{ mac: vfMac(0), trusted: true }]);
+    const guest = guests[0]!;
+    const words = ([a, b, c, d, e, f]: Mac) => [a | (b << 8) | (c << 16) | (d << 24), e | (f << 8)] as const;
+    const other: Mac = [0x52, 1, 2, 3, 4, 5];
+    const hears = () =>
+      [vfMac(0), other].map((mac) => {
+        const { pools } = wire(ethernet(mac, PEER, data));
+        return pools.includes(0);
+      });
+    guest.request(6 | (1 << 16), ...words(vfMac(0)));
+    guest.request(6 | (2 << 16), ...words(other));
+    expect(hears()).toEqual([true, true]);
+    guest.request(2, ...words(other));
+    guest.request(2, ...words(vfMac(0)));
+    expect(hears(), 'its own was the other for a while').toEqual([true, true]);
+    guest.request(6);
+    expect(hears(), 'no additional ones').toEqual([true, false]);
+    expect(machine.driver.info(0).macvlans).toEqual([]);
   });
 
   it('deliver what a plain reading of the registers says (against an oracle)', () => {

@@ -15,7 +15,7 @@ import {
 } from '../pf-registers.js';
 import { QUEUES_PER_POOL, vfRegisters } from '../registers.js';
 import type { DriverStateKeeper } from '../state.js';
-import { FilterTables, isZero, type MacAddress, macWords, sameMac } from './filters.js';
+import { FilterTables, isZero, type MacAddress, macWords } from './filters.js';
 import {
   MESSAGE_ACK,
   MESSAGE_CTS,
@@ -26,6 +26,7 @@ import {
   opcodeSince,
   XCAST_BROADCAST,
 } from './messages.js';
+import { beyondPolicy, DEFAULT_POLICY, type VfPolicy } from './policy.js';
 import { change, offsetOf, poolBit, poolHalf, poolOffset, type RegisterPort } from './register-port.js';
 import {
   applyXcast,
@@ -35,15 +36,7 @@ import {
   STANDARD_FRAME_BYTES,
 } from './requests.js';
 import { setUpDevice, startDevice } from './setup.js';
-import {
-  DEFAULT_POLICY,
-  decodeVfInfo,
-  encodeVfInfo,
-  MAILBOX_WORDS,
-  newVfInfo,
-  type VfInfo,
-  type VfPolicy,
-} from './vf-info.js';
+import { decodeVfInfo, encodeVfInfo, MAILBOX_WORDS, newVfInfo, type VfInfo } from './vf-info.js';
 
 export interface PfDriverOptions {
   readonly port: RegisterPort;
@@ -138,8 +131,13 @@ export class PfDriver implements DriverStateKeeper {
     info.policy = { ...before, ...change };
     this.setSpoofCheck(vf);
     const { linkEnabled, trusted } = info.policy;
-    if (linkEnabled === before.linkEnabled && trusted === before.trusted) return;
-    this.enableQueues(vf, linkEnabled && info.clearToSend);
+    if (linkEnabled !== before.linkEnabled || trusted !== before.trusted) this.startOver(vf);
+  }
+
+  /** Tells a VF to reset itself, so that it works as its policy has it now. */
+  private startOver(vf: number): void {
+    const info = this.vfs[vf]!;
+    this.enableQueues(vf, info.policy.linkEnabled && info.clearToSend);
     info.clearToSend = false;
     this.ping(vf);
   }
@@ -165,10 +163,7 @@ export class PfDriver implements DriverStateKeeper {
     if (known.frameBytesMax > granted) {
       return `it takes frames of ${known.frameBytesMax} bytes there, and this host grants ${granted} at most`;
     }
-    const { mac: fixed, trusted } = policy;
-    if (fixed === undefined || trusted || known.mac === undefined || sameMac(known.mac, fixed)) return known;
-    const [there, here] = [known.mac, fixed].map((mac) => formatMac(Uint8Array.from(mac)));
-    return `its address is ${there} there, and the policy here fixes ${here}`;
+    return beyondPolicy(known, policy) ?? known;
   }
 
   /** Takes over what another host's driver knew; returns what stands in the way. */
@@ -185,13 +180,12 @@ export class PfDriver implements DriverStateKeeper {
 
   /** A VF whose state came from another host goes on here: is told if its link is not what it was there. */
   arrived(vf: number): void {
-    const info = this.vfs[vf]!;
-    const { linkEnabled } = info.policy;
-    this.enableQueues(vf, linkEnabled && info.clearToSend);
-    if (this.hasLink(vf) === info.knownLink) return;
-    // Not clear to send: it is to take its link down, and to ask anew when it may have it again.
-    if (!linkEnabled) info.clearToSend = false;
-    this.ping(vf);
+    const { policy, clearToSend, knownLink } = this.vfs[vf]!;
+    // What came with it says what the policy there was; only a reset has it ask for its link again.
+    const half = poolHalf(vf);
+    const sent = (this.port.read(offsetOf(reg.VFTE, half)) & poolBit(vf, half)) !== 0;
+    if (sent !== policy.linkEnabled && (sent || clearToSend)) this.startOver(vf);
+    else if (this.hasLink(vf) !== knownLink) this.ping(vf);
   }
 
   private hasLink(vf: number): boolean {
@@ -249,6 +243,7 @@ export class PfDriver implements DriverStateKeeper {
     info.macvlans = [];
     info.hashes = [];
     info.xcast = XCAST_BROADCAST;
+    info.frameBytesMax = 0;
     info.pendingReply = undefined;
     info.unread = false;
     info.apiVersion = 0;
@@ -273,9 +268,6 @@ export class PfDriver implements DriverStateKeeper {
     // Only an address that the host gave is told; a VF that chose its own is to choose again.
     const given = receives && info.policy.mac !== undefined;
     for (let queue = 0; queue < QUEUES_PER_POOL; queue++) {
-      const { ENABLE, WRITE, QUEUE, HIDE_VLAN } = reg.QDE.fields;
-      const hide = info.policy.portVlan === undefined ? 0 : HIDE_VLAN.mask;
-      port.write(reg.QDE.offset, QUEUE.set(ENABLE.mask | WRITE.mask | hide, vf * QUEUES_PER_POOL + queue));
       // Head write-back survives a VF's reset and would go to memory that is no longer the ring's.
       port.write(poolOffset(offsetOf(vfRegisters.TDWBAL, queue), vf), 0);
       port.write(poolOffset(offsetOf(vfRegisters.TDWBAH, queue), vf), 0);
@@ -299,7 +291,7 @@ export class PfDriver implements DriverStateKeeper {
     }
   }
 
-  /** VLAN 0 for every VF, or the port's VLAN, which then is all it has. */
+  /** VLAN 0 for every VF, or the port's VLAN, which then is all it has, and which it does not see. */
   private setPortVlan(vf: number): void {
     const { portVlan } = this.vfs[vf]!.policy;
     const { AUPE } = reg.VMOLR.fields;
@@ -309,6 +301,11 @@ export class PfDriver implements DriverStateKeeper {
     const { TAG, ACTION } = reg.VMVIR.fields;
     const value = portVlan === undefined ? 0 : ACTION.set(TAG.set(0, portVlan), VLAN_INSERT_DEFAULT);
     this.port.write(offsetOf(reg.VMVIR, vf), value);
+    for (let queue = 0; queue < QUEUES_PER_POOL; queue++) {
+      const { ENABLE, WRITE, QUEUE, HIDE_VLAN } = reg.QDE.fields;
+      const flags = ENABLE.mask | WRITE.mask | (portVlan === undefined ? 0 : HIDE_VLAN.mask);
+      this.port.write(reg.QDE.offset, QUEUE.set(flags, vf * QUEUES_PER_POOL + queue));
+    }
   }
 
   /** It may send from addresses and in VLANs that are its own. */

@@ -43,9 +43,11 @@ export class FilterTables {
     this.port = port;
   }
 
-  /** Adds an address for a pool; false if the table is full. */
+  /**
+   * Adds an address for a pool; false if the table is full. A VF may have the same one for two reasons, as its own and as
+   * an additional one: each has its entry, and goes with it.
+   */
   addAddress(pool: number, mac: MacAddress): boolean {
-    if (this.addresses.some((e) => e !== undefined && e.pool === pool && sameMac(e.mac, mac))) return true;
     const index = this.addresses.indexOf(undefined);
     if (index < 0) return false;
     this.addresses[index] = { mac, pool };
@@ -53,13 +55,12 @@ export class FilterTables {
     return true;
   }
 
+  /** Removes one entry of an address of a pool, if there is one. */
   removeAddress(pool: number, mac: MacAddress): void {
-    for (let i = 0; i < this.addresses.length; i++) {
-      const entry = this.addresses[i];
-      if (entry === undefined || entry.pool !== pool || !sameMac(entry.mac, mac)) continue;
-      this.addresses[i] = undefined;
-      this.writeAddress(i);
-    }
+    const index = this.addresses.findIndex((e) => e !== undefined && e.pool === pool && sameMac(e.mac, mac));
+    if (index < 0) return;
+    this.addresses[index] = undefined;
+    this.writeAddress(index);
   }
 
   removeAllAddresses(pool: number): void {

@@ -29,6 +29,7 @@ import {
   XCAST_NONE,
   XCAST_PROMISCUOUS,
 } from './messages.js';
+import { mayJoinVlans, mayReceive, mayUseMac, mayUseMacvlans } from './policy.js';
 import { change, offsetOf, poolBit, poolHalf, type RegisterPort } from './register-port.js';
 import { mayAddMacvlan, mayAddVlan, type VfInfo } from './vf-info.js';
 
@@ -56,8 +57,7 @@ export const JUMBO_FRAME_BYTES = 9728;
 const setMac: Handler = ({ vf, info, filters, words }) => {
   const mac = macFromWords(words[1]!, words[2]!);
   if (!isStationAddress(mac)) return 0;
-  const fixed = info.policy.mac;
-  if (fixed !== undefined && !info.policy.trusted && !sameMac(fixed, mac)) return 0;
+  if (!mayUseMac(info.policy, mac)) return 0;
   if (info.mac !== undefined && sameMac(info.mac, mac)) return 3;
   if (!filters.addAddress(vf, mac)) return 0;
   if (info.mac !== undefined) filters.removeAddress(vf, info.mac);
@@ -69,8 +69,9 @@ const setMulticast: Handler = ({ vf, info, port, words, multicastChanged }) => {
   const count = messageHeader.INFO.get(words[0]!);
   if (count > MULTICAST_HASHES_MAX) return 0;
   info.hashes = Array.from({ length: count }, (_, i) => (words[1 + (i >>> 1)]! >>> ((i & 1) * 16)) & 0xfff);
-  if (info.xcast === XCAST_BROADCAST) info.xcast = XCAST_MULTICAST;
-  changeReceiveMode(port, vf, 0, reg.VMOLR.fields.ROMPE.mask);
+  // Whatever it had asked for before: who names groups hears them.
+  if (info.xcast === XCAST_BROADCAST || info.xcast === XCAST_NONE) info.xcast = XCAST_MULTICAST;
+  applyXcast(port, vf, info.xcast);
   multicastChanged();
   return 1;
 };
@@ -78,7 +79,7 @@ const setMulticast: Handler = ({ vf, info, port, words, multicastChanged }) => {
 const setVlan: Handler = ({ vf, info, filters, words }) => {
   const add = messageHeader.INFO.get(words[0]!) !== 0;
   const vlan = words[1]! & 0xfff;
-  if (info.policy.portVlan !== undefined) return 0;
+  if (!mayJoinVlans(info.policy)) return 0;
   if (add) {
     if (!info.vlans.has(vlan) && (!mayAddVlan(info) || !filters.addVlan(vf, vlan))) return 0;
     info.vlans.add(vlan);
@@ -108,7 +109,7 @@ const setFrameSize: Handler = ({ vf, info, port, words, hostJumbo }) => {
 
 const setMacvlan: Handler = ({ vf, info, filters, words }) => {
   const index = messageHeader.INFO.get(words[0]!);
-  if (index > 0 && info.policy.mac !== undefined && !info.policy.trusted) return 0;
+  if (index > 0 && !mayUseMacvlans(info.policy)) return 0;
   if (index <= 1) {
     for (const mac of info.macvlans) filters.removeAddress(vf, mac);
     info.macvlans = [];
@@ -158,7 +159,7 @@ const updateXcast: Handler = ({ vf, info, port, words }) => {
   let mode = words[1]!;
   if (mode > XCAST_PROMISCUOUS || (mode === XCAST_PROMISCUOUS && info.apiVersion < API_1_3)) return 0;
   // What an untrusted VF may not have it is given less of; promiscuous mode this device has for nobody.
-  if (!info.policy.trusted && mode > XCAST_MULTICAST) mode = XCAST_MULTICAST;
+  if (!mayReceive(info.policy, mode)) mode = XCAST_MULTICAST;
   if (mode === XCAST_PROMISCUOUS) return 0;
   info.xcast = mode;
   applyXcast(port, vf, mode);

@@ -2,27 +2,7 @@
 import { bytes, layout, u8, u16 } from '../../../base/layout.js';
 import { isMulticast, type MacAddress } from './filters.js';
 import { API_1_0, API_VERSIONS, MULTICAST_HASHES_MAX, XCAST_BROADCAST } from './messages.js';
-
-/** What the host's administrator decides for a VF. */
-export interface VfPolicy {
-  /** Fixed address; without one the guest is told to choose its own. */
-  readonly mac?: MacAddress;
-  /** May change a fixed address and receive what is not addressed to it. */
-  readonly trusted: boolean;
-  /** All its traffic belongs to this VLAN, which it doesn't see. */
-  readonly portVlan?: number;
-  readonly spoofCheck: boolean;
-  /** May read the redirection table and key of RSS. */
-  readonly rssQuery: boolean;
-  readonly linkEnabled: boolean;
-}
-
-export const DEFAULT_POLICY: VfPolicy = {
-  trusted: false,
-  spoofCheck: true,
-  rssQuery: false,
-  linkEnabled: true,
-};
+import type { VfPolicy } from './policy.js';
 
 export const MAILBOX_WORDS = 16;
 const VLANS_MAX = 64;
