@@ -55,6 +55,7 @@ export function networkChecks(
     noneDamaged(flows, network),
     noneRepeated(network),
     lossesAccountedFor(flows, network, record),
+    newPlaceHeard(network, record),
     flowsAfterwards(flows, network),
     countersAgree(flows, network),
   ];
@@ -145,6 +146,24 @@ function lossesAccountedFor(
     name,
     outcome: heldIf(pending === 0 && lost <= stopped + full + elsewhere && stopped <= allowed + OTHER_FRAMES),
     seen: words.join('; '),
+  };
+}
+
+/**
+ * What is sent to the guest goes to where its station was heard last. A guest that only answers would never be heard at
+ * its new place if nobody announced it, and everything sent to it would be lost, dropped by the NIC that it left.
+ */
+function newPlaceHeard({ fabric, move }: NetworkRecord, record: MigrationRecord | undefined): Check {
+  const name = "the network heard of the guest's new place";
+  if (record?.status !== 'completed') return { name, outcome: 'not-checked', seen: 'it was not moved' };
+  const heardNs = (fabric.stationMovedAtNs ?? Number.NEGATIVE_INFINITY) - move.startNs;
+  return {
+    name,
+    outcome: heldIf(heardNs >= 0),
+    seen:
+      heardNs >= 0
+        ? `a station was heard at another port ${formatTime(heardNs)} after the move was asked for`
+        : 'no frame with its address came from another port: what is sent to it still goes to the host it left',
   };
 }
 

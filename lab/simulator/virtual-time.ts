@@ -41,7 +41,8 @@ export class VirtualTime implements Scheduler {
     invariant(duration >= 0, `a wait of ${duration} ns`);
     if (duration === Infinity) return () => {};
     const event: Event = {
-      at: this.#now + Math.round(duration),
+      // Never before the time has passed: who looks at the clock and waits for the rest would wait for ever.
+      at: this.#now + Math.ceil(duration),
       tie: this.#random.u32(),
       number: this.#numbers++,
       run: callback,

@@ -39,7 +39,8 @@ function freshFolder(): string {
 
 async function moved(options: MigrateOptions): Promise<MigrateResult> {
   const result = await migrate({ memoryBytes: 64 * MIB, settleMs: 1000, rate: RATE, seed: 7, ...options });
-  expect(result.verdict.checks.filter(({ outcome }) => outcome !== 'held')).toEqual([]);
+  const others = result.verdict.checks.filter(({ outcome }) => outcome !== 'held');
+  expect(others.map(({ name, outcome, seen }) => `${name}: ${outcome}, ${seen}`)).toEqual([]);
   expect(result.verdict.outcome).toBe('verified');
   return result;
 }
@@ -120,7 +121,7 @@ describe('a guest that moves with its virtual function', () => {
       expect(packets.length).toBeGreaterThanOrEqual(fabric.capture!.packets);
       const fromGuest = packets.filter(({ bytes }) => macOf(bytes, 6) === GUEST_MAC);
       const announced = fromGuest.filter(({ bytes }) => ((bytes[12]! << 8) | bytes[13]!) === ETHERTYPE_RARP);
-      expect(announced.length).toBeGreaterThan(0);
+      expect(announced.length, 'frames that announce its new place').toBeGreaterThan(0);
       const [first] = announced;
       expect(macOf(first!.bytes, 0)).toBe('ff:ff:ff:ff:ff:ff');
       // What the guest sent before came from another port, what it sent afterwards from this one, and never both.

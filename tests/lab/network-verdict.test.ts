@@ -72,6 +72,7 @@ const fabric: FabricReport = {
   connectionsRefused: 0,
   longestStallNs: 0.2 * MS,
   stations: { known: 2, moves: 1, evictions: 0 },
+  stationMovedAtNs: 1.5e9,
   peers: [
     {
       ip: '10.0.0.1',
@@ -178,6 +179,7 @@ const withDrops = (echoesLost: number, drops: Partial<NonNullable<NetworkRecord[
 const DAMAGE = 'every packet that arrived had the right bytes';
 const REPEATED = 'no packet came twice or out of order';
 const LOSSES = 'every lost packet is accounted for';
+const PLACE = "the network heard of the guest's new place";
 const FLOWING = 'traffic flows at the destination';
 const COUNTERS = "the guest's own counters agree";
 
@@ -240,6 +242,12 @@ describe('the network of a move is not whole', () => {
     ['reordered packet at the guest', withGuest({ incoming: { ...whole.guest.incoming!, reordered: 1 } })],
   ] as const)('with one %s', async (_, network) => {
     expect(await failed(network)).toEqual([REPEATED]);
+  });
+
+  it('when its guest was heard at no other port, or only before the move', async () => {
+    const { stationMovedAtNs: _, ...unheard } = fabric;
+    expect(await failed({ ...whole, fabric: unheard })).toEqual([PLACE]);
+    expect(await failed({ ...whole, fabric: { ...fabric, stationMovedAtNs: 0.5e9 } })).toEqual([PLACE]);
   });
 
   it('with one loss more than anybody has counted', async () => {

@@ -59,6 +59,17 @@ describe('virtual time', () => {
     await expect(time.run(time.sleep(nanoseconds(Infinity)))).rejects.toThrow(/nothing is left to run/);
   });
 
+  it('wakes nobody before the time has passed, were it by a part of a nanosecond', async () => {
+    const time = world();
+    const due = 100.4;
+    let looks = 0;
+    const wait = async (): Promise<void> => {
+      for (; time.now() < due && looks < 10; looks++) await time.sleep(nanoseconds(due - time.now()));
+    };
+    await time.run(wait());
+    expect(looks, 'waits until the time had passed').toBe(1);
+  });
+
   it('never runs an earlier event after a later one', async () => {
     const time = world(3);
     const random = seededRandom(4);

@@ -19,8 +19,10 @@ const nothingWrong = { duplicated: 0, reordered: 0, corrupt: 0 };
 
 describe('a guest with a virtual function', () => {
   it('is moved under traffic: verified, nothing lost but what the blackout drops, no wrong byte', async () => {
-    const { source, destination, flow, nic } = await moveUnderTraffic();
+    const { source, destination, flow, nic, announcedAt, stationMoves } = await moveUnderTraffic();
     expect(source.error).toBeUndefined();
+    expect([...new Set(announcedAt)], 'where its place was announced').toEqual(['destination']);
+    expect(stationMoves, 'stations that the switch heard at another port').toBe(1);
     expect([source.status, destination.status]).toEqual(['completed', 'completed']);
     expect(source.approaches).toEqual({
       tracking: 'iommu-dirty',
@@ -95,13 +97,14 @@ describe('a migration that does it wrong is found out', () => {
   const caught = /verification-failed|integrity-mismatch/;
 
   it('the flush after clearing the dirty bits is left out: verification names a page', async () => {
-    const { source, flow } = await moveUnderTraffic({
+    const { source, flow, announcedAt, stationMoves } = await moveUnderTraffic({
       nicFaults: { source: [{ site: 'iommu/flush-skipped', count: ALWAYS }] },
     });
     expect(source.error?.code).toMatch(caught);
     expect(source.error?.message).toMatch(/pages? \d/);
     // The guest goes on where it was, and its traffic too.
     expect(source.status).toBe('failed');
+    expect({ announcedAt, stationMoves }).toEqual({ announcedAt: [], stationMoves: 0 });
     expect(flow.arrived).toMatchObject(nothingWrong);
     expect(flow.outstanding).toBe(0);
   });

@@ -10,6 +10,7 @@ import { parseIpv4, parseMac } from '../../devices/ethernet/addresses.js';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { PORT_DISCARD, PORT_ECHO, TrafficPeer } from '../../devices/ethernet/peer.js';
+import { ETHERTYPE_RARP, etherHeader } from '../../devices/ethernet/protocols.js';
 import { EthernetSwitch } from '../../devices/ethernet/switch.js';
 import { MemoryDataNetwork } from '../../lab/simulator/memory-data-plane.js';
 import { runSimulatedMigration, type SimulatedWorld } from '../../lab/simulator/run.js';
@@ -32,15 +33,25 @@ export const RATE = 20_000;
 /** The peer sends what is due once in so long. */
 export const BURST_MS = 1;
 const PAYLOAD_BYTES = 200;
+const ETHERTYPE = etherHeader.offset.etherType;
 /** Until the link is up and the first packets went around, and as long after the move. */
 const SETTLE_MS = 40;
 
 class Network {
   readonly peer: TrafficPeer;
+  /** Ports at which a guest's place was announced, in the order of the announcements. */
+  readonly announcedAt: string[] = [];
   readonly #switch: EthernetSwitch;
 
   constructor({ scheduler, random }: SimulatedWorld) {
-    this.#switch = new EthernetSwitch({ scheduler, random: random.fork('switch') });
+    this.#switch = new EthernetSwitch({
+      scheduler,
+      random: random.fork('switch'),
+      tap: (port, bytes, at) => {
+        const etherType = (bytes[at + ETHERTYPE]! << 8) | bytes[at + ETHERTYPE + 1]!;
+        if (etherType === ETHERTYPE_RARP) this.announcedAt.push(port.name);
+      },
+    });
     const port = this.#switch.addPort({
       name: 'peer',
       deliver: (bytes, at, length) => {
@@ -49,6 +60,11 @@ class Network {
       },
     })!;
     this.peer = new TrafficPeer({ station: PEER, scheduler, sharedClock: true, send: port.receive });
+  }
+
+  /** Stations that the switch heard at another port than before. */
+  get stationMoves(): number {
+    return this.#switch.stations.moves;
   }
 
   /** A cable into the switch. */
@@ -93,6 +109,9 @@ export interface TrafficResult {
   readonly console: readonly string[];
   /** As seen where the guest is in the end. */
   readonly nic: PassthroughReport;
+  /** Machines from which the network was told of a guest's new place, and how many stations it then knew elsewhere. */
+  readonly announcedAt: readonly string[];
+  readonly stationMoves: number;
   readonly hash: string;
 }
 
@@ -157,6 +176,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
   const console: string[] = [];
   let flow: FlowReport | undefined;
   let nic: PassthroughReport | undefined;
+  let told = { announcedAt: [] as readonly string[], stationMoves: 0 };
   const result = await runSimulatedMigration(scene.seed ?? 1, async (world) => {
     const { scheduler } = world;
     const network = new Network(world);
@@ -203,10 +223,12 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
         network.peer.stopFlows();
         await scheduler.sleep(milliseconds(SETTLE_MS));
         flow = network.peer.report()[0]!;
+        const { announcedAt, stationMoves } = network;
+        told = { announcedAt, stationMoves };
         nic = await (destination.status === 'completed' ? to : from).nicReport();
         await Promise.all([from.destroy(), to.destroy()]);
       },
     };
   });
-  return { ...result, flow: flow!, console, nic: nic! };
+  return { ...result, flow: flow!, console, nic: nic!, ...told };
 }
