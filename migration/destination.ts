@@ -132,7 +132,7 @@ async function negotiate(destination: Destination): Promise<Hello> {
   destination.chosen = chosen;
   await machine.accept(hello.description);
   machine.observe?.(timeline);
-  const devices = machine.devices.map((device) => onTimeline(device, timeline));
+  const devices = onTimeline(machine.devices, timeline);
   destination.starts = destinationApproaches(chosen, hello.devices, devices);
   if (chosen.start.takesState) destination.deviceStream = new DeviceStreamReceiver(destination.starts);
   await talk.send({ kind: 'welcome' });

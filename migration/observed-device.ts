@@ -1,14 +1,33 @@
-/** An assigned device whose steps are put down on a timeline, whoever asks for them. */
-import type { AssignedDevice } from './ports.js';
+/** Assigned devices whose steps are put down on a timeline, whoever asks for them. */
+import type { AssignedDevice, DmaWriter } from './ports.js';
 import { observed, type Timeline } from './timeline.js';
 
-/** The device with each step that is asked of it on the timeline, under the device's name. */
-export function onTimeline(device: AssignedDevice, timeline: Timeline): AssignedDevice {
-  const { name, dma, vfio, slot } = device;
+/**
+ * The devices with each step that is asked of them on the timeline, under the device's name. A writer that several have in
+ * common stays one, under the name of the first.
+ */
+export function onTimeline(devices: readonly AssignedDevice[], timeline: Timeline): AssignedDevice[] {
+  const writers = new Map<DmaWriter, DmaWriter>();
+  for (const { name, dma } of devices) {
+    if (dma === undefined || writers.has(dma)) continue;
+    writers.set(
+      dma,
+      observed(dma, name, () => timeline, ['track', 'readDirty']),
+    );
+  }
+  return devices.map((device) => oneOnTimeline(device, timeline, device.dma && writers.get(device.dma)));
+}
+
+function oneOnTimeline(
+  device: AssignedDevice,
+  timeline: Timeline,
+  dma: DmaWriter | undefined,
+): AssignedDevice {
+  const { name, vfio, slot } = device;
   const here = (): Timeline => timeline;
   return {
     ...device,
-    dma: dma && observed(dma, name, here, ['track', 'readDirty']),
+    dma,
     vfio:
       vfio &&
       observed(vfio, name, here, [

@@ -161,7 +161,7 @@ async function negotiate(source: Source): Promise<void> {
 async function chooseHow(source: Source): Promise<Chosen> {
   const { machine, parameters, faults, stats, timeline } = source;
   const chosen = await chooseApproaches(parameters.values, machine.devices, parameters.registry);
-  const devices = machine.devices.map((device) => onTimeline(device, timeline));
+  const devices = onTimeline(machine.devices, timeline);
   const { tracking, stops, atWork } = sourceApproaches(chosen, machine, devices, faults);
   Object.assign(source, { chosen, tracking, stops });
   stats.chosen(atWork);

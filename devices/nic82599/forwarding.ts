@@ -18,8 +18,8 @@ import { isBroadcast, PoolSet, SwitchTables } from './switch.js';
 
 /** The wire, as the NIC sees it. */
 export interface EthernetPort {
-  /** Sends a frame. It is the NIC's memory, valid until this returns. */
-  send(frame: FrameView): void;
+  /** Sends a frame of `pool`. It is the NIC's memory, valid until this returns. */
+  send(frame: FrameView, pool: number): void;
   /** Whether it takes frames now; transmit queues stand still while it does not. Always, if absent. */
   ready?(): boolean;
 }
@@ -105,7 +105,7 @@ export class Forwarding {
     if (!toWire || !this.linkUp) return;
     this.count(reg.TPT.word);
     this.countDirection(frame, reg.GPTC.word, reg.MPTC.word, reg.BPTC.word, reg.GOTC_LOW.word);
-    this.wire.send(frame);
+    this.wire.send(frame, pool.index);
   }
 
   /** Copies to the pools of this NIC that the frame is for. Returns whether it goes to the wire as well. */

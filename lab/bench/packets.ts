@@ -264,10 +264,10 @@ class World {
 
   /** What the guest's device has received, and what the guest found wrong with it. */
   async #wentIn(): Promise<Pick<Sample, 'arrived' | 'lost' | 'corrupt'>> {
-    const { counters } = await this.#vmm.nic();
+    const [nic] = await this.#vmm.nics();
     const last = this.#vmm.console.findLast(({ text }) => /incoming longest gap/.test(text))?.text;
     const corrupt = Number(/(\d+) corrupt/.exec(last ?? '')?.[1] ?? 0);
-    return { arrived: counters['frames-received'] ?? 0, lost: 0, corrupt };
+    return { arrived: nic?.counters['frames-received'] ?? 0, lost: 0, corrupt };
   }
 
   async #allSent(count: number): Promise<boolean> {

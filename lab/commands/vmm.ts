@@ -4,9 +4,9 @@
 
 import { type Command, Option } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
-import { isGroupMac, parseMac } from '../../devices/ethernet/addresses.js';
 import { parseMonitorAddress } from '../../vmm/monitor/monitor-address.js';
-import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { ASSIGNED_MAX, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { functionsOf, NIC_KINDS, type NicKind, stationsOf } from '../../vmm/process/nic-options.js';
 import { conflictOf, type VmmOptions } from '../../vmm/process/options.js';
 import { parseSocketAddress } from '../../vmm/sockets/address.js';
 import { labErrors } from '../errors.js';
@@ -28,7 +28,7 @@ interface Flags {
   readonly console: string;
   readonly paused?: boolean;
   readonly recordTo?: string;
-  readonly nic?: 'vf' | 'none';
+  readonly nic?: NicKind;
   readonly mac?: string;
   readonly netdev?: string;
   readonly iommuLeaves?: string;
@@ -107,16 +107,16 @@ export function define(command: Command): void {
       optionValue(NAME, '--console', parseConsole),
       'stdio',
     )
-    .addOption(
-      new Option(
-        '--nic <kind>',
-        "the guest's NIC: vf, a virtual function behind VT-d; none (default: none)",
-      ).choices(['vf', 'none']),
+    .option(
+      '--nic <kind>',
+      `the guest's NIC: vf, a virtual function behind VT-d; vf=N, up to ${ASSIGNED_MAX} of them; none (default: none)`,
+      optionValue(NAME, '--nic', parseNic),
     )
     .option(
-      '--mac <address>',
-      'station address of the virtual function (default: 52:54:00:12:34:56, or what the guest brings)',
-      optionValue(NAME, '--mac', parseStationMac),
+      '--mac <addresses>',
+      'station address of the virtual function, or several with commas; each further function has the one after ' +
+        '(default: 52:54:00:12:34:56)',
+      optionValue(NAME, '--mac', parseStations),
     )
     .option(
       '--netdev <address>',
@@ -163,12 +163,17 @@ export function define(command: Command): void {
     });
 }
 
-/** Throws BadValue for what no station can have as its address. */
-function parseStationMac(text: string): string {
-  const mac = parseMac(text);
-  if (mac === undefined || isGroupMac(mac, 0) || mac.every((byte) => byte === 0)) {
-    throw new BadValue(`'${text.slice(0, 40)}' is no station's MAC address; write it like 52:54:00:12:34:56`);
-  }
+/** Throws BadValue for what is no NIC. */
+export function parseNic(text: string): NicKind {
+  if (functionsOf(text) === undefined)
+    throw new BadValue(`'${text.slice(0, 40)}' is no NIC; write ${NIC_KINDS}`);
+  return text as NicKind;
+}
+
+/** Throws BadValue for what no stations can have as their addresses. */
+function parseStations(text: string): string {
+  const stations = stationsOf(text, ASSIGNED_MAX);
+  if (typeof stations === 'string') throw new BadValue(stations);
   return text;
 }
 

@@ -202,4 +202,4 @@ async function statusOf(vmm: Vmm): Promise<string | undefined> {
 }
 
 /** What the host's NIC dropped. */
-const dropsOf = async (vmm: Vmm): Promise<NicDrops | undefined> => (await answerOf(vmm.nic()))?.drops;
+const dropsOf = async (vmm: Vmm): Promise<NicDrops | undefined> => (await answerOf(vmm.nics()))?.[0]?.drops;

@@ -11,7 +11,7 @@ import { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort } from '../../devices/root-port/device.js';
 import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
 import type { DevicePorts } from '../../vmm/machine/devices.js';
-import { HOST_BRIDGE_NAME, ROOT_PORT_NAME } from '../../vmm/passthrough/records.js';
+import { ASSIGNED_MAX, HOST_BRIDGE_NAME, rootPortName } from '../../vmm/passthrough/records.js';
 
 export const unconnectedPorts: DevicePorts = {
   memory: { slots: [], contains: () => false, view: () => undefined, write: () => false, markDirty() {} },
@@ -39,13 +39,16 @@ const PORT_DEVFN = 8;
 const NIC_BUS = 1;
 const BARS = { base: 0xf000_0000, bytes: 0x0e00_0000 };
 
-const newRootPort = (): RootPort => new RootPort(ROOT_PORT_NAME, { number: 1, surprise: true });
+const newRootPort = (index: number): RootPort =>
+  new RootPort(rootPortName(index), { number: index + 1, surprise: true });
 
-/** The host bridge of the bus that the port is on. */
+/** The host bridge of the bus that the ports are on. */
 export const unconnectedBridge: HostBridge = new HostBridge(HOST_BRIDGE_NAME);
 
-/** The root port that an assigned function sits in. */
-export const unconnectedRootPort: RootPort = newRootPort();
+/** The root ports that assigned functions sit in. */
+export const unconnectedRootPorts: readonly RootPort[] = Array.from({ length: ASSIGNED_MAX }, (_, i) =>
+  newRootPort(i),
+);
 
 /** An assigned virtual function called `name`, of a NIC whose physical function has its driver. */
 export function unconnectedVf(name: string): AssignedVf {
@@ -57,7 +60,7 @@ export function unconnectedVf(name: string): AssignedVf {
     wake() {},
   });
   const complex = new RootComplex(nowhere, nowhere);
-  const port = newRootPort();
+  const port = newRootPort(0);
   complex.addPort(PORT_DEVFN, port);
   port.populate(nic);
   enumerate(complex, BARS);

@@ -206,9 +206,9 @@ export class Vmm {
     };
   }
 
-  /** What this VMM's host knows of the guest's NIC. Rejects without one, and when the guest has moved away for good. */
-  async nic(): Promise<NicInfo> {
-    return (await this.execute('x-ferry-query-nic')) as NicInfo;
+  /** What this VMM's host knows of each of the guest's network devices. Rejects without any, and when the guest has moved away for good. */
+  async nics(): Promise<readonly NicInfo[]> {
+    return (await this.execute('x-ferry-query-nic')) as readonly NicInfo[];
   }
 
   /** Where this VMM listens for a guest, as `migrate` of another takes it. Rejects if it does not. */

@@ -12,7 +12,8 @@ export function unionWith(
   devices: readonly AssignedDevice[],
   how: DmaTracking,
 ): DirtyTracking {
-  const writers = devices.map(({ dma }) => dma as DmaWriter);
+  // Devices behind one IOMMU domain have one writer in common, which is asked once.
+  const writers = [...new Set(devices.map(({ dma }) => dma as DmaWriter))];
   const log = logOf(machine);
   return {
     start: async () => {

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { StreamWriter } from '../../devices/vfio/stream.js';
 import { describeDevice, deviceDataDescriber } from '../../lab/report/describe-device.js';
-import { unconnectedRootPort, unconnectedVf } from '../../lab/report/unconnected.js';
+import { unconnectedRootPorts, unconnectedVf } from '../../lab/report/unconnected.js';
 
 const CHUNKS_BEFORE_REGISTERS = 2;
 
@@ -84,13 +84,13 @@ describe("a virtual function's data stream", () => {
 
 describe("a device's record", () => {
   it('of the root port is told by its registers', () => {
-    const lines = describeDevice(unconnectedRootPort.save())!;
+    const lines = describeDevice(unconnectedRootPorts[0]!.save())!;
     expect(lines).toContainEqual(['config.DEVICE_ID', '0x3420']);
     expect(lines.some(([name]) => name === 'config.pcie.SLOT_STATUS')).toBe(true);
   });
 
   it('that is damaged is told as far as it goes, and one of another version not at all', () => {
-    const record = unconnectedRootPort.save();
+    const record = unconnectedRootPorts[0]!.save();
     const cut = { ...record, state: record.state.subarray(0, 40) };
     expect(describeDevice(cut)!.some(([, value]) => /cut off|missing/.test(value))).toBe(true);
     expect(describeDevice({ ...record, version: record.version + 1 })).toBeUndefined();

@@ -142,7 +142,7 @@ describe('a commit that is never acknowledged', () => {
       expect(await refusal(here.migrate(between.address))).toMatch(/where the guest runs is unknown/);
       expect((await here.record())?.guest).toBe('unknown');
       await here.execute('x-ferry-reclaim');
-      expect((await here.nic()).state).toBe('RUNNING');
+      expect((await here.nics()).map(({ state }) => state)).toEqual(['RUNNING']);
       await here.waitForConsole(/, clean$/, { after: here.console.length });
     },
     TIMEOUT_MS,

@@ -187,7 +187,7 @@ describe('a guest that moves with its virtual function', () => {
       expect((error as FerryError).message).toMatch(/assigned function: the source has one/);
       expect((await destination.exited).error?.code).toBe('vmm/machine-incompatible');
       expect(await source.runState()).toBe('running');
-      expect((await source.nic()).state).toBe('RUNNING');
+      expect((await source.nics()).map(({ state }) => state)).toEqual(['RUNNING']);
       await echoesFlow(fabric, RATE / 10);
       const { arrived } = await echoes(fabric);
       expect(arrived).toMatchObject({ corrupt: 0, duplicated: 0, reordered: 0 });
@@ -211,7 +211,7 @@ describe('a guest that moves with its virtual function', () => {
         await destination.waitForConsole(/ledger: .*, clean$/, { after: destination.console.length });
         await echoesFlow(fabric);
         expect(await source.runState()).toBe('postmigrate');
-        expect((await destination.nic()).state).toBe('RUNNING');
+        expect((await destination.nics()).map(({ state }) => state)).toEqual(['RUNNING']);
         expect((await fabric.report()).stations.moves).toBe(i);
         [source, destination] = [destination, source];
       }

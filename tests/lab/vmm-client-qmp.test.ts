@@ -36,7 +36,7 @@ function idleVm(): VmControl {
       residentBytes: 0,
       residentBytesMax: 0,
     }),
-    nic: async () => {
+    nics: async () => {
       throw vmmErrors.error('machine-state', { operation: 'x-ferry-query-nic', state: 'idle' });
     },
     dumpPci: async () => {},

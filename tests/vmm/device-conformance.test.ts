@@ -33,7 +33,7 @@ function passthroughHost(): PassthroughHost {
     yield: async () => {},
   };
   return new PassthroughHost(
-    { mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56] },
+    { macs: [[0x52, 0x54, 0, 0x12, 0x34, 0x56]] },
     {
       ram: GuestRam.create(memory, 1024),
       control: allocateControl(1),
@@ -41,7 +41,7 @@ function passthroughHost(): PassthroughHost {
       scheduler,
       kick: () => {},
       interrupt: () => {},
-      send: () => {},
+      send: () => true,
       wake: () => {},
     },
   );
@@ -103,10 +103,10 @@ const SUBJECTS: readonly Subject[] = [
   },
   { name: 'power', make: () => new PowerDevice(() => {}), used: () => new PowerDevice(() => {}) },
   hosted('host bridge', (host) => host.bridge),
-  hosted('root port', (host) => host.port),
+  hosted('root port', (host) => host.functions[0]!.port),
   hosted('physical function', (host) => host.nic),
-  hosted('virtual function', (host) => host.vf),
-  hosted('assigned function', (host) => host.assigned),
+  hosted('virtual function', (host) => host.functions[0]!.vf),
+  hosted('assigned function', (host) => host.functions[0]!.assigned),
   hosted('VT-d unit', (host) => host.iommu.unit),
 ];
 

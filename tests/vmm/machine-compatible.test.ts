@@ -7,7 +7,7 @@ import { refuseUnlike } from '../../vmm/machine/compatible.js';
 import { deviceRecords } from '../../vmm/machine/devices.js';
 
 /** As a machine with these options describes itself; its image lies as high as it can. */
-function machine({ ramBytes = 64 * MIB, vcpus = 1, nic = false } = {}): MachineDescription {
+function machine({ ramBytes = 64 * MIB, vcpus = 1, functions = 0 } = {}): MachineDescription {
   const { firstPage } = reservedRange(ramBytes, vcpus);
   const imageBytes = 3 * PAGE_BYTES;
   return {
@@ -17,7 +17,7 @@ function machine({ ramBytes = 64 * MIB, vcpus = 1, nic = false } = {}): MachineD
     imageGpa: firstPage * PAGE_BYTES - imageBytes,
     imageBytes,
     imageHash: '',
-    devices: deviceRecords(nic),
+    devices: deviceRecords(functions),
   };
 }
 
@@ -39,7 +39,10 @@ describe('a guest that does not fit', () => {
       [{ vcpus: 2 }, /^vCPUs: the source has 2, this machine 1$/],
       [{ ramBytes: 32 * MIB }, /^RAM bytes: the source has 33554432, this machine 67108864$/],
       [{ ramBytes: 128 * MIB }, /^RAM bytes: /],
-      [{ nic: true }, /^assigned function: the source has one \(--nic vf\), this machine has none$/],
+      [
+        { functions: 1 },
+        /^assigned functions: the source has 1 \(--nic vf\), this machine 0 \(--nic none\)$/,
+      ],
     ] as const;
     // Every set of causes, in both directions.
     for (let set = 0; set < 1 << causes.length; set++) {
@@ -58,15 +61,22 @@ describe('a guest that does not fit', () => {
 
   it('is refused for its devices, told apart from those of a NIC', () => {
     const toaster = { name: 'toaster', version: 3 };
-    const theirs = machine({ nic: true });
+    const theirs = machine({ functions: 1 });
     const odd = { ...theirs, devices: [toaster, ...theirs.devices.slice(1)] };
-    expect(differences(machine({ nic: true }), odd)).toEqual([
+    expect(differences(machine({ functions: 1 }), odd)).toEqual([
       expect.stringMatching(/^devices: .*toaster v3/),
     ]);
     expect(differences(machine(), odd)).toEqual([
-      expect.stringMatching(/^assigned function: /),
+      expect.stringMatching(/^assigned functions: /),
       expect.stringMatching(/^devices: .*toaster v3/),
     ]);
+  });
+
+  it('is refused for more or fewer functions than this machine has, in one sentence', () => {
+    expect(differences(machine({ functions: 2 }), machine({ functions: 8 }))).toEqual([
+      'assigned functions: the source has 8 (--nic vf=8), this machine 2 (--nic vf=2)',
+    ]);
+    expect(differences(machine({ functions: 8 }), machine({ functions: 8 }))).toEqual([]);
   });
 
   it('is refused for another layout of a machine of the same size', () => {

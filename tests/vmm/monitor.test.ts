@@ -32,17 +32,19 @@ function fakeVm(): Calls {
       residentBytes: 3,
       residentBytesMax: 4,
     }),
-    nic: async () => {
-      calls.push(['nic']);
-      return {
-        name: 'vf0',
-        mac: '',
-        state: 'RUNNING',
-        link: true,
-        counters: {},
-        drops: { stopped: 0, 'no-descriptor': 0, malformed: 0, cable: 0 },
-        'iommu-faults': { count: 0, last: [] },
-      };
+    nics: async () => {
+      calls.push(['nics']);
+      return [
+        {
+          name: 'vf0',
+          mac: '',
+          state: 'RUNNING',
+          link: true,
+          counters: {},
+          drops: { stopped: 0, 'no-descriptor': 0, malformed: 0, cable: 0 },
+          'iommu-faults': { count: 0, last: [] },
+        },
+      ];
     },
     dumpPci: async (path) => void calls.push(['dumpPci', path]),
     consoleTail: (lines) => [`last ${lines}`],

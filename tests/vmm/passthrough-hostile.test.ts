@@ -7,9 +7,9 @@ const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
 describe.each(WORLDS)('a machine of $name with a NIC', ({ run }) => {
   test('answers a guest that writes configuration space and BARs at random, and stays usable', () =>
     run(async (world) => {
-      const { machine, watch } = await booted(world, 'storm', 60_000, { nic: { mac: MAC } });
+      const { machine, watch } = await booted(world, 'storm', 60_000, { nic: { macs: [MAC] } });
       await watch.line(/^s/);
-      const before = (await machine.nicReport())!;
+      const before = (await machine.nicReports())[0]!;
       expect(before.faults.last.length).toBeLessThanOrEqual(16);
       await machine.pause();
       const [first, second] = [await machine.save(), await machine.save()];
@@ -27,7 +27,7 @@ describe.each(WORLDS)('a machine of $name with a NIC', ({ run }) => {
     'is moved with a guest that has written to its configuration spaces what it should not (%s %i)',
     (guest, argument) =>
       run(async (world) => {
-        const nic = { mac: MAC };
+        const nic = { macs: [MAC] };
         const { machine, watch } = await booted(world, guest, argument, { nic });
         await watch.line(/^s/);
         await machine.pause();
@@ -40,6 +40,6 @@ describe.each(WORLDS)('a machine of $name with a NIC', ({ run }) => {
   test('has no device where the guest was given none', () =>
     run(async (world) => {
       const { machine } = await booted(world, 'storm', 100);
-      expect(await machine.nicReport()).toBeUndefined();
+      expect(await machine.nicReports()).toEqual([]);
     }));
 });

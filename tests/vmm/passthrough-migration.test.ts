@@ -42,6 +42,33 @@ describe('a guest with a virtual function', () => {
     expect(nic).toMatchObject({ state: 'RUNNING', link: true, faults: { count: 0 } });
   });
 
+  it.each([2, 8])('is moved with %i of them, each in its own slot with its own flow', async (functions) => {
+    const { source, flows, nics, console } = await moveUnderTraffic({ functions });
+    expect(source.error).toBeUndefined();
+    expect(source.status).toBe('completed');
+    const names = Array.from({ length: functions }, (_, i) => `vf${i}`);
+    expect(source.devices.map(({ name }) => name)).toEqual(names);
+    expect(flows).toHaveLength(functions);
+    for (const flow of flows) {
+      expect(flow.arrived).toMatchObject(nothingWrong);
+      const gapPackets = ((flow.arrived!.longestGapNs / 1e9) * RATE) / functions;
+      expect(flow.arrived!.lost, flow.remote).toBeLessThanOrEqual(gapPackets + 2);
+      expect(flow.sent).toBe(flow.arrived!.received + flow.arrived!.lost);
+      expect(flow.arrived!.received, flow.remote).toBeGreaterThan(500 / functions);
+    }
+    expect(nics.map(({ name }) => name)).toEqual(names);
+    // Each function has its own address, and its own traffic went through it.
+    expect(nics.map(({ mac }) => mac)).toEqual(
+      names.map((_, i) => `52:54:00:12:34:${(0x56 + i).toString(16)}`),
+    );
+    for (const nic of nics) {
+      expect(nic).toMatchObject({ state: 'RUNNING', link: true, faults: { count: 0 } });
+      expect(nic.counters['frames-sent'], nic.name).toBeGreaterThan(500 / functions);
+    }
+    const ports = console.filter((line) => /pcieport|PCI bridge|\[8086:10ed\]/.test(line));
+    expect(ports.length).toBeGreaterThan(0);
+  });
+
   it.each([2, 3])('is moved whatever comes first (seed %i)', async (seed) => {
     const { source, flow } = await moveUnderTraffic({ seed });
     expect(source.status).toBe('completed');
@@ -210,7 +237,7 @@ describe('a virtual function that is told to write elsewhere', () => {
       await machine.resume();
       const lines = console.length;
       await scheduler.sleep(milliseconds(100));
-      const report = (await machine.nicReport())!;
+      const report = (await machine.nicReports())[0]!;
       expect(report.faults.count).toBeGreaterThan(0);
       expect(report.faults.last.length).toBeLessThanOrEqual(16);
       for (const fault of report.faults.last) expect(fault).toMatchObject({ address: outside, write: true });

@@ -12,6 +12,7 @@ import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { PORT_DISCARD, PORT_ECHO, TrafficPeer } from '../../devices/ethernet/peer.js';
 import { ETHERTYPE_RARP, etherHeader } from '../../devices/ethernet/protocols.js';
 import { EthernetSwitch } from '../../devices/ethernet/switch.js';
+import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { MemoryDataNetwork } from '../../lab/simulator/memory-data-plane.js';
 import { runSimulatedMigration, type SimulatedWorld } from '../../lab/simulator/run.js';
 import { Trace } from '../../lab/simulator/trace.js';
@@ -25,7 +26,8 @@ import type { IommuLeaves, NicOptions } from '../../vmm/passthrough/records.js';
 
 const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
 
-const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
+const macOf = (index: number): MacAddress => [0x52, 0x54, 0, 0x12, 0x34, 0x56 + index];
+/** The guest's first interface has this address, each further one the next. */
 const GUEST_IP = parseIpv4('10.0.0.2')!;
 const PEER = { ip: parseIpv4('10.0.0.1')!, mac: parseMac('02:00:0a:00:00:01')! };
 
@@ -36,6 +38,8 @@ const PAYLOAD_BYTES = 200;
 const ETHERTYPE = etherHeader.offset.etherType;
 /** Until the link is up and the first packets went around, and as long after the move. */
 const SETTLE_MS = 40;
+/** The guest's driver sets up one function after the other, and waits for each. */
+const FUNCTION_MS = 11;
 
 class Network {
   readonly peer: TrafficPeer;
@@ -100,15 +104,20 @@ export interface TrafficScene {
   readonly leaves?: IommuLeaves;
   /** The guest stands still before it is moved. */
   readonly paused?: boolean;
+  /** Virtual functions, each with a flow of its own; 1 if absent. */
+  readonly functions?: number;
 }
 
 export interface TrafficResult {
   readonly source: MigrationRecord;
   readonly destination: DestinationRecord;
   readonly flow: FlowReport;
+  /** Of each function, the first one's being `flow`. */
+  readonly flows: readonly FlowReport[];
   readonly console: readonly string[];
   /** As seen where the guest is in the end. */
   readonly nic: PassthroughReport;
+  readonly nics: readonly PassthroughReport[];
   /** Machines from which the network was told of a guest's new place, and how many stations it then knew elsewhere. */
   readonly announcedAt: readonly string[];
   readonly stationMoves: number;
@@ -125,7 +134,7 @@ function machineOn(
   ramBytes = 64 * MIB,
 ): Machine {
   const machine = createDeterministicMachine(
-    { ramBytes, vcpus: 1, nic: { mac: MAC, ...nic } },
+    { ramBytes, vcpus: 1, nic: { macs: [macOf(0)], ...nic } },
     { scheduler: world.scheduler, random: world.random.fork(name), plug: network.plug(name) },
   );
   machine.on((event) => {
@@ -171,29 +180,32 @@ export async function echoingAlone(
 
 /** Moves a guest that echoes, or just reads, what the peer sends, and lets it go on for a while wherever it is then. */
 export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<TrafficResult> {
-  const { nicFaults = {}, writesInFlight = 0, leaves = 'small', sink = false } = scene;
+  const { nicFaults = {}, writesInFlight = 0, leaves = 'small', sink = false, functions = 1 } = scene;
+  const macs = Array.from({ length: functions }, (_, i) => macOf(i));
   const workload = sink ? 'udp-stream rate=0' : 'udp-echo';
   const console: string[] = [];
-  let flow: FlowReport | undefined;
-  let nic: PassthroughReport | undefined;
+  let flows: readonly FlowReport[] = [];
+  let nics: readonly PassthroughReport[] = [];
   let told = { announcedAt: [] as readonly string[], stationMoves: 0 };
   const result = await runSimulatedMigration(scene.seed ?? 1, async (world) => {
     const { scheduler } = world;
     const network = new Network(world);
     const { source: near = [], destination: far = [] } = nicFaults;
-    const from = machineOn(world, network, 'source', { writesInFlight, leaves, faults: near }, console);
-    const to = machineOn(world, network, 'destination', { writesInFlight, faults: far }, console);
+    const from = machineOn(world, network, 'source', { macs, writesInFlight, leaves, faults: near }, console);
+    const to = machineOn(world, network, 'destination', { macs, writesInFlight, faults: far }, console);
     const data = new MemoryDataNetwork({ scheduler });
     await from.boot(image, `workload=${workload} status_ms=20`);
     // A peer that asks for the guest's address too early asks again only after a second.
-    await scheduler.sleep(milliseconds(SETTLE_MS));
-    network.peer.startFlow({
-      kind: sink ? 'out' : 'echo',
-      ip: GUEST_IP,
-      port: sink ? PORT_DISCARD : PORT_ECHO,
-      rate: RATE,
-      payloadBytes: PAYLOAD_BYTES,
-    });
+    await scheduler.sleep(milliseconds(SETTLE_MS + FUNCTION_MS * (functions - 1)));
+    for (let i = 0; i < functions; i++) {
+      network.peer.startFlow({
+        kind: sink ? 'out' : 'echo',
+        ip: GUEST_IP + i,
+        port: sink ? PORT_DISCARD : PORT_ECHO,
+        rate: RATE / functions,
+        payloadBytes: PAYLOAD_BYTES,
+      });
+    }
     await scheduler.sleep(milliseconds(SETTLE_MS + (scene.laterMs ?? 0)));
     if (scene.paused === true) await from.pause();
     // So slow that there is traffic in every round, and several rounds.
@@ -222,6 +234,8 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
         await scheduler.sleep(milliseconds(SETTLE_MS));
         network.peer.stopFlows();
         await scheduler.sleep(milliseconds(SETTLE_MS));
+        flows = network.peer.report();
+        nics = await (destination.status === 'completed' ? to : from).nicReports();
         flow = network.peer.report()[0]!;
         const { announcedAt, stationMoves } = network;
         told = { announcedAt, stationMoves };
@@ -230,5 +244,6 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
       },
     };
   });
+  return { ...result, flow: flows[0]!, flows, console, nic: nics[0]!, nics };
   return { ...result, flow: flow!, console, nic: nic!, ...told };
 }

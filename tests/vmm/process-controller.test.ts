@@ -82,7 +82,8 @@ function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false)
     ...outgoing(name),
     outgoing: outgoing(name),
     memory: undefined as unknown as WebAssembly.Memory,
-    nic: async () => undefined,
+    nics: async () => [],
+    pciDump: async () => undefined,
     cpus: () => [],
     destroy: async () => void log.push(`${name} destroy`),
   });

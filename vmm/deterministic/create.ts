@@ -8,21 +8,15 @@ import type { SeededRandom } from '../../base/random.js';
 import { nanoseconds } from '../../base/units.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { kernelModule } from '../kernels/load.js';
-import {
-  type CallTargets,
-  carryOut,
-  type DeviceHost,
-  PLATFORM_NAME,
-  platformCalls,
-} from '../machine/device-calls.js';
+import { callTargets, carryOut, type DeviceHost, platformCalls } from '../machine/device-calls.js';
 import { DeviceSet, platformDevices } from '../machine/devices.js';
 import type { DriverEvents, MachineDrivers } from '../machine/drivers.js';
 import { Machine } from '../machine/machine.js';
 import type { MachineOptions } from '../machine/options.js';
 import { sha256 } from '../machine/thread/sha256.js';
 import { PassthroughDevice } from '../passthrough/device.js';
+import type { FrameOutlet } from '../passthrough/guest-function.js';
 import { PassthroughHost } from '../passthrough/host.js';
-import { ASSIGNED_NAME } from '../passthrough/records.js';
 import { allocateRam, checkMachineSize, GuestRam } from '../ram/guest-ram.js';
 import { allocateControl } from '../threads/control-block.js';
 import { VcpuSignals } from '../threads/signals.js';
@@ -79,7 +73,10 @@ function makeDrivers(
   });
   const { nic } = options;
   let cable: FrameSink | undefined;
-  const send: FrameSink = (bytes, at, length) => cable?.(bytes, at, length);
+  const send: FrameOutlet = (bytes, at, length) => {
+    cable?.(bytes, at, length);
+    return true;
+  };
   let turnAhead = false;
   const wakeNic = (): void => {
     if (turnAhead) return;
@@ -109,13 +106,12 @@ function makeDrivers(
     cable = world.plug(host.receive);
     host.setLink(true);
   }
-  const assigned =
-    host === undefined ? undefined : new PassthroughDevice(host, world.scheduler, send, () => 0);
+  const assigned = (host?.functions ?? []).map((fn) => new PassthroughDevice(host!, fn, world.scheduler));
   const devices = new DeviceSet([...platform, ...(host === undefined ? [] : host.devices)]);
-  const targets: CallTargets = new Map<string, object>([
-    [PLATFORM_NAME, platformCalls(devices, () => {})],
-    ...(assigned === undefined ? [] : ([[ASSIGNED_NAME, assigned]] as const)),
-  ]);
+  const targets = callTargets(
+    platformCalls(devices, () => {}),
+    host && { host, devices: assigned },
+  );
   const deviceHost: DeviceHost = {
     ready: async () => {},
     call: async (target, method, args) => carryOut(targets, target, method, args),

@@ -2,11 +2,12 @@
 import { PAGE_BYTES } from '../../base/units.js';
 import type { MachineDescription } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
-import { PASSTHROUGH_RECORDS, ROOT_PORT_NAME } from '../passthrough/records.js';
+import { ASSIGNED_MAX, passthroughRecords, rootPortName } from '../passthrough/records.js';
 
 type Device = MachineDescription['devices'][number];
 
-const NIC_RECORDS: readonly string[] = PASSTHROUGH_RECORDS.map(({ name }) => name);
+const NIC_RECORDS: readonly string[] = passthroughRecords(ASSIGNED_MAX).map(({ name }) => name);
+const PORTS: readonly string[] = Array.from({ length: ASSIGNED_MAX }, (_, i) => rootPortName(i));
 
 /**
  * Throws `vmm/machine-incompatible`, which names every cause for which what arrives does not fit this machine, and no cause
@@ -35,20 +36,24 @@ function sizeDifferences(ours: MachineDescription, theirs: MachineDescription): 
   return sizes.length > 0 ? sizes : unlike('migrated pages', ours.migratedPages, theirs.migratedPages);
 }
 
-/** A NIC brings records of its own: where only one machine has one, that is the difference, and not each of them. */
+/** Assigned functions bring records of their own: where their number differs, that is the difference, and not each. */
 function deviceDifferences(ours: readonly Device[], theirs: readonly Device[]): string[] {
-  const hasNic = (devices: readonly Device[]): boolean => devices.some(({ name }) => name === ROOT_PORT_NAME);
+  const assigned = (devices: readonly Device[]): number =>
+    devices.filter(({ name }) => PORTS.includes(name)).length;
   const named = (devices: readonly Device[]): string =>
     devices.map(({ name, version }) => `${name} v${version}`).join(', ');
-  if (hasNic(ours) === hasNic(theirs)) return unlike('devices', named(ours), named(theirs));
-  const [with_, without] = hasNic(theirs) ? ['the source', 'this machine'] : ['this machine', 'the source'];
+  const [here, there] = [assigned(ours), assigned(theirs)];
+  if (here === there) return unlike('devices', named(ours), named(theirs));
   const others = (devices: readonly Device[]): string =>
     named(devices.filter(({ name }) => !NIC_RECORDS.includes(name)));
   return [
-    `assigned function: ${with_} has one (--nic vf), ${without} has none`,
+    `assigned functions: the source has ${there} (--nic ${nicWord(there)}), this machine ${here} (--nic ${nicWord(here)})`,
     ...unlike('devices', others(ours), others(theirs)),
   ];
 }
+
+const nicWord = (functions: number): string =>
+  functions === 0 ? 'none' : functions === 1 ? 'vf' : `vf=${functions}`;
 
 /** The image, in the source's own terms: a machine of another size is a difference of its own. */
 function imageProblems({ imageGpa, imageBytes, migratedPages }: MachineDescription): string[] {

@@ -11,7 +11,9 @@ import type { AssignedDevice, MachineDescription, MachineState } from '../../mig
 import type { Timeline } from '../../migration/timeline.js';
 import { vmmErrors } from '../errors.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
-import { ASSIGNED_NAME } from '../passthrough/records.js';
+import type { PassthroughHost } from '../passthrough/host.js';
+import type { HostIommu } from '../passthrough/iommu.js';
+import { assignedName, IOMMU_NAME, NIC_NAME } from '../passthrough/records.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
 import { assignedDevice, PLATFORM_NAME, type PlatformCalls, type Remote, remote } from './device-calls.js';
 import { deviceRecords } from './devices.js';
@@ -25,9 +27,10 @@ import { vcpusOnTimeline } from './vcpus-on-timeline.js';
 export class MachineCore {
   readonly options: MachineOptions;
   readonly drivers: MachineDrivers;
-  /** In the thread that owns them: the platform's devices, and the function that was assigned. */
+  /** In the thread that owns them: the platform's devices, the host's NIC, and the functions of it that were assigned. */
   readonly platform: Remote<PlatformCalls>;
-  readonly assigned: Remote<PassthroughDevice> | undefined;
+  readonly nic: Remote<PassthroughHost> | undefined;
+  readonly assigned: readonly Remote<PassthroughDevice>[];
   readonly devices: readonly AssignedDevice[];
   readonly events = new MachineEvents();
   /** The guest and its code; undefined before `boot`, and before enough of a guest that comes has arrived. */
@@ -38,7 +41,7 @@ export class MachineCore {
   variant: CodeVariant | undefined;
   /** The wall clock when the vCPUs last stopped, ns. */
   stoppedAtWallNs = 0;
-  /** How long the assigned device took to start the last time. */
+  /** How long the slowest of the assigned devices took to start the last time. */
   deviceStart: Duration | undefined;
   timeline: Timeline | undefined;
   #state: MachineRunState = 'empty';
@@ -51,8 +54,11 @@ export class MachineCore {
     const drivers = makeDrivers(this.#driverEvents());
     this.drivers = { ...drivers, vcpus: vcpusOnTimeline(drivers.vcpus, () => this.timeline) };
     this.platform = remote(drivers.devices, PLATFORM_NAME);
-    this.assigned = options.nic === undefined ? undefined : remote(drivers.devices, ASSIGNED_NAME);
-    this.devices = this.assigned === undefined ? [] : [assignedDevice(ASSIGNED_NAME, this.assigned)];
+    const { nic } = options;
+    this.nic = nic && remote(drivers.devices, NIC_NAME);
+    this.assigned = (nic?.macs ?? []).map((_, i) => remote(drivers.devices, assignedName(i)));
+    const domain = remote<HostIommu>(drivers.devices, IOMMU_NAME);
+    this.devices = this.assigned.map((device, i) => assignedDevice(assignedName(i), device, domain));
   }
 
   get state(): MachineRunState {
@@ -73,7 +79,7 @@ export class MachineCore {
       imageGpa,
       imageBytes,
       imageHash,
-      devices: [...PLATFORM_RECORDS, ...deviceRecords(this.options.nic !== undefined)],
+      devices: [...PLATFORM_RECORDS, ...deviceRecords(this.assigned.length)],
     };
   }
 
@@ -82,7 +88,7 @@ export class MachineCore {
     this.timeline = timeline;
   }
 
-  /** Stops every vCPU at a safepoint, and the device: all of the machine stands, or all of it goes on. */
+  /** Stops every vCPU at a safepoint, and the devices: all of the machine stands, or all of it goes on. */
   pause(): Promise<void> {
     return this.exclusively(async () => {
       this.require('pause', 'running', 'paused');
@@ -182,12 +188,12 @@ export class MachineCore {
     return vmmErrors.error('guest-crashed', { vcpu: crash.vcpu, reason, where });
   }
 
-  /** The vCPUs stand, and the device, unless a migration has stopped it; then the clock does, whatever failed. */
+  /** The vCPUs stand, and the devices, unless a migration has stopped them; then the clock does, whatever failed. */
   async stop(): Promise<void> {
     const { vcpus, clock, wallNow } = this.drivers;
     try {
       await settleAll([
-        ...(this.assigned === undefined ? [] : [this.assigned.halt()]),
+        ...this.assigned.map((device) => device.halt()),
         ...vcpus.map((vcpu) => vcpu.pause()),
       ]);
     } finally {
@@ -204,7 +210,7 @@ export class MachineCore {
     this.enter('running');
     try {
       await settleAll([
-        ...(this.assigned === undefined ? [] : [this.#startDevice(this.assigned)]),
+        ...(this.assigned.length === 0 ? [] : [this.#startDevices()]),
         ...vcpus.map((vcpu) => vcpu.resume()),
       ]);
     } catch (error) {
@@ -217,10 +223,10 @@ export class MachineCore {
     }
   }
 
-  async #startDevice(device: Remote<PassthroughDevice>): Promise<void> {
+  async #startDevices(): Promise<void> {
     const { hostNow } = this.drivers;
     const from = hostNow();
-    await device.start();
+    await settleAll(this.assigned.map((device) => device.start()));
     this.deviceStart = nanoseconds(hostNow() - from);
   }
 

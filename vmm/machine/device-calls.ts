@@ -4,8 +4,10 @@
  */
 import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
-import type { AssignedDevice } from '../../migration/ports.js';
+import type { AssignedDevice, DmaWriter } from '../../migration/ports.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
+import type { PassthroughHost } from '../passthrough/host.js';
+import { assignedName, IOMMU_NAME, NIC_NAME } from '../passthrough/records.js';
 import type { DeviceSet } from './devices.js';
 
 /** The calls from another thread. Arguments and results are copied, as `structuredClone` does it. */
@@ -61,6 +63,18 @@ export function platformCalls(devices: DeviceSet, rehearse: () => void): Platfor
 /** What can be asked, by name. */
 export type CallTargets = ReadonlyMap<string, object>;
 
+/** The platform's devices, and what there is of a NIC and of its functions. */
+export function callTargets(
+  platform: PlatformCalls,
+  nic: { readonly host: PassthroughHost; readonly devices: readonly PassthroughDevice[] } | undefined,
+): CallTargets {
+  const targets = new Map<string, object>([[PLATFORM_NAME, platform]]);
+  if (nic === undefined) return targets;
+  targets.set(NIC_NAME, nic.host).set(IOMMU_NAME, nic.host.iommu);
+  for (const [index, device] of nic.devices.entries()) targets.set(assignedName(index), device);
+  return targets;
+}
+
 /** Makes one call in the thread that owns `targets`. */
 export function carryOut(
   targets: CallTargets,
@@ -74,7 +88,11 @@ export function carryOut(
   return call.apply(object, args);
 }
 
-/** The device as a migration sees it: its facets are what it can do itself. */
-export function assignedDevice(name: string, device: Remote<PassthroughDevice>): AssignedDevice {
-  return { name, dma: device, vfio: device };
+/** A device as a migration sees it. All devices write through one domain, which tells what was written, not by whom. */
+export function assignedDevice(
+  name: string,
+  device: Remote<PassthroughDevice>,
+  domain: DmaWriter,
+): AssignedDevice {
+  return { name, dma: domain, vfio: device };
 }

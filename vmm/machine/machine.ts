@@ -82,9 +82,14 @@ export class Machine {
     return this.#core.devices;
   }
 
-  /** What the host knows of the assigned device; undefined without one. */
-  async nicReport(): Promise<PassthroughReport | undefined> {
-    return this.#core.assigned?.report();
+  /** What the host knows of each assigned device. */
+  async nicReports(): Promise<readonly PassthroughReport[]> {
+    return Promise.all(this.#core.assigned.map((device) => device.report()));
+  }
+
+  /** Configuration space of all PCI functions, in the format of `lspci -F`; undefined without any. */
+  async pciDump(): Promise<string | undefined> {
+    return this.#core.nic?.dump();
   }
 
   query(): MachineQuery {

@@ -298,9 +298,10 @@ export const COMMANDS: readonly Command[] = [
   }),
   command({
     name: 'x-ferry-query-nic',
-    summary: "The guest's NIC: address, link, device state, what it counted, what VT-d blocked.",
+    summary:
+      "The guest's network devices, a list: name, address, link, device state, what each counted, what VT-d blocked.",
     arguments: NOTHING,
-    run: ({ vm }) => vm.nic(),
+    run: ({ vm }) => vm.nics(),
   }),
   command({
     name: 'x-ferry-pci-dump',

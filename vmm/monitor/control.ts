@@ -22,6 +22,7 @@ export interface IommuFaultInfo {
   readonly write: boolean;
 }
 
+/** One of the guest's network devices. */
 export interface NicInfo {
   readonly name: string;
   readonly mac: string;
@@ -30,7 +31,7 @@ export interface NicInfo {
   readonly link: boolean;
   /** As the function counts them: frames, octets, and frames for which no descriptor was free. */
   readonly counters: Readonly<Record<string, number>>;
-  /** Frames that did not reach the guest: it stood still or was off; no descriptor was free; its own that met no cable. */
+  /** Frames that did not reach the guest: it stood still or was off; no descriptor was free; its own that met no cable, or found no room there. */
   readonly drops: {
     readonly stopped: number;
     readonly 'no-descriptor': number;
@@ -119,7 +120,7 @@ export interface VmControl {
   cpus(): readonly CpuInfo[];
   memory(): MemoryInfo;
   /** What the host knows of the guest's NIC. Throws a QmpError on a machine without one. */
-  nic(): Promise<NicInfo>;
+  nics(): Promise<readonly NicInfo[]>;
   /** Writes the configuration space of all PCI functions to `path`, for `lspci -F`. Throws FerryErrors. */
   dumpPci(path: string): Promise<void>;
   /** The last `lines` whole console lines. */

@@ -1,12 +1,11 @@
 /**
- * The assigned device as the machine drives it: running and stopping with the vCPUs, its migration by VFIO's protocol,
- * the tracking of its writes, and the announcement of its new place.
+ * An assigned device as the machine drives it: running and stopping with the vCPUs, its migration by VFIO's protocol,
+ * and the announcement of its new place.
  */
 import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord } from '../../base/device-record.js';
 import { formatMac } from '../../devices/ethernet/addresses.js';
 import { Announcer } from '../../devices/ethernet/announcer.js';
-import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
 import { VfioMigration } from '../../devices/vfio/migration.js';
@@ -20,11 +19,11 @@ import {
   STOP_COPY,
   stateName,
 } from '../../devices/vfio/states.js';
-import type { DmaTracking } from '../../migration/ports.js';
+import type { GuestFunction } from './guest-function.js';
 import type { PassthroughHost } from './host.js';
 import type { IommuFaults } from './iommu.js';
 
-/** What the host knows of the device, for monitors. */
+/** What the host knows of one device, for monitors. */
 export interface PassthroughReport {
   readonly name: string;
   readonly mac: string;
@@ -43,8 +42,6 @@ export interface PassthroughReport {
     readonly cable: number;
   };
   readonly faults: IommuFaults;
-  /** Configuration space in the format of `lspci -F`. */
-  readonly pci: string;
 }
 
 const CHUNK_BYTES = 64 * 1024;
@@ -54,28 +51,19 @@ const REHEARSALS = 15;
 
 export class PassthroughDevice {
   readonly #host: PassthroughHost;
+  readonly #fn: GuestFunction;
   readonly #migration: VfioMigration;
   readonly #announcer: Announcer;
-  readonly #refusedByCable: () => number;
   /** The state came from another host, and the network has not been told. */
   #arrived = false;
   /** It was stopped, with its guest, before the migration stopped it. */
   #stoodStill = false;
 
-  /** `send` puts the announcements on the cable; `refusedByCable` counts the frames that it had no room for. */
-  constructor(host: PassthroughHost, scheduler: Scheduler, send: FrameSink, refusedByCable: () => number) {
-    this.#refusedByCable = refusedByCable;
+  constructor(host: PassthroughHost, fn: GuestFunction, scheduler: Scheduler) {
     this.#host = host;
-    this.#migration = new VfioMigration(new AssignedVf(host.vf, host.assigned));
-    this.#announcer = new Announcer(scheduler, send);
-  }
-
-  track(how: DmaTracking | undefined): void {
-    this.#host.iommu.track(how);
-  }
-
-  readDirty(): void {
-    this.#host.iommu.readDirty();
+    this.#fn = fn;
+    this.#migration = new VfioMigration(new AssignedVf(fn.vf, fn.assigned));
+    this.#announcer = new Announcer(scheduler, (bytes, at, length) => fn.send(bytes, at, length));
   }
 
   /** To PRE_COPY; what its stream has to give until there is nothing new. Of a guest that stands still: nothing yet. */
@@ -124,7 +112,7 @@ export class PassthroughDevice {
 
   /** Named by their part in it, because the host may use another of its functions than the other host did. */
   save(): readonly DeviceRecord[] {
-    const { vf, assigned } = this.#host;
+    const { vf, assigned } = this.#fn;
     return [{ ...vf.save(), name: `${assigned.name}-function` }, assigned.save()];
   }
 
@@ -149,14 +137,16 @@ export class PassthroughDevice {
   /** The vCPUs run. */
   start(): void {
     this.#migration.setState(RUNNING);
-    const { address } = this.#host;
-    if (this.#arrived) this.#host.arrived();
+    const address = this.#host.addressOf(this.#fn.index);
+    if (this.#arrived) this.#host.arrived(this.#fn.index);
     if (this.#arrived && address !== undefined) this.#announcer.announce(Uint8Array.from(address));
     this.#arrived = false;
   }
 
   report(): PassthroughReport {
-    const { vf, iommu, address, link } = this.#host;
+    const { iommu, link } = this.#host;
+    const { vf, index, source, refusedByCable } = this.#fn;
+    const address = this.#host.addressOf(index);
     const { registers } = vf.pool;
     return {
       name: this.#migration.device.name,
@@ -170,15 +160,14 @@ export class PassthroughDevice {
         'octets-received': registers.get(reg.GORC_LSB) + registers.get(reg.GORC_MSB) * 2 ** 32,
         'octets-sent': registers.get(reg.GOTC_LSB) + registers.get(reg.GOTC_MSB) * 2 ** 32,
       },
-      drops: { ...vf.pool.drops, cable: this.#refusedByCable() },
-      faults: iommu.recorded,
-      pci: this.#host.dump(),
+      drops: { ...vf.pool.drops, cable: refusedByCable },
+      faults: iommu.faultsOf(source),
     };
   }
 
   /** The defect of the fault site: the receive head one too far, as if a descriptor had been used. */
   #skipDescriptor(): void {
-    const { registers } = this.#host.vf.pool;
+    const { registers } = this.#fn.vf.pool;
     const count = registers.get(reg.RDLEN) / DESCRIPTOR_BYTES;
     if (count > 0) registers.set(reg.RDH, (registers.get(reg.RDH) + 1) % count);
   }

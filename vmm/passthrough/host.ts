@@ -1,7 +1,7 @@
 /**
- * The host's half of a machine with an assigned virtual function: the 82599 in a root port of the host, the physical
+ * The host's half of a machine with assigned virtual functions: the 82599 in a root port of the host, the physical
  * function's driver, VT-d in front of guest RAM; and what the guest sees of it: a root complex of its own, with a root
- * port in whose slot the function sits.
+ * port for each function, in whose slot it sits.
  *
  * It is a core: time, the cable and the vCPUs' attention are arguments, and nothing in it waits. Whoever owns the
  * thread calls `run` while it has something to do.
@@ -15,33 +15,27 @@ import { invariant } from '../../base/errors.js';
 import { FaultPlan } from '../../base/fault.js';
 import type { MachineDevice, MmioRegion } from '../../base/mmio.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
-import { assignVf } from '../../devices/nic82599/assigned.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
-import { PF_MSIX_BAR, pfLayout, pfMsixWindow, vfIdentity, vfMsix } from '../../devices/nic82599/functions.js';
+import { PF_MSIX_BAR, pfLayout, pfMsixWindow, vfIdentity } from '../../devices/nic82599/functions.js';
 import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
-import type { VirtualFunction } from '../../devices/nic82599/vf.js';
-import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import { dumpTopology } from '../../devices/pci/dump.js';
 import { enableAccessControl, enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
 import { HostBridge } from '../../devices/pci/host-bridge.js';
 import { barRegion, configRegion } from '../../devices/pci/regions.js';
 import { RootComplex } from '../../devices/pci/topology.js';
-import { RootPort } from '../../devices/root-port/device.js';
 import type { GuestRam } from '../ram/guest-ram.js';
+import { addPort, FIRST_PORT_DEVFN, type FrameOutlet, GuestFunction } from './guest-function.js';
 import {
   destinationOf,
-  GuestInterrupts,
   hostMessage,
   interruptSink,
   isInterrupt,
   PHYSICAL_FUNCTION_VECTOR,
 } from './interrupts.js';
 import { HostIommu } from './iommu.js';
-import { ASSIGNED_NAME, HOST_BRIDGE_NAME, type NicOptions, ROOT_PORT_NAME } from './records.js';
+import { HOST_BRIDGE_NAME, NIC_NAME, type NicOptions } from './records.js';
 
-/** Device 1 of bus 0, as QEMU's first root port often is. */
-const PORT_DEVFN = 8;
 /** The host's BARs lie in the host's address space, which no guest sees. */
 const HOST_BARS = { base: 0xf000_0000, bytes: 0x0e00_0000 };
 const GUEST_BARS = { base: BAR_WINDOW_BASE, bytes: BAR_WINDOW_BYTES };
@@ -61,7 +55,7 @@ export interface PassthroughPorts {
   /** Posts a vector of an emulated device to a vCPU. */
   interrupt(vcpu: number, vector: number): void;
   /** Where frames leave the host. */
-  readonly send: FrameSink;
+  readonly send: FrameOutlet;
   /** Whether more may leave now; always, if absent. Whoever answers calls `run` again when it becomes true. */
   readonly wireReady?: () => boolean;
   /** `run` has something to do again. */
@@ -71,11 +65,11 @@ export interface PassthroughPorts {
 export class PassthroughHost {
   readonly iommu: HostIommu;
   readonly nic: Nic82599;
-  readonly vf: VirtualFunction;
-  readonly assigned: AssignedFunction;
-  readonly port: RootPort;
-  readonly bridge: HostBridge;
-  /** Bridge and port as devices of the machine; configuration space and BAR window lie with the port. */
+  /** What the guest was given. */
+  readonly functions: readonly GuestFunction[];
+  /** The guest's host bridge. */
+  readonly bridge = new HostBridge(HOST_BRIDGE_NAME);
+  /** Bridge and ports as devices of the machine; configuration space and BAR window lie with the bridge. */
   readonly devices: readonly MachineDevice[];
   /** Defects on purpose. */
   readonly faults: FaultPlan;
@@ -86,53 +80,47 @@ export class PassthroughHost {
 
   constructor(options: NicOptions, ports: PassthroughPorts) {
     const { ram, control, vcpus, scheduler, send, wireReady, kick, wake } = ports;
-    const { mac, leaves = 'small', writesInFlight = 0 } = options;
+    const { macs, leaves = 'small', writesInFlight = 0 } = options;
     const faults = new FaultPlan(options.faults ?? []);
     this.faults = faults;
     const interrupts = interruptSink({ kick, host: (vector) => this.#hostInterrupt(vector, wake) });
     this.iommu = new HostIommu({ ram, control, vcpus, interrupts, faults, leaves, writesInFlight });
-    const { bus, interruptTable, descriptors } = this.iommu;
+    const { bus } = this.iommu;
 
     this.nic = new Nic82599({
-      name: 'nic0',
+      name: NIC_NAME,
       mac: Uint8Array.from(PF_MAC),
       scheduler,
       wire: {
-        send: ({ bytes, length }) => send(bytes, 0, length),
+        send: ({ bytes, length }, pool) => this.functions[pool]!.send(bytes, 0, length),
         ...(wireReady === undefined ? {} : { ready: wireReady }),
       },
       wake,
     });
-    let hostPort: RootPort | undefined;
-    this.#host = rootComplexWith('host-port0', bus, bus, (port) => {
-      hostPort = port;
-      port.populate(this.nic);
-    });
+    this.#host = new RootComplex(bus, bus);
+    this.#host.addFunction(0, new HostBridge(HOST_BRIDGE_NAME).fn);
+    const hostPort = addPort(this.#host, 'host-port0', 0);
+    hostPort.populate(this.nic);
     enumerate(this.#host, HOST_BARS);
     // Without isolation all functions of the NIC would be one IOMMU group, and the guest could be given all or none.
-    enableAccessControl(this.#host, 0, PORT_DEVFN);
-    invariant(hostPort?.isolates === true, 'the port above the NIC isolates its functions');
-    const [source] = enableVirtualFunctions(this.#host, HOST_NIC_BUS, 0, 1);
-    const vfId = requesterOf(source!);
-    this.iommu.attach(vfId);
-    this.#driver = this.#startPhysicalFunction(scheduler, mac);
+    enableAccessControl(this.#host, 0, FIRST_PORT_DEVFN);
+    invariant(hostPort.isolates, 'the port above the NIC isolates its functions');
+    const sources = enableVirtualFunctions(this.#host, HOST_NIC_BUS, 0, macs.length).map(requesterOf);
+    for (const source of sources) this.iommu.attach(source);
+    this.#driver = this.#startPhysicalFunction(scheduler, macs);
 
-    this.vf = this.nic.vf(0);
-    const router = new GuestInterrupts(interruptTable, vfId, vfMsix.vectors, descriptors);
-    this.assigned = assignVf(ASSIGNED_NAME, this.vf, router);
     const emulated = emulatedPorts(ports);
-    let guestBridge: HostBridge | undefined;
-    let guestPort: RootPort | undefined;
-    this.#guest = rootComplexWith(ROOT_PORT_NAME, emulated, emulated, (port, bridge) => {
-      guestBridge = bridge;
-      guestPort = port;
-      port.populate(this.assigned);
-    });
-    this.port = guestPort!;
+    this.#guest = new RootComplex(emulated, emulated);
+    this.#guest.addFunction(0, this.bridge.fn);
+    this.functions = sources.map(
+      (source, n) => new GuestFunction(n, source, this.nic.vf(n), this.#guest, this.iommu, send),
+    );
     // What firmware does before the guest's kernel looks.
     enumerate(this.#guest, GUEST_BARS);
-    this.bridge = guestBridge!;
-    this.devices = [asMachineDevice(this.bridge, []), asMachineDevice(this.port, guestRegions(this.#guest))];
+    this.devices = [
+      asMachineDevice(this.bridge, guestRegions(this.#guest)),
+      ...this.functions.map(({ port }) => asMachineDevice(port, [])),
+    ];
   }
 
   /** A frame comes in from the cable. */
@@ -156,19 +144,21 @@ export class PassthroughHost {
     return this.nic.forwarding.linkUp;
   }
 
-  /** The station address that frames to the guest carry; undefined until it has one. */
-  get address(): MacAddress | undefined {
-    return this.#driver.info(0).mac;
+  /** The station address that frames to function `index` carry; undefined until it has one. */
+  addressOf(index: number): MacAddress | undefined {
+    return this.#driver.info(index).mac;
   }
 
   /** The function goes on here with the state of another host's: it hears of a link that is not what it was there. */
-  arrived(): void {
-    this.#driver.arrived(0);
+  arrived(index: number): void {
+    this.#driver.arrived(index);
   }
 
   /** Configuration space in the format of `lspci -F`: the host's as domain 0000, the guest's as domain 0001. */
   dump(): string {
-    const host = dumpTopology(this.#host, (fn) => (fn === this.vf.fn ? vfIdentity : undefined));
+    const host = dumpTopology(this.#host, (fn) =>
+      this.functions.some(({ vf }) => vf.fn === fn) ? vfIdentity : undefined,
+    );
     return host + dumpTopology(this.#guest, undefined, 1);
   }
 
@@ -183,7 +173,7 @@ export class PassthroughHost {
   }
 
   /** As a host's kernel does it: the interrupt first, then the driver. */
-  #startPhysicalFunction(scheduler: Scheduler, mac: MacAddress): PfDriver {
+  #startPhysicalFunction(scheduler: Scheduler, macs: readonly MacAddress[]): PfDriver {
     const { pf } = this.nic;
     const source: RequesterId = pf.fn.routingId;
     const { address, data } = hostMessage(this.iommu.interruptTable, source);
@@ -201,28 +191,13 @@ export class PassthroughHost {
       },
       scheduler,
       mac: PF_MAC,
-      vfs: [{ mac }],
+      vfs: macs.map((mac) => ({ mac })),
       stopped: (vf) => this.nic.pools[vf]!.stopped,
     });
     this.nic.driver = driver;
     driver.start();
     return driver;
   }
-}
-
-function rootComplexWith(
-  name: string,
-  dma: DmaPort,
-  msi: MsiPort,
-  fill: (port: RootPort, bridge: HostBridge) => void,
-): RootComplex {
-  const complex = new RootComplex(dma, msi);
-  const bridge = new HostBridge(HOST_BRIDGE_NAME);
-  complex.addFunction(0, bridge.fn);
-  const port = new RootPort(name, { number: 1, surprise: true });
-  complex.addPort(PORT_DEVFN, port);
-  fill(port, bridge);
-  return complex;
 }
 
 /** Emulated devices reach no memory; their messages go to the vCPU that they name. */

@@ -1,9 +1,9 @@
 /**
- * The host's VT-d unit with its driver: its tables in memory of their own, guest RAM mapped for the assigned function
- * one to one, and the dirty tracking of what the function writes there.
+ * The host's VT-d unit with its driver: its tables in memory of their own, guest RAM mapped for the assigned functions
+ * one to one, in one domain, and the dirty tracking of what they write there.
  */
 import { AtomicBitmap } from '../../base/bitmap.js';
-import type { RequesterId } from '../../base/dma.js';
+import { type RequesterId, requesterOf } from '../../base/dma.js';
 import type { FaultPlan } from '../../base/fault.js';
 import { hpa, MIB, PAGE_BYTES } from '../../base/units.js';
 import { TranslatedBus } from '../../iommu/dma.js';
@@ -32,9 +32,10 @@ const WASM_PAGE_BYTES = 64 * 1024;
 const OTHER_TABLE_BYTES = 2 * MIB;
 /** Guest memory that one page of leaf entries maps. */
 const LEAF_TABLE_SPAN = 2 * MIB;
-/** Faults that are remembered; a guest can cause any number. */
+/** Faults of a device that are remembered; a guest can cause any number. */
 const FAULTS_KEPT = 16;
 
+/** Of one device. */
 export interface IommuFaults {
   /** All that were read from the unit's records, which overflow when more come than the host reads. */
   readonly count: number;
@@ -66,8 +67,8 @@ export class HostIommu {
   /** What the unit has reported; nobody else's, unlike RAM's log. */
   readonly #dirtied: AtomicBitmap;
   #tracking: DmaTracking | undefined;
-  #faultCount = 0;
-  readonly #lastFaults: FaultReport[] = [];
+  /** By requester. */
+  readonly #faults = new Map<RequesterId, { count: number; readonly last: FaultReport[] }>();
 
   constructor(options: HostIommuOptions) {
     const { ram, control, vcpus, interrupts, faults, leaves, writesInFlight } = options;
@@ -128,14 +129,18 @@ export class HostIommu {
   /** The unit has recorded faults: the host takes note of them, so that there is room for more. */
   takeFaults(): void {
     for (const fault of this.#driver.takeFaults()) {
-      this.#faultCount++;
-      if (this.#lastFaults.length === FAULTS_KEPT) this.#lastFaults.shift();
-      this.#lastFaults.push(fault);
+      const source = requesterOf(fault.source);
+      const faults = this.#faults.get(source) ?? { count: 0, last: [] };
+      this.#faults.set(source, faults);
+      faults.count++;
+      if (faults.last.length === FAULTS_KEPT) faults.last.shift();
+      faults.last.push(fault);
     }
   }
 
-  get recorded(): IommuFaults {
-    return { count: this.#faultCount, last: [...this.#lastFaults] };
+  faultsOf(source: RequesterId): IommuFaults {
+    const { count, last } = this.#faults.get(source) ?? { count: 0, last: [] };
+    return { count, last: [...last] };
   }
 }
 

@@ -4,16 +4,28 @@ import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { HOST_BRIDGE_VERSION } from '../../devices/pci/host-bridge.js';
 import { ROOT_PORT_VERSION } from '../../devices/root-port/state.js';
 
-/** The guest's device, and the port that it sits in. */
-export const ASSIGNED_NAME = 'vf0';
-export const ROOT_PORT_NAME = 'root-port0';
+/** Virtual functions that one guest may be given. */
+export const ASSIGNED_MAX = 8;
+
+/** The guest's devices, and the ports that they sit in, counted from 0. */
+export const assignedName = (index: number): string => `vf${index}`;
+export const rootPortName = (index: number): string => `root-port${index}`;
 
 export const HOST_BRIDGE_NAME = 'host-bridge';
 
-export const PASSTHROUGH_RECORDS = [
-  { name: HOST_BRIDGE_NAME, version: HOST_BRIDGE_VERSION },
-  { name: ROOT_PORT_NAME, version: ROOT_PORT_VERSION },
-] as const;
+/** What can be asked in the thread that owns the NIC: of the host's half of it, and of its VT-d unit. */
+export const NIC_NAME = 'nic0';
+export const IOMMU_NAME = 'iommu0';
+
+/** Of a guest with `functions` virtual functions, each in a port of its own; none without one. */
+export function passthroughRecords(functions: number): readonly { name: string; version: number }[] {
+  if (functions === 0) return [];
+  const ports = Array.from({ length: functions }, (_, i) => ({
+    name: rootPortName(i),
+    version: ROOT_PORT_VERSION,
+  }));
+  return [{ name: HOST_BRIDGE_NAME, version: HOST_BRIDGE_VERSION }, ...ports];
+}
 
 /**
  * How VT-d maps guest RAM, and so what one dirty bit stands for: 4 KiB; as much as fits, up to 1 GiB; or that, split to
@@ -22,10 +34,10 @@ export const PASSTHROUGH_RECORDS = [
 export const IOMMU_LEAVES = ['small', 'huge', 'demote'] as const;
 export type IommuLeaves = (typeof IOMMU_LEAVES)[number];
 
-/** A NIC of the host, one of whose virtual functions is the guest's. */
+/** A NIC of the host, some of whose virtual functions are the guest's. */
 export interface NicOptions {
-  /** The virtual function's address, which the host's administrator sets. */
-  readonly mac: MacAddress;
+  /** One function for each of these addresses, which the host's administrator sets: 1 to ASSIGNED_MAX. */
+  readonly macs: readonly MacAddress[];
   /** `small` if absent. */
   readonly leaves?: IommuLeaves;
   /** Posted writes of the device that may be on their way at any time; none if absent: each is visible at once. */

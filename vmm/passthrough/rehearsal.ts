@@ -63,8 +63,9 @@ export function rehearse(options: NicOptions): void {
   const encoder = new FrameStreamEncoder(() => {});
   const scheduler = hastyTime();
   let answered = 0;
+  const mac = options.macs[0]!;
   const host: PassthroughHost = new PassthroughHost(
-    { mac: options.mac, ...(options.leaves === undefined ? {} : { leaves: options.leaves }) },
+    { macs: [mac], ...(options.leaves === undefined ? {} : { leaves: options.leaves }) },
     {
       ram,
       control: allocateControl(1),
@@ -75,13 +76,14 @@ export function rehearse(options: NicOptions): void {
       send: (bytes, at, length) => {
         answered++;
         encoder.add(bytes, at, length);
+        return true;
       },
       wireReady: () => true,
       wake: () => {},
     },
   );
   host.setLink(true);
-  const guest = { mac: Uint8Array.from(options.mac), ip: 0x0a00_0002, port: 7 };
+  const guest = { mac: Uint8Array.from(mac), ip: 0x0a00_0002, port: 7 };
   const driver = new RehearsalDriver(host, ram, datagram(guest, PEER));
   driver.open();
   const piece = arriving(datagram(PEER, guest));
@@ -96,17 +98,13 @@ export function rehearse(options: NicOptions): void {
     encoder.written();
     host.iommu.readDirty();
   }
-  const received = host.vf.pool.registers.get(reg.GPRC);
+  const [fn] = host.functions;
+  const received = fn!.vf.pool.registers.get(reg.GPRC);
   invariant(
     received === sent && answered === sent,
     `a rehearsal of ${sent} frames: ${received}, ${answered}`,
   );
-  new PassthroughDevice(
-    host,
-    scheduler,
-    () => {},
-    () => 0,
-  ).rehearse();
+  new PassthroughDevice(host, fn!, scheduler).rehearse();
 }
 
 function datagram(from: typeof PEER, to: typeof PEER): FrameBuffer {

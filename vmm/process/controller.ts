@@ -25,7 +25,6 @@ import type {
 } from '../monitor/control.js';
 import { type MigrationStatus, QmpError, type QmpEvents } from '../monitor/protocol.js';
 import type { RunState } from '../monitor/run-state.js';
-import type { PassthroughReport } from '../passthrough/device.js';
 import type { SocketAddress } from '../sockets/address.js';
 import { reasonOf } from '../sockets/listening.js';
 import type { ConsoleLog } from './console-log.js';
@@ -153,18 +152,22 @@ export class Controller implements VmControl {
     };
   }
 
-  async nic(): Promise<NicInfo> {
-    const { pci: _pci, faults, drops, ...report } = await this.#nicReport();
-    const { stopped, noDescriptor, malformed, cable } = drops;
-    return {
-      ...report,
-      drops: { stopped, 'no-descriptor': noDescriptor, malformed, cable },
-      'iommu-faults': faults,
-    };
+  async nics(): Promise<readonly NicInfo[]> {
+    const reports = (await this.#machine?.nics()) ?? [];
+    if (reports.length === 0) throw noNic();
+    return reports.map(({ faults, drops, ...report }) => {
+      const { stopped, noDescriptor, malformed, cable } = drops;
+      return {
+        ...report,
+        drops: { stopped, 'no-descriptor': noDescriptor, malformed, cable },
+        'iommu-faults': faults,
+      };
+    });
   }
 
   async dumpPci(path: string): Promise<void> {
-    const { pci } = await this.#nicReport();
+    const pci = await this.#machine?.pciDump();
+    if (pci === undefined) throw noNic();
     try {
       await writeFile(path, pci);
     } catch (error) {
@@ -319,12 +322,6 @@ export class Controller implements VmControl {
     this.#machine = undefined;
   }
 
-  async #nicReport(): Promise<PassthroughReport> {
-    const report = await this.#machine?.nic();
-    if (report === undefined) throw new QmpError('This machine has no NIC', 'DeviceNotFound');
-    return report;
-  }
-
   #theMachine(): GuestMachine {
     invariant(this.#machine !== undefined, `no machine in state ${this.runState}`);
     return this.#machine;
@@ -359,3 +356,5 @@ export class Controller implements VmControl {
     this.#options.emit('MIGRATION', { status: qmpStatus(to) as MigrationStatus });
   }
 }
+
+const noNic = (): QmpError => new QmpError('This machine has no NIC', 'DeviceNotFound');

@@ -2,11 +2,11 @@
  * What a VMM process is started with. `ferry vmm` makes it from its command line, `spawnVmm` from its caller's
  * options; it crosses to a spawned process as JSON, and is judged again there.
  */
-import { isGroupMac, parseMac } from '../../devices/ethernet/addresses.js';
 import { vmmErrors } from '../errors.js';
 import { type MonitorAddress, parseMonitorAddress } from '../monitor/monitor-address.js';
 import { IOMMU_LEAVES, type NicOptions } from '../passthrough/records.js';
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
+import { DEFAULT_MAC, functionsOf, NIC_KINDS, type NicKind, stationsOf } from './nic-options.js';
 
 export interface VmmOptions {
   /** Path of the guest's image; absent if the guest comes by migration. */
@@ -31,9 +31,12 @@ export interface VmmOptions {
   readonly paused?: boolean;
   /** Folder that gets a copy of every byte of the stream when the guest is moved away, for `ferry inspect`. */
   readonly recordTo?: string;
-  /** The guest's NIC: a virtual function of the host's 82599 (`vf`), or `none` (if absent). */
-  readonly nic?: 'vf' | 'none';
-  /** Station address of that function, as `52:54:00:12:34:56`, which it is if absent. */
+  /** The guest's NIC: a virtual function of the host's 82599 (`vf`), N of them (`vf=N`), or `none` (if absent). */
+  readonly nic?: NicKind;
+  /**
+   * Station addresses of those functions, with commas between them; `52:54:00:12:34:56` if absent. Functions for which
+   * there is none have each the one after the last.
+   */
   readonly mac?: string;
   /** Where the NIC's cable is plugged in, a `ferry fabric` or what else speaks QEMU's `-netdev stream`; it has none if absent. */
   readonly netdev?: string;
@@ -58,14 +61,13 @@ export interface VmmSettings {
   readonly console: { readonly kind: 'stdio' | 'none' } | { readonly kind: 'file'; readonly path: string };
   readonly paused: boolean;
   readonly recordTo: string | undefined;
-  /** Station address of the virtual function; undefined without a NIC. */
+  /** Undefined without a NIC. */
   readonly nic: NicOptions | undefined;
   readonly netdev: SocketAddress | undefined;
   readonly pciDump: string | undefined;
   readonly json: boolean;
 }
 
-export const DEFAULT_MAC = '52:54:00:12:34:56';
 export const DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024;
 
 const KINDS = {
@@ -109,7 +111,7 @@ export function conflictOf(options: VmmOptions): string | undefined {
   if (options.incoming !== undefined && options.seed !== undefined) {
     return '--seed and --incoming contradict each other: a guest that comes has its seed already';
   }
-  if (options.nic !== 'vf') {
+  if ((options.nic ?? 'none') === 'none') {
     for (const [name, flag] of NIC_FLAGS) {
       if (options[name] !== undefined) return `${flag} is of no use without --nic vf`;
     }
@@ -176,18 +178,16 @@ function nicOf(
   { nic = 'none', mac = DEFAULT_MAC, iommuLeaves = 'small' }: VmmOptions,
   refuse: (why: string) => Error,
 ): NicOptions | undefined {
-  if (nic === 'none') return undefined;
-  if (nic !== 'vf') throw refuse(`'${String(nic).slice(0, 40)}' is no NIC: vf or none`);
-  const address = parseMac(mac);
-  if (address === undefined || isGroupMac(address, 0)) {
-    throw refuse(`'${mac.slice(0, 40)}' is no station's MAC address; write it like ${DEFAULT_MAC}`);
-  }
+  const functions = functionsOf(nic);
+  if (functions === undefined) throw refuse(`'${nic.slice(0, 40)}' is no NIC: ${NIC_KINDS}`);
+  if (functions === 0) return undefined;
+  const macs = stationsOf(mac, functions);
+  if (typeof macs === 'string') throw refuse(macs);
   const leaves = IOMMU_LEAVES.find((known) => known === iommuLeaves);
   if (leaves === undefined) {
     throw refuse(`'${iommuLeaves.slice(0, 40)}' is no way to map guest RAM: ${IOMMU_LEAVES.join(', ')}`);
   }
-  const [a, b, c, d, e, f] = address;
-  return { mac: [a!, b!, c!, d!, e!, f!], leaves };
+  return { macs, leaves };
 }
 
 function consoleOf(text: string): VmmSettings['console'] {

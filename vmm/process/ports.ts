@@ -36,8 +36,10 @@ export interface GuestMachine {
   pause(): Promise<void>;
   resume(): Promise<void>;
   cpus(): readonly CpuInfo[];
-  /** What the host knows of the guest's NIC; undefined without one. */
-  nic(): Promise<PassthroughReport | undefined>;
+  /** What the host knows of each of the guest's network devices. */
+  nics(): Promise<readonly PassthroughReport[]>;
+  /** Configuration space of all PCI functions, in the format of `lspci -F`; undefined without any. */
+  pciDump(): Promise<string | undefined>;
   /** Ends all threads of the machine. Harmless when called twice. */
   destroy(): Promise<void>;
 }

@@ -7,6 +7,7 @@ import { connect as connectSocket, type Socket } from 'node:net';
 import type { FrameSink } from '../../../devices/ethernet/frame-sink.js';
 import { FrameStreamEncoder, FrameStreamParser } from '../../../devices/ethernet/stream-framing.js';
 import { vmmErrors } from '../../errors.js';
+import type { FrameOutlet } from '../../passthrough/guest-function.js';
 import { formatSocketAddress, type SocketAddress } from '../../sockets/address.js';
 import { reasonOf } from '../../sockets/listening.js';
 
@@ -31,7 +32,6 @@ export class Cable {
   readonly #encoder: FrameStreamEncoder;
   #socket: Socket | undefined;
   readonly #readBuffer = new Uint8Array(READ_BYTES);
-  #refused = 0;
   #unsent = false;
 
   constructor(observer: CableObserver) {
@@ -84,13 +84,11 @@ export class Cable {
     setTimeout(() => this.connect(address).catch(() => this.#lookFor(address)), RECONNECT_MS).unref();
   }
 
-  /** Takes a frame; it goes out at the next `flush`. */
-  readonly send: FrameSink = (bytes, at, length) => {
-    if (this.#socket === undefined || !this.#encoder.add(bytes, at, length)) {
-      this.#refused++;
-      return;
-    }
+  /** Takes a frame, which goes out at the next `flush`; false if the socket has no room for it, or there is none. */
+  readonly send: FrameOutlet = (bytes, at, length) => {
+    if (this.#socket === undefined || !this.#encoder.add(bytes, at, length)) return false;
     this.#unsent = true;
+    return true;
   };
 
   /** Whether the NIC may go on sending. Without a socket frames go nowhere, as fast as they come. */
@@ -102,10 +100,5 @@ export class Cable {
     if (!this.#unsent) return;
     this.#unsent = false;
     this.#encoder.flush();
-  }
-
-  /** Frames for which the socket had no room, or that met no cable. */
-  get framesRefused(): number {
-    return this.#refused;
   }
 }

@@ -6,14 +6,13 @@
 import { workerData } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
 import { FerryError } from '../../../base/errors.js';
-import { ASSIGNED_NAME } from '../../passthrough/records.js';
 import { GuestRam } from '../../ram/guest-ram.js';
 import { hostTime } from '../../threads/host-time.js';
 import { MmioResponder } from '../../threads/mmio-mailbox.js';
 import { VcpuSignals } from '../../threads/signals.js';
 import { VirtualClock } from '../../threads/virtual-clock.js';
 import { ConsoleOutbox } from '../console-outbox.js';
-import { type CallTargets, carryOut, PLATFORM_NAME, platformCalls } from '../device-calls.js';
+import { callTargets, carryOut, platformCalls } from '../device-calls.js';
 import { DeviceSet, platformDevices } from '../devices.js';
 import { DeviceTimers } from './device-timers.js';
 import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
@@ -64,10 +63,10 @@ const hosted =
       );
 const devices = new DeviceSet([...platform, ...(hosted === undefined ? [] : hosted.host.devices)]);
 const responder = new MmioResponder(data.control, data.vcpus, data.devices, devices.bus);
-const targets: CallTargets = new Map<string, object>([
-  [PLATFORM_NAME, platformCalls(devices, () => hosted?.rehearse())],
-  ...(hosted === undefined ? [] : ([[ASSIGNED_NAME, hosted.device]] as const)),
-]);
+const targets = callTargets(
+  platformCalls(devices, () => hosted?.rehearse()),
+  hosted,
+);
 
 const sendConsole = (): void => {
   const batch = outbox.take();

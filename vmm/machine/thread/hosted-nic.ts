@@ -14,7 +14,7 @@ const FRAMES_AT_A_TIME = 64;
 
 export interface HostedNic {
   readonly host: PassthroughHost;
-  readonly device: PassthroughDevice;
+  readonly devices: readonly PassthroughDevice[];
   readonly cable: Cable;
   rehearse(): void;
 }
@@ -37,6 +37,6 @@ export function hostNic(
     link: (up) => host.setLink(up),
   });
   const host = new PassthroughHost(nic, { ...ports, send: cable.send, wireReady: () => cable.ready });
-  const device = new PassthroughDevice(host, ports.scheduler, cable.send, () => cable.framesRefused);
-  return { host, device, cable, rehearse: () => rehearse(nic) };
+  const devices = host.functions.map((fn) => new PassthroughDevice(host, fn, ports.scheduler));
+  return { host, devices, cable, rehearse: () => rehearse(nic) };
 }

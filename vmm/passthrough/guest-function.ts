@@ -1,0 +1,68 @@
+/**
+ * One virtual function of the host's NIC as the guest has it: in a port of its own, with its own interrupts, and with an
+ * account of the frames that left it for nowhere.
+ */
+import type { RequesterId } from '../../base/dma.js';
+import { assignVf } from '../../devices/nic82599/assigned.js';
+import { vfMsix } from '../../devices/nic82599/functions.js';
+import type { VirtualFunction } from '../../devices/nic82599/vf.js';
+import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
+import type { RootComplex } from '../../devices/pci/topology.js';
+import { RootPort } from '../../devices/root-port/device.js';
+import { GuestInterrupts } from './interrupts.js';
+import type { HostIommu } from './iommu.js';
+import { assignedName, rootPortName } from './records.js';
+
+/** Ports follow each other from device 1 of bus 0, as QEMU's root ports often do. */
+export const FIRST_PORT_DEVFN = 8;
+const DEVFN_STEP = 8;
+
+/** Takes a frame of `length` bytes at `bytes[at]`, as `FrameSink` does; false if there is no room for it. */
+export type FrameOutlet = (bytes: Uint8Array, at: number, length: number) => boolean;
+
+export class GuestFunction {
+  readonly index: number;
+  /** What its requests carry. */
+  readonly source: RequesterId;
+  readonly vf: VirtualFunction;
+  readonly assigned: AssignedFunction;
+  readonly port: RootPort;
+  readonly #out: FrameOutlet;
+  #refused = 0;
+
+  /** Puts function number `index` into a new port of `guest`; `out` is the cable. */
+  constructor(
+    index: number,
+    source: RequesterId,
+    vf: VirtualFunction,
+    guest: RootComplex,
+    { interruptTable, descriptors }: HostIommu,
+    out: FrameOutlet,
+  ) {
+    this.index = index;
+    this.source = source;
+    this.vf = vf;
+    this.#out = out;
+    const router = new GuestInterrupts(interruptTable, source, vfMsix.vectors, descriptors);
+    this.assigned = assignVf(assignedName(index), vf, router);
+    this.port = addPort(guest, rootPortName(index), index);
+    this.port.populate(this.assigned);
+  }
+
+  /** Sends a frame, or counts it. */
+  send(bytes: Uint8Array, at: number, length: number): void {
+    if (!this.#out(bytes, at, length)) this.#refused++;
+  }
+
+  /** Frames that the cable had no room for. */
+  get refusedByCable(): number {
+    return this.#refused;
+  }
+}
+
+/** A port with a slot, number `index` on bus 0. */
+export function addPort(complex: RootComplex, name: string, index: number): RootPort {
+  const port = new RootPort(name, { number: index + 1, surprise: true });
+  complex.addPort(FIRST_PORT_DEVFN + index * DEVFN_STEP, port);
+  return port;
+}
