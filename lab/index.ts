@@ -24,7 +24,13 @@ export { FabricProcess, type SpawnFabricOptions, spawnFabric } from './fabric/sp
 export type { Check, ConsoleLine } from './move/check.js';
 export type { Display } from './move/display.js';
 export { type MigrateResult, migrate } from './move/move.js';
-export type { FlowRecord, GuestCounters, NetworkPhase, NetworkRecord } from './move/network-record.js';
+export type {
+  DeviceNetwork,
+  FlowRecord,
+  GuestCounters,
+  NetworkPhase,
+  NetworkRecord,
+} from './move/network-record.js';
 export type { Flow, MigrateOptions, Scenario, Workload } from './move/scenario.js';
 export type { Verdict } from './move/verdict.js';
 export { QmpClient, type QmpEvent } from './vmm-client/qmp-client.js';

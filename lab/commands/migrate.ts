@@ -12,7 +12,7 @@ import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/et
 import type { Effort } from '../../migration/approach.js';
 import { CHANNELS_MAX } from '../../migration/parameters.js';
 import { AUTO, builtIn } from '../../migration/registry.js';
-import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { ASSIGNED_MAX, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { RATE_MAX } from '../fabric/options.js';
 import type { Outcome } from '../move/check.js';
 import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
@@ -21,6 +21,7 @@ import { networkLines, networkTable } from '../move/network-tables.js';
 import { approachesFor, FLOWS, type Flow, type MigrateOptions, WORKLOADS } from '../move/scenario.js';
 import type { Verdict } from '../move/verdict.js';
 import { exitStatuses } from '../options/exit-statuses.js';
+import { parseNic } from '../options/nic-kind.js';
 import { optionValue } from '../options/option-value.js';
 import {
   BadValue,
@@ -71,6 +72,7 @@ Examples:
                                                        virtual function and 10,000 echoes a second
   ferry migrate --flow from-guest,to-guest --size 1472 --rate 20000 --pcap move.pcapng
   ferry migrate --tracking pinned --workload mixed     another way to know what the device wrote
+  ferry migrate --nic vf=4                             four devices, each with its own traffic
   ferry migrate --nic none                             no device, no network
   ferry migrate --workload stress --dirty-rate 200MiB/s --max-bandwidth 100MiB/s
                                                        a guest that dirties faster than the link: watch it throttled
@@ -118,11 +120,10 @@ export function define(command: Command): void {
       'how much memory the workload works on',
       value('--working-set', (text) => parseSize(text, { min: PAGE_BYTES, max: RAM_BYTES_MAX })),
     )
-    .addOption(
-      new Option(
-        '--nic <kind>',
-        "the guest's NIC: vf, a virtual function behind VT-d, on a network with a traffic peer; none (default: vf; with --guest: none)",
-      ).choices(['vf', 'none']),
+    .option(
+      '--nic <kind>',
+      `the guest's NIC: vf, a virtual function behind VT-d, on a network with a traffic peer; vf=N, up to ${ASSIGNED_MAX} of them; none (default: vf; with --guest: none)`,
+      value('--nic', parseNic),
     )
     .addOption(
       new Option(
@@ -140,7 +141,7 @@ export function define(command: Command): void {
     )
     .option(
       '--rate <n>',
-      `datagrams a second of each flow, 1 to ${RATE_MAX} (default: 10000)`,
+      `datagrams a second of each flow, 1 to ${RATE_MAX} (default: 10000, divided among several devices)`,
       value('--rate', (text) => parseWhole(text, { min: 1, max: RATE_MAX })),
     )
     .option(

@@ -6,11 +6,12 @@ import { type Command, Option } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { parseMonitorAddress } from '../../vmm/monitor/monitor-address.js';
 import { ASSIGNED_MAX, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
-import { functionsOf, NIC_KINDS, type NicKind, stationsOf } from '../../vmm/process/nic-options.js';
+import { type NicKind, stationsOf } from '../../vmm/process/nic-options.js';
 import { conflictOf, type VmmOptions } from '../../vmm/process/options.js';
 import { parseSocketAddress } from '../../vmm/sockets/address.js';
 import { labErrors } from '../errors.js';
 import { exitStatuses } from '../options/exit-statuses.js';
+import { parseNic } from '../options/nic-kind.js';
 import { optionValue, optionValues } from '../options/option-value.js';
 import { BadValue, formatSize, parseSize, parseWhole } from '../options/quantities.js';
 
@@ -161,13 +162,6 @@ export function define(command: Command): void {
       const { runVmm } = await import('../../vmm/process/vmm.js');
       process.exitCode = await runVmm(options, { notices: true });
     });
-}
-
-/** Throws BadValue for what is no NIC. */
-export function parseNic(text: string): NicKind {
-  if (functionsOf(text) === undefined)
-    throw new BadValue(`'${text.slice(0, 40)}' is no NIC; write ${NIC_KINDS}`);
-  return text as NicKind;
 }
 
 /** Throws BadValue for what no stations can have as their addresses. */

@@ -6,10 +6,11 @@
 import { FerryError } from '../../base/errors.js';
 import { settleAll } from '../../base/settle.js';
 import type { MigrationRecord } from '../../migration/record.js';
+import { functionsOf } from '../../vmm/process/nic-options.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import type { ConsoleLine } from './check.js';
 import { type Display, silentDisplay } from './display.js';
-import { DEVICE_LINE, type NetworkRecord, type NicDrops } from './network-record.js';
+import { deviceLine, type NetworkRecord, type NicDrops } from './network-record.js';
 import { judgeValues } from './option-values.js';
 import {
   commandLine,
@@ -37,8 +38,8 @@ export interface MigrateResult {
   readonly bootMs: number;
 }
 
-/** The guest's driver has found its device, and the network behind it. */
-const LINK_UP = /NIC Link is Up/;
+/** The guest's driver has found this device, and the network behind it. */
+const linkUp = (index: number): RegExp => new RegExp(`eth${index}: NIC Link is Up`);
 
 /** A guest that prints nothing for so long is not working. */
 const SILENCE_MS = 15_000;
@@ -69,14 +70,14 @@ export async function migrate(
   let trace: TraceFile | undefined;
   try {
     if (scenario.traceTo !== undefined) trace = new TraceFile(scenario.traceTo);
-    if (scenario.nic === 'vf') {
+    if (scenario.nic !== 'none') {
       display.step('starting the network');
       traffic = await Traffic.open(scenario);
     }
     display.step('starting a source and a destination VMM');
     const { iommuLeaves } = scenario;
     const nic: Partial<SpawnOptions> =
-      traffic === undefined ? {} : { nic: 'vf', netdev: traffic.address, iommuLeaves };
+      traffic === undefined ? {} : { nic: scenario.nic, netdev: traffic.address, iommuLeaves };
     const started = performance.now();
     const spawned = async (side: ConsoleLine['side'], options: SpawnOptions): Promise<Vmm> => {
       const vmm = await spawnVmm({ name: side, ...nic, ...options });
@@ -103,9 +104,12 @@ export async function migrate(
       spawned('destination', { incoming: 'tcp:127.0.0.1:0' }),
     ]);
     const flows = scenario.flows.length > 0;
+    const devices = functionsOf(scenario.nic) ?? 0;
     if (flows) {
-      const what = "a link of the guest's network card";
-      await source.waitForConsole(LINK_UP, { timeoutMs: SILENCE_MS, what });
+      for (let i = 0; i < devices; i++) {
+        const what = `a link of the guest's network card ${i}`;
+        await source.waitForConsole(linkUp(i), { timeoutMs: SILENCE_MS, what });
+      }
       display.step(`starting traffic: ${scenario.flows.join(', ')}`);
       await traffic?.start();
       await newLines(source, statusLine, 1);
@@ -133,7 +137,8 @@ export async function migrate(
     if (flows) {
       await traffic?.stop();
       // The first such line may have been printed, or its group of lines begun, before the last packet; the second not.
-      await newLines(survivor, DEVICE_LINE, 2).catch(onlyErrors);
+      // The last device's ends the group.
+      await newLines(survivor, deviceLine(devices - 1), 2).catch(onlyErrors);
     }
     const nics = { source: await dropsOf(source), destination: await dropsOf(destination) };
     const network = flows ? traffic?.record(lines, nics) : undefined;
@@ -201,5 +206,6 @@ async function statusOf(vmm: Vmm): Promise<string | undefined> {
   return (await answerOf(vmm.runState())) ?? (vmm.hasEnded ? 'ended' : undefined);
 }
 
-/** What the host's NIC dropped. */
-const dropsOf = async (vmm: Vmm): Promise<NicDrops | undefined> => (await answerOf(vmm.nics()))?.[0]?.drops;
+/** What each device of the host's dropped. */
+const dropsOf = async (vmm: Vmm): Promise<readonly NicDrops[] | undefined> =>
+  (await answerOf(vmm.nics()))?.map(({ drops }) => drops);

@@ -4,12 +4,15 @@
  */
 import type { Arrivals } from '../../devices/ethernet/arrival-series.js';
 import type { FlowMeasurement } from '../../devices/ethernet/flow-receiver.js';
+import { assignedName } from '../../vmm/passthrough/records.js';
 import type { FabricReport, MeasuredFlow, PhaseReport } from '../fabric/report.js';
 import type { ConsoleLine } from './check.js';
-import type { Flow } from './scenario.js';
+import { type Flow, interfaceAt } from './scenario.js';
 
 /** One flow as the peer measured it, in one phase or in all. */
 export interface FlowRecord {
+  /** The guest's device: `vf0`. */
+  readonly device: string;
   readonly flow: Flow;
   /** Datagrams that the peer sent. */
   readonly sent: number;
@@ -32,7 +35,7 @@ export interface NetworkPhase {
   readonly flows: readonly FlowRecord[];
 }
 
-/** Counters that the guest prints on its console, as they were last. Undefined where it has not printed them. */
+/** Counters that the guest prints of one device, as they were last. Undefined where it has not printed them. */
 export interface GuestCounters {
   readonly echo: { readonly echoed: number; readonly notSent: number } | undefined;
   readonly stream: { readonly sent: number } | undefined;
@@ -57,7 +60,7 @@ export interface GuestCounters {
     | undefined;
 }
 
-/** Frames that did not reach the guest, or the network from it, as one host's NIC counts them. */
+/** Frames that did not reach the guest, or the network from it, as one host counts them of a device. */
 export interface NicDrops {
   /** They came while the function stood still, or was not the guest's yet. */
   readonly stopped: number;
@@ -67,6 +70,20 @@ export interface NicDrops {
   readonly malformed: number;
   /** The guest's own, for which the cable had no room. */
   readonly cable: number;
+}
+
+/** Of each device; undefined where a host could not be asked. */
+export interface HostDrops {
+  readonly source: readonly NicDrops[] | undefined;
+  readonly destination: readonly NicDrops[] | undefined;
+}
+
+/** What the guest and both hosts know of one device. */
+export interface DeviceNetwork {
+  readonly name: string;
+  readonly guest: GuestCounters;
+  /** Undefined where a host could not be asked. */
+  readonly nics: { readonly source: NicDrops | undefined; readonly destination: NicDrops | undefined };
 }
 
 /** The network's side of a move. */
@@ -81,12 +98,29 @@ export interface NetworkRecord {
   readonly after: NetworkPhase;
   /** Everything, from the first datagram until the last had come or was given up. */
   readonly total: readonly FlowRecord[];
-  readonly guest: GuestCounters;
-  /** Undefined where a host could not be asked. */
-  readonly nics: { readonly source: NicDrops | undefined; readonly destination: NicDrops | undefined };
+  /** In the order of their slots. */
+  readonly devices: readonly DeviceNetwork[];
   /** Ports, stations and peers of the fabric at the end. */
   readonly fabric: FabricReport;
 }
+
+/** The network as one device has it: its own flows and counters, on a fabric that all have in common. */
+export interface DeviceView extends Omit<NetworkRecord, 'devices'>, DeviceNetwork {}
+
+export const deviceViews = ({ devices, ...network }: NetworkRecord): readonly DeviceView[] =>
+  devices.map((device) => {
+    const own = (flows: readonly FlowRecord[]) => flows.filter((flow) => flow.device === device.name);
+    const ownPhase = (phase: NetworkPhase): NetworkPhase => ({ ...phase, flows: own(phase.flows) });
+    const { before, move, after, total } = network;
+    return {
+      ...network,
+      ...device,
+      before: ownPhase(before),
+      move: ownPhase(move),
+      after: ownPhase(after),
+      total: own(total),
+    };
+  });
 
 /** The fabric names flows as the peer sees them. */
 const NAMES = { echo: 'echo', in: 'from-guest', out: 'to-guest' } as const satisfies Record<
@@ -95,8 +129,9 @@ const NAMES = { echo: 'echo', in: 'from-guest', out: 'to-guest' } as const satis
 >;
 
 export function flowRecord(measured: MeasuredFlow): FlowRecord {
-  const { kind, sent, outstanding, arrived, gapStalledNs, arrivals } = measured;
-  const record = { flow: NAMES[kind], sent, pending: outstanding, arrived, gapStalledNs };
+  const { kind, remote, sent, outstanding, arrived, gapStalledNs, arrivals } = measured;
+  const device = assignedName(interfaceAt(remote));
+  const record = { device, flow: NAMES[kind], sent, pending: outstanding, arrived, gapStalledNs };
   return arrivals === undefined ? record : { ...record, arrivals };
 }
 
@@ -107,26 +142,41 @@ export const networkPhase = ({ startNs, durationNs, longestStallNs, flows }: Pha
   flows: flows.map(flowRecord),
 });
 
-const ECHO = /udp-echo: \d+ packets\/s, (\d+) echoed, (\d+) not sent,/;
-const STREAM = /udp-stream: sent \d+ packets\/s, (\d+) sent,/;
-const INCOMING =
-  /udp-stream: incoming \d+ packets\/s, (\d+) received, (\d+) lost, (\d+) duplicated, (\d+) reordered/;
-const INCOMING_MORE = /udp-stream: incoming longest gap (\d+) us, (\d+) corrupt/;
-/** The line that ends what the guest says of its network. */
-export const DEVICE_LINE =
-  /eth\d+: (\d+) received, (\d+) sent, (\d+) dropped, (\d+) errors, (\d+) bad checksums/;
+/** The flow, and whose it is where there are several devices. */
+export const flowTitle = (
+  { device, flow }: FlowRecord,
+  { devices }: Pick<NetworkRecord, 'devices'>,
+  words: Readonly<Record<Flow, string>> | undefined = undefined,
+): string => `${devices.length > 1 ? `${device} ` : ''}${words?.[flow] ?? flow}`;
 
-/** The last of each counter on the console. */
-export function guestCounters(console: readonly ConsoleLine[]): GuestCounters {
+/** The line that ends what the guest says of the network of an interface. */
+export const deviceLine = (index: number): RegExp =>
+  new RegExp(
+    `eth${index}: (\\d+) received, (\\d+) sent, (\\d+) dropped, (\\d+) errors, (\\d+) bad checksums`,
+  );
+
+/** The last of each counter on the console, for each of `devices` interfaces. */
+export function guestCounters(console: readonly ConsoleLine[], devices: number): readonly GuestCounters[] {
+  return Array.from({ length: devices }, (_, index) =>
+    countersOf(console, index, devices === 1 ? '' : `eth${index}: `),
+  );
+}
+
+/** `tag` stands in lines of workloads that are of one interface only: none where there is only one. */
+function countersOf(console: readonly ConsoleLine[], index: number, tag: string): GuestCounters {
   const last = (pattern: RegExp): number[] | undefined => {
     const line = console.findLast(({ text }) => pattern.test(text));
     return line === undefined ? undefined : pattern.exec(line.text)!.slice(1).map(Number);
   };
-  const echo = last(ECHO);
-  const stream = last(STREAM);
-  const incoming = last(INCOMING);
-  const more = last(INCOMING_MORE);
-  const device = last(DEVICE_LINE);
+  const echo = last(new RegExp(`udp-echo: ${tag}\\d+ packets/s, (\\d+) echoed, (\\d+) not sent`));
+  const stream = last(new RegExp(`udp-stream: ${tag}sent \\d+ packets/s, (\\d+) sent,`));
+  const incoming = last(
+    new RegExp(
+      `udp-stream: ${tag}incoming \\d+ packets/s, (\\d+) received, (\\d+) lost, (\\d+) duplicated, (\\d+) reordered`,
+    ),
+  );
+  const more = last(new RegExp(`udp-stream: ${tag}incoming longest gap (\\d+) us, (\\d+) corrupt`));
+  const device = last(deviceLine(index));
   return {
     echo: echo && { echoed: echo[0]!, notSent: echo[1]! },
     stream: stream && { sent: stream[0]! },

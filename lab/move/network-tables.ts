@@ -3,7 +3,7 @@ import type { MigrationRecord } from '../../migration/record.js';
 import { FLOW_COLUMNS } from '../fabric/report.js';
 import { table } from '../report/migration-tables.js';
 import { formatCount, formatTime } from '../report/words.js';
-import type { FlowRecord, NetworkRecord } from './network-record.js';
+import { type FlowRecord, flowTitle, type NetworkRecord } from './network-record.js';
 import type { Flow } from './scenario.js';
 
 const HEAD = ['network', 'time', ...FLOW_COLUMNS];
@@ -23,19 +23,22 @@ const PHASES = [
 /** A row for each flow and phase; what the guest measures is one row, for it counts from its boot on. */
 export function networkTable(network: NetworkRecord): string {
   const rows: string[][] = [];
-  for (const { flow } of network.total) {
+  for (const { device, flow } of network.total) {
     for (const [phase, words] of PHASES) {
       const { durationNs, flows } = network[phase];
-      const record = flows.find((of) => of.flow === flow);
-      if (record?.arrived) rows.push(row(`${WORDS[flow]}, ${words}`, durationNs, record));
+      const record = flows.find((of) => of.device === device && of.flow === flow);
+      if (record?.arrived)
+        rows.push(row(`${flowTitle(record, network, WORDS)}, ${words}`, durationNs, record));
     }
   }
-  const sent = network.total.find(({ flow }) => flow === 'to-guest')?.sent;
-  const { incoming } = network.guest;
-  if (sent !== undefined && incoming !== undefined) {
+  for (const { name, guest } of network.devices) {
+    const to = network.total.find(({ device, flow }) => device === name && flow === 'to-guest');
+    const { incoming } = guest;
+    if (to === undefined || incoming === undefined) continue;
     const { received, lost, duplicated, reordered, corrupt, longestGapNs } = incoming;
-    const counts = [sent, received, lost, duplicated, reordered, corrupt].map(formatCount);
-    rows.push(['to guest, by its own count', '', ...counts, '', formatTime(longestGapNs), '', '']);
+    const counts = [to.sent, received, lost, duplicated, reordered, corrupt].map(formatCount);
+    const title = `${flowTitle(to, network, WORDS)}, by its own count`;
+    rows.push([title, '', ...counts, '', formatTime(longestGapNs), '', '']);
   }
   return table(HEAD, rows);
 }
@@ -67,7 +70,8 @@ export function networkLines(network: NetworkRecord, record: MigrationRecord | u
     // Verification lies within the gap as a whole: nothing runs meanwhile.
     const verifyingNs = mode === 'full' ? durationNs : 0;
     lines.push(
-      `longest network gap ${formatTime(longest.arrived!.longestGapNs - verifyingNs)}; the VM stood for ` +
+      `longest network gap ${formatTime(longest.arrived!.longestGapNs - verifyingNs)}` +
+        `${network.devices.length > 1 ? ` (${longest.device})` : ''}; the VM stood for ` +
         formatTime(blackoutNs) +
         (verifyingNs > 0
           ? `; full verification, while all stands still, made it ${formatTime(verifyingNs)} longer`

@@ -5,7 +5,7 @@
 import type { MigrationRecord } from '../../migration/record.js';
 import { formatCount, formatTime } from '../report/words.js';
 import { type Check, heldIf } from './check.js';
-import type { FlowRecord, NetworkRecord } from './network-record.js';
+import { type DeviceView, deviceViews, type FlowRecord, type NetworkRecord } from './network-record.js';
 import type { Flow } from './scenario.js';
 
 export interface NetworkEvidence {
@@ -42,7 +42,7 @@ export function lossAllowance(
   return { datagrams: Math.ceil((rate * exposedNs) / 1e9), stoodNs, underWayNs };
 }
 
-/** The checks of a move with traffic; none without. */
+/** The checks of a move with traffic, of each device; none without. */
 export function networkChecks(
   { flows, network }: NetworkEvidence,
   record: MigrationRecord | undefined,
@@ -51,14 +51,38 @@ export function networkChecks(
   if (network === undefined) {
     return [{ name: 'the network was measured', outcome: 'not-checked', seen: 'no measurement to the end' }];
   }
-  return [
-    noneDamaged(flows, network),
-    noneRepeated(network),
-    lossesAccountedFor(flows, network, record),
-    newPlaceHeard(network, record),
-    flowsAfterwards(flows, network),
-    countersAgree(flows, network),
-  ];
+  const views = deviceViews(network);
+  const checks = views.map((view) => [
+    noneDamaged(flows, view),
+    noneRepeated(view),
+    lossesAccountedFor(flows, view, record),
+    flowsAfterwards(flows, view),
+    countersAgree(flows, view),
+  ]);
+  const ofAll = checks[0]!.map((_, i) =>
+    together(
+      views,
+      checks.map((of) => of[i]!),
+    ),
+  );
+  return [...ofAll, newPlaceHeard(network, record)];
+}
+
+/** One check of several devices: it holds if it holds of each, and tells of those of which it does not. */
+function together(views: readonly DeviceView[], checks: readonly Check[]): Check {
+  if (views.length === 1) return checks[0]!;
+  const { name } = checks[0]!;
+  const outcome = (['failed', 'not-checked', 'held'] as const).find((worst) =>
+    checks.some((check) => check.outcome === worst),
+  )!;
+  const told = views.flatMap((view, i) =>
+    checks[i]!.outcome === outcome ? [`${view.name}: ${checks[i]!.seen}`] : [],
+  );
+  return {
+    name,
+    outcome,
+    seen: outcome === 'held' ? `${views.length} devices, ${told[0]}` : told.join('; '),
+  };
 }
 
 const find = (records: readonly FlowRecord[], flow: Flow): FlowRecord | undefined =>
@@ -68,13 +92,13 @@ const sum = (counts: readonly number[]): number => counts.reduce((total, count) 
 
 /** Datagrams of all flows that arrived with a property, as their receivers counted them. */
 function counted(
-  { total, guest }: NetworkRecord,
+  { total, guest }: DeviceView,
   name: 'received' | 'lost' | 'duplicated' | 'reordered' | 'corrupt',
 ): number {
   return sum([...total.map(({ arrived }) => arrived?.[name] ?? 0), guest.incoming?.[name] ?? 0]);
 }
 
-function noneDamaged(flows: readonly Flow[], network: NetworkRecord): Check {
+function noneDamaged(flows: readonly Flow[], network: DeviceView): Check {
   const judged = counted(network, 'received');
   const wrong =
     counted(network, 'corrupt') +
@@ -95,7 +119,7 @@ function noneDamaged(flows: readonly Flow[], network: NetworkRecord): Check {
   };
 }
 
-function noneRepeated(network: NetworkRecord): Check {
+function noneRepeated(network: DeviceView): Check {
   const duplicated = counted(network, 'duplicated');
   const reordered = counted(network, 'reordered') + sum(network.total.map((f) => f.arrived?.tooLate ?? 0));
   return {
@@ -111,7 +135,7 @@ function noneRepeated(network: NetworkRecord): Check {
  */
 function lossesAccountedFor(
   flows: readonly Flow[],
-  network: NetworkRecord,
+  network: DeviceView,
   record: MigrationRecord | undefined,
 ): Check {
   const name = 'every lost packet is accounted for';
@@ -153,21 +177,24 @@ function lossesAccountedFor(
  * What is sent to the guest goes to where its station was heard last. A guest that only answers would never be heard at
  * its new place if nobody announced it, and everything sent to it would be lost, dropped by the NIC that it left.
  */
-function newPlaceHeard({ fabric, move }: NetworkRecord, record: MigrationRecord | undefined): Check {
+function newPlaceHeard({ fabric, move, devices }: NetworkRecord, record: MigrationRecord | undefined): Check {
   const name = "the network heard of the guest's new place";
   if (record?.status !== 'completed') return { name, outcome: 'not-checked', seen: 'it was not moved' };
+  const { moves } = fabric.stations;
   const heardNs = (fabric.stationMovedAtNs ?? Number.NEGATIVE_INFINITY) - move.startNs;
   return {
     name,
-    outcome: heldIf(heardNs >= 0),
+    outcome: heldIf(heardNs >= 0 && moves >= devices.length),
     seen:
       heardNs >= 0
-        ? `a station was heard at another port ${formatTime(heardNs)} after the move was asked for`
+        ? moves >= devices.length
+          ? `a station was heard at another port ${formatTime(heardNs)} after the move was asked for`
+          : `${moves} of ${devices.length} devices were heard at another port`
         : 'no frame with its address came from another port: what is sent to it still goes to the host it left',
   };
 }
 
-function flowsAfterwards(flows: readonly Flow[], network: NetworkRecord): Check {
+function flowsAfterwards(flows: readonly Flow[], network: DeviceView): Check {
   const { after, rate, move } = network;
   const wanted = Math.floor((rate * after.durationNs * FLOWING_SHARE) / 1e9);
   const came = flows.map((flow) =>
@@ -187,7 +214,7 @@ function flowsAfterwards(flows: readonly Flow[], network: NetworkRecord): Check 
  * Datagrams of `to-guest` that came after the move, at least. The guest counts from its boot on: it is what came at all,
  * less what the peer had sent before, but for those lost ones that met a NIC that stood still: they were before as well.
  */
-function cameToGuestAfterwards({ total, after, guest, nics }: NetworkRecord): number {
+function cameToGuestAfterwards({ total, after, guest, nics }: DeviceView): number {
   const sentBefore = (find(total, 'to-guest')?.sent ?? 0) - (find(after.flows, 'to-guest')?.sent ?? 0);
   const { received = 0, lost = 0 } = guest.incoming ?? {};
   const stopped = (nics.source?.stopped ?? 0) + (nics.destination?.stopped ?? 0);
@@ -195,7 +222,7 @@ function cameToGuestAfterwards({ total, after, guest, nics }: NetworkRecord): nu
 }
 
 /** Who receives can't have more than was sent; who sends can't have sent less than arrived. */
-function countersAgree(flows: readonly Flow[], network: NetworkRecord): Check {
+function countersAgree(flows: readonly Flow[], network: DeviceView): Check {
   const { guest, total } = network;
   const words: string[] = [];
   let agree = guest.device !== undefined && guest.device.errors === 0;

@@ -4,6 +4,7 @@ import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../b
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
 import { CHANNELS_MAX } from '../../migration/parameters.js';
 import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { functionsOf } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
 import { RATE_MAX } from '../fabric/options.js';
 import { approachesFor, FLOWS, type MigrateOptions, WORKLOADS } from './scenario.js';
@@ -18,7 +19,12 @@ const optionValues = v.strictObject({
   workload: v.optional(v.picklist(WORKLOADS)),
   dirtyRate: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
   workingSetBytes: v.optional(whole(1, RAM_BYTES_MAX)),
-  nic: v.optional(v.picklist(['vf', 'none'])),
+  nic: v.optional(
+    v.pipe(
+      v.string(),
+      v.check((kind) => functionsOf(kind) !== undefined, 'is no NIC'),
+    ),
+  ),
   iommuLeaves: v.optional(v.picklist(IOMMU_LEAVES)),
   tracking: v.optional(v.picklist(approachesFor('tracking'))),
   stop: v.optional(v.picklist(approachesFor('stop'))),

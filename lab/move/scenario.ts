@@ -8,6 +8,7 @@ import type { Effort } from '../../migration/approach.js';
 import type { ParameterValues, VerifyMode } from '../../migration/parameters.js';
 import { AUTO, builtIn } from '../../migration/registry.js';
 import type { IommuLeaves } from '../../vmm/passthrough/records.js';
+import { functionsOf, type NicKind } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
 
 export const WORKLOADS = ['idle', 'ledger', 'stress', 'mixed', 'udp-echo', 'udp-stream'] as const;
@@ -39,8 +40,11 @@ export interface MigrateOptions {
   readonly dirtyRate?: number;
   /** Bytes that `stress` and `mixed` dirty over and over, or the size of the ledger; the guest's choice if absent. */
   readonly workingSetBytes?: number;
-  /** The guest's NIC; `vf`, a virtual function, if absent, and `none` for a guest image of one's own. */
-  readonly nic?: 'vf' | 'none';
+  /**
+   * The guest's NIC; `vf`, a virtual function, if absent, and `none` for a guest image of one's own. `vf=N`: so many
+   * functions, each with an address of its own and all the flows.
+   */
+  readonly nic?: NicKind;
   /** How VT-d maps guest RAM on both sides, and so what one dirty bit stands for; `small`, 4 KiB, if absent. */
   readonly iommuLeaves?: IommuLeaves;
   /** How the device's writes are tracked; the migration's choice if absent. */
@@ -50,7 +54,7 @@ export interface MigrateOptions {
   readonly start?: string;
   /** Traffic while the guest moves; `echo` if absent, both directions for `udp-stream`, none without a NIC. */
   readonly flows?: readonly Flow[];
-  /** Datagrams a second of each flow; 10,000 if absent. */
+  /** Datagrams a second of each flow; 10,000 if absent, divided among several devices. */
   readonly rate?: number;
   /** Payload of each datagram in bytes, 24 to 1472; 64 if absent. */
   readonly payloadBytes?: number;
@@ -103,6 +107,8 @@ const GUEST_OPTIONS = [
 ] as const;
 
 const MEMORY_BYTES = 256 * MIB;
+/** Of all devices together, in each kind of flow. */
+const RATE = 10_000;
 
 const dirties = (workload: Workload): boolean => workload === 'stress' || workload === 'mixed';
 const isTraffic = (workload: Workload): boolean => workload === 'udp-echo' || workload === 'udp-stream';
@@ -127,7 +133,7 @@ export function scenarioOf(options: MigrateOptions): Scenario {
     stop: AUTO,
     start: AUTO,
     flows,
-    rate: 10_000,
+    rate: Math.round(RATE / Math.max(1, functionsOf(nic) ?? 1)),
     payloadBytes: 64,
     channels: 2,
     downtimeLimitMs: 3,
@@ -142,7 +148,7 @@ function definedOnly(options: MigrateOptions): MigrateOptions {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
-function defaultFlows(nic: 'vf' | 'none', workload: Workload, guest: string | undefined): readonly Flow[] {
+function defaultFlows(nic: NicKind, workload: Workload, guest: string | undefined): readonly Flow[] {
   if (nic === 'none' || guest !== undefined) return [];
   return workload === 'udp-stream' ? ['from-guest', 'to-guest'] : ['echo'];
 }
@@ -151,7 +157,7 @@ function defaultFlows(nic: 'vf' | 'none', workload: Workload, guest: string | un
 function conflictOf(
   given: MigrateOptions,
   workload: Workload,
-  nic: 'vf' | 'none',
+  nic: NicKind,
   flows: readonly Flow[],
 ): string | undefined {
   if (given.guest !== undefined) {
@@ -197,9 +203,13 @@ function conflictOf(
 /** Milliseconds between two status lines of the guest: short enough that a short watch sees several. */
 export const statusPeriodMs = (scenario: Scenario): number => (scenario.flows.length === 0 ? 250 : 500);
 
-/** Addresses that the guest kernel has by itself, and expects of its peer. */
-export const GUEST_IP = '10.0.0.2';
+/** Addresses that the guest kernel's interfaces have by themselves, and expect of their peer. */
+const GUEST_HOST = 2;
+export const guestIp = (index: number): string => `10.0.0.${GUEST_HOST + index}`;
 export const PEER_IP = '10.0.0.1';
+
+/** Number of the interface with this address, or with an address and port. */
+export const interfaceAt = (remote: string): number => Number(/\.(\d+)(?::|$)/.exec(remote)![1]) - GUEST_HOST;
 
 /** What the guest runs: the workload, and what answers or makes the traffic. */
 function guestWorkloads({ workload, flows }: Scenario): string {

@@ -4,7 +4,7 @@
  */
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { FLOW, type TimelineEntry, type TimelineFacts } from '../../migration/timeline.js';
-import type { NetworkRecord } from './network-record.js';
+import { flowTitle, type NetworkRecord } from './network-record.js';
 
 /** One event of the format. Times in microseconds from the first event on. */
 export interface TraceEvent {
@@ -124,18 +124,20 @@ function tracksOf(timeline: readonly TimelineEntry[]): Track[] {
   return [...tracks.values()];
 }
 
-function networkTracks({ before, move, after, fabric }: NetworkRecord): Track[] {
+function networkTracks(network: NetworkRecord): Track[] {
+  const { before, move, after, fabric } = network;
   const phases: Slice[] = Object.entries({ before, move, after }).map(([name, { startNs, durationNs }]) => ({
     name,
     fromNs: startNs,
     toNs: startNs + durationNs,
   }));
-  const gaps = move.flows.flatMap(({ flow, arrived }) =>
-    arrived === null || arrived.longestGapNs === 0
+  const gaps = move.flows.flatMap((record) => {
+    const { arrived } = record;
+    return arrived === null || arrived.longestGapNs === 0
       ? []
       : [
           {
-            name: flow,
+            name: flowTitle(record, network),
             slices: [
               {
                 name: 'longest gap',
@@ -145,23 +147,23 @@ function networkTracks({ before, move, after, fabric }: NetworkRecord): Track[] 
             ],
             instants: [],
           },
-        ],
-  );
+        ];
+  });
   const movedAt = fabric.stationMovedAtNs;
   const moved = movedAt === undefined ? [] : [{ name: 'station heard at its new port', fromNs: movedAt }];
   return [{ name: 'phases', slices: phases, instants: moved }, ...gaps];
 }
 
 /** Counters of what came in each millisecond of the move. */
-function arrivalEvents(pid: number, { move }: NetworkRecord): TraceEvent[] {
-  return move.flows.flatMap(({ flow, arrivals }) =>
-    arrivals === undefined
+function arrivalEvents(pid: number, network: NetworkRecord): TraceEvent[] {
+  return network.move.flows.flatMap((record) =>
+    record.arrivals === undefined
       ? []
-      : arrivals.counts.map(
+      : record.arrivals.counts.map(
           (count, i): TraceEvent => ({
-            name: `${flow}: packets per ms`,
+            name: `${flowTitle(record, network)}: packets per ms`,
             ph: 'C',
-            ts: arrivals.startNs + i * arrivals.bucketNs,
+            ts: record.arrivals!.startNs + i * record.arrivals!.bucketNs,
             pid,
             tid: 0,
             args: { packets: count },

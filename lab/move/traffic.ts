@@ -1,8 +1,17 @@
 /** The network of a move: a fabric process with a peer that runs and measures the scenario's flows, phase by phase. */
+import { assignedName } from '../../vmm/passthrough/records.js';
+import { functionsOf } from '../../vmm/process/nic-options.js';
 import { type FabricProcess, spawnFabric } from '../fabric/spawn.js';
 import type { ConsoleLine } from './check.js';
-import { flowRecord, guestCounters, type NetworkRecord, networkPhase } from './network-record.js';
-import { GUEST_IP, PEER_IP, type Scenario } from './scenario.js';
+import {
+  type FlowRecord,
+  flowRecord,
+  guestCounters,
+  type HostDrops,
+  type NetworkRecord,
+  networkPhase,
+} from './network-record.js';
+import { guestIp, PEER_IP, type Scenario } from './scenario.js';
 
 /** Longest wait for traffic to flow, at the start and after the move; whether it does is for the verdict. */
 const FLOWING_MS = 5000;
@@ -30,6 +39,10 @@ export class Traffic {
     return new Traffic(fabric, scenario);
   }
 
+  get #devices(): number {
+    return functionsOf(this.#scenario.nic) ?? 0;
+  }
+
   get pid(): number {
     return this.#fabric.pid;
   }
@@ -42,10 +55,12 @@ export class Traffic {
   /** Starts the flows of a guest whose link is up; resolves when they flow. */
   async start(): Promise<void> {
     const { rate, payloadBytes, flows } = this.#scenario;
-    const peerFlow = (kind: string): Promise<void> =>
-      this.#fabric.startFlow(`to=${GUEST_IP},kind=${kind},rate=${rate},size=${payloadBytes}`);
-    if (flows.includes('echo')) await peerFlow('echo');
-    if (flows.includes('to-guest')) await peerFlow('out');
+    for (let i = 0; i < this.#devices; i++) {
+      const peerFlow = (kind: string): Promise<void> =>
+        this.#fabric.startFlow(`to=${guestIp(i)},kind=${kind},rate=${rate},size=${payloadBytes}`);
+      if (flows.includes('echo')) await peerFlow('echo');
+      if (flows.includes('to-guest')) await peerFlow('out');
+    }
     await this.#flowing();
   }
 
@@ -76,7 +91,7 @@ export class Traffic {
   }
 
   /** The record, after `stop`; `console` is the guest's, with what it printed since then. */
-  record(console: readonly ConsoleLine[], nics: NetworkRecord['nics']): NetworkRecord | undefined {
+  record(console: readonly ConsoleLine[], drops: HostDrops): NetworkRecord | undefined {
     if (!this.#before || !this.#move || !this.#after || !this.#total) return undefined;
     const { rate, payloadBytes } = this.#scenario;
     return {
@@ -86,8 +101,11 @@ export class Traffic {
       move: this.#move,
       after: this.#after,
       ...this.#total,
-      guest: guestCounters(console),
-      nics,
+      devices: guestCounters(console, this.#devices).map((guest, i) => ({
+        name: assignedName(i),
+        guest,
+        nics: { source: drops.source?.[i], destination: drops.destination?.[i] },
+      })),
     };
   }
 
@@ -98,13 +116,13 @@ export class Traffic {
 
   /** Resolves when every flow that the peer measures has brought something since now, or when that takes too long. */
   async #flowing(): Promise<void> {
-    const measured = this.#scenario.flows.filter((flow) => flow !== 'to-guest');
-    const received = (records: NetworkRecord['total'], flow: string): number =>
-      records.find((record) => record.flow === flow)?.arrived?.received ?? 0;
-    let first: NetworkRecord['total'] | undefined;
+    const measured = this.#scenario.flows.filter((flow) => flow !== 'to-guest').length * this.#devices;
+    const name = ({ device, flow }: FlowRecord): string => `${device} ${flow}`;
+    let first: Map<string, number> | undefined;
     await this.#until(FLOWING_MS, (records) => {
-      first ??= records;
-      return measured.every((flow) => received(records, flow) > received(first!, flow));
+      const received = records.map((record) => [name(record), record.arrived?.received ?? 0] as const);
+      first ??= new Map(received);
+      return received.filter(([flow, count]) => count > (first!.get(flow) ?? 0)).length >= measured;
     });
   }
 

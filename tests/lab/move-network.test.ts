@@ -102,7 +102,8 @@ describe('a guest that moves with its virtual function', () => {
       expect(record!.devices[0]).toMatchObject({ name: 'vf0' });
       expect(record!.dirtied.device).toBeGreaterThan(0);
 
-      const { before, move, after, total, guest, nics, fabric } = network!;
+      const { before, move, after, total, devices, fabric } = network!;
+      const [{ guest, nics }] = devices as [(typeof devices)[number]];
       expect(scenario.flows).toEqual(['echo']);
       for (const phase of [before, move, after]) {
         expect(phase.durationNs).toBeGreaterThan(0);
@@ -168,8 +169,8 @@ describe('a guest that moves with its virtual function', () => {
       });
       expect(record!.approaches).toMatchObject({ tracking: 'pinned' });
       expect(network!.total.map(({ flow }) => flow).sort()).toEqual(['from-guest', 'to-guest']);
-      expect(network!.guest.incoming!.received).toBeGreaterThan(0);
-      expect(network!.guest.stream!.sent).toBeGreaterThan(0);
+      expect(network!.devices[0]!.guest.incoming!.received).toBeGreaterThan(0);
+      expect(network!.devices[0]!.guest.stream!.sent).toBeGreaterThan(0);
     },
     TIMEOUT_MS,
   );
@@ -184,7 +185,9 @@ describe('a guest that moves with its virtual function', () => {
       );
       expect(error).toBeInstanceOf(FerryError);
       expect(error).toMatchObject({ code: 'vmm/machine-incompatible' });
-      expect((error as FerryError).message).toMatch(/assigned function: the source has one/);
+      expect((error as FerryError).message).toMatch(
+        /assigned functions: the source has 1 \(--nic vf\), this machine 0 /,
+      );
       expect((await destination.exited).error?.code).toBe('vmm/machine-incompatible');
       expect(await source.runState()).toBe('running');
       expect((await source.nics()).map(({ state }) => state)).toEqual(['RUNNING']);

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { FlowMeasurement } from '../../devices/ethernet/flow-receiver.js';
 import type { FabricReport, PortReport } from '../../lab/fabric/report.js';
 import {
+  type DeviceView,
   type FlowRecord,
   flowRecord,
   type GuestCounters,
@@ -42,6 +43,7 @@ const measured = (received: number, lost: number): FlowMeasurement => ({
 
 /** A flow of which `lost` of `sent` did not arrive; the guest measures what goes to it. */
 const flow = (name: Flow, sent: number, lost: number): FlowRecord => ({
+  device: 'vf0',
   flow: name,
   sent: name === 'from-guest' ? 0 : sent,
   pending: 0,
@@ -90,7 +92,8 @@ const fabric: FabricReport = {
 };
 
 /** A move of three seconds in which the machine stood for 12 ms: 110 echoes and 100 datagrams came meanwhile. */
-const whole: NetworkRecord = {
+const whole: DeviceView = {
+  name: 'vf0',
   rate: RATE,
   payloadBytes: 64,
   before: {
@@ -136,9 +139,25 @@ const blackout = {
   startNs: 2 * MS,
 };
 
+/** The record of a move whose devices had this of the network. */
+function recordOf(...views: readonly DeviceView[]): NetworkRecord {
+  const flowsOf = (phase: (view: DeviceView) => readonly FlowRecord[]) =>
+    views.flatMap((view) => phase(view).map((record) => ({ ...record, device: view.name })));
+  const { name: _name, guest: _guest, nics: _nics, ...network } = views[0]!;
+  return {
+    ...network,
+    before: { ...network.before, flows: flowsOf(({ before }) => before.flows) },
+    move: { ...network.move, flows: flowsOf(({ move }) => move.flows) },
+    after: { ...network.after, flows: flowsOf(({ after }) => after.flows) },
+    total: flowsOf(({ total }) => total),
+    devices: views.map(({ name, guest, nics }) => ({ name, guest, nics })),
+  };
+}
+
 /** Names of the checks that fail. `flows` are those that the record has, unless others were asked for. */
-async function failed(network: NetworkRecord | undefined, flows = ALL_FLOWS): Promise<string[]> {
+async function failed(view: DeviceView | undefined, flows = ALL_FLOWS): Promise<string[]> {
   const { source } = await simulate();
+  const network = view && recordOf(view);
   const checks = networkChecks({ flows, network }, { ...source, blackout } as unknown as typeof source);
   expect(checks.every(({ seen }) => seen !== '')).toBe(true);
   return checks.filter(({ outcome }) => outcome !== 'held').map(({ name }) => name);
@@ -153,7 +172,7 @@ const withTotal = (name: Flow, change: Partial<FlowMeasurement>, more: Partial<F
 });
 
 /** The same move with one flow. */
-function alone(name: Flow): NetworkRecord {
+function alone(name: Flow): DeviceView {
   const only = (records: readonly FlowRecord[]) => records.filter((record) => record.flow === name);
   const { before, move, after, total, guest } = whole;
   const still = name === 'from-guest' ? 0 : 110;
@@ -171,7 +190,7 @@ function alone(name: Flow): NetworkRecord {
 const withGuest = (change: Partial<GuestCounters>) => ({ ...whole, guest: { ...whole.guest, ...change } });
 
 /** The record with the destination's NIC, and what was lost of the echoes. */
-const withDrops = (echoesLost: number, drops: Partial<NonNullable<NetworkRecord['nics']['source']>>) => ({
+const withDrops = (echoesLost: number, drops: Partial<NonNullable<DeviceView['nics']['source']>>) => ({
   ...withTotal('echo', measured(30_000 - echoesLost, echoesLost)),
   nics: { ...whole.nics, destination: { ...whole.nics.destination!, ...drops } },
 });
@@ -204,6 +223,34 @@ describe('the network of a move that went well', () => {
     ).toEqual([]);
     const dropping = { ...fabric, ports: [{ ...port('source'), queueDrops: 500 }, port('destination')] };
     expect(await failed({ ...withDrops(610, {}), fabric: dropping })).toEqual([]);
+  });
+});
+
+describe('the network of a move with several devices', () => {
+  const named = (index: number, view: DeviceView = whole): DeviceView => ({ ...view, name: `vf${index}` });
+
+  it('is judged by device: whole if each is, and told of those that are not', async () => {
+    const { source } = await simulate();
+    const record = { ...source, blackout } as unknown as typeof source;
+    const checksOf = (...views: DeviceView[]) =>
+      networkChecks({ flows: ALL_FLOWS, network: recordOf(...views) }, record);
+    const good = checksOf(named(0), named(1), named(2));
+    expect(good.map(({ outcome }) => outcome)).toEqual(good.map(() => 'held'));
+    expect(good[0]!.seen).toMatch(/^3 devices, vf0: /);
+    // One loss too many of one device is not made up for by what the others may lose.
+    const bad = checksOf(named(0), named(1, withDrops(113, {})), named(2));
+    expect(bad.filter(({ outcome }) => outcome !== 'held')).toEqual([
+      { name: LOSSES, outcome: 'failed', seen: expect.stringMatching(/^vf1: [^;]*213 lost; (?!.*vf[02]:)/) },
+    ]);
+    const unasked = checksOf(named(0, { ...whole, nics: { ...whole.nics, source: undefined } }), named(1));
+    expect(unasked.filter(({ outcome }) => outcome !== 'held')).toEqual([
+      { name: LOSSES, outcome: 'not-checked', seen: expect.stringMatching(/^vf0: /) },
+    ]);
+    const still = { ...whole.after, flows: ALL_FLOWS.map((name) => flow(name, 10_000, 10_000)) };
+    const silent = checksOf(named(0), named(1, { ...whole, after: still }));
+    expect(silent.filter(({ outcome }) => outcome !== 'held')).toMatchObject([
+      { name: FLOWING, outcome: 'failed', seen: expect.stringMatching(/^vf1: /) },
+    ]);
   });
 });
 
@@ -335,8 +382,8 @@ describe('the verdict on a move with traffic', () => {
       statusLine: statusPattern(true, 'idle'),
       ownKernel: true,
     } as const;
-    const outcome = (network: NetworkRecord | undefined, flows = ALL_FLOWS) =>
-      judge({ ...evidence, traffic: { flows, network } }).outcome;
+    const outcome = (view: DeviceView | undefined, flows = ALL_FLOWS) =>
+      judge({ ...evidence, traffic: { flows, network: view && recordOf(view) } }).outcome;
     expect(outcome(whole)).toBe('verified');
     expect(outcome(undefined, [])).toBe('verified');
     expect(outcome(undefined)).toBe('failed');
@@ -372,7 +419,7 @@ describe("the guest's counters", () => {
   const lines = (...texts: string[]) => texts.map((text) => ({ side: 'destination' as const, text }));
 
   it('are those that it printed last', () => {
-    const counters = guestCounters(
+    const [counters] = guestCounters(
       lines(
         '[    1.0] udp-echo: 9990 packets/s, 100 echoed, 7 not sent, 0 bad checksums',
         '[    1.5] udp-echo: 9990 packets/s, 5100 echoed, 8 not sent, 0 bad checksums',
@@ -381,6 +428,7 @@ describe("the guest's counters", () => {
         '[    1.5] udp-stream: incoming longest gap 1234 us, 4 corrupt',
         '[    1.5] eth0: 5101 received, 5102 sent, 1 dropped, 2 errors, 3 bad checksums',
       ),
+      1,
     );
     expect(counters).toEqual({
       echo: { echoed: 5100, notSent: 8 },
@@ -392,12 +440,32 @@ describe("the guest's counters", () => {
 
   it('are absent where it printed none, or only half of them', () => {
     const none = { echo: undefined, stream: undefined, incoming: undefined, device: undefined };
-    expect(guestCounters([])).toEqual(none);
+    expect(guestCounters([], 1)).toEqual([none]);
     expect(
       guestCounters(
         lines('[    1.5] udp-stream: incoming longest gap 1234 us, 4 corrupt', 'eth0: Link is Down'),
+        1,
       ),
-    ).toEqual(none);
+    ).toEqual([none]);
+  });
+
+  it('are told apart where there are several devices', () => {
+    const both = guestCounters(
+      lines(
+        '[    1.5] udp-echo: 9990 packets/s, 5100 echoed, 8 not sent, 0 bad checksums',
+        '[    1.5] udp-echo: eth0: 4990 packets/s, 3000 echoed, 8 not sent',
+        '[    1.5] udp-echo: eth1: 5000 packets/s, 2100 echoed, 0 not sent',
+        '[    1.5] eth0: 3001 received, 3002 sent, 1 dropped, 2 errors, 3 bad checksums',
+        '[    1.5] udp-stream: eth1: sent 5000 packets/s, 2500 sent, 1 busy, 0 bad checksums',
+        '[    1.5] udp-stream: eth1: incoming 4990 packets/s, 2400 received, 3 lost, 2 duplicated, 1 reordered',
+        '[    1.5] udp-stream: eth1: incoming longest gap 1234 us, 4 corrupt',
+      ),
+      2,
+    );
+    expect(both).toMatchObject([
+      { echo: { echoed: 3000, notSent: 8 }, stream: undefined, device: { received: 3001 } },
+      { echo: { echoed: 2100 }, stream: { sent: 2500 }, incoming: { received: 2400 }, device: undefined },
+    ]);
   });
 });
 
@@ -406,13 +474,13 @@ describe("a flow of the fabric's", () => {
     const of = (kind: 'echo' | 'in' | 'out') =>
       flowRecord({
         kind,
-        remote: '10.0.0.2',
+        remote: '10.0.0.4:7',
         sent: 5,
         outstanding: 2,
         arrived: null,
         gapStalledNs: 3,
       } as Parameters<typeof flowRecord>[0]);
     expect((['echo', 'in', 'out'] as const).map((kind) => of(kind).flow)).toEqual(ALL_FLOWS);
-    expect(of('echo')).toMatchObject({ sent: 5, pending: 2, arrived: null, gapStalledNs: 3 });
+    expect(of('echo')).toMatchObject({ device: 'vf2', sent: 5, pending: 2, arrived: null, gapStalledNs: 3 });
   });
 });

@@ -236,14 +236,11 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
         await scheduler.sleep(milliseconds(SETTLE_MS));
         flows = network.peer.report();
         nics = await (destination.status === 'completed' ? to : from).nicReports();
-        flow = network.peer.report()[0]!;
         const { announcedAt, stationMoves } = network;
         told = { announcedAt, stationMoves };
-        nic = await (destination.status === 'completed' ? to : from).nicReport();
         await Promise.all([from.destroy(), to.destroy()]);
       },
     };
   });
-  return { ...result, flow: flows[0]!, flows, console, nic: nics[0]!, nics };
-  return { ...result, flow: flow!, console, nic: nic!, ...told };
+  return { ...result, flow: flows[0]!, flows, console, nic: nics[0]!, nics, ...told };
 }
