@@ -22,7 +22,6 @@ afterEach(async () => {
 });
 
 const RATE = 2000;
-const ECHOES = `to=10.0.0.2,kind=echo,rate=${RATE},size=64`;
 /** The guest's address, as every VMM has it by default. */
 const GUEST_MAC = '52:54:00:12:34:56';
 const ETHERTYPE_RARP = 0x8035;
@@ -51,8 +50,11 @@ interface World {
   readonly destination: Vmm;
 }
 
-/** A guest that answers echoes at the source, with echoes flowing. */
-async function world(destinationOptions: (netdev: string) => Parameters<typeof spawnVmm>[0]): Promise<World> {
+/** A guest that answers echoes at the source, with echoes flowing over each of its functions. */
+async function world(
+  destinationOptions: (netdev: string) => Parameters<typeof spawnVmm>[0],
+  functions = 1,
+): Promise<World> {
   const fabric = await spawnFabric({ peers: ['ip=10.0.0.1'] });
   cleanups.push(() => fabric.quit());
   const spawned = async (options: Parameters<typeof spawnVmm>[0]): Promise<Vmm> => {
@@ -61,26 +63,28 @@ async function world(destinationOptions: (netdev: string) => Parameters<typeof s
     return vmm;
   };
   const source = await spawned({
-    nic: 'vf',
+    nic: `vf=${functions}`,
     netdev: fabric.address,
     guest: KERNEL_IMAGE,
     memoryBytes: 64 * MIB,
     append: 'workload=ledger,udp-echo status_ms=100',
   });
   const destination = await spawned(destinationOptions(fabric.address));
-  await source.waitForConsole(/NIC Link is Up/);
-  await fabric.startFlow(ECHOES);
-  await echoesFlow(fabric);
+  for (let i = 0; i < functions; i++) {
+    await source.waitForConsole(new RegExp(`eth${i}: NIC Link is Up`));
+    await fabric.startFlow(`to=10.0.0.${2 + i},kind=echo,rate=${RATE},size=64`);
+  }
+  for (let i = 0; i < functions; i++) await echoesFlow(fabric, 100, i);
   return { fabric, source, destination };
 }
 
-const echoes = async (fabric: FabricProcess) => (await fabric.report()).peers[0]!.flows[0]!;
+const echoes = async (fabric: FabricProcess, flow = 0) => (await fabric.report()).peers[0]!.flows[flow]!;
 
 /** Resolves when more echoes have come back. */
-async function echoesFlow(fabric: FabricProcess, count = 100): Promise<void> {
+async function echoesFlow(fabric: FabricProcess, count = 100, flow = 0): Promise<void> {
   let start: number | undefined;
   for (;;) {
-    const received = (await echoes(fabric)).arrived?.received ?? 0;
+    const received = (await echoes(fabric, flow)).arrived?.received ?? 0;
     start ??= received;
     if (received >= start + count) return;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
@@ -171,6 +175,55 @@ describe('a guest that moves with its virtual function', () => {
       expect(network!.total.map(({ flow }) => flow).sort()).toEqual(['from-guest', 'to-guest']);
       expect(network!.devices[0]!.guest.incoming!.received).toBeGreaterThan(0);
       expect(network!.devices[0]!.guest.stream!.sent).toBeGreaterThan(0);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'arrives with eight functions, each verified, with an address and traffic of its own',
+    async () => {
+      const { record, network } = await moved({ nic: 'vf=8', rate: RATE / 8, verify: 'full' });
+      const names = Array.from({ length: 8 }, (_, i) => `vf${i}`);
+      expect(record!.devices.map(({ name }) => name)).toEqual(names);
+      expect(network!.devices.map(({ name }) => name)).toEqual(names);
+      for (const { name, guest, nics } of network!.devices) {
+        const [own, ...others] = network!.total.filter(({ device }) => device === name);
+        expect(others).toEqual([]);
+        expect(own).toMatchObject({ flow: 'echo', pending: 0 });
+        expect(own!.arrived!.received).toBeGreaterThan(0);
+        expect(guest.echo!.echoed, name).toBeGreaterThanOrEqual(own!.arrived!.received);
+        expect(guest.device, name).toMatchObject({ errors: 0, badChecksums: 0 });
+        expect([nics.source, nics.destination]).not.toContain(undefined);
+      }
+      expect(network!.fabric.stations).toEqual({ known: 9, moves: 8, evictions: 0 });
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'moves there and back with two functions under traffic, with nothing corrupt',
+    async () => {
+      const { fabric, source, destination } = await world(
+        (netdev) => ({ nic: 'vf=2', netdev, incoming: 'defer' }),
+        2,
+      );
+      for (const [from, to] of [
+        [source, destination],
+        [destination, source],
+      ] as const) {
+        await from.execute('migrate-set-parameters', { verify: 'full' });
+        const record = await from.migrate(await to.migrateIncoming('tcp:127.0.0.1:0'));
+        expect(record.devices.map(({ name }) => name)).toEqual(['vf0', 'vf1']);
+        expect(record.verification?.mode).toBe('full');
+        await to.waitForConsole(/ledger: .*, clean$/, { after: to.console.length });
+        for (const flow of [0, 1]) await echoesFlow(fabric, 100, flow);
+        expect((await to.nics()).map(({ state }) => state)).toEqual(['RUNNING', 'RUNNING']);
+      }
+      const [peer] = (await fabric.report()).peers;
+      expect(peer!.checksumErrors).toBe(0);
+      for (const { arrived } of peer!.flows) {
+        expect(arrived).toMatchObject({ corrupt: 0, duplicated: 0, reordered: 0, tooLate: 0 });
+      }
     },
     TIMEOUT_MS,
   );

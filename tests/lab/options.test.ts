@@ -174,6 +174,7 @@ describe('the scenario of a move', () => {
       expect(scenarioOf(options)).toMatchObject({ nic: 'none', flows: [] });
     }
     expect(scenarioOf({ guest: 'x.img', nic: 'vf' })).toMatchObject({ nic: 'vf', flows: [] });
+    expect([scenarioOf({}), scenarioOf({ nic: 'vf=8' })].map(({ rate }) => rate)).toEqual([10_000, 1250]);
     expect(scenarioOf({ rate: undefined, flows: [] } as unknown as MigrateOptions).rate).toBe(10_000);
   });
 
