@@ -232,8 +232,11 @@ describe('the network of a move with several devices', () => {
   it('is judged by device: whole if each is, and told of those that are not', async () => {
     const { source } = await simulate();
     const record = { ...source, blackout } as unknown as typeof source;
-    const checksOf = (...views: DeviceView[]) =>
-      networkChecks({ flows: ALL_FLOWS, network: recordOf(...views) }, record);
+    const stations = { ...fabric.stations, moves: 3 };
+    const checksOf = (...views: DeviceView[]) => {
+      const network = { ...recordOf(...views), fabric: { ...fabric, stations } };
+      return networkChecks({ flows: ALL_FLOWS, network }, record);
+    };
     const good = checksOf(named(0), named(1), named(2));
     expect(good.map(({ outcome }) => outcome)).toEqual(good.map(() => 'held'));
     expect(good[0]!.seen).toMatch(/^3 devices, vf0: /);
@@ -246,6 +249,10 @@ describe('the network of a move with several devices', () => {
     expect(unasked.filter(({ outcome }) => outcome !== 'held')).toEqual([
       { name: LOSSES, outcome: 'not-checked', seen: expect.stringMatching(/^vf0: /) },
     ]);
+    // The network heard of three new places, and there are four devices.
+    expect(
+      checksOf(named(0), named(1), named(2), named(3)).filter(({ outcome }) => outcome !== 'held'),
+    ).toEqual([{ name: PLACE, outcome: 'failed', seen: '3 of 4 devices were heard at another port' }]);
     const still = { ...whole.after, flows: ALL_FLOWS.map((name) => flow(name, 10_000, 10_000)) };
     const silent = checksOf(named(0), named(1, { ...whole, after: still }));
     expect(silent.filter(({ outcome }) => outcome !== 'held')).toMatchObject([
