@@ -89,6 +89,8 @@ interface OwnFlow {
   readonly receiver: FlowReceiver | undefined;
   /** Datagrams sent when the phase began. */
   sentBefore: number;
+  /** It was stopped, and sends no more. */
+  stopped: boolean;
 }
 
 interface IncomingFlow {
@@ -112,7 +114,6 @@ export class TrafficPeer {
   readonly #own: OwnFlow[] = [];
   readonly #incoming: IncomingFlow[] = [];
   #arpTimer: Cancel | undefined;
-  #closed = false;
   #counts = {
     arpAnswered: 0,
     pingsAnswered: 0,
@@ -150,6 +151,7 @@ export class TrafficPeer {
       sender: new FlowSender(this.#scheduler, { ...options, flow }, this.#send),
       receiver: kind === 'echo' ? new FlowReceiver() : undefined,
       sentBefore: 0,
+      stopped: false,
     });
     this.#resolve();
     return flow;
@@ -160,11 +162,14 @@ export class TrafficPeer {
     return this.#own.length < FLOWS_MAX;
   }
 
-  /** Stops sending; what comes in is still measured. */
+  /** Ends the flows that there are; what comes in is still measured, and other flows may be started. */
   stopFlows(): void {
-    this.#closed = true;
     this.#arpTimer?.();
-    for (const { sender } of this.#own) sender.stop();
+    this.#arpTimer = undefined;
+    for (const own of this.#own) {
+      own.stopped = true;
+      own.sender.stop();
+    }
   }
 
   get statistics(): PeerStatistics {
@@ -278,7 +283,8 @@ export class TrafficPeer {
     this.#arpTimer?.();
     this.#arpTimer = undefined;
     let waiting = false;
-    for (const [flow, { options }] of this.#own.entries()) {
+    for (const [flow, { options, stopped }] of this.#own.entries()) {
+      if (stopped) continue;
       if (this.#neighbours.has(options.ip)) {
         this.#startSender(flow);
       } else {
@@ -287,13 +293,13 @@ export class TrafficPeer {
         this.#transmit(this.#answer);
       }
     }
-    if (waiting && !this.#closed) this.#arpTimer = this.#scheduler.after(ARP_RETRY, () => this.#resolve());
+    if (waiting) this.#arpTimer = this.#scheduler.after(ARP_RETRY, () => this.#resolve());
   }
 
   #startSender(flow: number): void {
-    const { options, sender } = this.#own[flow]!;
+    const { options, sender, stopped } = this.#own[flow]!;
     const mac = this.#neighbours.get(options.ip);
-    if (mac === undefined || this.#closed) return;
+    if (mac === undefined || stopped) return;
     const from = { ...this.station, port: FLOW_PORT_BASE + flow };
     sender.start(from, { mac, ip: options.ip, port: options.port });
   }

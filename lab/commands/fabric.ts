@@ -133,7 +133,7 @@ async function run(flags: Flags): Promise<void> {
     ...(seed === undefined ? {} : { seed }),
     ...(json ? {} : { onNotice: notice }),
   }).catch((error: unknown) => {
-    throw error instanceof BadValue ? usage(`--flow: ${error.message}`) : error;
+    throw error instanceof BadValue ? usage(error.message) : error;
   });
   // Whoever reads the notice may send the signal at once.
   const { end, quit } = ending(flags.for);

@@ -7,7 +7,6 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Cancel } from '../../base/clock.js';
-import { invariant } from '../../base/errors.js';
 import { seededRandom } from '../../base/random.js';
 import { seconds } from '../../base/units.js';
 import { formatIpv4, formatMac } from '../../devices/ethernet/addresses.js';
@@ -15,7 +14,7 @@ import type { Station } from '../../devices/ethernet/datagram.js';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { LinkOptions } from '../../devices/ethernet/link.js';
 import { TrafficPeer } from '../../devices/ethernet/peer.js';
-import { EthernetSwitch, type SwitchPort } from '../../devices/ethernet/switch.js';
+import { EthernetSwitch, PORTS_MAX, type SwitchPort } from '../../devices/ethernet/switch.js';
 import { realTime } from '../../vmm/process/real-time.js';
 import { formatSocketAddress, type SocketAddress } from '../../vmm/sockets/address.js';
 import { listen, unlinkSocket } from '../../vmm/sockets/listening.js';
@@ -148,7 +147,7 @@ export class Fabric {
     peer.startFlow(flow);
   }
 
-  /** Stops sending for good; what comes in is still measured. */
+  /** Ends the flows that there are; what comes in is still measured. */
   stopFlows(): void {
     for (const peer of this.#peers) peer.stopFlows();
   }
@@ -180,7 +179,7 @@ export class Fabric {
     this.stopFlows();
     this.#stalls.stop();
     this.#flushTimer?.();
-    this.#capture?.flush();
+    this.#capture?.close();
     const report = this.report();
     const closing = this.#servers.map(
       ({ server, address }) =>
@@ -194,7 +193,6 @@ export class Fabric {
     for (const stream of this.#streams) stream.close();
     await Promise.all(closing);
     for (const folder of this.#folders) rmSync(folder, { recursive: true, force: true });
-    this.#capture?.close();
     return report;
   }
 
@@ -247,7 +245,7 @@ export class Fabric {
         return true;
       },
     });
-    invariant(port !== undefined, 'more peers than ports');
+    if (port === undefined) throw new BadValue(`a switch has ${PORTS_MAX} ports, and so no more peers`);
     this.#peers.push(peer);
     this.#peerPorts.push(port);
     this.#plugged(port);

@@ -1,9 +1,11 @@
 /** What a fabric reports, and how people read it. */
+
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { PeerStatistics } from '../../devices/ethernet/peer.js';
 import type { PortStatistics } from '../../devices/ethernet/switch.js';
 import { table } from '../report/migration-tables.js';
 import { formatBytes, formatCount, formatTime } from '../report/words.js';
+import type { PcapReport } from './pcap-file.js';
 
 export interface PortReport extends PortStatistics {
   readonly name: string;
@@ -46,11 +48,7 @@ export interface FabricReport {
   /** When a station was last heard at another port than before, on the clock of `longestGapAtNs`; absent if none was. */
   readonly stationMovedAtNs?: number;
   readonly peers: readonly PeerReport[];
-  readonly capture: {
-    readonly path: string;
-    readonly packets: number;
-    readonly failure: string | null;
-  } | null;
+  readonly capture: PcapReport | null;
 }
 
 /** What is told of a flow, here and of each phase of a move. */
@@ -98,10 +96,10 @@ export function reportText(report: FabricReport): string {
   const { known, moves } = report.stations;
   parts.push(`${formatCount(known)} stations known, ${formatCount(moves)} moves from one port to another`);
   if (report.capture !== null) {
-    const { path, packets, failure } = report.capture;
-    parts.push(
-      `${formatCount(packets)} packets in ${path}${failure === null ? '' : `; the capture ended early: ${failure}`}`,
-    );
+    const { path, packets, dropped, failure } = report.capture;
+    const leftOut = dropped > 0 ? `, ${formatCount(dropped)} left out` : '';
+    const cut = failure === null ? '' : `; the capture ended early: ${failure}`;
+    parts.push(`${formatCount(packets)} packets in ${path}${leftOut}${cut}`);
   }
   return parts.join('\n');
 }

@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -110,7 +110,7 @@ describe('a fabric', () => {
       const framesIn = report.ports.reduce((sum, port) => sum + port.framesIn, 0);
       expect(framesIn).toBeGreaterThanOrEqual(3000);
       expect(capture.packets).toHaveLength(framesIn);
-      expect(report.capture).toEqual({ path: pcap, packets: framesIn, failure: null });
+      expect(report.capture).toEqual({ path: pcap, packets: framesIn, dropped: 0, failure: null });
       expect(capture.interfaces.map(({ name }) => name)).toEqual(['peer 10.0.0.1', 'port0']);
       expect(report.longestStallNs).toBeGreaterThan(0);
       expect(reportText(report)).toMatch(/10\.0\.0\.1 <-> 10\.0\.0\.2:7.*1,000/);
@@ -179,6 +179,52 @@ describe('a fabric', () => {
     await expect(taken).rejects.toMatchObject({ code: 'vmm/listen-failed' });
     const nowhere = startFabric({ listen: [LOOPBACK], pcap: join(folder, 'none', 'x') });
     await expect(nowhere).rejects.toMatchObject({ code: 'lab/file-failed' });
+  });
+
+  it('has as many peers as ports, and refuses one more in words', async () => {
+    const peers = Array.from({ length: 65 }, (_, i) => peerOf(`10.0.1.${i + 1}`));
+    await started({ peers: peers.slice(0, 64) });
+    await expect(startFabric({ listen: [LOOPBACK], peers })).rejects.toThrow(/64 ports/);
+  });
+
+  it('starts flows after others were stopped', async () => {
+    const fabric = await started({ peers: [peerOf('10.0.0.1')] });
+    await guest(fabric.addresses[0]!, '10.0.0.2');
+    const sent = (): readonly number[] => fabric.peers[0]!.report().map((flow) => flow.sent);
+    fabric.startFlow(parseFlow('to=10.0.0.2,rate=1000'));
+    await until(() => sent()[0]! > 10);
+    fabric.stopFlows();
+    const [before] = sent();
+    fabric.startFlow(parseFlow('to=10.0.0.2,rate=1000'));
+    await until(() => sent()[1]! > 10);
+    expect(sent()[0]).toBe(before);
+  });
+
+  it.skipIf(process.platform === 'win32')('is not held up by a capture that nobody reads', async () => {
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    await expect(startFabric({ listen: [LOOPBACK], pcap: pipe })).rejects.toMatchObject({
+      code: 'lab/file-failed',
+      message: expect.stringMatching(/nobody reads/),
+    });
+    // A reader that stalls: the pipe is open, and full after 64 KiB.
+    const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+    cleanups.push(() => closeSync(reader));
+    const fabric = await started({ peers: [peerOf('10.0.0.1')], pcap: pipe });
+    await guest(fabric.addresses[0]!, '10.0.0.2');
+    fabric.startFlow(parseFlow('to=10.0.0.2,rate=20000,size=1472'));
+    await until(() => fabric.report().capture!.dropped > 0);
+    const { sent } = fabric.peers[0]!.report()[0]!;
+    await until(() => fabric.peers[0]!.report()[0]!.sent > sent + 1000);
+    const { capture } = await fabric.close();
+    expect(capture!.failure).toMatch(/too slow/);
+  });
+
+  it('says that the disk was full', async () => {
+    const fabric = await started({ peers: [peerOf('10.0.0.1')], pcap: '/dev/full' });
+    const report = await fabric.close();
+    expect(report.capture).toMatchObject({ packets: 0, failure: expect.stringMatching(/space/) });
+    expect(reportText(report)).toMatch(/the capture ended early/);
   });
 });
 
