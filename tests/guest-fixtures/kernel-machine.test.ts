@@ -92,6 +92,23 @@ describe.each(WORLDS)('the kernel on a machine of $name', ({ run }) => {
       expect(watch.lines.filter((line) => /\] Kernel panic/.test(line))).toHaveLength(1);
       expect(machine.state).toBe('crashed');
     }));
+
+  test('has been heard to its last word when its panic is', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, `${LEDGER} transactions=0`, 2);
+      const { base, pages } = await ledgerOf(watch);
+      let heard: readonly string[] = [];
+      machine.on((event) => {
+        // Lines wait in the device thread while whoever takes them is busy.
+        if (event.kind === 'console') for (const until = Date.now() + 20; Date.now() < until; );
+        if (event.kind === 'panic') heard = [...watch.lines];
+      });
+      await machine.pause();
+      machine.ram.fill(0, base, base + pages * PAGE);
+      await machine.resume();
+      await watch.event('panic');
+      expect(heard.at(-1)).toMatch(/end Kernel panic/);
+    }));
 });
 
 describe('a ledger stopped anywhere, with one page of an older state', () => {

@@ -30,10 +30,15 @@ export class ConsoleOutbox {
   /** The next batch; undefined while the reader has the last one in hand, or there is nothing. */
   take(): ConsoleBatch | undefined {
     if (this.#inFlight || this.#lines.length === 0) return undefined;
+    this.#inFlight = true;
+    return this.rest();
+  }
+
+  /** All that waits, whatever the reader has in hand: for what must not overtake it. */
+  rest(): ConsoleBatch {
     const batch = { lines: this.#lines, dropped: this.#dropped };
     this.#lines = [];
     this.#dropped = 0;
-    this.#inFlight = true;
     return batch;
   }
 

@@ -28,8 +28,10 @@ export class DeviceThread implements DeviceHost {
     port1.on('message', (message: FromDevices) => {
       if (message.kind === 'reply') this.#requests.resolve(message.id, message.result);
       else if (message.kind === 'refusal') this.#requests.reject(message.id, message.error);
-      else if (message.kind === 'power') events.power(message.request);
-      else {
+      else if (message.kind === 'power') {
+        events.console(message.lastWords);
+        events.power(message.request);
+      } else {
         events.console(message.batch);
         this.#send({ kind: 'console-taken' });
       }

@@ -43,7 +43,8 @@ const platform = platformDevices({
   clock: new VirtualClock(hostNow, data.clock),
   interrupt: (target, vector) => vcpus[target]?.post(vector),
   print: (line) => outbox.push(line),
-  power: (request) => send({ kind: 'power', request }),
+  // The guest's last words come before its end.
+  power: (request) => send({ kind: 'power', request, lastWords: outbox.rest() }),
 });
 const hosted =
   nic === undefined

@@ -24,7 +24,8 @@ export type FromDevices =
   | { readonly kind: 'reply'; readonly id: number; readonly result: unknown }
   | { readonly kind: 'refusal'; readonly id: number; readonly error: SerializedError }
   | { readonly kind: 'console'; readonly batch: ConsoleBatch }
-  | { readonly kind: 'power'; readonly request: PowerRequest };
+  /** `lastWords`: what the guest printed before, as far as it was not sent yet. */
+  | { readonly kind: 'power'; readonly request: PowerRequest; readonly lastWords: ConsoleBatch };
 
 /** The device thread's workerData. */
 export interface DeviceThreadData {
