@@ -64,6 +64,8 @@ export function expectedBlackout(known: BlackoutInputs): BlackoutRecord {
 
 /** Rounds without a gain after which nothing more is expected of further ones. */
 const IDLE_ROUNDS = 5;
+/** Then the guest is stopped at the end of a round that promises the least of so many. */
+const BEST_OF = 8;
 /** What counts as a gain: the best expectation so far, lowered by a tenth. */
 const GAIN = 0.9;
 
@@ -77,8 +79,8 @@ export class Shrinking {
   readonly #last: number[] = [];
 
   /**
-   * Judges a finished round. True if it and those before it brought nothing, and it is no worse a moment to stop at than
-   * they were: a guest's writing comes in bursts.
+   * Judges a finished round. True if it and those before it brought nothing, and none of them was a better moment to stop
+   * at: a guest writes in bursts, and threads that were reached quickly a moment ago will be reached quickly now.
    */
   over(expected: Duration, sentBytes: number, duration: Duration): boolean {
     if (isTelling(sentBytes, duration)) this.#since = 0;
@@ -88,9 +90,9 @@ export class Shrinking {
       this.#since = 0;
     }
     this.#last.push(expected);
-    if (this.#last.length > IDLE_ROUNDS) this.#last.shift();
+    if (this.#last.length > BEST_OF) this.#last.shift();
     if (this.#since < IDLE_ROUNDS) return false;
-    return expected <= this.#last.toSorted((a, b) => a - b)[IDLE_ROUNDS >> 1]!;
+    return expected <= Math.min(...this.#last);
   }
 }
 

@@ -1,158 +1,30 @@
 /** What a move with traffic is judged by: a record of a move that went well passes, and no other does. */
 import { describe, expect, it } from 'vitest';
 import type { FlowMeasurement } from '../../devices/ethernet/flow-receiver.js';
-import type { FabricReport, PortReport } from '../../lab/fabric/report.js';
+import type { Check } from '../../lab/move/check.js';
 import {
   type DeviceView,
   type FlowRecord,
   flowRecord,
   type GuestCounters,
   guestCounters,
-  type NetworkRecord,
 } from '../../lab/move/network-record.js';
 import { lossAllowance, networkChecks } from '../../lab/move/network-verdict.js';
 import type { Flow } from '../../lab/move/scenario.js';
 import { judge, statusPattern } from '../../lab/move/verdict.js';
 import { simulate } from '../migration/simulate.js';
-
-const MS = 1e6;
-const RATE = 10_000;
-const ALL_FLOWS: readonly Flow[] = ['echo', 'from-guest', 'to-guest'];
-const latency = {
-  count: 1,
-  minNs: 0.1 * MS,
-  medianNs: 0.3 * MS,
-  p99Ns: 1 * MS,
-  p999Ns: 1.5 * MS,
-  maxNs: 2 * MS,
-};
-
-const measured = (received: number, lost: number): FlowMeasurement => ({
-  received,
-  lost,
-  holes: lost > 0 ? 1 : 0,
-  duplicated: 0,
-  reordered: 0,
-  corrupt: 0,
-  tooLate: 0,
-  longestGapNs: 12 * MS,
-  longestGapAtNs: 0,
-  silentNs: 0,
-  latency,
-});
-
-/** A flow of which `lost` of `sent` did not arrive; the guest measures what goes to it. */
-const flow = (name: Flow, sent: number, lost: number): FlowRecord => ({
-  device: 'vf0',
-  flow: name,
-  sent: name === 'from-guest' ? 0 : sent,
-  pending: 0,
-  arrived: name === 'to-guest' ? null : measured(sent - lost, lost),
-  gapStalledNs: 0,
-});
-
-const port = (name: string): PortReport => ({
-  name,
-  end: null,
-  giants: 0,
-  framesIn: 30_000,
-  bytesIn: 3_000_000,
-  framesOut: 30_000,
-  bytesOut: 3_000_000,
-  flooded: 3,
-  invalid: 0,
-  filtered: 0,
-  lost: 0,
-  queueDrops: 0,
-  refused: 0,
-  downDrops: 0,
-});
-
-const fabric: FabricReport = {
-  listening: ['unix:net.sock'],
-  ports: [port('source'), port('destination')],
-  connectionsRefused: 0,
-  longestStallNs: 0.2 * MS,
-  stations: { known: 2, moves: 1, evictions: 0 },
-  stationMovedAtNs: 1.5e9,
-  peers: [
-    {
-      ip: '10.0.0.1',
-      mac: '52:54:00:00:00:01',
-      arpAnswered: 1,
-      pingsAnswered: 0,
-      udpEchoed: 0,
-      checksumErrors: 0,
-      ignored: 0,
-      flowsRefused: 0,
-      flows: [],
-    },
-  ],
-  capture: null,
-};
-
-/** A move of three seconds in which the machine stood for 12 ms: 110 echoes and 100 datagrams came meanwhile. */
-const whole: DeviceView = {
-  name: 'vf0',
-  rate: RATE,
-  payloadBytes: 64,
-  before: {
-    startNs: 0,
-    durationNs: 1e9,
-    longestStallNs: 0,
-    flows: ALL_FLOWS.map((name) => flow(name, 10_000, 0)),
-  },
-  move: {
-    startNs: 1e9,
-    durationNs: 1e9,
-    longestStallNs: 0,
-    flows: [flow('echo', 10_000, 110), flow('from-guest', 10_000, 0), flow('to-guest', 10_000, 100)],
-  },
-  after: {
-    startNs: 2e9,
-    durationNs: 1e9,
-    longestStallNs: 0,
-    flows: ALL_FLOWS.map((name) => flow(name, 10_000, 0)),
-  },
-  total: [flow('echo', 30_000, 110), flow('from-guest', 30_000, 0), flow('to-guest', 30_000, 100)],
-  guest: {
-    echo: { echoed: 29_890, notSent: 0 },
-    stream: { sent: 30_010 },
-    incoming: { received: 29_900, lost: 100, duplicated: 0, reordered: 0, corrupt: 0, longestGapNs: 12 * MS },
-    device: { received: 59_790, sent: 59_900, dropped: 0, errors: 0, badChecksums: 0 },
-  },
-  nics: {
-    source: { stopped: 210, 'no-descriptor': 0, malformed: 0, cable: 0 },
-    destination: { stopped: 2, 'no-descriptor': 0, malformed: 0, cable: 0 },
-  },
+import {
+  ALL_FLOWS,
+  blackout,
   fabric,
-};
-
-const blackout = {
-  totalNs: 12 * MS,
-  quiesceNs: 1 * MS,
-  pauseNs: 1 * MS,
-  lastPagesNs: 4 * MS,
-  deviceStateNs: 1 * MS,
-  stateNs: 1 * MS,
-  loadNs: 2 * MS,
-  startNs: 2 * MS,
-};
-
-/** The record of a move whose devices had this of the network. */
-function recordOf(...views: readonly DeviceView[]): NetworkRecord {
-  const flowsOf = (phase: (view: DeviceView) => readonly FlowRecord[]) =>
-    views.flatMap((view) => phase(view).map((record) => ({ ...record, device: view.name })));
-  const { name: _name, guest: _guest, nics: _nics, ...network } = views[0]!;
-  return {
-    ...network,
-    before: { ...network.before, flows: flowsOf(({ before }) => before.flows) },
-    move: { ...network.move, flows: flowsOf(({ move }) => move.flows) },
-    after: { ...network.after, flows: flowsOf(({ after }) => after.flows) },
-    total: flowsOf(({ total }) => total),
-    devices: views.map(({ name, guest, nics }) => ({ name, guest, nics })),
-  };
-}
+  flow,
+  MS,
+  measured,
+  port,
+  RATE,
+  recordOf,
+  whole,
+} from './sample-network.js';
 
 /** Names of the checks that fail. `flows` are those that the record has, unless others were asked for. */
 async function failed(view: DeviceView | undefined, flows = ALL_FLOWS): Promise<string[]> {
@@ -240,19 +112,27 @@ describe('the network of a move with several devices', () => {
     const good = checksOf(named(0), named(1), named(2));
     expect(good.map(({ outcome }) => outcome)).toEqual(good.map(() => 'held'));
     expect(good[0]!.seen).toMatch(/^3 devices, vf0: /);
+    const outcomesOf = (checks: readonly Check[]) =>
+      [...new Set(checks.map(({ outcome }) => outcome))].sort();
     // One loss too many of one device is not made up for by what the others may lose.
     const bad = checksOf(named(0), named(1, withDrops(113, {})), named(2));
     expect(bad.filter(({ outcome }) => outcome !== 'held')).toEqual([
       { name: LOSSES, outcome: 'failed', seen: expect.stringMatching(/^vf1: [^;]*213 lost; (?!.*vf[02]:)/) },
     ]);
+    // What each of three devices announces reaches all of them: 32 frames of other kinds for each, and not one more.
+    const announced = (others: number) =>
+      named(1, withDrops(110, { stopped: 190 + 70 + 190 + others - 210 }));
+    const outcomes = [3 * 32, 3 * 32 + 1].map((n) => outcomesOf(checksOf(named(0), announced(n), named(2))));
+    expect(outcomes).toEqual([['held'], ['failed', 'held']]);
     const unasked = checksOf(named(0, { ...whole, nics: { ...whole.nics, source: undefined } }), named(1));
     expect(unasked.filter(({ outcome }) => outcome !== 'held')).toEqual([
       { name: LOSSES, outcome: 'not-checked', seen: expect.stringMatching(/^vf0: /) },
     ]);
     // The network heard of three new places, and there are four devices.
-    expect(
-      checksOf(named(0), named(1), named(2), named(3)).filter(({ outcome }) => outcome !== 'held'),
-    ).toEqual([{ name: PLACE, outcome: 'failed', seen: '3 of 4 devices were heard at another port' }]);
+    const unheard = checksOf(named(0), named(1), named(2), named(3));
+    expect(unheard.filter(({ outcome }) => outcome !== 'held')).toEqual([
+      { name: PLACE, outcome: 'failed', seen: '3 of 4 devices were heard at another port' },
+    ]);
     const still = { ...whole.after, flows: ALL_FLOWS.map((name) => flow(name, 10_000, 10_000)) };
     const silent = checksOf(named(0), named(1, { ...whole, after: still }));
     expect(silent.filter(({ outcome }) => outcome !== 'held')).toMatchObject([

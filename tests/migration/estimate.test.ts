@@ -74,6 +74,11 @@ describe('rounds', () => {
     expect(judge([40, 20, 10, 11, 10, 12, 10, 25, 10])).toBe(8);
   });
 
+  it('end with one that promises as little as any of the last eight', () => {
+    expect(judge([40, 20, 10, 12, 14, 11, 15, 11.5, 13, 10.5, 10.4])).toBe(10);
+    expect(judge([40, 20, 10, 12, 14, 11, 15, 11.5, 13, 10.5, 10.6])).toBe(-1);
+  });
+
   it('go on while the guest may yet be slowed down', () => {
     expect(judge(Array(20).fill(10), [16 * MIB, milliseconds(2)])).toBe(-1);
     expect(judge(Array(20).fill(10), [1, milliseconds(30)])).toBe(-1);
