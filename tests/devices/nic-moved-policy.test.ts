@@ -1,35 +1,16 @@
 /** A VF that moves between hosts keeps what it was granted, gets nothing that it would not be granted, and knows it. */
 import { describe, expect, it } from 'vitest';
 import { type SeededRandom, seededRandom } from '../../base/random.js';
-import { microseconds } from '../../base/units.js';
 import type { VfPolicy } from '../../devices/nic82599/pf-driver/policy.js';
 import { pfRegisters, RECEIVE_ADDRESSES, VLAN_FILTERS } from '../../devices/nic82599/pf-registers.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { bytesOf, ethernet, PEER, vfMac } from './frames.js';
-import { TestMachine } from './machine.js';
-import { GuestVf, rxWriteBack } from './vf-guest.js';
+import type { TestMachine } from './machine.js';
+import { type GuestVf, rxWriteBack } from './vf-guest.js';
+import { guestAt, host, move } from './vf-host.js';
 
-const GUEST_BASE = 0x10_0000;
 const CTS = 0x2000_0000;
 const NACK = 0x4000_0000;
-
-const host = (policy: Partial<VfPolicy>, frameBytesMax?: number): TestMachine =>
-  new TestMachine({ vfs: [{ mac: vfMac(0), ...policy }], ...(frameBytesMax ? { frameBytesMax } : {}) });
-
-const guestAt = (machine: TestMachine): GuestVf => new GuestVf(machine, machine.vf(0), GUEST_BASE).start();
-
-/** Moves VF 0 with its guest; what the guest finds in its mailbox is what it was told on arrival. */
-function move(source: TestMachine, guest: GuestVf, target: TestMachine): GuestVf {
-  source.vf(0).stop();
-  const vf = target.vf(0);
-  vf.stop();
-  vf.restore(source.vf(0).save());
-  target.memory.bytes.set(source.memory.bytes);
-  vf.start();
-  target.driver.arrived(0);
-  target.time.advance(microseconds(5000));
-  return guest.movedTo(target, vf);
-}
 
 /** Everything that the host's registers hold for pool 0. */
 function settingsOf(machine: TestMachine) {

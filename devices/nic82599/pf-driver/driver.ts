@@ -172,6 +172,7 @@ export class PfDriver implements DriverStateKeeper {
     const after = this.takeOver(vf, state);
     if (typeof after === 'string') return after;
     this.vfs[vf] = after;
+    this.retries[vf] = 0;
     if (this.program(vf)) return undefined;
     this.vfs[vf] = before;
     this.program(vf);
@@ -206,6 +207,9 @@ export class PfDriver implements DriverStateKeeper {
       ['additionalAddresses', String(info.macvlans.length)],
       ['frameBytesMax', String(info.frameBytesMax)],
       ['pendingReply', String(info.pendingReply !== undefined)],
+      ['unreadReply', String(info.unread)],
+      ['pendingPing', String(info.pingWaits)],
+      ['knownLink', String(info.knownLink)],
     ];
   }
 
@@ -226,7 +230,7 @@ export class PfDriver implements DriverStateKeeper {
     if (info.frameBytesMax > reg.MAXFRS.fields.BYTES.get(port.read(reg.MAXFRS.offset))) {
       port.write(reg.MAXFRS.offset, reg.MAXFRS.fields.BYTES.set(0, info.frameBytesMax));
     }
-    if (info.pendingReply !== undefined) this.deliver(vf);
+    this.deliver(vf);
     return room;
   }
 
@@ -404,7 +408,6 @@ export class PfDriver implements DriverStateKeeper {
   private ping(vf: number): void {
     const info = this.vfs[vf]!;
     info.pingWaits = true;
-    info.knownLink = this.hasLink(vf);
     this.retries[vf] = 0;
     this.deliver(vf);
   }
@@ -434,7 +437,10 @@ export class PfDriver implements DriverStateKeeper {
     const mayWrite = pendingReply !== undefined || !info.unread || !patient;
     if (mayWrite && this.lock(vf)) {
       this.put(vf, pendingReply ?? this.pingOf(info));
-      if (pendingReply === undefined) info.pingWaits = false;
+      if (pendingReply === undefined) {
+        info.pingWaits = false;
+        info.knownLink = this.hasLink(vf);
+      }
       info.pendingReply = undefined;
       info.unread = pendingReply !== undefined;
     } else if (!patient) {

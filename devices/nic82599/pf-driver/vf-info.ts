@@ -1,4 +1,5 @@
 /** What the physical function's driver knows of one virtual function, and the form in which that travels. */
+import { bits } from '../../../base/bits.js';
 import { bytes, layout, u8, u16 } from '../../../base/layout.js';
 import { isMulticast, type MacAddress } from './filters.js';
 import { API_1_0, API_VERSIONS, MULTICAST_HASHES_MAX, XCAST_BROADCAST } from './messages.js';
@@ -27,7 +28,7 @@ export interface VfInfo {
   unread: boolean;
   /** It is to be told that something has changed. */
   pingWaits: boolean;
-  /** Whether it has a link, as far as it was told. */
+  /** Whether it has a link, as far as it was told: by a ping that is in its mailbox, not by one that waits. */
   knownLink: boolean;
 }
 
@@ -64,9 +65,12 @@ const recordLayout = /* @__PURE__ */ layout('vf_info', {
   reply: bytes(MAILBOX_WORDS * 4),
   /** 1: it was told, or could see, that it has a link and may use it. */
   knownLink: u8(),
-  reserved8: u8(),
+  mailbox: u8(),
   reserved: u16(),
 });
+
+/** What of a conversation goes on elsewhere. Zero, as records had here once, is a mailbox that owes nothing. */
+const mailboxFlags = /* @__PURE__ */ bits({ UNREAD: [0, 1], PING_WAITS: [1, 1], RESERVED: [2, 6] });
 
 const packMacs = (macs: readonly MacAddress[]): Uint8Array => Uint8Array.from(macs.flat());
 const pack16 = (values: readonly number[]): Uint8Array =>
@@ -105,6 +109,10 @@ export function encodeVfInfo(info: VfInfo): Uint8Array {
     hashes: pack16(info.hashes),
     reply,
     knownLink: info.knownLink ? 1 : 0,
+    mailbox: mailboxFlags.UNREAD.set(
+      mailboxFlags.PING_WAITS.set(0, info.pingWaits ? 1 : 0),
+      info.unread ? 1 : 0,
+    ),
   });
 }
 
@@ -115,6 +123,7 @@ export function decodeVfInfo(data: Uint8Array, policy: VfPolicy): VfInfo | strin
   if (!API_VERSIONS.includes(r.apiVersion)) return `API version ${r.apiVersion}`;
   if (r.xcast > XCAST_BROADCAST) return `receive mode ${r.xcast}`;
   if (r.clearToSend > 1 || r.hasMac > 1 || r.knownLink > 1) return 'a flag that is neither 0 nor 1';
+  if (mailboxFlags.RESERVED.get(r.mailbox) !== 0) return `mailbox flags 0x${r.mailbox.toString(16)}`;
   if (r.macvlanCount > MACVLANS_MAX) return `${r.macvlanCount} additional addresses`;
   if (r.vlanCount > VLANS_MAX) return `${r.vlanCount} VLANs`;
   if (r.hashCount > MULTICAST_HASHES_MAX) return `${r.hashCount} multicast hashes`;
@@ -136,8 +145,8 @@ export function decodeVfInfo(data: Uint8Array, policy: VfPolicy): VfInfo | strin
     clearToSend: r.clearToSend === 1,
     xcast: r.xcast,
     frameBytesMax: r.frameBytesMax,
-    unread: false,
-    pingWaits: false,
+    unread: mailboxFlags.UNREAD.get(r.mailbox) === 1,
+    pingWaits: mailboxFlags.PING_WAITS.get(r.mailbox) === 1,
     knownLink: r.knownLink === 1,
     pendingReply:
       r.replyWords === 0
