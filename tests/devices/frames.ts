@@ -5,6 +5,10 @@ export const BROADCAST: Mac = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 export const PEER: Mac = [0x02, 0, 0, 0, 0, 0x99];
 export const vfMac = (n: number): Mac => [0x52, 0x54, 0, 0, 0, n + 1];
 
+/** Types of frames, as options of `ethernet`. */
+export const IPV4 = { type: 0x0800 };
+export const IPV6 = { type: 0x86dd };
+
 export function ethernet(
   to: readonly number[],
   from: readonly number[],

@@ -7,6 +7,8 @@ import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import {
   bytesOf,
   ethernet,
+  IPV4,
+  IPV6,
   internetChecksum,
   ipv4,
   ipv6,
@@ -18,15 +20,11 @@ import {
   udp,
   vfMac,
 } from './frames.js';
-import { TestMachine } from './machine.js';
-import { GuestVf, rxWriteBack } from './vf-guest.js';
-
-const IPV4 = { type: 0x0800 };
-const IPV6 = { type: 0x86dd };
+import { rxWriteBack } from './vf-guest.js';
+import { hostWithGuest } from './vf-host.js';
 
 function setUp() {
-  const machine = new TestMachine();
-  const guest = new GuestVf(machine, machine.vf(0), 0x10_0000).start();
+  const { machine, guest } = hostWithGuest();
   const deliver = (payload: Uint8Array, options: { type: number; tag?: number }) => {
     const frame = ethernet(vfMac(0), PEER, payload, options);
     machine.nic.receive({ bytes: frame, length: frame.length });

@@ -5,14 +5,14 @@ import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { bytesOf, ethernet, ipv4, PEER, udp, vfMac } from './frames.js';
 import { TestMachine, TestMemory } from './machine.js';
 import { GuestVf, RX_COUNT, rxWriteBack, TX_COUNT } from './vf-guest.js';
+import { hostWithGuest } from './vf-host.js';
 
 const DD = 1;
 const EOP = 2;
 const VP = 8;
 
 function setUp() {
-  const machine = new TestMachine();
-  const guest = new GuestVf(machine, machine.vf(0), 0x10_0000).start();
+  const { machine, guest } = hostWithGuest();
   const receive = (frame: Uint8Array) => machine.nic.receive({ bytes: frame, length: frame.length });
   const incoming = (size: number, seed = 0) => ethernet(vfMac(0), PEER, bytesOf(size - 14, seed));
   const outgoing = (size: number, seed = 0) => ethernet(PEER, vfMac(0), bytesOf(size - 14, seed));

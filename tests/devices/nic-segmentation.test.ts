@@ -3,6 +3,8 @@ import { describe, expect, it } from 'vitest';
 import {
   bytesOf,
   ethernet,
+  IPV4,
+  IPV6,
   internetChecksum,
   ipv4,
   ipv6,
@@ -15,17 +17,9 @@ import {
   udp,
   vfMac,
 } from './frames.js';
-import { TestMachine } from './machine.js';
-import { GuestVf } from './vf-guest.js';
-
-const IPV4 = { type: 0x0800 };
-const IPV6 = { type: 0x86dd };
-
-function setUp() {
-  const machine = new TestMachine();
-  const guest = new GuestVf(machine, machine.vf(0), 0x10_0000).start();
-  return { machine, guest };
-}
+import type { TestMachine } from './machine.js';
+import type { GuestVf } from './vf-guest.js';
+import { hostWithGuest } from './vf-host.js';
 
 describe('segmentation', () => {
   function large(size: number, wide = false) {
@@ -60,7 +54,7 @@ describe('segmentation', () => {
   }
 
   it('cuts a packet into frames that carry it whole, each right in every field', () => {
-    const { machine, guest } = setUp();
+    const { machine, guest } = hostWithGuest();
     for (const wide of [false, true]) {
       const { data, frame } = large(10_000, wide);
       guest.putContext(context(1440, wide));
@@ -95,7 +89,7 @@ describe('segmentation', () => {
   });
 
   it('keeps all flags of a packet that fits one frame', () => {
-    const { machine, guest } = setUp();
+    const { machine, guest } = hostWithGuest();
     const { data, frame } = large(500);
     guest.putContext(context(1440));
     queue(machine, guest, frame, data.length);
@@ -105,12 +99,12 @@ describe('segmentation', () => {
   });
 
   it('goes on where it was interrupted, so that small steps send the same frames', () => {
-    const whole = setUp();
+    const whole = hostWithGuest();
     const { data, frame } = large(30_000);
     whole.guest.putContext(context(100));
     queue(whole.machine, whole.guest, frame, data.length);
     whole.machine.settle(10_000);
-    const steps = setUp();
+    const steps = hostWithGuest();
     steps.guest.putContext(context(100));
     const slot = queue(steps.machine, steps.guest, frame, data.length);
     let count = 0;
@@ -124,7 +118,7 @@ describe('segmentation', () => {
   });
 
   it('cuts UDP the same way, with a length in each', () => {
-    const { machine, guest } = setUp();
+    const { machine, guest } = hostWithGuest();
     const data = bytesOf(3000);
     const segment = udp(data, { checksum: pseudoSum(17, 0) });
     const frame = ethernet(PEER, vfMac(0), ipv4(17, segment, { checksum: 0 }), IPV4);
@@ -142,7 +136,7 @@ describe('segmentation', () => {
   });
 
   it('cuts a tunnel whose outer header the context covers together with the inner, each frame right in both', () => {
-    const { machine, guest } = setUp();
+    const { machine, guest } = hostWithGuest();
     // As ixgbevf sends a GRE tunnel by partial segmentation: IPLEN reaches from the outer header to the inner TCP, and
     // the outer checksum is seeded with what cancels all behind the outer header.
     const data = bytesOf(2500, 3);
@@ -172,7 +166,7 @@ describe('segmentation', () => {
   });
 
   it('a packet that cannot be cut is dropped, and the queue goes on', () => {
-    const { machine, guest } = setUp();
+    const { machine, guest } = hostWithGuest();
     const { data, frame } = large(5000);
     const bad = [
       context(0),
