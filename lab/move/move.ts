@@ -10,7 +10,7 @@ import { functionsOf } from '../../vmm/process/nic-options.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import type { ConsoleLine } from './check.js';
 import { type Display, silentDisplay } from './display.js';
-import { deviceLine, type NetworkRecord, type NicDrops } from './network-record.js';
+import { deviceLine, incomingLine, type NetworkRecord, type NicDrops } from './network-record.js';
 import { judgeValues } from './option-values.js';
 import {
   commandLine,
@@ -131,7 +131,13 @@ export async function migrate(
     display.done();
 
     const survivor = record?.status === 'completed' ? destination : source;
+    if (scenario.flows.includes('to-guest')) {
+      // Nobody but the guest knows of this flow. The first line may be of packets from before the move; with the second it
+      // has told what was lost by it.
+      await newLines(survivor, incomingLine(devices), 2).catch(onlyErrors);
+    }
     if (flows) await traffic?.moved();
+    const movedLines = lines.length;
     // A guest that falls silent is a finding for the verdict, not an error here.
     await newLines(survivor, statusLine, wanted).catch(onlyErrors);
     if (flows) {
@@ -141,7 +147,7 @@ export async function migrate(
       await newLines(survivor, deviceLine(devices - 1), 2).catch(onlyErrors);
     }
     const nics = { source: await dropsOf(source), destination: await dropsOf(destination) };
-    const network = flows ? traffic?.record(lines, nics) : undefined;
+    const network = flows ? traffic?.record(lines, lines.slice(0, movedLines), nics) : undefined;
     const verdict = judge({
       record,
       sourceStatus: await statusOf(source),

@@ -82,6 +82,8 @@ export interface HostDrops {
 export interface DeviceNetwork {
   readonly name: string;
   readonly guest: GuestCounters;
+  /** The same as of the line before `after` began. */
+  readonly guestBefore: GuestCounters;
   /** Undefined where a host could not be asked. */
   readonly nics: { readonly source: NicDrops | undefined; readonly destination: NicDrops | undefined };
 }
@@ -155,14 +157,18 @@ export const deviceLine = (index: number): RegExp =>
     `eth${index}: (\\d+) received, (\\d+) sent, (\\d+) dropped, (\\d+) errors, (\\d+) bad checksums`,
   );
 
+/** The guest says what has come of the flow to the interface, the last of `devices`. */
+export const incomingLine = (devices: number): RegExp =>
+  new RegExp(`udp-stream: ${tagOf(devices - 1, devices)}incoming \\d+ packets/s`);
+
+/** Lines of workloads that are of one interface name it where there are several. */
+const tagOf = (index: number, devices: number): string => (devices === 1 ? '' : `eth${index}: `);
+
 /** The last of each counter on the console, for each of `devices` interfaces. */
 export function guestCounters(console: readonly ConsoleLine[], devices: number): readonly GuestCounters[] {
-  return Array.from({ length: devices }, (_, index) =>
-    countersOf(console, index, devices === 1 ? '' : `eth${index}: `),
-  );
+  return Array.from({ length: devices }, (_, index) => countersOf(console, index, tagOf(index, devices)));
 }
 
-/** `tag` stands in lines of workloads that are of one interface only: none where there is only one. */
 function countersOf(console: readonly ConsoleLine[], index: number, tag: string): GuestCounters {
   const last = (pattern: RegExp): number[] | undefined => {
     const line = console.findLast(({ text }) => pattern.test(text));

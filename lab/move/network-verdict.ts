@@ -205,24 +205,23 @@ function flowsAfterwards(flows: readonly Flow[], network: DeviceView): Check {
     flow === 'to-guest' ? cameToGuestAfterwards(network) : (find(after.flows, flow)?.arrived?.received ?? 0),
   );
   const least = Math.min(...came);
+  const slowest = flows.length > 1 ? ` of ${flows[came.indexOf(least)]}, the slowest flow` : '';
   return {
     name: 'traffic flows at the destination',
     outcome: heldIf(after.durationNs > 0 && least >= Math.max(1, wanted) && move.flows.length > 0),
     seen:
-      `${formatCount(Math.max(0, least))} packets in ${formatTime(after.durationNs)}` +
-      `${flows.length > 1 ? ' of the slowest flow' : ''}, at least ${formatCount(wanted)} expected`,
+      `${formatCount(Math.max(0, least))} packets in ${formatTime(after.durationNs)}${slowest}, ` +
+      `at least ${formatCount(wanted)} expected`,
   };
 }
 
 /**
  * Datagrams of `to-guest` that came after the move, at least. The guest counts from its boot on: it is what came at all,
- * less what the peer had sent before, but for those lost ones that met a NIC that stood still: they were before as well.
+ * less what the peer had sent before, but for what the guest then knew to be lost: that never came.
  */
-function cameToGuestAfterwards({ total, after, guest, nics }: DeviceView): number {
+function cameToGuestAfterwards({ total, after, guest, guestBefore }: DeviceView): number {
   const sentBefore = (find(total, 'to-guest')?.sent ?? 0) - (find(after.flows, 'to-guest')?.sent ?? 0);
-  const { received = 0, lost = 0 } = guest.incoming ?? {};
-  const stopped = (nics.source?.stopped ?? 0) + (nics.destination?.stopped ?? 0);
-  return received + Math.min(lost, stopped) - sentBefore;
+  return (guest.incoming?.received ?? 0) - (sentBefore - (guestBefore.incoming?.lost ?? 0));
 }
 
 /** Who receives can't have more than was sent; who sends can't have sent less than arrived. */

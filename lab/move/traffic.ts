@@ -90,10 +90,18 @@ export class Traffic {
     this.#total = { total: fabric.peers.flatMap(({ flows }) => flows.map(flowRecord)), fabric };
   }
 
-  /** The record, after `stop`; `console` is the guest's, with what it printed since then. */
-  record(console: readonly ConsoleLine[], drops: HostDrops): NetworkRecord | undefined {
+  /**
+   * The record, after `stop`; `console` is the guest's, with what it printed since then, and `before` so much of it as there
+   * was when traffic flowed again.
+   */
+  record(
+    console: readonly ConsoleLine[],
+    before: readonly ConsoleLine[],
+    drops: HostDrops,
+  ): NetworkRecord | undefined {
     if (!this.#before || !this.#move || !this.#after || !this.#total) return undefined;
     const { rate, payloadBytes } = this.#scenario;
+    const guestBefore = guestCounters(before, this.#devices);
     return {
       rate,
       payloadBytes,
@@ -104,6 +112,7 @@ export class Traffic {
       devices: guestCounters(console, this.#devices).map((guest, i) => ({
         name: assignedName(i),
         guest,
+        guestBefore: guestBefore[i]!,
         nics: { source: drops.source?.[i], destination: drops.destination?.[i] },
       })),
     };

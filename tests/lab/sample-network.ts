@@ -110,6 +110,12 @@ export const whole: DeviceView = {
     incoming: { received: 29_900, lost: 100, duplicated: 0, reordered: 0, corrupt: 0, longestGapNs: 12 * MS },
     device: { received: 59_790, sent: 59_900, dropped: 0, errors: 0, badChecksums: 0 },
   },
+  guestBefore: {
+    echo: { echoed: 19_890, notSent: 0 },
+    stream: { sent: 20_010 },
+    incoming: { received: 19_900, lost: 100, duplicated: 0, reordered: 0, corrupt: 0, longestGapNs: 12 * MS },
+    device: { received: 39_790, sent: 39_900, dropped: 0, errors: 0, badChecksums: 0 },
+  },
   nics: {
     source: { stopped: 210, 'no-descriptor': 0, malformed: 0, cable: 0 },
     destination: { stopped: 2, 'no-descriptor': 0, malformed: 0, cable: 0 },
@@ -132,13 +138,13 @@ export const blackout = {
 export function recordOf(...views: readonly DeviceView[]): NetworkRecord {
   const flowsOf = (phase: (view: DeviceView) => readonly FlowRecord[]) =>
     views.flatMap((view) => phase(view).map((record) => ({ ...record, device: view.name })));
-  const { name: _name, guest: _guest, nics: _nics, ...network } = views[0]!;
+  const { name: _name, guest: _guest, guestBefore: _before, nics: _nics, ...network } = views[0]!;
   return {
     ...network,
     before: { ...network.before, flows: flowsOf(({ before }) => before.flows) },
     move: { ...network.move, flows: flowsOf(({ move }) => move.flows) },
     after: { ...network.after, flows: flowsOf(({ after }) => after.flows) },
     total: flowsOf(({ total }) => total),
-    devices: views.map(({ name, guest, nics }) => ({ name, guest, nics })),
+    devices: views.map(({ name, guest, guestBefore, nics }) => ({ name, guest, guestBefore, nics })),
   };
 }
