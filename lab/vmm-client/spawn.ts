@@ -170,7 +170,9 @@ export class Vmm {
       });
       const endPatience = afterMs(timeoutMs, () => {
         settle();
-        reject(labErrors.error('timeout', { what, waitedMs: timeoutMs }));
+        const last = this.#console.entries.at(-1)?.text;
+        const heard = last === undefined ? 'the guest has printed nothing' : `its last line: ${last}`;
+        reject(labErrors.error('timeout', { what: `${what} (${heard})`, waitedMs: timeoutMs }));
       });
       void this.exited.then((exit) => {
         settle();

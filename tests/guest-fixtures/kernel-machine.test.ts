@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../base/random.js';
 import type { Machine } from '../../dist/vmm/machine/machine.js';
-import { moved, Watch, WORLDS, type World } from '../vmm/machine-worlds.js';
+import { Watch } from '../vmm/machine-watch.js';
+import { moved, WORLDS, type World } from '../vmm/machine-worlds.js';
 
 const PAGE = 4096;
 /** The built image: threads start from built files, too. */

@@ -12,6 +12,7 @@ import type {
   PageHasher,
   SourceDataPlane,
 } from '../../migration/ports.js';
+import { ramDifferences } from './ram-differences.js';
 
 /** Two machines' RAM with a data plane between them, not yet opened. */
 export interface PlanePair {
@@ -86,13 +87,6 @@ function differingPages(a: Uint32Array, b: Uint32Array): number[] {
   return pages;
 }
 
-function sameRam(a: Uint8Array, b: Uint8Array, pages: number): boolean {
-  const lengthBytes = pages * PAGE_BYTES;
-  return Buffer.from(a.buffer, a.byteOffset, lengthBytes).equals(
-    Buffer.from(b.buffer, b.byteOffset, lengthBytes),
-  );
-}
-
 export function describeDataPlane({ name, withPair, bitmap, random }: Conformance): void {
   describe(`data plane over ${name}`, () => {
     it('brings every page over, while pages change between rounds, and agrees on every hash', async () => {
@@ -112,7 +106,7 @@ export function describeDataPlane({ name, withPair, bitmap, random }: Conformanc
           expect(dirty.count()).toBe(0);
           if (round < 5) mutate(sourceRam, dirty, random);
         }
-        expect(sameRam(sourceRam, destinationRam, PAGES)).toBe(true);
+        expect(ramDifferences(destinationRam, sourceRam, PAGES)).toBe('');
         expect(differingPages(source.hashes, destination.hashes)).toEqual([]);
         const [hashesThere, hashesHere] = await Promise.all([
           pair.destinationHasher.hashAll(0, PAGES, OPTIONS.hashSeed),
@@ -140,7 +134,7 @@ export function describeDataPlane({ name, withPair, bitmap, random }: Conformanc
         expect(sent.pages).toBeGreaterThan(0);
         expect(received).toEqual(sent);
         expect(dirty.count()).toBe(0);
-        expect(sameRam(sourceRam, destinationRam, PAGES)).toBe(true);
+        expect(ramDifferences(destinationRam, sourceRam, PAGES)).toBe('');
         expect(differingPages(source.hashes, destination.hashes)).toEqual([]);
       });
     });
@@ -231,7 +225,7 @@ export function describeDataPlane({ name, withPair, bitmap, random }: Conformanc
         source.limitBandwidth(undefined);
         const [rest] = await Promise.all([source.sendRound(2, pages), destination.received(2)]);
         expect(sent.pages + rest.pages).toBe(PAGES);
-        expect(sameRam(sourceRam, destinationRam, PAGES)).toBe(true);
+        expect(ramDifferences(destinationRam, sourceRam, PAGES)).toBe('');
       });
     });
 
@@ -245,7 +239,7 @@ export function describeDataPlane({ name, withPair, bitmap, random }: Conformanc
         const sending = pair.source.sendRound(1, pages);
         pair.source.limitBandwidth(undefined);
         await Promise.all([sending, pair.destination.received(1)]);
-        expect(sameRam(pair.sourceRam, pair.destinationRam, PAGES)).toBe(true);
+        expect(ramDifferences(pair.destinationRam, pair.sourceRam, PAGES)).toBe('');
       });
     });
 

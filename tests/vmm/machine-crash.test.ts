@@ -3,7 +3,8 @@ import { encodeImage } from '../../base/abi/image-encode.js';
 import { parseImage } from '../../base/abi/image-parse.js';
 import { sha256 } from '../../guest-fixtures/toolchain/build.js';
 import { assemble, imageOf } from './machine-guests.js';
-import { booted, Watch, WORLDS } from './machine-worlds.js';
+import { Watch } from './machine-watch.js';
+import { booted, WORLDS } from './machine-worlds.js';
 
 describe.each(WORLDS)('a guest that goes wrong in $name', ({ run }) => {
   test.each([

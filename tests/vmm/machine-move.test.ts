@@ -4,7 +4,8 @@ import { parseImage } from '../../base/abi/image-parse.js';
 import { sha256 } from '../../guest-fixtures/toolchain/build.js';
 import type { MachineState, VcpuRecord } from '../../migration/ports.js';
 import { churnLines, holdAt, imageOf, letEnd, ticksWork } from './machine-guests.js';
-import { booted, moved, Watch, WORLDS, type World } from './machine-worlds.js';
+import { Watch } from './machine-watch.js';
+import { booted, moved, WORLDS, type World } from './machine-worlds.js';
 
 /** Index of the interrupt flag in a register list. */
 async function irqFlagAt(guest: Parameters<typeof imageOf>[0]): Promise<number> {

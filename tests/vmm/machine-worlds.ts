@@ -2,16 +2,17 @@
  * The two worlds in which a machine runs: threads in real time, and one thread in virtual time. A test's body runs in
  * both and can't tell which. The machines are the built ones, because threads start from built files.
  */
+import { InvariantError } from '../../base/errors.js';
 import { seededRandom } from '../../base/random.js';
 import { milliseconds } from '../../base/units.js';
 import { createDeterministicMachine } from '../../dist/vmm/deterministic/create.js';
 import { createMachine } from '../../dist/vmm/machine/create.js';
-import type { MachineEvent } from '../../dist/vmm/machine/events.js';
 import type { Machine } from '../../dist/vmm/machine/machine.js';
 import type { MachineOptions } from '../../dist/vmm/machine/options.js';
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
 import { imageOf } from './machine-guests.js';
+import { reportOf, Watch } from './machine-watch.js';
 
 export const RAM_BYTES = 64 * 1024 * 1024;
 
@@ -71,6 +72,10 @@ const deterministic: WorldKind = {
     };
     try {
       return await time.run(body(world));
+    } catch (error) {
+      if (error instanceof InvariantError)
+        error.message += `\n${machines.map((machine, i) => reportOf(machine, i)).join('\n')}`;
+      throw error;
     } finally {
       await Promise.all(machines.map((machine) => machine.destroy()));
     }
@@ -78,56 +83,6 @@ const deterministic: WorldKind = {
 };
 
 export const WORLDS: readonly WorldKind[] = [threads, deterministic];
-
-/** Listens to a guest wherever it runs: keeps its lines, and lets a test wait for what it will do. */
-export class Watch {
-  readonly lines: string[] = [];
-  readonly events: MachineEvent[] = [];
-  readonly #waiting = new Set<() => void>();
-
-  constructor(machine: Machine) {
-    this.follow(machine);
-  }
-
-  /** Listens to `machine` as well: the guest went there. */
-  follow(machine: Machine): void {
-    machine.on((event) => {
-      this.events.push(event);
-      if (event.kind === 'console') this.lines.push(event.line.text);
-      for (const look of [...this.#waiting]) look();
-    });
-  }
-
-  /** Resolves with the first line, of those so far or to come, that matches. */
-  line(pattern: RegExp, from = 0): Promise<string> {
-    return this.#until(() => this.lines.slice(from).find((line) => pattern.test(line)));
-  }
-
-  /** Resolves when there are `count` lines. */
-  async count(count: number): Promise<void> {
-    await this.#until(() => (this.lines.length >= count ? true : undefined));
-  }
-
-  event<K extends MachineEvent['kind']>(kind: K): Promise<Extract<MachineEvent, { kind: K }>> {
-    return this.#until(
-      () =>
-        this.events.find((event) => event.kind === kind) as Extract<MachineEvent, { kind: K }> | undefined,
-    );
-  }
-
-  #until<T>(look: () => T | undefined): Promise<T> {
-    return new Promise((resolve) => {
-      const attempt = (): void => {
-        const found = look();
-        if (found === undefined) return;
-        this.#waiting.delete(attempt);
-        resolve(found);
-      };
-      this.#waiting.add(attempt);
-      attempt();
-    });
-  }
-}
 
 /** A machine that runs one of the test guests with `argument` as its command line. */
 export async function booted(

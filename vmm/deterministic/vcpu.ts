@@ -7,7 +7,15 @@ import type { AccessWidth } from '../../base/mmio.js';
 import type { VcpuRecord } from '../../migration/ports.js';
 import type { MmioBus } from '../machine/mmio-bus.js';
 import type { GuestRam } from '../ram/guest-ram.js';
-import { countersOf, START, stateOf, type VcpuCounters, type VcpuState } from '../threads/control-block.js';
+import {
+  countersOf,
+  pendingOf,
+  START,
+  stateOf,
+  type VcpuCounters,
+  type VcpuPending,
+  type VcpuState,
+} from '../threads/control-block.js';
 import type { VcpuSignals } from '../threads/signals.js';
 import type { VirtualClock } from '../threads/virtual-clock.js';
 import type { VcpuCode } from '../vcpu/code.js';
@@ -57,6 +65,10 @@ export class DeterministicVcpu implements VcpuHandle, VcpuPorts {
 
   get counters(): VcpuCounters {
     return countersOf(this.#signals.block);
+  }
+
+  get pending(): VcpuPending {
+    return pendingOf(this.#signals.block);
   }
 
   // For the runner.

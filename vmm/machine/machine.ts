@@ -11,7 +11,7 @@ import type {
   SourceMachine,
 } from '../../migration/ports.js';
 import type { PassthroughReport } from '../passthrough/device.js';
-import type { VcpuCounters, VcpuState } from '../threads/control-block.js';
+import type { VcpuCounters, VcpuPending, VcpuState } from '../threads/control-block.js';
 import type { VcpuCode } from '../vcpu/code.js';
 import type { VcpuHandle } from '../vcpu/handle.js';
 import { MachineCore } from './core.js';
@@ -31,6 +31,7 @@ export interface VcpuQuery {
   /** CPU time of its thread in ns; undefined where the host does not tell. */
   readonly cpuTimeNs: number | undefined;
   readonly counters: VcpuCounters;
+  readonly pending: VcpuPending;
 }
 
 export interface MachineQuery {
@@ -99,12 +100,13 @@ export class Machine {
       guest: this.#core.guest?.code.image.meta.name,
       clockNs: clock.now(),
       variant: this.#core.variant,
-      vcpus: vcpus.map(({ index, state, threadId, counters }) => ({
+      vcpus: vcpus.map(({ index, state, threadId, counters, pending }) => ({
         index,
         state,
         threadId,
         cpuTimeNs: threadId === 0 ? undefined : this.#core.drivers.threadCpuNs(threadId),
         counters,
+        pending,
       })),
     };
   }

@@ -120,6 +120,27 @@ export function countersOf(block: Int32Array): VcpuCounters {
   };
 }
 
+/** What waits for a vCPU's attention. */
+export interface VcpuPending {
+  /** The highest interrupt vector that is requested, or 0. */
+  readonly vector: number;
+  /** Messages in its port. */
+  readonly commands: number;
+}
+
+export function pendingOf(block: Int32Array): VcpuPending {
+  return { vector: highestRequested(block), commands: Atomics.load(block, COMMANDS) };
+}
+
+/** The highest vector in a block's PIR, or 0. */
+export function highestRequested(block: Int32Array): number {
+  for (let word = PIR_WORDS - 1; word >= 0; word--) {
+    const bits = Atomics.load(block, PIR + word);
+    if (bits !== 0) return word * 32 + 31 - Math.clz32(bits);
+  }
+  return 0;
+}
+
 export function stateOf(block: Int32Array): VcpuState {
   return VCPU_STATES[Atomics.load(block, STATE)]!;
 }

@@ -7,6 +7,7 @@ import {
   COMMANDS,
   controlBlock,
   DOORBELL,
+  highestRequested,
   ON,
   PIR,
   PIR_WORDS,
@@ -96,11 +97,7 @@ export class VcpuSignals {
 
   /** The highest vector requested, or 0. */
   highest(): number {
-    for (let word = PIR_WORDS - 1; word >= 0; word--) {
-      const bits = Atomics.load(this.block, PIR + word);
-      if (bits !== 0) return word * 32 + 31 - Math.clz32(bits);
-    }
-    return 0;
+    return highestRequested(this.block);
   }
 
   take(vector: number): void {

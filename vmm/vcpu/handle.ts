@@ -2,7 +2,7 @@
 import type { AtomicBitmap } from '../../base/bitmap.js';
 import type { FerryError } from '../../base/errors.js';
 import type { VcpuRecord } from '../../migration/ports.js';
-import type { VcpuCounters, VcpuState } from '../threads/control-block.js';
+import type { VcpuCounters, VcpuPending, VcpuState } from '../threads/control-block.js';
 import type { VcpuCode } from './code.js';
 import type { VcpuExtra } from './core.js';
 import type { GuestCrash } from './crash.js';
@@ -15,6 +15,7 @@ export interface VcpuHandle {
   readonly index: number;
   readonly state: VcpuState;
   readonly counters: VcpuCounters;
+  readonly pending: VcpuPending;
   /** The host kernel's id of its thread, or 0. */
   readonly threadId: number;
   /** Takes on a variant, before the guest starts or at a safepoint. */

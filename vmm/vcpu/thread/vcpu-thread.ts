@@ -7,6 +7,7 @@ import { vmmErrors } from '../../errors.js';
 import { GuestRam } from '../../ram/guest-ram.js';
 import {
   countersOf,
+  pendingOf,
   START,
   STATE,
   stateOf,
@@ -14,6 +15,7 @@ import {
   THROTTLE,
   VCPU_STATES,
   type VcpuCounters,
+  type VcpuPending,
   type VcpuState,
 } from '../../threads/control-block.js';
 import { Requests } from '../../threads/requests.js';
@@ -75,6 +77,10 @@ export class VcpuThread implements VcpuHandle {
 
   get counters(): VcpuCounters {
     return countersOf(this.#signals.block);
+  }
+
+  get pending(): VcpuPending {
+    return pendingOf(this.#signals.block);
   }
 
   setCode(code: VcpuCode): Promise<void> {
