@@ -53,6 +53,11 @@ export const labErrors = catalogue('lab', {
     text: ({ path, what, reason }) => `${path} can't be ${what}: ${reason}`,
     advice: () => 'Check the name, and whether you may read or write there.',
   }),
+  'output-cut': entry<{ what: string; path: string; reason: string }>({
+    exit: 'environment',
+    text: ({ what, path, reason }) => `the ${what} in ${path} is cut: ${reason}`,
+    advice: () => 'What is in it can be relied on; the rest is missing. All else went on.',
+  }),
   'recording-damaged': entry<{ files: string }>({
     exit: 'not-verified',
     text: ({ files }) => `damaged or cut short: ${files}`,

@@ -75,6 +75,12 @@ export const vmmErrors = catalogue('vmm', {
     text: ({ path, reason }) => `can't write the configuration space to ${path}: ${reason}`,
     advice: () => 'Give a file in a folder that exists and may be written to.',
   }),
+  'output-cut': entry<{ what: string; path: string; reason: string }>({
+    exit: 'environment',
+    text: ({ what, path, reason }) => `the ${what} in ${path} is cut: ${reason}`,
+    advice: () =>
+      'What is in it can be relied on; the rest is missing. The guest, and its migration, went on.',
+  }),
   'netdev-failed': entry<{ address: string; reason: string }>({
     exit: 'environment',
     text: ({ address, reason }) => `can't plug the NIC in at ${address}: ${reason}`,

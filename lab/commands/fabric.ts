@@ -9,6 +9,7 @@ import { afterMs } from '../../vmm/timers.js';
 import { labErrors } from '../errors.js';
 import { type FabricMonitorAddress, parseFabricMonitor, serveFabricMonitor } from '../fabric/monitor.js';
 import { type FlowSpec, parseFlow, parsePeer, parseShare } from '../fabric/options.js';
+import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue, optionValues } from '../options/option-value.js';
 import { BadValue, parseDuration, parseRate, parseSize, parseWhole } from '../options/quantities.js';
 
@@ -45,7 +46,9 @@ Examples:
     {"execute": "start-flow", "arguments": {"flow": "to=10.0.0.2,rate=10000"}}
     {"execute": "next-phase"}
 
-SIGINT or SIGTERM ends it: the report goes to standard output, and the exit status is 0.`;
+SIGINT or SIGTERM ends it: the report goes to standard output.
+
+${exitStatuses('after SIGINT, SIGTERM, `quit` or the time of --for', ['environment'])}`;
 
 export function define(command: Command): void {
   command
@@ -113,6 +116,7 @@ async function run(flags: Flags): Promise<void> {
   if (flows.length > 0 && peers.length === 0) throw usage('--flow needs a --peer to come from');
   const { delay, loss, bandwidth, queue, pcap, seed } = flags;
   const { startFabric } = await import('../fabric/fabric.js');
+  const { cutOf } = await import('../fabric/pcap-file.js');
   const { reportText } = await import('../fabric/report.js');
   // A reader of the notices who goes away must not take the network along.
   process.stderr.on('error', () => {});
@@ -154,6 +158,8 @@ async function run(flags: Flags): Promise<void> {
   }
   const report = await fabric.close();
   process.stdout.write(`${json ? JSON.stringify(report, null, 2) : reportText(report)}\n`);
+  const cut = report.capture === null ? undefined : cutOf(report.capture);
+  if (cut !== undefined) throw cut;
 }
 
 /** `end` resolves at the first SIGINT or SIGTERM, when the time is over, or at `quit`. */

@@ -4,9 +4,7 @@
  */
 
 import { type Command, Option } from 'commander';
-import pc from 'picocolors';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
-import { EXIT_STATUS } from '../../base/exit-status.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
 import type { Effort } from '../../migration/approach.js';
@@ -14,12 +12,10 @@ import { CHANNELS_MAX } from '../../migration/parameters.js';
 import { AUTO, builtIn } from '../../migration/registry.js';
 import { ASSIGNED_MAX, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { RATE_MAX } from '../fabric/options.js';
-import type { Outcome } from '../move/check.js';
 import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
-import { type MigrateResult, migrate } from '../move/move.js';
-import { networkLines, networkTable } from '../move/network-tables.js';
+import { migrate } from '../move/move.js';
+import { exitStatusOf, resultText } from '../move/result-text.js';
 import { approachesFor, FLOWS, type Flow, type MigrateOptions, WORKLOADS } from '../move/scenario.js';
-import type { Verdict } from '../move/verdict.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { parseNic } from '../options/nic-kind.js';
 import { optionValue } from '../options/option-value.js';
@@ -31,8 +27,6 @@ import {
   parseSize,
   parseWhole,
 } from '../options/quantities.js';
-import { blackoutTable, phaseTable, summaryLines } from '../report/migration-tables.js';
-import { formatTime } from '../report/words.js';
 
 const NAME = 'ferry migrate';
 
@@ -201,7 +195,7 @@ export function define(command: Command): void {
           ? liveDisplay(process.stdout)
           : plainDisplay((text) => process.stdout.write(text));
       const result = await migrate(options, display);
-      process.stdout.write(flags.json ? `${JSON.stringify(result, null, 2)}\n` : reportText(result));
+      process.stdout.write(flags.json ? `${JSON.stringify(result, null, 2)}\n` : resultText(result));
       process.exitCode = exitStatusOf(result);
     });
 }
@@ -242,57 +236,4 @@ function parseFlows(text: string): readonly Flow[] {
     if (names.indexOf(name) !== i) throw new BadValue(`${name} is given twice`);
   }
   return names as Flow[];
-}
-
-function exitStatusOf({ verdict, record }: MigrateResult): number {
-  switch (verdict.outcome) {
-    case 'verified':
-      return 0;
-    case 'unverified':
-      return EXIT_STATUS['not-verified'];
-    case 'failed':
-      return record?.error?.exitStatus ?? EXIT_STATUS['not-verified'];
-  }
-}
-
-function reportText(result: MigrateResult): string {
-  const { record, network, verdict, scenario, bootMs } = result;
-  const parts: string[] = [''];
-  if (record !== undefined) {
-    parts.push(phaseTable(record), ...summaryLines(record), '');
-    if (record.blackout !== undefined)
-      parts.push(blackoutTable(record.blackout, record.expected, record.destination));
-    const { mode, durationNs = 0 } = record.verification ?? {};
-    if (mode === 'full') {
-      parts.push(`full verification took ${formatTime(durationNs)}, not counted in the blackout`);
-    } else if (mode === 'after') {
-      parts.push(`full verification took ${formatTime(durationNs)}, while the guest ran at the destination`);
-    }
-    parts.push('');
-    if (network !== undefined) parts.push(networkTable(network), ...networkLines(network, record), '');
-    if (record.error !== undefined)
-      parts.push(`${pc.red(record.error.message)}\n  ${record.error.advice}`, '');
-  }
-  parts.push(verdictText(verdict));
-  parts.push(pc.dim(`first console line ${bootMs.toFixed(0)} ms after the start; seed ${scenario.seed}`), '');
-  return parts.join('\n');
-}
-
-/** Told apart without colour, too. */
-const SIGN: Readonly<Record<Outcome, string>> = {
-  held: pc.green('✔'),
-  failed: pc.red('✘'),
-  'not-checked': pc.yellow('– not checked:'),
-};
-
-function verdictText(verdict: Verdict): string {
-  const lines = verdict.checks.map(
-    ({ name, outcome, seen }) => `${SIGN[outcome]} ${name} ${pc.dim(`(${seen})`)}`,
-  );
-  const words = {
-    verified: pc.bold(pc.green('VERIFIED: the guest moved, byte for byte, and goes on')),
-    unverified: pc.bold(pc.yellow('MOVED, NOT VERIFIED: memory was not compared (--verify off)')),
-    failed: pc.bold(pc.red('NOT VERIFIED')),
-  }[verdict.outcome];
-  return [...lines, '', words].join('\n');
 }

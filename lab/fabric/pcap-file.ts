@@ -5,10 +5,12 @@
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import type { Scheduler } from '../../base/clock.js';
+import type { FerryError } from '../../base/errors.js';
 import { FRAME_BYTES_MAX } from '../../devices/ethernet/frame.js';
 import { type Epoch, PcapngWriter } from '../../devices/ethernet/pcapng.js';
 import { reasonOf } from '../../vmm/sockets/listening.js';
 import { labErrors } from '../errors.js';
+import { formatCount } from '../report/words.js';
 
 /** Bytes that may wait for a pipe's reader. */
 const WAITING_BYTES_MAX = 8 * 2 ** 20;
@@ -134,6 +136,14 @@ export class PcapFile {
     }
     return bytes.subarray(at);
   }
+}
+
+/** Why a capture is not whole, as an error; undefined for one that is. */
+export function cutOf({ path, dropped, failure }: PcapReport): FerryError | undefined {
+  if (failure === null && dropped === 0) return undefined;
+  const reasons = failure === null ? [] : [failure];
+  if (dropped > 0) reasons.push(`${formatCount(dropped)} packets were left out`);
+  return labErrors.error('output-cut', { what: 'capture', path, reason: reasons.join('; ') });
 }
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;

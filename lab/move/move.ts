@@ -3,10 +3,11 @@
  * boot a guest, move it while it works, watch it go on, and judge. Everything goes over the monitors of the two
  * processes, as anybody could do it by hand.
  */
-import { FerryError } from '../../base/errors.js';
+import { FerryError, type SerializedError } from '../../base/errors.js';
 import { settleAll } from '../../base/settle.js';
 import type { MigrationRecord } from '../../migration/record.js';
 import { functionsOf } from '../../vmm/process/nic-options.js';
+import type { ProcessExit } from '../vmm-client/child.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import type { ConsoleLine } from './check.js';
 import { type Display, silentDisplay } from './display.js';
@@ -36,10 +37,15 @@ export interface MigrateResult {
   readonly scenario: Scenario;
   /** From spawning the source to the guest's first console line, milliseconds. */
   readonly bootMs: number;
+  /** Files that were asked for and are not whole: capture, recording, trace. It is no part of the verdict on the guest. */
+  readonly unwritten: readonly SerializedError[];
 }
 
 /** The guest's driver has found this device, and the network behind it. */
 const linkUp = (index: number): RegExp => new RegExp(`eth${index}: NIC Link is Up`);
+
+/** How a process ends that could not write all that it was to. */
+const OUTPUT_CUT: readonly string[] = ['vmm/output-cut', 'lab/output-cut'];
 
 /** A guest that prints nothing for so long is not working. */
 const SILENCE_MS = 15_000;
@@ -68,6 +74,11 @@ export async function migrate(
   let bootMs = 0;
   let traffic: Traffic | undefined;
   let trace: TraceFile | undefined;
+  /** Ends all processes; harmless for those that have ended. The network stays until nobody is plugged in. */
+  const ended = async (): Promise<ProcessExit[]> => {
+    const exits = await Promise.all(vmms.map((vmm) => vmm.quit()));
+    return traffic === undefined ? exits : [...exits, await traffic.close()];
+  };
   try {
     if (scenario.traceTo !== undefined) trace = new TraceFile(scenario.traceTo);
     if (scenario.nic !== 'none') {
@@ -158,14 +169,28 @@ export async function migrate(
       ownKernel,
       traffic: { flows: scenario.flows, network },
     });
+    const unwritten: FerryError[] = [];
     if (trace !== undefined) {
-      trace.write({ source: record, destination: await answerOf(destination.recordOfArrival()), network });
+      const arrival = await answerOf(destination.recordOfArrival());
+      const failed = trace.write({ source: record, destination: arrival, network });
+      if (failed !== undefined) unwritten.push(failed);
     }
-    return { verdict, record, network, console: lines, scenario, bootMs };
+    // What a process could not write to the end is known when it has ended.
+    for (const { error } of await ended()) {
+      if (error !== undefined && OUTPUT_CUT.includes(error.code)) unwritten.push(error);
+    }
+    return {
+      verdict,
+      record,
+      network,
+      console: lines,
+      scenario,
+      bootMs,
+      unwritten: unwritten.map((error) => error.toJSON()),
+    };
   } finally {
     display.done();
-    await Promise.all(vmms.map((vmm) => vmm.quit()));
-    await traffic?.close();
+    await ended();
     trace?.close();
   }
 }

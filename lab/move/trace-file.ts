@@ -1,5 +1,6 @@
 /** The file that a trace goes to: opened before the move, so that a name that can't be written is told at once. */
 import { closeSync, openSync, writeFileSync } from 'node:fs';
+import type { FerryError } from '../../base/errors.js';
 import { reasonOf } from '../../vmm/sockets/listening.js';
 import { labErrors } from '../errors.js';
 import { type Traced, traceOf } from './trace.js';
@@ -11,24 +12,28 @@ export class TraceFile {
   /** Creates or replaces `path`. Throws `lab/file-failed`. */
   constructor(path: string) {
     this.path = path;
-    this.#file = this.#attempt(() => openSync(path, 'w', 0o600));
+    try {
+      this.#file = openSync(path, 'w', 0o600);
+    } catch (error) {
+      throw labErrors.error('file-failed', { path, what: 'written', reason: reasonOf(error) }, error);
+    }
   }
 
-  /** Writes all of it. Throws `lab/file-failed`. */
-  write(traced: Traced): void {
-    this.#attempt(() => writeFileSync(this.#file, `${JSON.stringify(traceOf(traced))}\n`));
+  /** Writes all of it; returns `lab/output-cut` if the disk refuses, for the move stands for itself. */
+  write(traced: Traced): FerryError | undefined {
+    try {
+      writeFileSync(this.#file, `${JSON.stringify(traceOf(traced))}\n`);
+      return undefined;
+    } catch (error) {
+      return labErrors.error(
+        'output-cut',
+        { what: 'trace', path: this.path, reason: reasonOf(error) },
+        error,
+      );
+    }
   }
 
   close(): void {
     closeSync(this.#file);
-  }
-
-  #attempt<T>(work: () => T): T {
-    try {
-      return work();
-    } catch (error) {
-      const facts = { path: this.path, what: 'written', reason: reasonOf(error) };
-      throw labErrors.error('file-failed', facts, error);
-    }
   }
 }

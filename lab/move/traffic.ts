@@ -2,6 +2,7 @@
 import { assignedName } from '../../vmm/passthrough/records.js';
 import { functionsOf } from '../../vmm/process/nic-options.js';
 import { type FabricProcess, spawnFabric } from '../fabric/spawn.js';
+import type { ProcessExit } from '../vmm-client/child.js';
 import type { ConsoleLine } from './check.js';
 import {
   type FlowRecord,
@@ -119,8 +120,8 @@ export class Traffic {
   }
 
   /** Ends the fabric; harmless when it has ended. */
-  async close(): Promise<void> {
-    await this.#fabric.quit();
+  close(): Promise<ProcessExit> {
+    return this.#fabric.quit();
   }
 
   /** Resolves when every flow that the peer measures has brought something since now, or when that takes too long. */

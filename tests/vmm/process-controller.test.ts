@@ -133,6 +133,7 @@ function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false)
       onIncomingFailed: () => state.goesOn,
       onTurnedAway: () => {},
       onOutgoingFailed: () => {},
+      onOutputCut: () => {},
       onDefect: (error) => void defects.push(error),
     },
     initial,

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -346,5 +346,28 @@ describe('a recording', () => {
     expect(bytes).toBe(sent.bytes + 2 * (32 + 32)); // and two hellos and two close frames
     expect(lines.filter((line) => line.includes('end of round 1'))).toHaveLength(2);
     expect(lines.some((line) => line.includes('10 zero pages in 1 runs: 0-9'))).toBe(true);
+  });
+
+  it('that the disk does not take is cut, which is told once; the pages arrive', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'ferry-recording-'));
+    closing({ close: () => rmSync(folder, { recursive: true }) });
+    const cut = join(folder, 'data-0.bin');
+    symlinkSync('/dev/full', cut);
+    const memory = sharedMemory(PAGES);
+    seededRandom(4).fill(ramOf(memory, PAGES));
+    const told: string[] = [];
+    const recordingCut = (file: string, reason: string): void => void told.push(`${file}: ${reason}`);
+    const setup = { memory, host: HOST, recordTo: folder, recordingCut };
+    const source = closing(new SocketSourceDataPlane(setup));
+    const arrived = sharedMemory(PAGES);
+    const destination = closing(new SocketDestinationDataPlane({ memory: arrived }));
+    const endpoint = await source.open(OPTIONS);
+    await Promise.all([destination.connect(endpoint, OPTIONS), source.connected()]);
+    const pages = new AtomicBitmap(PAGES);
+    pages.fill();
+    await Promise.all([source.sendRound(1, pages), destination.received(1)]);
+    await source.close();
+    expect(Buffer.compare(ramOf(arrived, PAGES), ramOf(memory, PAGES))).toBe(0);
+    expect(told).toEqual([`${cut}: no space is left`]);
   });
 });

@@ -20,11 +20,12 @@ export class ControlRecording {
 
   /**
    * Makes `folder` if need be, and the file in it anew; what is left there of an earlier recording is removed. Throws
-   * `transfer/recording-failed`.
+   * `transfer/recording-failed`. A migration goes on without its recording when the disk is full: the file then ends
+   * early, and `cut` hears once of which file, and why.
    */
-  constructor(folder: string) {
+  constructor(folder: string, cut: (file: string, reason: string) => void) {
     const file = join(folder, CONTROL_RECORDING_FILE);
-    let failed = false;
+    let isCut = false;
     makeRecordingFolder(folder);
     try {
       for (const name of readdirSync(folder)) if (DATA_FILE.test(name)) rmSync(join(folder, name));
@@ -33,12 +34,12 @@ export class ControlRecording {
       throw transferErrors.error('recording-failed', { file, reason: reasonOf(error) }, error);
     }
     this.add = controlRecorder((bytes) => {
-      if (failed) return;
+      if (isCut) return;
       try {
-        writeSync(this.#descriptor, bytes);
-      } catch {
-        // A migration goes on without its recording when the disk is full: the file then ends early.
-        failed = true;
+        for (let at = 0; at < bytes.length; ) at += writeSync(this.#descriptor, bytes, at);
+      } catch (error) {
+        isCut = true;
+        cut(file, reasonOf(error));
       }
     });
   }

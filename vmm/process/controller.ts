@@ -51,6 +51,8 @@ export interface ControllerOptions {
   readonly onTurnedAway: TurnedAway;
   /** The guest was not moved, or nobody knows: `guest` is where it is. */
   readonly onOutgoingFailed: (error: FerryError, guest: Whereabouts | undefined) => void;
+  /** What was to be written to a file of the user's is not all there; the guest goes on. */
+  readonly onOutputCut: (error: FerryError) => void;
   /** Something threw that must not. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -208,6 +210,8 @@ export class Controller implements VmControl {
       .migrate(target, {
         machine: lendToSource(machine.outgoing, this.#guest),
         memory: machine.memory,
+        recordingCut: (path, reason) =>
+          this.#options.onOutputCut(vmmErrors.error('output-cut', { what: 'recording', path, reason })),
         parameters: this.parameters,
         signal: outgoing.cancel.signal,
         observer: {

@@ -42,14 +42,14 @@ export class SocketLinks implements Links {
       import('../transfer/page-hasher.js'),
       import('../transfer/table-digest.js'),
     ]);
-    const { memory, ...known } = options;
+    const { memory, recordingCut, ...known } = options;
     let control: ControlLink;
     let host = '127.0.0.1';
     let recording: ControlRecording | undefined;
     try {
       if (this.#recordTo !== undefined) {
         const { ControlRecording } = await import('./control-recording.js');
-        recording = new ControlRecording(this.#recordTo);
+        recording = new ControlRecording(this.#recordTo, recordingCut);
       }
       const link = await connectControlLink(target, options.signal);
       control = link;
@@ -66,7 +66,7 @@ export class SocketLinks implements Links {
         data: new SocketSourceDataPlane({
           memory,
           host,
-          ...(this.#recordTo === undefined ? {} : { recordTo: this.#recordTo }),
+          ...(this.#recordTo === undefined ? {} : { recordTo: this.#recordTo, recordingCut }),
         }),
         scheduler: realTime,
         digest: tableDigest(),

@@ -63,6 +63,8 @@ export interface Machines {
 export interface OutgoingOptions
   extends Pick<SourceOptions, 'machine' | 'parameters' | 'observer' | 'signal'> {
   readonly memory: WebAssembly.Memory;
+  /** Hears of a file of the stream's recording that ends early, once for each; the migration goes on. */
+  readonly recordingCut: (file: string, reason: string) => void;
 }
 export interface IncomingOptions
   extends Pick<DestinationOptions, 'machine' | 'parameters' | 'observer' | 'signal'> {

@@ -2,7 +2,7 @@
  * A VMM as a process: puts machine, links, monitors and console together, and ends in good order.
  */
 import { Socket } from 'node:net';
-import type { FerryError } from '../../base/errors.js';
+import { type FerryError, isFerryError } from '../../base/errors.js';
 import { vmmCommands } from '../monitor/commands.js';
 import { MonitorListener, serveClient } from '../monitor/listener.js';
 import { Monitor } from '../monitor/monitor.js';
@@ -90,13 +90,16 @@ export async function runVmm(options: unknown, manner: VmmManner): Promise<numbe
   const end = await ended;
   await vmm?.close(end);
   clearInterval(alive);
+  const error = vmm?.unwritten;
+  const last = error !== undefined && 'exitStatus' in end && end.exitStatus === 0 ? { error } : end;
   let exitStatus: number;
-  if ('error' in end) {
-    const report = reportOf(end.error, json);
-    process.stderr.write(report.text);
+  if ('error' in last) {
+    const report = reportOf(last.error, json);
+    // Whoever reads notices has heard of what could not be written.
+    if (last === end || !manner.notices) process.stderr.write(report.text);
     exitStatus = report.exitStatus;
   } else {
-    exitStatus = end.exitStatus;
+    exitStatus = last.exitStatus;
   }
   // Should a thread refuse to end, the process ends all the same.
   setTimeout(() => process.exit(exitStatus), 500).unref();
@@ -116,6 +119,7 @@ class Vmm {
   readonly #output: ConsoleOutput;
   readonly #listeners: MonitorListener[] = [];
   #owner: Socket | undefined;
+  #unwritten: FerryError | undefined;
   #turnedAwayToldAt = Number.NEGATIVE_INFINITY;
   #turnedAwayUntold = 0;
 
@@ -123,7 +127,11 @@ class Vmm {
     this.#settings = settings;
     this.#manner = manner;
     this.#finish = finish;
-    this.#output = new ConsoleOutput(settings.console, settings.json && manner.ownerFd === undefined);
+    this.#output = new ConsoleOutput({
+      where: settings.console,
+      json: settings.json && manner.ownerFd === undefined,
+      cut: (error) => this.#outputFailed(error),
+    });
     this.#console = new ConsoleLog(
       (lines, dropped) => {
         this.#output.write(lines, dropped);
@@ -146,6 +154,7 @@ class Vmm {
         onTurnedAway: (reason, from) => this.#turnedAway(reason, from),
         onOutgoingFailed: ({ message, advice }, guest) =>
           this.#notice(`${guest === 'unknown' ? '' : 'the guest was not moved: '}${message}\n  ${advice}`),
+        onOutputCut: (error) => this.#outputFailed(error),
         onDefect: (error) => finish({ error }),
       },
       settings.incoming === undefined ? 'prelaunch' : 'inmigrate',
@@ -189,6 +198,11 @@ class Vmm {
     if (incoming === undefined) await this.#controller.begin();
   }
 
+  /** What went wrong first with a file that the user asked for. */
+  get unwritten(): FerryError | undefined {
+    return this.#unwritten;
+  }
+
   /** Ends everything in good order, or after the grace time. */
   async close(end: End): Promise<void> {
     if (!('error' in end)) this.#monitor.emit('SHUTDOWN', { guest: false, reason: end.reason });
@@ -210,7 +224,11 @@ class Vmm {
     const { pciDump } = this.#settings;
     if (pciDump === undefined) return;
     // The process ends in any case, and says what it could not do.
-    await this.#controller.dumpPci(pciDump).catch((error: Error) => this.#notice(error.message));
+    await this.#controller.dumpPci(pciDump).catch((error: Error) => {
+      // A machine that never came has nothing to show.
+      if (isFerryError(error)) this.#outputFailed(error);
+      else this.#notice(error.message);
+    });
   }
 
   /** Resolves when the owner has negotiated; at once if there is none. */
@@ -243,6 +261,12 @@ class Vmm {
     this.#turnedAwayToldAt = now;
     this.#turnedAwayUntold = 0;
     this.#notice(`turned away ${from}${more}: ${reason.message}`);
+  }
+
+  /** Told at once, and by the exit status at the end. */
+  #outputFailed(error: FerryError): void {
+    this.#unwritten ??= error;
+    this.#notice(`${error.message}\n  ${error.advice}`);
   }
 
   #incomingFailed(error: FerryError, exitOnError: boolean | undefined): boolean {

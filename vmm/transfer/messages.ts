@@ -35,6 +35,8 @@ export type SourceReport =
   | { readonly type: 'listening'; readonly port: number }
   | { readonly type: 'connected' }
   | { readonly type: 'sent'; readonly round: number; readonly count: TransferCount }
+  /** The recording has no room, or its disk fails; the channel goes on. */
+  | { readonly type: 'recording-cut'; readonly reason: string }
   | { readonly type: 'failed'; readonly error: SerializedError };
 
 export type DestinationCommand =

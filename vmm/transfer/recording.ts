@@ -5,13 +5,21 @@ import { reasonOf } from '../sockets/listening.js';
 import { transferErrors } from './errors.js';
 
 export class Recording {
-  readonly #file: string;
   readonly #descriptor: number;
+  readonly #cut: (reason: string) => void;
+  #isCut = false;
 
-  /** Creates `file`, or empties it. Throws `transfer/recording-failed`, as `add` does. */
-  constructor(file: string) {
-    this.#file = file;
-    this.#descriptor = this.#guard(() => openSync(file, 'w', 0o600));
+  /**
+   * Creates `file`, or empties it. Throws `transfer/recording-failed`. `cut` hears once why nothing more can be written:
+   * pages go on without their recording.
+   */
+  constructor(file: string, cut: (reason: string) => void) {
+    this.#cut = cut;
+    try {
+      this.#descriptor = openSync(file, 'w', 0o600);
+    } catch (error) {
+      throw transferErrors.error('recording-failed', { file, reason: reasonOf(error) }, error);
+    }
   }
 
   addBytes(bytes: Uint8Array): void {
@@ -27,7 +35,8 @@ export class Recording {
   }
 
   #write(pieces: Uint8Array[]): void {
-    this.#guard(() => {
+    if (this.#isCut) return;
+    try {
       let rest = pieces;
       while (rest.length > 0) {
         let written = writevSync(this.#descriptor, rest);
@@ -37,14 +46,9 @@ export class Recording {
           return skip === piece.length ? [] : [piece.subarray(skip)];
         });
       }
-    });
-  }
-
-  #guard<T>(action: () => T): T {
-    try {
-      return action();
     } catch (error) {
-      throw transferErrors.error('recording-failed', { file: this.#file, reason: reasonOf(error) }, error);
+      this.#isCut = true;
+      this.#cut(reasonOf(error));
     }
   }
 }

@@ -29,6 +29,8 @@ export interface SocketSourceSetup {
   readonly host: string;
   /** Folder that gets a copy of every byte of channel N as `data-N.bin`; pages are then copied once more. */
   readonly recordTo?: string;
+  /** Hears why the copy of a channel ends early: of `file`, once. */
+  readonly recordingCut?: (file: string, reason: string) => void;
   /** How long whoever connects may take to say who he is. */
   readonly helloTimeoutMs?: number;
 }
@@ -41,6 +43,8 @@ interface Round {
   sum: TransferCount;
   reports: number;
 }
+
+const recordingFile = (folder: string, channel: number): string => join(folder, `data-${channel}.bin`);
 
 /** See `SourceDataPlane`. One plane serves one migration: `open` once, `close` at the end. */
 export class SocketSourceDataPlane implements SourceDataPlane {
@@ -95,7 +99,7 @@ export class SocketSourceDataPlane implements SourceDataPlane {
           hashes: this.#hashes.buffer,
           board: board.buffer,
           helloTimeoutMs,
-          recording: recordTo === undefined ? undefined : join(recordTo, `data-${channel}.bin`),
+          recording: recordTo === undefined ? undefined : recordingFile(recordTo, channel),
         })),
         onReport: (channel, report) => this.#take(channel, report),
         onFailure: (error) => this.#fail(error),
@@ -156,6 +160,11 @@ export class SocketSourceDataPlane implements SourceDataPlane {
       case 'sent':
         this.#addSent(channel, report.round, report.count);
         break;
+      case 'recording-cut': {
+        const { recordTo = '', recordingCut } = this.#setup;
+        recordingCut?.(recordingFile(recordTo, channel), report.reason);
+        break;
+      }
       case 'failed':
         invariant(false, "failures are the crew's to report");
     }

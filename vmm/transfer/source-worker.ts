@@ -72,7 +72,11 @@ class SourceWorker {
       else this.#guard(() => this.#close());
     });
     this.#guard(async () => {
-      if (task.recording !== undefined) this.#recording = new Recording(task.recording);
+      if (task.recording !== undefined) {
+        this.#recording = new Recording(task.recording, (reason) =>
+          this.#report({ type: 'recording-cut', reason }),
+        );
+      }
       this.#report({ type: 'listening', port: await this.#acceptor.listen() });
     });
   }

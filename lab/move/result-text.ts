@@ -1,0 +1,65 @@
+/** What came of a move, in words and as an exit status. */
+import pc from 'picocolors';
+import { EXIT_STATUS } from '../../base/exit-status.js';
+import { blackoutTable, phaseTable, summaryLines } from '../report/migration-tables.js';
+import { formatTime } from '../report/words.js';
+import type { Outcome } from './check.js';
+import type { MigrateResult } from './move.js';
+import { networkLines, networkTable } from './network-tables.js';
+
+/** As the verdict is; a move that is well, but of which not all was written that was to be, is no success either. */
+export function exitStatusOf({ verdict, record, unwritten }: MigrateResult): number {
+  switch (verdict.outcome) {
+    case 'verified':
+      return unwritten[0]?.exitStatus ?? 0;
+    case 'unverified':
+      return EXIT_STATUS['not-verified'];
+    case 'failed':
+      return record?.error?.exitStatus ?? EXIT_STATUS['not-verified'];
+  }
+}
+
+/** Tables, verdict, and what could not be written. */
+export function resultText(result: MigrateResult): string {
+  const { record, network, scenario, bootMs } = result;
+  const parts: string[] = [''];
+  if (record !== undefined) {
+    parts.push(phaseTable(record), ...summaryLines(record), '');
+    if (record.blackout !== undefined)
+      parts.push(blackoutTable(record.blackout, record.expected, record.destination));
+    const { mode, durationNs = 0 } = record.verification ?? {};
+    if (mode === 'full') {
+      parts.push(`full verification took ${formatTime(durationNs)}, not counted in the blackout`);
+    } else if (mode === 'after') {
+      parts.push(`full verification took ${formatTime(durationNs)}, while the guest ran at the destination`);
+    }
+    parts.push('');
+    if (network !== undefined) parts.push(networkTable(network), ...networkLines(network, record), '');
+    if (record.error !== undefined)
+      parts.push(`${pc.red(record.error.message)}\n  ${record.error.advice}`, '');
+  }
+  parts.push(verdictText(result));
+  parts.push(pc.dim(`first console line ${bootMs.toFixed(0)} ms after the start; seed ${scenario.seed}`), '');
+  return parts.join('\n');
+}
+
+/** Told apart without colour, too. */
+const SIGN: Readonly<Record<Outcome, string>> = {
+  held: pc.green('✔'),
+  failed: pc.red('✘'),
+  'not-checked': pc.yellow('– not checked:'),
+};
+
+function verdictText({ verdict, unwritten }: MigrateResult): string {
+  const lines = verdict.checks.map(
+    ({ name, outcome, seen }) => `${SIGN[outcome]} ${name} ${pc.dim(`(${seen})`)}`,
+  );
+  const cut = unwritten.map(({ message, advice }) => `${SIGN.failed} ${message}\n  ${advice}`);
+  const words = {
+    verified: pc.bold(pc.green('VERIFIED: the guest moved, byte for byte, and goes on')),
+    unverified: pc.bold(pc.yellow('MOVED, NOT VERIFIED: memory was not compared (--verify off)')),
+    failed: pc.bold(pc.red('NOT VERIFIED')),
+  }[verdict.outcome];
+  const but = unwritten.length === 0 ? '' : pc.bold(pc.red(', BUT NOT ALL WAS WRITTEN'));
+  return [...lines, ...cut, '', `${words}${but}`].join('\n');
+}
