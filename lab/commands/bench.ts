@@ -15,7 +15,7 @@ import type { BenchTransferResult } from '../bench/transfer.js';
 import { asGroup } from '../options/command-group.js';
 import { optionValue } from '../options/option-value.js';
 import { parseSize, parseWhole } from '../options/quantities.js';
-import { table } from '../report/migration-tables.js';
+import { table } from '../report/table.js';
 import { formatBytes, formatCount, formatPercent } from '../report/words.js';
 
 interface Common {

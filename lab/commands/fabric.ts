@@ -157,7 +157,9 @@ async function run(flags: Flags): Promise<void> {
     for (const close of closeMonitors) close();
   }
   const report = await fabric.close();
-  process.stdout.write(`${json ? JSON.stringify(report, null, 2) : reportText(report)}\n`);
+  process.stdout.write(
+    `${json ? JSON.stringify(report, null, 2) : reportText(report, process.stdout.columns)}\n`,
+  );
   const cut = report.capture === null ? undefined : cutOf(report.capture);
   if (cut !== undefined) throw cut;
 }

@@ -15,7 +15,7 @@ import { reasonOf } from '../../vmm/sockets/listening.js';
 import { labErrors } from '../errors.js';
 import { asGroup } from '../options/command-group.js';
 import { exitStatuses } from '../options/exit-statuses.js';
-import { table } from '../report/migration-tables.js';
+import { table } from '../report/table.js';
 import { formatBytes, formatCount } from '../report/words.js';
 
 const SECTION_NAMES: Readonly<Record<number, string>> = {

@@ -195,7 +195,9 @@ export function define(command: Command): void {
           ? liveDisplay(process.stdout)
           : plainDisplay((text) => process.stdout.write(text));
       const result = await migrate(options, display);
-      process.stdout.write(flags.json ? `${JSON.stringify(result, null, 2)}\n` : resultText(result));
+      process.stdout.write(
+        flags.json ? `${JSON.stringify(result, null, 2)}\n` : resultText(result, process.stdout.columns),
+      );
       process.exitCode = exitStatusOf(result);
     });
 }

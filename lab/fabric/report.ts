@@ -3,7 +3,7 @@
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { PeerStatistics } from '../../devices/ethernet/peer.js';
 import type { PortStatistics } from '../../devices/ethernet/switch.js';
-import { table } from '../report/migration-tables.js';
+import { table } from '../report/table.js';
 import { formatBytes, formatCount, formatTime } from '../report/words.js';
 import type { PcapReport } from './pcap-file.js';
 
@@ -51,6 +51,18 @@ export interface FabricReport {
   readonly capture: PcapReport | null;
 }
 
+/** Those of a flow that are left out where there is no room, the first of them first. */
+export const FLOW_COLUMNS_SPARE: readonly string[] = [
+  'time',
+  'pending',
+  '99 %',
+  'median',
+  'reord.',
+  'dupl.',
+  'corrupt',
+  'sent',
+];
+
 /** What is told of a flow, here and of each phase of a move. */
 export const FLOW_COLUMNS = [
   'sent',
@@ -65,8 +77,8 @@ export const FLOW_COLUMNS = [
   '99 %',
 ] as const;
 
-/** The report as tables. */
-export function reportText(report: FabricReport): string {
+/** The report as tables, for a terminal of this width. */
+export function reportText(report: FabricReport, width?: number): string {
   const parts: string[] = [];
   if (report.ports.length > 0) {
     parts.push(
@@ -83,13 +95,14 @@ export function reportText(report: FabricReport): string {
           formatCount(port.queueDrops + port.refused + port.downDrops),
           formatCount(port.invalid + port.giants),
         ]),
+        { width, spare: ['invalid', 'flooded', 'dropped'] },
       ),
     );
   }
   const flows = report.peers.flatMap((peer) => peer.flows.map((flow) => flowRow(peer, flow)));
   if (flows.length > 0) {
     parts.push(
-      table(['flow', ...FLOW_COLUMNS], flows),
+      table(['flow', ...FLOW_COLUMNS], flows, { width, spare: FLOW_COLUMNS_SPARE }),
       `the fabric itself was kept waiting for up to ${formatTime(report.longestStallNs)}`,
     );
   }

@@ -1,7 +1,7 @@
 /** What the network saw, as a table for people beside the phases, and in sentences. */
 import type { MigrationRecord } from '../../migration/record.js';
-import { FLOW_COLUMNS } from '../fabric/report.js';
-import { table } from '../report/migration-tables.js';
+import { FLOW_COLUMNS, FLOW_COLUMNS_SPARE } from '../fabric/report.js';
+import { table } from '../report/table.js';
 import { formatCount, formatTime } from '../report/words.js';
 import { type FlowRecord, flowTitle, type NetworkRecord } from './network-record.js';
 import type { Flow } from './scenario.js';
@@ -20,8 +20,8 @@ const PHASES = [
   ['after', 'after'],
 ] as const;
 
-/** A row for each flow and phase; what the guest measures is one row, for it counts from its boot on. */
-export function networkTable(network: NetworkRecord): string {
+/** A row for each flow and phase; what the guest measures is one row, for it counts from its boot on. `width`: of the terminal. */
+export function networkTable(network: NetworkRecord, width?: number): string {
   const rows: string[][] = [];
   for (const { device, flow } of network.total) {
     for (const [phase, words] of PHASES) {
@@ -40,7 +40,7 @@ export function networkTable(network: NetworkRecord): string {
     const title = `${flowTitle(to, network, WORDS)}, by its own count`;
     rows.push([title, '', ...counts, '', formatTime(longestGapNs), '', '']);
   }
-  return table(HEAD, rows);
+  return table(HEAD, rows, { width, spare: FLOW_COLUMNS_SPARE });
 }
 
 function row(name: string, durationNs: number, { flow, sent, arrived, pending }: FlowRecord): string[] {
@@ -59,13 +59,20 @@ function row(name: string, durationNs: number, { flow, sent, arrived, pending }:
 
 /** What the longest gap was made of, and how far this measurement can be trusted. */
 export function networkLines(network: NetworkRecord, record: MigrationRecord | undefined): string[] {
-  const { move, before, rate, payloadBytes } = network;
+  const { before, move, after, rate, payloadBytes } = network;
   const measured = move.flows.filter(({ arrived }) => arrived !== null);
   if (measured.length === 0) return [];
   const longest = measured.reduce((a, b) => (b.arrived!.longestGapNs > a.arrived!.longestGapNs ? b : a));
   const blackoutNs = record?.blackout?.totalNs;
   const { mode, durationNs = 0 } = record?.verification ?? {};
   const lines = [`${formatCount(rate)} datagrams/s of ${formatCount(payloadBytes)} bytes in each flow`];
+  const flows = [before, move, after].flatMap((phase) => phase.flows);
+  if (flows.some(({ pending }) => pending > 0)) {
+    lines.push('pending: sent, and neither back nor known to be lost when the phase ended');
+  }
+  if (flows.some(({ flow, sent, arrived }) => flow === 'echo' && (arrived?.received ?? 0) > sent)) {
+    lines.push('more received than sent: what was pending came in the phase after');
+  }
   if (blackoutNs !== undefined) {
     // Verification lies within the gap as a whole: nothing runs meanwhile.
     const verifyingNs = mode === 'full' ? durationNs : 0;

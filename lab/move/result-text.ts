@@ -19,14 +19,14 @@ export function exitStatusOf({ verdict, record, unwritten }: MigrateResult): num
   }
 }
 
-/** Tables, verdict, and what could not be written. */
-export function resultText(result: MigrateResult): string {
+/** Tables for a terminal of this `width`, verdict, and what could not be written. */
+export function resultText(result: MigrateResult, width?: number): string {
   const { record, network, scenario, bootMs } = result;
   const parts: string[] = [''];
   if (record !== undefined) {
-    parts.push(phaseTable(record), ...summaryLines(record), '');
+    parts.push(phaseTable(record, width), ...summaryLines(record), '');
     if (record.blackout !== undefined)
-      parts.push(blackoutTable(record.blackout, record.expected, record.destination));
+      parts.push(blackoutTable(record.blackout, record.expected, record.destination, width));
     const { mode, durationNs = 0 } = record.verification ?? {};
     if (mode === 'full') {
       parts.push(`full verification took ${formatTime(durationNs)}, not counted in the blackout`);
@@ -34,7 +34,7 @@ export function resultText(result: MigrateResult): string {
       parts.push(`full verification took ${formatTime(durationNs)}, while the guest ran at the destination`);
     }
     parts.push('');
-    if (network !== undefined) parts.push(networkTable(network), ...networkLines(network, record), '');
+    if (network !== undefined) parts.push(networkTable(network, width), ...networkLines(network, record), '');
     if (record.error !== undefined)
       parts.push(`${pc.red(record.error.message)}\n  ${record.error.advice}`, '');
   }

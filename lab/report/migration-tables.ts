@@ -2,7 +2,6 @@
  * A migration's record as tables for people: rounds, then the blackout split so that one sees where each
  * millisecond went. `--json` prints the record itself.
  */
-import Table from 'cli-table3';
 import type { PageRanges } from '../../migration/page-ranges.js';
 import type {
   BlackoutRecord,
@@ -11,40 +10,8 @@ import type {
   MigrationRecord,
   RoundRecord,
 } from '../../migration/record.js';
+import { table } from './table.js';
 import { bar, formatBytes, formatCount, formatPages, formatRate, formatTime } from './words.js';
-
-const PLAIN = {
-  style: { head: [], border: [], compact: true },
-  chars: {
-    top: '─',
-    'top-mid': '─',
-    'top-left': '',
-    'top-right': '',
-    bottom: '─',
-    'bottom-mid': '─',
-    'bottom-left': '',
-    'bottom-right': '',
-    left: '',
-    'left-mid': '',
-    right: '',
-    'right-mid': '',
-    mid: '─',
-    'mid-mid': '─',
-    middle: '  ',
-  },
-};
-
-const right = (content: string): { content: string; hAlign: 'right' } => ({ content, hAlign: 'right' });
-
-/** A plain table, columns right-aligned except the first. Rows are arrays of ready-made words. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const drawn = new Table({
-    ...PLAIN,
-    head: head.map((word, i) => (i === 0 ? word : right(word))) as string[],
-  });
-  for (const row of rows) drawn.push(row.map((word, i) => (i === 0 ? word : right(word))));
-  return drawn.toString();
-}
 
 const dirtiedPages = ({ cpu, device, both }: DirtiedPages): number => cpu + device + both;
 
@@ -69,9 +36,9 @@ export function roundLine(round: RoundRecord): string {
 
 /**
  * Phases: set-up, every round, the blackout, the whole; time, pages, bytes and rate of each, and what was dirtied
- * meanwhile. With an assigned device the dirtied pages are told apart by who wrote them.
+ * meanwhile. With an assigned device the dirtied pages are told apart by who wrote them. `width`: of the terminal.
  */
-export function phaseTable(record: MigrationRecord): string {
+export function phaseTable(record: MigrationRecord, width?: number): string {
   const byCause = record.devices.length > 0;
   const dirtiedHead = byCause ? ['by CPU', 'by device', 'by both'] : ['dirtied'];
   const dirtied = (pages: DirtiedPages): string[] =>
@@ -104,7 +71,7 @@ export function phaseTable(record: MigrationRecord): string {
     '',
     ...(byCause ? dirtied(record.dirtied) : ['']),
   ]);
-  return table(head, rows);
+  return table(head, rows, { width, spare: ['resent', 'zero', 'by both', 'rate', 'bytes'] });
 }
 
 /** Those of an assigned device are left out where there is none. */
@@ -123,6 +90,7 @@ export function blackoutTable(
   blackout: BlackoutRecord,
   expected: BlackoutRecord | undefined,
   destination: DestinationParts | undefined,
+  width?: number,
 ): string {
   const times = (key: keyof BlackoutRecord): string[] => [
     formatTime(blackout[key]),
@@ -134,15 +102,16 @@ export function blackoutTable(
     bar(blackout[key] / blackout.totalNs, 24),
   ]);
   rows.push(['blackout', ...times('totalNs'), '']);
-  const drawn = table(['guest stands still', 'time', 'expected', 'share'], rows);
+  const drawn = table(['guest stands still', 'time', 'expected', 'share'], rows, { width, spare: ['share'] });
   if (destination === undefined) return drawn;
-  const ofDevice = (ns: number): string => (ns > 0 ? ` (device ${formatTime(ns)})` : '');
-  return (
-    `${drawn}\nof which the destination: last pages ${formatTime(destination.lastPagesNs)}, ` +
-    `integrity root ${formatTime(destination.integrityNs)}, ` +
-    `load ${formatTime(destination.loadNs)}${ofDevice(destination.deviceLoadNs)}, ` +
-    `start ${formatTime(destination.startNs)}${ofDevice(destination.deviceStartNs)}`
-  );
+  const { lastPagesNs, integrityNs, loadNs, deviceLoadNs, startNs, deviceStartNs } = destination;
+  const ofIt = deviceStartNs > 0 ? `, ${formatTime(deviceStartNs)} of it for the device` : '';
+  const steps =
+    `of which the destination: last pages ${formatTime(lastPagesNs)}, integrity root ${formatTime(integrityNs)}, ` +
+    `load ${formatTime(loadNs)}, start ${formatTime(startNs)}${ofIt}`;
+  // It begins with the device's last piece, which may come long before the last page.
+  const beside = `beside these steps it took the device's state in, in ${formatTime(deviceLoadNs)}`;
+  return [drawn, steps, ...(deviceLoadNs > 0 ? [beside] : [])].join('\n');
 }
 
 /** A sentence or two on what the tables do not show. */

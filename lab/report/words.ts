@@ -13,8 +13,8 @@ export const formatCount = (value: number): string => count.format(value);
 /** `64.3 MiB`. */
 export const formatBytes = (bytes: number): string => prettyBytes(bytes, { binary: true });
 
-/** `1.9 GB/s`: rates are decimal, as links are. */
-export const formatRate = (bytesPerSecond: number): string => `${prettyBytes(bytesPerSecond)}/s`;
+/** `1.9 GiB/s`: in the units of the sizes beside it, and as `--max-bandwidth` takes it. */
+export const formatRate = (bytesPerSecond: number): string => `${formatBytes(bytesPerSecond)}/s`;
 
 export const formatPages = (pages: number): string => formatBytes(pages * PAGE_BYTES);
 

@@ -1,6 +1,6 @@
 /** The tables of a migration's record, of records that a simulated migration made. */
 import { describe, expect, it } from 'vitest';
-import { blackoutTable, phaseTable, summaryLines } from '../../lab/report/migration-tables.js';
+import { blackoutTable, phaseTable, roundLine, summaryLines } from '../../lab/report/migration-tables.js';
 import { formatTime } from '../../lab/report/words.js';
 import { migrationInfo } from '../../vmm/process/migration-info.js';
 import { simulate } from '../migration/simulate.js';
@@ -25,7 +25,11 @@ describe('the tables of a migration', () => {
     );
     expect(blackout).toMatch(new RegExp(`blackout +${times.join(' +')}`));
     expect(blackout).toMatch(/quiesce the device/);
-    expect(blackout).toMatch(/load .* \(device /);
+    const { loadNs, deviceLoadNs } = source.destination!;
+    expect(blackout).toMatch(`, load ${formatTime(loadNs)}, start `);
+    expect(blackout).toMatch(
+      `beside these steps it took the device's state in, in ${formatTime(deviceLoadNs)}`,
+    );
     const summary = summaryLines(source).join('\n');
     expect(summary).toMatch(/vf0: tracking iommu-dirty, stop device-state, start device-state/);
     expect(summary).toMatch(new RegExp(`vf0 dirtied ${source.deviceDirtied!.pages} pages: `));
@@ -34,6 +38,24 @@ describe('the tables of a migration', () => {
       'x-ferry-approaches': { tracking: 'iommu-dirty' },
       'x-ferry-dirtied': { cpu, device, both },
     });
+  });
+
+  it('have as many columns as there is room for, say which have none, and keep sizes and rates in one unit', async () => {
+    const { source } = await simulate({ shape: { ...smallGuest, device: smallDevice } });
+    const wide = phaseTable(source).split('\n');
+    const width = Math.max(...wide.map((line) => line.length));
+    expect(phaseTable(source, width)).toBe(wide.join('\n'));
+    for (let narrow = width - 1; narrow > 50; narrow--) {
+      const lines = phaseTable(source, narrow).split('\n');
+      const [, left] = /^not shown for want of room: (.*)$/.exec(lines.pop()!)!;
+      expect(
+        lines.filter((line) => line.length > narrow),
+        `${narrow}`,
+      ).toEqual([]);
+      for (const head of left!.split(', ')) expect(wide[1]).toContain(head);
+      expect(lines[1]).toMatch(/^phase .*time .*pages .*by CPU .*by device/);
+    }
+    expect([...wide, ...source.rounds.map(roundLine)].join('\n')).not.toMatch(/\d [kMG]B\b/);
   });
 
   it('tell what became of a device that was taken back by a reset, or started after the guest', async () => {
