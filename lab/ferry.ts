@@ -64,7 +64,8 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   },
 ];
 
-async function build(args: readonly string[]): Promise<Command> {
+/** The command of `args`, with its options; the others are there by name. */
+export async function commandLine(args: readonly string[]): Promise<Command> {
   const program = new Command('ferry')
     .description('A VMM that moves a running guest to another process, byte for byte.')
     .version(VERSION, '-V, --version', 'print the version')
@@ -88,7 +89,7 @@ async function build(args: readonly string[]): Promise<Command> {
 export async function main(args: readonly string[]): Promise<number> {
   const json = args.includes('--json');
   try {
-    const program = await build(args);
+    const program = await commandLine(args);
     if (args.every((arg) => arg === '--json')) program.help({ error: false });
     await program.parseAsync([...args], { from: 'user' });
     return Number(process.exitCode ?? 0);

@@ -5,6 +5,7 @@
 import { cpus } from 'node:os';
 import type { Command } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP } from '../../base/abi/platform.js';
+import { EXIT_STATUS } from '../../base/exit-status.js';
 import { GIB, MIB } from '../../base/units.js';
 import type { BenchFabricResult } from '../bench/fabric.js';
 import type { BenchIommuResult } from '../bench/iommu.js';
@@ -13,6 +14,7 @@ import type { BenchMachineResult } from '../bench/machine.js';
 import type { BenchPacketsResult } from '../bench/packets.js';
 import type { BenchTransferResult } from '../bench/transfer.js';
 import { asGroup } from '../options/command-group.js';
+import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
 import { parseSize, parseWhole } from '../options/quantities.js';
 import { table } from '../report/table.js';
@@ -26,6 +28,11 @@ interface Common {
 const whole = (command: string, flag: string, min: number, max: number): ((text: string) => number) =>
   optionValue(command, flag, (text) => parseWhole(text, { min, max }));
 
+const ENDS = exitStatuses('the figures were taken', ['failed', 'not-verified', 'environment']);
+
+const examples = (...lines: readonly string[]): string =>
+  `\nExamples:\n${lines.map((line) => `  ${line}\n`).join('')}\n${ENDS}`;
+
 export function define(command: Command): void {
   command.addHelpText(
     'after',
@@ -36,7 +43,9 @@ Examples:
   ferry bench transfer --bytes 512MiB --integrity --json
   ferry bench iommu                        translations, and the dirty scan of 16 GiB
   ferry bench fabric                       frames a second from socket to socket
-  ferry bench packets                      packets between a guest and a peer, and whom they cost what`,
+  ferry bench packets                      packets between a guest and a peer, and whom they cost what
+
+${ENDS}`,
   );
   asGroup(command);
   defineMachine(
@@ -79,7 +88,9 @@ which is looked for first; the guest as fast as its device takes it. Echoes are 
 
 Examples:
   ferry bench packets
-  ferry bench packets --runs 20 --json`,
+  ferry bench packets --runs 20 --json
+
+${ENDS}`,
     )
     .action(async () => {
       const { runs, json } = command.optsWithGlobals<Common>();
@@ -105,7 +116,7 @@ function defineMachine(command: Command): void {
     .allowExcessArguments(false)
     .addHelpText(
       'after',
-      '\nExamples:\n  ferry bench machine --runs 20\n  ferry bench machine --memory 1GiB --json',
+      examples('ferry bench machine --runs 20', 'ferry bench machine --memory 1GiB --json'),
     )
     .action(async () => {
       const { runs, memory, json } = command.optsWithGlobals<Common & { memory?: number }>();
@@ -134,7 +145,7 @@ function defineTransfer(command: Command): void {
     .allowExcessArguments(false)
     .addHelpText(
       'after',
-      '\nExamples:\n  ferry bench transfer\n  ferry bench transfer --integrity --channels 4 --json',
+      examples('ferry bench transfer', 'ferry bench transfer --integrity --channels 4 --json'),
     )
     .action(async () => {
       const flags = command.optsWithGlobals<
@@ -155,6 +166,7 @@ function defineTransfer(command: Command): void {
         ...(flags.runs === undefined ? {} : { runs: flags.runs }),
       });
       print(flags.json, { kernels, transfer }, transferText);
+      if (transfer.verified === false) process.exitCode = EXIT_STATUS['not-verified'];
     });
 }
 
@@ -170,10 +182,7 @@ function defineIommu(command: Command): void {
     .option('--dirty <percent>', 'leaves written between scans (default: 10)', whole(name, '--dirty', 0, 100))
     .option('--runs <n>', 'repetitions of each figure (default: 7)', whole(name, '--runs', 1, 1000))
     .allowExcessArguments(false)
-    .addHelpText(
-      'after',
-      '\nExamples:\n  ferry bench iommu\n  ferry bench iommu --bytes 4GiB --dirty 50 --json',
-    )
+    .addHelpText('after', examples('ferry bench iommu', 'ferry bench iommu --bytes 4GiB --dirty 50 --json'))
     .action(async () => {
       const { bytes, dirty, runs, json } = command.optsWithGlobals<
         Common & { bytes?: number; dirty?: number }
@@ -193,7 +202,7 @@ function defineFabric(command: Command): void {
   command
     .option('--runs <n>', 'measured turns of each size (default: 5)', whole(name, '--runs', 1, 1000))
     .allowExcessArguments(false)
-    .addHelpText('after', '\nExamples:\n  ferry bench fabric\n  ferry bench fabric --runs 20 --json')
+    .addHelpText('after', examples('ferry bench fabric', 'ferry bench fabric --runs 20 --json'))
     .action(async () => {
       const { runs, json } = command.optsWithGlobals<Common>();
       const { benchFabric } = await import('../bench/fabric.js');
@@ -211,7 +220,8 @@ function print<T extends object>(json: boolean | undefined, result: T, text: (re
 }
 
 const ms = (value: number): string => `${value.toFixed(2)} ms`;
-const gbs = (value: number): string => `${value.toFixed(2)} GB/s`;
+/** From 10^9 bytes a second, which the figures are in, to the units of the sizes beside them. */
+const gibs = (value: number): string => `${((value * 1e9) / GIB).toFixed(2)} GiB/s`;
 
 function machineText(result: BenchMachineResult): string {
   const { bootMs, blackouts } = result;
@@ -262,19 +272,19 @@ function transferText({
     table(
       ['kernel, one core', 'rate', 'of plain read'],
       [
-        ['plain SIMD read', gbs(kernels.plainRead), ''],
-        ['zero scan', gbs(kernels.zeroScan), kernels.scanRatio.toFixed(2)],
-        ['page hash', gbs(kernels.pageHash), (kernels.pageHash / kernels.plainRead).toFixed(2)],
+        ['plain SIMD read', gibs(kernels.plainRead), ''],
+        ['zero scan', gibs(kernels.zeroScan), kernels.scanRatio.toFixed(2)],
+        ['page hash', gibs(kernels.pageHash), (kernels.pageHash / kernels.plainRead).toFixed(2)],
       ],
     ),
     '',
     table(
       [`${formatBytes(transfer.bytes)}, ${transfer.channels} channels`, 'median', 'of bare', 'CPU s/GiB'],
       [
-        ['bare Node, socket to socket', gbs(transfer.bareMedian), '', transfer.bareCpu.toFixed(2)],
+        ['bare Node, socket to socket', gibs(transfer.bareMedian), '', transfer.bareCpu.toFixed(2)],
         [
           `page transfer${transfer.integrity ? ', with hashes' : ''}`,
-          gbs(transfer.planeMedian),
+          gibs(transfer.planeMedian),
           transfer.ratio.toFixed(2),
           transfer.planeCpu.toFixed(2),
         ],
@@ -287,7 +297,7 @@ function transferText({
 }
 
 function iommuText(result: BenchIommuResult): string {
-  const gibs = result.bytes / GIB;
+  const sizeGib = result.bytes / GIB;
   const short = (value: number): string => `${Number(value.toPrecision(2))} ms`;
   return [
     table(
@@ -300,12 +310,12 @@ function iommuText(result: BenchIommuResult): string {
     '',
     table(
       [
-        `dirty scan of ${gibs} GiB`,
+        `dirty scan of ${sizeGib} GiB`,
         ...result.scans.flatMap(({ leafBytes }) => [`${formatBytes(leafBytes)} leaves`, 'a GiB']),
       ],
       SCAN_ROWS.map(([name, pick]) => [
         name,
-        ...result.scans.flatMap((scan) => [short(pick(scan)), short(pick(scan) / gibs)]),
+        ...result.scans.flatMap((scan) => [short(pick(scan)), short(pick(scan) / sizeGib)]),
       ]),
     ),
     ...result.scans.map(

@@ -32,7 +32,9 @@ export function define(command: Command): void {
     `
 Examples:
   ferry guest build kernel.wasm
-  ferry guest inspect kernel.img`,
+  ferry guest inspect kernel.img
+
+${exitStatuses('it was done', ['refused', 'environment'])}`,
   );
   asGroup(command);
   defineBuild(command.command('build').description('turn a wasm module into a bootable image'));

@@ -5,12 +5,14 @@
 
 import { type Command, Option } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
+import { isFerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
 import type { Effort } from '../../migration/approach.js';
 import { CHANNELS_MAX } from '../../migration/parameters.js';
 import { AUTO, builtIn } from '../../migration/registry.js';
 import { ASSIGNED_MAX, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { labErrors } from '../errors.js';
 import { RATE_MAX } from '../fabric/options.js';
 import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
 import { migrate } from '../move/move.js';
@@ -30,7 +32,7 @@ import {
 
 const NAME = 'ferry migrate';
 
-interface Flags
+export interface Flags
   extends Pick<
     MigrateOptions,
     | 'guest'
@@ -194,12 +196,20 @@ export function define(command: Command): void {
         : process.stdout.isTTY
           ? liveDisplay(process.stdout)
           : plainDisplay((text) => process.stdout.write(text));
-      const result = await migrate(options, display);
+      const result = await migrate(options, display).catch((error: unknown) => {
+        throw flags.json ? error : withoutLastWords(error);
+      });
       process.stdout.write(
         flags.json ? `${JSON.stringify(result, null, 2)}\n` : resultText(result, process.stdout.columns),
       );
       process.exitCode = exitStatusOf(result);
     });
+}
+
+/** What a crashed guest said last stands above already, where its console is shown. */
+function withoutLastWords(error: unknown): unknown {
+  if (!isFerryError(error, 'lab/guest-ended')) return error;
+  return labErrors.error('guest-ended', { desc: String(error.facts.desc), lastLines: '' }, error);
 }
 
 /** `--tracking`, `--stop` or `--start`, with what the registry says of each choice. */
@@ -211,7 +221,8 @@ function approachOption(effort: Effort, text: string): Option {
   ]);
 }
 
-function optionsOf(flags: Flags): MigrateOptions {
+/** What `migrate` of the library takes, of the options of a command line. */
+export function optionsOf(flags: Flags): MigrateOptions {
   const { memory, workingSet, downtimeLimit, settle, record, trace, flow, size, json: _, ...same } = flags;
   const all = {
     ...same,

@@ -124,9 +124,15 @@ describe('a commit that is never acknowledged', () => {
       expect(await stateOf(here.client)).toBe('running');
       await here.console.next(/, clean$/, here.console.seen.length);
       // It is as it was: it can be moved again.
-      const next = await spawned({ incoming: 'tcp:127.0.0.1:0' });
-      await here.client.execute('migrate', { uri: await next.incomingAddress() });
-      await next.waitForConsole(/, clean$/);
+      const next = await byHand('--incoming', 'defer');
+      await next.client.execute('migrate-incoming', { uri: 'tcp:127.0.0.1:0' });
+      const [, uri] = /at (tcp:127\.0\.0\.1:[1-9]\d*)$/.exec(await next.notices.next(/waiting for a guest/))!;
+      await here.client.execute('migrate', { uri });
+      await next.console.next(/, clean$/);
+      // Each names the guest, and the other side.
+      await next.notices.next(/^ferry: the guest kernel runs; it came from 127\.0\.0\.1, port \d+$/);
+      await here.notices.next(new RegExp(`^ferry: the guest kernel has moved to ${uri}; \`quit\``));
+      expect(here.notices.seen[1]).toBe('ferry: the guest kernel runs');
     },
     TIMEOUT_MS,
   );

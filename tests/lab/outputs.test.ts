@@ -134,6 +134,7 @@ describe('a full disk', () => {
     const { status, err } = await ferry(args, { stdout: openSync(FULL, 'w') });
     expect(times(err, /the guest's console in standard output is cut: no space is left/)).toBe(1);
     expect(status).toBe(EXIT_STATUS.guest);
+    expect(times(err, /the guest reported a panic/)).toBe(1);
   });
 });
 

@@ -162,7 +162,8 @@ describe('the doorstep', () => {
     const real = await connected(port);
     const next = doorstep.next();
     real.write(hello);
-    const link = (await next)!;
+    const { link, from } = (await next)!;
+    expect(from).toMatch(/^127\.0\.0\.1, port \d+$/);
     expect(decodeMessage((await link.receive())!)).toEqual(sampleMessages.hello);
     expect(turned).toEqual(['migration/no-hello', 'migration/unexpected-message']);
     doorstep.close();

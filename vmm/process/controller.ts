@@ -25,7 +25,7 @@ import type {
 } from '../monitor/control.js';
 import { type MigrationStatus, QmpError, type QmpEvents } from '../monitor/protocol.js';
 import type { RunState } from '../monitor/run-state.js';
-import type { SocketAddress } from '../sockets/address.js';
+import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { reasonOf } from '../sockets/listening.js';
 import type { ConsoleLog } from './console-log.js';
 import { GuestRun } from './guest-run.js';
@@ -45,6 +45,8 @@ export interface ControllerOptions {
   readonly onQuit: () => void;
   /** The run state changed; `why` if the guest stands still for good. */
   readonly onState: (state: RunState, why: Error | undefined) => void;
+  /** A guest may come, at this address. */
+  readonly onWaiting: (address: SocketAddress) => void;
   /** An incoming migration failed; waiting goes on if this returns true. */
   readonly onIncomingFailed: (error: FerryError, exitOnError: boolean | undefined) => boolean;
   /** What connected to a waiting VMM was no source that it could take. */
@@ -81,6 +83,8 @@ export class Controller implements VmControl {
   #machine: GuestMachine | undefined;
   #outgoing: Outgoing | undefined;
   #incoming: Incoming | undefined;
+  /** Where the guest came from, or went to, at last. */
+  #otherSide = '';
   /** The last migration's record, as of now while it is under way. */
   #record: (() => MigrationRecord | DestinationRecord) | undefined;
   /** A migration was asked for and has no record yet. */
@@ -99,6 +103,16 @@ export class Controller implements VmControl {
 
   get runState(): RunState {
     return this.#guest.state;
+  }
+
+  /** As this VMM was told to call its guest, or else as the image has it; empty without a guest. */
+  get guestName(): string {
+    return this.name ?? this.#machine?.guestName ?? '';
+  }
+
+  /** Where the guest came from, or was to go to, in the last migration; empty before one. */
+  get otherSide(): string {
+    return this.#otherSide;
   }
 
   /** Makes the machine and loads the guest, which does not run yet. Throws FerryErrors. */
@@ -205,6 +219,7 @@ export class Controller implements VmControl {
     const machine = this.#theMachine();
     const outgoing: Outgoing = { cancel: new AbortController(), done: Promise.resolve() };
     this.#outgoing = outgoing;
+    this.#otherSide = formatSocketAddress(target);
     this.#starting = true;
     outgoing.done = links
       .migrate(target, {
@@ -280,6 +295,7 @@ export class Controller implements VmControl {
       await this.#machine?.destroy();
       this.#machine = undefined;
     }
+    this.#options.onWaiting(listener.address);
     incoming.done = this.#receive(incoming)
       .catch(this.#options.onDefect)
       .finally(() => {
@@ -298,6 +314,9 @@ export class Controller implements VmControl {
           return this.#autostart;
         }),
         memory: () => machine.guest().memory,
+        introduced: (source) => {
+          this.#otherSide = source;
+        },
         parameters: this.parameters,
         signal: cancel.signal,
         observer: {

@@ -33,6 +33,8 @@ interface Stranger {
 interface Source {
   readonly link: ControlLink;
   readonly socket: Socket;
+  /** Names the other end. */
+  readonly from: string;
 }
 
 export class Doorstep {
@@ -49,14 +51,14 @@ export class Doorstep {
   }
 
   /** The next source that introduces itself, for a migration to live through; undefined once closed. */
-  async next(): Promise<ControlLink | undefined> {
+  async next(): Promise<Pick<Source, 'link' | 'from'> | undefined> {
     this.#current = this.#closed
       ? undefined
       : (this.#waiting.shift() ??
         (await new Promise((resolve) => {
           this.#take = resolve;
         })));
-    return this.#current?.link;
+    return this.#current;
   }
 
   close(): void {
@@ -100,7 +102,7 @@ export class Doorstep {
         // Whether it is a valid one; the flow reads it again.
         decodeMessage(hello);
         forget();
-        this.#introduced({ link: replaying(hello, link), socket }, stranger);
+        this.#introduced({ link: replaying(hello, link), socket, from }, stranger);
       })
       .catch((error: unknown) => {
         if (!isFerryError(error)) throw error;

@@ -116,13 +116,14 @@ class SocketIncomingListener implements IncomingListener {
     const flow = loadDestination();
     // Whoever waits for the module hears of a failure, below.
     flow.catch(() => undefined);
-    const control = await (await this.#doorstep).next();
-    if (control === undefined) return undefined;
-    const { memory, ...known } = options;
+    const source = await (await this.#doorstep).next();
+    if (source === undefined) return undefined;
+    const { memory, introduced, ...known } = options;
+    introduced(source.from);
     const { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest } = await flow;
     return migrateDestination({
       ...known,
-      control,
+      control: source.link,
       data: new LateDestinationPlane(() => new SocketDestinationDataPlane({ memory: memory() })),
       scheduler: realTime,
       digest: tableDigest(),

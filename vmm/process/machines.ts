@@ -155,6 +155,9 @@ function guestMachine(machine: Machine): GuestMachine {
     get description() {
       return machine.description;
     },
+    get guestName() {
+      return machine.query().guest;
+    },
     outgoing: {
       ...outgoing,
       startDirtyLog: async () => {

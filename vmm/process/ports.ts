@@ -28,6 +28,8 @@ export interface GuestEvents {
 /** A machine with its guest in it; what was booted is paused before its first instruction. */
 export interface GuestMachine {
   readonly description: MachineDescription;
+  /** As its image has it. */
+  readonly guestName: string | undefined;
   /** Its guest leaves by it. */
   readonly outgoing: SourceMachine;
   /** The linear memory behind `ram`, for other threads. */
@@ -70,6 +72,8 @@ export interface IncomingOptions
   extends Pick<DestinationOptions, 'machine' | 'parameters' | 'observer' | 'signal'> {
   /** Valid after the machine accepted the guest. */
   readonly memory: () => WebAssembly.Memory;
+  /** Hears who the source is, once it has introduced itself. */
+  readonly introduced: (source: string) => void;
 }
 
 /** A connection was turned away for `reason`; `from` names the other end. */

@@ -43,16 +43,20 @@ function versionTriple(): { major: number; minor: number; micro: number } {
   return { major, minor, micro };
 }
 
-const NOTICES: Readonly<Record<RunState, string>> = {
-  prelaunch: 'the guest is loaded',
-  running: 'the guest runs',
-  paused: 'the guest is stopped',
-  inmigrate: 'waiting for a guest',
-  'finish-migrate': 'the guest is stopped to be moved',
-  postmigrate: 'the guest has moved; `quit` ends this VMM, `migrate-incoming` lets a guest come back',
-  'guest-panicked': 'the guest crashed',
-  shutdown: 'the guest switched its machine off',
-  'internal-error': 'the machine failed',
+/** What people are told of a new state; of the one in which a guest may come, when the address is known. */
+const NOTICES: Readonly<Record<RunState, (vm: Controller, before: RunState) => string | undefined>> = {
+  prelaunch: () => 'the guest is loaded',
+  running: (vm, before) =>
+    `the guest ${vm.guestName} runs${before === 'inmigrate' ? `; it came from ${vm.otherSide}` : ''}`,
+  paused: () => 'the guest is stopped',
+  inmigrate: () => undefined,
+  'finish-migrate': () => 'the guest is stopped to be moved',
+  postmigrate: (vm) =>
+    `the guest ${vm.guestName} has moved to ${vm.otherSide}; \`quit\` ends this VMM, ` +
+    '`migrate-incoming` lets a guest come back',
+  'guest-panicked': () => 'the guest crashed',
+  shutdown: () => 'the guest switched its machine off',
+  'internal-error': () => 'the machine failed',
 };
 
 /**
@@ -120,6 +124,8 @@ class Vmm {
   readonly #listeners: MonitorListener[] = [];
   #owner: Socket | undefined;
   #unwritten: FerryError | undefined;
+  /** As people were told last. */
+  #state: RunState;
   #turnedAwayToldAt = Number.NEGATIVE_INFINITY;
   #turnedAwayUntold = 0;
 
@@ -127,6 +133,7 @@ class Vmm {
     this.#settings = settings;
     this.#manner = manner;
     this.#finish = finish;
+    this.#state = settings.incoming === undefined ? 'prelaunch' : 'inmigrate';
     this.#output = new ConsoleOutput({
       where: settings.console,
       json: settings.json && manner.ownerFd === undefined,
@@ -150,6 +157,7 @@ class Vmm {
         emit: (name, data) => this.#monitor.emit(name, data),
         onQuit: () => finish({ exitStatus: 0, reason: 'host-qmp-quit' }),
         onState: (state, why) => this.#stateChanged(state, why),
+        onWaiting: (address) => this.#notice(`waiting for a guest at ${formatSocketAddress(address)}`),
         onIncomingFailed: (error, exitOnError) => this.#incomingFailed(error, exitOnError),
         onTurnedAway: (reason, from) => this.#turnedAway(reason, from),
         onOutgoingFailed: ({ message, advice }, guest) =>
@@ -157,7 +165,7 @@ class Vmm {
         onOutputCut: (error) => this.#outputFailed(error),
         onDefect: (error) => finish({ error }),
       },
-      settings.incoming === undefined ? 'prelaunch' : 'inmigrate',
+      this.#state,
     );
     this.#monitor = new Monitor(
       vmmCommands({
@@ -190,8 +198,6 @@ class Vmm {
       await this.#controller.boot();
     } else if (incoming !== 'defer') {
       await this.#controller.migrateIncoming(incoming);
-      const at = this.#controller.listeningAt;
-      this.#notice(`waiting for a guest at ${at === undefined ? 'an address' : formatSocketAddress(at)}`);
     }
     ready();
     await Promise.all(clients);
@@ -242,12 +248,17 @@ class Vmm {
   }
 
   #stateChanged(state: RunState, why: Error | undefined): void {
-    this.#notice(why === undefined ? NOTICES[state] : why.message);
+    const before = this.#state;
+    this.#state = state;
     const answerable = this.#listeners.length > 0 || this.#owner !== undefined;
-    if (answerable) return;
-    // Nobody could look at what is left, or end it.
-    if (why !== undefined) this.#finish({ error: why });
-    else if (state === 'shutdown') this.#finish({ exitStatus: 0, reason: 'host-qmp-quit' });
+    // Nobody could look at what is left, or end it; the end says why.
+    if (why !== undefined && !answerable) {
+      this.#finish({ error: why });
+      return;
+    }
+    const notice = why?.message ?? NOTICES[state](this.#controller, before);
+    if (notice !== undefined) this.#notice(notice);
+    if (state === 'shutdown' && !answerable) this.#finish({ exitStatus: 0, reason: 'host-qmp-quit' });
   }
 
   /** Told a few times a minute at most: whoever can connect must not be able to fill a log. */
