@@ -9,7 +9,12 @@ import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
 import { migrateDestination } from '../../migration/destination.js';
 import { CONTROL_VERSION, encodeFrame, frameHeader } from '../../migration/frame.js';
-import { type ControlMessage, decodeMessage, encodeMessage } from '../../migration/messages.js';
+import {
+  type ControlMessage,
+  DEVICE_DATA_BYTES_MAX,
+  decodeMessage,
+  encodeMessage,
+} from '../../migration/messages.js';
 import { MigrationParameters } from '../../migration/parameters.js';
 import type { ControlLink } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
@@ -153,6 +158,15 @@ const hello: ControlMessage = {
   },
 };
 
+/** Of a machine with a device that comes with its state. */
+const withDevice: GuestShape = { ...smallGuest, device: smallDevice };
+const deviceHello = {
+  ...hello,
+  verify: 'off',
+  devices: ['vf0'],
+  approaches: { tracking: 'iommu-dirty', stop: 'device-state', start: 'device-state' },
+} as ControlMessage;
+
 describe('a destination', () => {
   it('tells a source of another version both versions, and reports both itself', async () => {
     const stage = await destinationAgainst([otherVersion()]);
@@ -239,11 +253,8 @@ describe('a destination', () => {
   });
 
   it('refuses the state of another device, and a stream that is cut short', async () => {
-    const shape = { ...smallGuest, device: smallDevice };
-    const approaches = { tracking: 'iommu-dirty', stop: 'device-state', start: 'device-state' };
-    const withDevice = { ...hello, verify: 'off', devices: ['vf0'], approaches } as ControlMessage;
     const other: ControlMessage = { ...sampleMessages['device-data'], device: 'vf7' };
-    const wrong = await destinationAgainst([withDevice, data, other], shape);
+    const wrong = await destinationAgainst([deviceHello, data, other], withDevice);
     expectDiscarded(wrong, 'migration/malformed-message');
     expect(wrong.record.error?.message).toMatch(/vf7; those that come with their state: vf0/);
     const root = new Uint8Array(0);
@@ -255,19 +266,66 @@ describe('a destination', () => {
       devices: [{ name: 'vf0', bytes: 9 }],
     };
     const piece = sampleMessages['device-data'];
-    const cut = await destinationAgainst([withDevice, data, piece, sampleMessages.state, complete], shape);
+    const cut = await destinationAgainst(
+      [deviceHello, data, piece, sampleMessages.state, complete],
+      withDevice,
+    );
     expectDiscarded(cut, 'migration/malformed-message');
     expect(cut.record.error?.message).toMatch(/vf0: 9 bytes, but 3 have come/);
     expect(cut.machine.calls).not.toContain('load');
     const endless = { ...piece, last: false };
     const announced = { ...complete, devices: [{ name: 'vf0', bytes: 3 }] };
     const open = await destinationAgainst(
-      [withDevice, data, endless, sampleMessages.state, announced],
-      shape,
+      [deviceHello, data, endless, sampleMessages.state, announced],
+      withDevice,
     );
     expect(open.record.error?.message).toMatch(/3 have come, not the last/);
-    const beyond = await destinationAgainst([withDevice, data, piece, piece], shape);
+    const beyond = await destinationAgainst([deviceHello, data, piece, piece], withDevice);
     expect(beyond.record.error?.message).toMatch(/more of vf0 after the last/);
+  });
+
+  it('reads no further than a few messages while its devices have 8 MiB to take, however much more is sent', async () => {
+    const { scheduler, link, machine, data: plane, heard } = stageFor(1, withDevice);
+    const pieces = 32;
+    const piece = new Uint8Array(DEVICE_DATA_BYTES_MAX);
+    const tooMuch = Array.from({ length: pieces }, (): ControlMessage => {
+      return { kind: 'device-data', device: 'vf0', data: piece, last: false };
+    });
+    let [read, taken] = [0, 0];
+    let readOn: () => void = () => undefined;
+    const stalled = new Promise<void>((resolve) => {
+      readOn = resolve;
+    });
+    machine.device!.write = async () => {
+      await stalled;
+      taken++;
+    };
+    const { destination } = link;
+    const control: ControlLink = {
+      send: (message) => destination.send(message),
+      receive: async () => {
+        const frame = await destination.receive();
+        if (frame !== undefined && decodeMessage(frame).kind === 'device-data') read++;
+        return frame;
+      },
+      close: () => destination.close(),
+    };
+    const flow = migrateDestination({
+      machine,
+      control,
+      data: plane.destination,
+      hasher: plane.hashers.destination,
+      scheduler,
+      digest: sha256,
+      parameters: new MigrationParameters(impatient),
+    });
+    void playPeer(link.source, [deviceHello, data, ...tooMuch, sampleMessages.error], heard);
+    await scheduler.run(scheduler.sleep(milliseconds(1000)));
+    // The one that is more than may wait, and those that the talk holds.
+    expect({ read, taken }).toEqual({ read: expect.toSatisfy((n) => n >= 8 && n <= 11), taken: 0 });
+    readOn();
+    expect((await scheduler.run(flow)).error?.code).toBe(sampleMessages.error.code);
+    expect({ read, taken }, 'once they take it').toEqual({ read: pieces, taken: pieces });
   });
 
   it('keeps the words of a hostile peer from the terminal', async () => {

@@ -18,6 +18,7 @@ import { runSimulatedMigration, type SimulatedWorld } from '../../lab/simulator/
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
+import type { DmaTracking, SourceMachine } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { createDeterministicMachine } from '../../vmm/deterministic/create.js';
 import type { Machine } from '../../vmm/machine/machine.js';
@@ -32,8 +33,6 @@ const GUEST_IP = parseIpv4('10.0.0.2')!;
 const PEER = { ip: parseIpv4('10.0.0.1')!, mac: parseMac('02:00:0a:00:00:01')! };
 
 export const RATE = 20_000;
-/** The peer sends what is due once in so long. */
-export const BURST_MS = 1;
 const PAYLOAD_BYTES = 200;
 const ETHERTYPE = etherHeader.offset.etherType;
 /** Until the link is up and the first packets went around, and as long after the move. */
@@ -46,6 +45,8 @@ class Network {
   /** Ports at which a guest's place was announced, in the order of the announcements. */
   readonly announcedAt: string[] = [];
   readonly #switch: EthernetSwitch;
+  readonly #fromPeer: FrameSink;
+  #latest = new Uint8Array(0);
 
   constructor({ scheduler, random }: SimulatedWorld) {
     this.#switch = new EthernetSwitch({
@@ -63,7 +64,17 @@ class Network {
         return true;
       },
     })!;
-    this.peer = new TrafficPeer({ station: PEER, scheduler, sharedClock: true, send: port.receive });
+    this.#fromPeer = port.receive;
+    const send: FrameSink = (bytes, at, length) => {
+      this.#latest = bytes.slice(at, at + length);
+      port.receive(bytes, at, length);
+    };
+    this.peer = new TrafficPeer({ station: PEER, scheduler, sharedClock: true, send });
+  }
+
+  /** What the peer sent last comes so many times more, all at once. */
+  repeat(times: number): void {
+    for (let i = 0; i < times; i++) this.#fromPeer(this.#latest, 0, this.#latest.length);
   }
 
   /** Stations that the switch heard at another port than before. */
@@ -98,9 +109,9 @@ export interface TrafficScene {
   };
   /** The guest only looks at what the peer sends, instead of sending it back. */
   readonly sink?: boolean;
-  /** The move begins so much later: in another moment of the traffic. */
-  readonly laterMs?: number;
   readonly writesInFlight?: number;
+  /** Frames that arrive right before the devices' writes are asked for: then some are always on their way. */
+  readonly framesAtHarvest?: number;
   readonly leaves?: IommuLeaves;
   /** The guest stands still before it is moved. */
   readonly paused?: boolean;
@@ -143,6 +154,21 @@ function machineOn(
   return machine;
 }
 
+/** `machine`, where `frames` come whenever the devices' writes are about to be harvested. */
+function withFrames(machine: SourceMachine, frames: () => void): SourceMachine {
+  const devices = machine.devices?.map((device) => ({
+    ...device,
+    dma: device.dma && {
+      track: (how: DmaTracking | undefined) => device.dma!.track(how),
+      readDirty: () => {
+        frames();
+        return device.dma!.readDirty();
+      },
+    },
+  }));
+  return { ...machine, devices };
+}
+
 export interface Alone {
   readonly machine: Machine;
   readonly network: Network;
@@ -180,7 +206,14 @@ export async function echoingAlone(
 
 /** Moves a guest that echoes, or just reads, what the peer sends, and lets it go on for a while wherever it is then. */
 export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<TrafficResult> {
-  const { nicFaults = {}, writesInFlight = 0, leaves = 'small', sink = false, functions = 1 } = scene;
+  const {
+    nicFaults = {},
+    writesInFlight = 0,
+    framesAtHarvest = 0,
+    leaves = 'small',
+    sink = false,
+    functions = 1,
+  } = scene;
   const macs = Array.from({ length: functions }, (_, i) => macOf(i));
   const workload = sink ? 'udp-stream rate=0' : 'udp-echo';
   const console: string[] = [];
@@ -206,7 +239,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
         payloadBytes: PAYLOAD_BYTES,
       });
     }
-    await scheduler.sleep(milliseconds(SETTLE_MS + (scene.laterMs ?? 0)));
+    await scheduler.sleep(milliseconds(SETTLE_MS));
     if (scene.paused === true) await from.pause();
     // So slow that there is traffic in every round, and several rounds.
     const parameters = {
@@ -218,7 +251,10 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     } as const;
     return {
       source: {
-        machine: from.outgoing,
+        machine:
+          framesAtHarvest === 0
+            ? from.outgoing
+            : withFrames(from.outgoing, () => network.repeat(framesAtHarvest)),
         data: data.source(() => from.ram),
         hasher: data.hasher(() => from.ram),
         parameters: new MigrationParameters(parameters),
