@@ -13,6 +13,7 @@ const version = /version (\d+)\.(\d+)/.exec(spawnSync(QEMU, ['--version']).stdou
 const speaksStream = version !== null && Number(version[1]) * 100 + Number(version[2]) >= 702;
 const PATIENCE_MS = 60_000;
 
+// A whole emulator is much to install for one test: it is run where there is one, and CI has none.
 describe.skipIf(!speaksStream)('QEMU', () => {
   it('joins, and its network boot ROM is heard asking for an address', { timeout: PATIENCE_MS }, async () => {
     const folder = mkdtempSync(join(tmpdir(), 'fabric-'));

@@ -1,9 +1,10 @@
 /** Real processes, real sockets, the real guest kernel: what `npm start` does, and what must make it fail. */
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
 import { FerryError } from '../../dist/base/errors.js';
 import { migrate } from '../../dist/lab/index.js';
 import type { Outcome } from '../../dist/lab/move/check.js';
+import type { MigrateResult } from '../../dist/lab/move/move.js';
 import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
 import { type Evidence, judge, statusPattern } from '../../dist/lab/move/verdict.js';
 import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
@@ -26,10 +27,15 @@ interface Pair {
   readonly destination: Vmm;
 }
 
-async function pair(append = 'workload=ledger status_ms=100', incoming = 'tcp:127.0.0.1:0'): Promise<Pair> {
+/** `ends` ends them: with the test, unless it is given. */
+async function pair(
+  append = 'workload=ledger status_ms=100',
+  incoming = 'tcp:127.0.0.1:0',
+  ends = cleanups,
+): Promise<Pair> {
   const spawned = async (options: Parameters<typeof spawnVmm>[0]): Promise<Vmm> => {
     const vmm = await spawnVmm(options);
-    cleanups.push(() => vmm.quit());
+    ends.push(() => vmm.quit());
     return vmm;
   };
   const [source, destination] = await Promise.all([
@@ -39,6 +45,20 @@ async function pair(append = 'workload=ledger status_ms=100', incoming = 'tcp:12
   await source.waitForConsole(/clean/);
   return { source, destination };
 }
+
+/** The same with a destination that waits on for the guest when a move has failed. */
+async function patientPair(append?: string, ends = cleanups): Promise<Pair> {
+  const both = await pair(append, 'defer', ends);
+  await both.destination.execute('migrate-set-capabilities', {
+    capabilities: [{ capability: 'events', state: true }],
+  });
+  await both.destination.migrateIncoming('tcp:127.0.0.1:0');
+  return both;
+}
+
+/** Such a destination knows that the guest that was to come does not. */
+const givesUp = (destination: Vmm): Promise<unknown> =>
+  destination.waitFor('MIGRATION', { where: ({ status }) => status === 'failed' });
 
 async function between(destination: Vmm, tampering: Tampering): Promise<Intermediary> {
   const intermediary = await standBetween(await destination.incomingAddress(), tampering);
@@ -61,22 +81,19 @@ async function refusal(promise: Promise<unknown>): Promise<FerryError> {
   return error as FerryError;
 }
 
+const moveOf = (workload: 'ledger' | 'mixed' | 'idle', vcpus: number): Promise<MigrateResult> =>
+  migrate({ nic: 'none', workload, vcpus, memoryBytes: 64 * MIB, settleMs: 500, verify: 'full', seed: 7 });
+
+let ledger: Promise<MigrateResult> | undefined;
+/** A move that went well, made once. */
+const ledgerMove = (): Promise<MigrateResult> => {
+  ledger ??= moveOf('ledger', 1);
+  return ledger;
+};
+
 describe('a guest moved between processes', () => {
   it('arrives whole and goes on, for every workload and with several vCPUs', async () => {
-    for (const [workload, vcpus] of [
-      ['ledger', 1],
-      ['mixed', 2],
-      ['idle', 1],
-    ] as const) {
-      const result = await migrate({
-        nic: 'none',
-        workload,
-        vcpus,
-        memoryBytes: 64 * MIB,
-        settleMs: 500,
-        verify: 'full',
-        seed: 7,
-      });
+    for (const result of await Promise.all([ledgerMove(), moveOf('mixed', 2), moveOf('idle', 1)])) {
       expect(result.verdict.checks.filter(({ outcome }) => outcome !== 'held')).toEqual([]);
       expect(result.verdict.outcome).toBe('verified');
       const { blackout } = result.record!;
@@ -86,7 +103,7 @@ describe('a guest moved between processes', () => {
   });
 
   it('moves there and back again ten times with its ledger clean', async () => {
-    let { source, destination } = await pair(undefined, 'defer');
+    let { source, destination } = await pair('workload=ledger status_ms=50', 'defer');
     for (let i = 0; i < 10; i++) {
       await source.execute('migrate-set-parameters', { verify: 'full' });
       const record = await source.migrate(await destination.migrateIncoming('tcp:127.0.0.1:0'));
@@ -121,11 +138,13 @@ describe('a guest moved between processes', () => {
 
 describe('a byte flipped on the way', () => {
   it('is found by the integrity root, and by full verification; the guest goes on at the source', async () => {
+    const { source, destination } = await patientPair(QUIET_LEDGER);
     for (const verify of ['root', 'full']) {
-      const { source, destination } = await pair(QUIET_LEDGER);
       await source.execute('migrate-set-parameters', { verify });
       const intermediary = await between(destination, { flipPage: LEDGER });
+      const givenUp = givesUp(destination);
       const error = await refusal(source.migrate(intermediary.address));
+      await givenUp;
       expect(intermediary.done()).toBe(true);
       expect(error.message).toMatch(/pages? \d/);
       expect(await source.runState()).toBe('running');
@@ -158,11 +177,22 @@ describe('a migration cut before commit', () => {
     { cutAfter: 'state' },
     { cutBefore: 'prepared' },
   ];
+  // One guest for all of them, which goes on at the source each time, and one VMM that waits on for it.
+  const ends: (() => unknown)[] = [];
+  let source: Vmm;
+  let destination: Vmm;
+  beforeAll(async () => {
+    ({ source, destination } = await patientPair(undefined, ends));
+  });
+  afterAll(async () => {
+    for (const end of ends) await end();
+  });
   for (const place of places) {
     it(`leaves the guest running at the source, and only there: ${JSON.stringify(place)}`, async () => {
-      const { source, destination } = await pair();
       const intermediary = await between(destination, place);
+      const givenUp = givesUp(destination);
       const error = await refusal(source.migrate(intermediary.address));
+      await givenUp;
       expect(intermediary.done()).toBe(true);
       expect(error.exit).not.toBe('defect');
       await goesOn(source);
@@ -240,7 +270,7 @@ describe('a peer that ends', () => {
 describe('the verdict', () => {
   const line = (side: 'source' | 'destination', text: string) => ({ side, text }) as const;
   const good = async () => {
-    const result = await migrate({ nic: 'none', memoryBytes: 64 * MIB, settleMs: 500, verify: 'root' });
+    const result = await ledgerMove();
     return {
       record: result.record,
       sourceStatus: 'postmigrate',
