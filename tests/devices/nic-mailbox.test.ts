@@ -52,6 +52,16 @@ describe('mailbox registers', () => {
     expect(guest.read(reg.MAILBOX) & VFU, 'RVFU revokes').toBe(0);
   });
 
+  it('RVFU also drops what the VF has sent, and of no other VF', () => {
+    const { machine, guest } = setUp();
+    const other = new GuestVf(machine, machine.vf(1), 0x20_0000);
+    machine.memory.onMessage = () => {};
+    for (const vf of [guest, other]) vf.write(reg.MAILBOX, REQ_BIT | ACK_BIT);
+    expect(machine.pfRead(pfRegisters.MBICR)).toBe(0x3_0003);
+    machine.nic.pf.write(pfRegisters.MAILBOX.offset, 4, 0x10);
+    expect(machine.pfRead(pfRegisters.MBICR)).toBe(0x2_0002);
+  });
+
   it('PFSTS, PFACK and RSTD are cleared by the read that shows them', () => {
     const { machine, guest } = setUp();
     guest.read(reg.MAILBOX);
@@ -369,6 +379,23 @@ describe('a ping', () => {
     expect(t.machine.time.waiting).toBe(0);
   });
 
+  it('comes after the answer to a request that the driver sees together with the acknowledgement of the last', () => {
+    const { machine, guest } = negotiated(5);
+    const ask = (bits: number): void => {
+      guest.write(reg.MAILBOX, VFU);
+      guest.write(reg.MBMEM, 9);
+      guest.write(reg.MAILBOX, bits);
+    };
+    ask(REQ_BIT);
+    machine.vf(0).stop();
+    ask(REQ_BIT | ACK_BIT);
+    machine.vf(0).start();
+    machine.nic.setLink(false);
+    expect(taken({ machine, guest }) >>> 0, 'the answer first').toBe((9 | GRANTED) >>> 0);
+    machine.time.advance(milliseconds(1));
+    expect(taken({ machine, guest }) >>> 0).toBe((0x100 | CTS) >>> 0);
+  });
+
   it('does not wait for ever for a guest that never reads its answers', () => {
     const t = asking();
     t.guest.write(reg.MAILBOX, 0);
@@ -425,6 +452,21 @@ describe('handshakes', () => {
     machine.time.advance(milliseconds(10));
     guest.read(reg.MAILBOX);
     expect(guest.request(9)[1], 'and it can go on').toBe(2);
+  });
+
+  it('a VF that resets itself gets no answer any more to what it asked before', () => {
+    const { machine, guest } = negotiated(5);
+    guest.read(reg.MAILBOX);
+    guest.write(reg.MAILBOX, VFU);
+    guest.write(reg.MBMEM, 9);
+    guest.write(reg.MAILBOX, VFU | REQ_BIT);
+    guest.read(reg.MAILBOX);
+    guest.write(reg.CTRL, reg.CTRL.fields.RST.mask);
+    guest.write(reg.MAILBOX, 0);
+    machine.time.advance(milliseconds(5));
+    expect(guest.read(reg.MAILBOX) & PFSTS).toBe(0);
+    expect(guest.read(reg.MBMEM), 'the memory was cleared, and stays so').toBe(0);
+    expect(guest.request(1)[0]! >>> 0).toBe((ACK | 1) >>> 0);
   });
 
   it('the older one: the answer is there when the request’s write returns', () => {

@@ -81,4 +81,26 @@ describe('a source that takes its guest back', () => {
       }
     },
   );
+
+  it('lets its devices work again before the vCPUs go on, which would find them dead', async () => {
+    const order: string[] = [];
+    const { source } = await simulate({
+      shape,
+      prepare: ({ source: machine, destination }) => {
+        destination.failing = { load: refused('bad record') };
+        const device = machine.device!;
+        const [resumeDevice, resumeMachine] = [device.resume.bind(device), machine.resume.bind(machine)];
+        device.resume = async () => {
+          await resumeDevice();
+          order.push('device works');
+        };
+        machine.resume = async () => {
+          order.push('vCPUs go on');
+          await resumeMachine();
+        };
+      },
+    });
+    expect(source.status).toBe('failed');
+    expect(order).toEqual(['device works', 'vCPUs go on']);
+  });
 });
