@@ -71,7 +71,7 @@ export function networkLines(network: NetworkRecord, record: MigrationRecord | u
     lines.push('pending: sent, and neither back nor known to be lost when the phase ended');
   }
   if (flows.some(({ flow, sent, arrived }) => flow === 'echo' && (arrived?.received ?? 0) > sent)) {
-    lines.push('more received than sent: what was pending came in the phase after');
+    lines.push('more received than sent: echoes that were under way when the phase began');
   }
   if (blackoutNs !== undefined) {
     // Verification lies within the gap as a whole: nothing runs meanwhile.
