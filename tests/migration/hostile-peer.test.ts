@@ -328,6 +328,19 @@ describe('a destination', () => {
     expect({ read, taken }, 'once they take it').toEqual({ read: pieces, taken: pieces });
   });
 
+  it('refuses a last round that was announced as another than the one before, which was all', async () => {
+    const root = new Uint8Array(0);
+    const { state, complete } = sampleMessages;
+    const roundEnd: ControlMessage = { kind: 'round-end', round: 1, pages: 0, zeroPages: 0, bytes: 0 };
+    const last = { ...complete, round: 1, root, devices: [], pages: 5 } as ControlMessage;
+    const stage = await destinationAgainst([
+      { ...hello, verify: 'off' } as ControlMessage,
+      ...[data, roundEnd, state, last],
+    ]);
+    expectDiscarded(stage, 'migration/round-incomplete');
+    expect(stage.machine.calls).not.toContain('run');
+  });
+
   it('keeps the words of a hostile peer from the terminal', async () => {
     const { record } = await destinationAgainst([
       { ...sampleMessages.error, text: 'red \u001b[31m alert\r\n', advice: 'bell\u0007' },

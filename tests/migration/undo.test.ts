@@ -1,7 +1,8 @@
 /** Taking back: everything that was done is undone, newest first, whatever of it throws. */
 import { describe, expect, it } from 'vitest';
+import { milliseconds } from '../../base/units.js';
 import { UndoStack } from '../../migration/undo.js';
-import { checkOneSurvivor, simulate } from './simulate.js';
+import { checkOneSurvivor, type Stage, simulate } from './simulate.js';
 import { smallDevice } from './test-device.js';
 import { refused } from './test-errors.js';
 import { type GuestShape, smallGuest } from './test-machine.js';
@@ -102,5 +103,28 @@ describe('a source that takes its guest back', () => {
     });
     expect(source.status).toBe('failed');
     expect(order).toEqual(['device works', 'vCPUs go on']);
+  });
+
+  it('sends no more pages meanwhile, however long that takes', async () => {
+    let sent = 0;
+    let prepared: Stage | undefined;
+    const { source, stage } = await simulate({
+      bytesPerSecond: 20e6,
+      onPage: (page) => {
+        if (page === 20) prepared!.cancel.source.abort();
+      },
+      prepare: (stage) => {
+        prepared = stage;
+        const { source: machine, data, world } = stage;
+        const stop = machine.stopDirtyLog.bind(machine);
+        machine.stopDirtyLog = async () => {
+          sent = data.batches();
+          await world.scheduler.sleep(milliseconds(20));
+          await stop();
+        };
+      },
+    });
+    expect(source.status).toBe('cancelled');
+    expect(stage.data.batches() - sent, 'batches sent after the cancel').toBeLessThanOrEqual(1);
   });
 });

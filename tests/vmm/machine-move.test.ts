@@ -3,6 +3,7 @@ import { IRQ_ENABLED_REGISTER } from '../../base/abi/code-variant.js';
 import { parseImage } from '../../base/abi/image-parse.js';
 import { sha256 } from '../../guest-fixtures/toolchain/build.js';
 import type { MachineState, VcpuRecord } from '../../migration/ports.js';
+import { decodePlatform } from '../../vmm/machine/platform-records.js';
 import { churnLines, holdAt, imageOf, letEnd, ticksWork } from './machine-guests.js';
 import { Watch } from './machine-watch.js';
 import { booted, moved, WORLDS, type World } from './machine-worlds.js';
@@ -72,6 +73,8 @@ describe.each(WORLDS)('moving a guest in $name', ({ run }) => {
         await machine.pause();
         const next = await moved(world, machine);
         expect(await next.save()).toEqual(await machine.save());
+        const { vcpus } = decodePlatform((await next.save()).devices, 4);
+        expect(vcpus[0]!.icrLow, 'what it sent last').not.toBe(0);
         machine.outgoing.relinquish();
         machine = next;
         watch.follow(next);

@@ -8,7 +8,7 @@ import { vmmErrors } from '../errors.js';
 import type { VcpuExtra } from '../vcpu/core.js';
 
 const CLOCK = { name: 'clock', version: 1 };
-const LAPIC = { name: 'lapic', version: 1 };
+const LAPIC = { name: 'lapic', version: 2 };
 
 export const PLATFORM_RECORDS: readonly { readonly name: string; readonly version: number }[] = [
   CLOCK,
@@ -20,7 +20,7 @@ const clockState = layout('clock_state', {
   stoppedAtWallNs: f64(),
 });
 
-const lapicState = layout('lapic_state', { icrHigh: u32() });
+const lapicState = layout('lapic_state', { icrHigh: u32(), icrLow: u32() });
 
 export interface PlatformState {
   readonly stoppedAtWallNs: number;
@@ -30,8 +30,8 @@ export interface PlatformState {
 export function encodePlatform(state: PlatformState): DeviceRecord[] {
   const lapics = new Uint8Array(state.vcpus.length * lapicState.size);
   const view = new DataView(lapics.buffer);
-  state.vcpus.forEach(({ icrHigh }, i) => {
-    lapicState.write(view, i * lapicState.size, { icrHigh: icrHigh >>> 0 });
+  state.vcpus.forEach(({ icrHigh, icrLow }, i) => {
+    lapicState.write(view, i * lapicState.size, { icrHigh: icrHigh >>> 0, icrLow: icrLow >>> 0 });
   });
   return [
     { ...CLOCK, state: clockState.encode({ stoppedAtWallNs: state.stoppedAtWallNs }) },
@@ -59,9 +59,10 @@ export function decodePlatform(records: readonly DeviceRecord[], vcpus: number):
   const lapics = take(1, LAPIC, vcpus * lapicState.size);
   return {
     stoppedAtWallNs: clock.stoppedAtWallNs,
-    vcpus: Array.from({ length: vcpus }, (_, i) => ({
-      icrHigh: lapicState.read(lapics, i * lapicState.size).icrHigh | 0,
-    })),
+    vcpus: Array.from({ length: vcpus }, (_, i) => {
+      const { icrHigh, icrLow } = lapicState.read(lapics, i * lapicState.size);
+      return { icrHigh: icrHigh | 0, icrLow: icrLow | 0 };
+    }),
   };
 }
 
@@ -78,8 +79,9 @@ export function describePlatform(record: DeviceRecord): readonly (readonly [stri
   }
   if (name === LAPIC.name) {
     return Array.from({ length: Math.floor(state.length / lapicState.size) }, (_, i) => {
-      const { icrHigh } = lapicState.read(view, i * lapicState.size);
-      return [`vcpu${i} ICR high`, `0x${icrHigh.toString(16).padStart(8, '0')}`] as const;
+      const { icrHigh, icrLow } = lapicState.read(view, i * lapicState.size);
+      const shown = [icrHigh, icrLow].map((half) => half.toString(16).padStart(8, '0'));
+      return [`vcpu${i} ICR`, `0x${shown.join('_')}`] as const;
     });
   }
   return undefined;

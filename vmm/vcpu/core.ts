@@ -52,6 +52,7 @@ export type Outcome =
 /** What travels besides the VcpuRecord. */
 export interface VcpuExtra {
   readonly icrHigh: number;
+  readonly icrLow: number;
 }
 
 interface Instance {
@@ -179,7 +180,7 @@ export class VcpuCore {
         pir: this.signals.savePir(),
         timerDeadlineNs: this.#timerDeadline,
       },
-      extra: { icrHigh: this.#lapic.icrHigh },
+      extra: { icrHigh: this.#lapic.icrHigh, icrLow: this.#lapic.icrLow },
     };
   }
 
@@ -195,6 +196,7 @@ export class VcpuCore {
     this.signals.restorePir(record.pir);
     this.#timerDeadline = record.timerDeadlineNs;
     this.#lapic.icrHigh = extra.icrHigh;
+    this.#lapic.icrLow = extra.icrLow;
     this.#clearDirtyMap();
   }
 

@@ -34,9 +34,9 @@ export interface IpiPort {
 }
 
 export class Lapic {
-  /** ICR bits 63:32; written before the low half, and so a register that travels. */
+  /** ICR bits 63:32; written before the low half. Both are registers: they keep what was written, and travel. */
   icrHigh = 0;
-  #icrLow = 0;
+  icrLow = 0;
   readonly #index: number;
   readonly #vcpus: number;
   readonly #ipi: IpiPort;
@@ -50,7 +50,7 @@ export class Lapic {
   read(offset: number): number {
     if (offset === LAPIC_ID) return (this.#index << ICR_DESTINATION_SHIFT) >>> 0;
     if (offset === LAPIC_VERSION) return VERSION;
-    if (offset === LAPIC_ICR_LOW) return this.#icrLow >>> 0;
+    if (offset === LAPIC_ICR_LOW) return this.icrLow >>> 0;
     if (offset === LAPIC_ICR_HIGH) return this.icrHigh >>> 0;
     return 0;
   }
@@ -61,7 +61,7 @@ export class Lapic {
   }
 
   #send(low: number): void {
-    this.#icrLow = low | 0;
+    this.icrLow = low | 0;
     const mode = (low >>> ICR_MODE_SHIFT) & ICR_MODE_MASK;
     const shorthand = (low >>> ICR_SHORTHAND_SHIFT) & ICR_SHORTHAND_MASK;
     const destination = this.icrHigh >>> ICR_DESTINATION_SHIFT;
