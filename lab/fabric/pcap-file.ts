@@ -3,11 +3,12 @@
  * pipe waits here, as far as there is room, and whole packets are left out beyond that. When the disk refuses, the capture
  * ends and says why. The network goes on in any case.
  */
-import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { closeSync, writeSync } from 'node:fs';
 import type { Scheduler } from '../../base/clock.js';
 import type { FerryError } from '../../base/errors.js';
 import { FRAME_BYTES_MAX } from '../../devices/ethernet/frame.js';
 import { type Epoch, PcapngWriter } from '../../devices/ethernet/pcapng.js';
+import { isFull, openOutput } from '../../vmm/process/output-file.js';
 import { reasonOf } from '../../vmm/sockets/listening.js';
 import { labErrors } from '../errors.js';
 import { formatCount } from '../report/words.js';
@@ -47,11 +48,9 @@ export class PcapFile {
     this.path = path;
     this.#scheduler = scheduler;
     try {
-      const { O_WRONLY, O_CREAT, O_TRUNC, O_NONBLOCK } = constants;
-      this.#file = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK, 0o600);
+      this.#file = openOutput(path, 0o600);
     } catch (error) {
-      const reason = codeOf(error) === 'ENXIO' ? 'it is a named pipe that nobody reads' : reasonOf(error);
-      throw labErrors.error('file-failed', { path, what: 'written', reason }, error);
+      throw labErrors.error('file-failed', { path, what: 'written', reason: reasonOf(error) }, error);
     }
     this.#writer = new PcapngWriter((bytes) => this.#write(bytes), epochOf(scheduler));
   }
@@ -132,7 +131,7 @@ export class PcapFile {
     try {
       while (at < bytes.length) at += writeSync(this.#file, bytes, at);
     } catch (error) {
-      if (codeOf(error) !== 'EAGAIN') this.#failure = reasonOf(error);
+      if (!isFull(error)) this.#failure = reasonOf(error);
     }
     return bytes.subarray(at);
   }
@@ -145,8 +144,6 @@ export function cutOf({ path, dropped, failure }: PcapReport): FerryError | unde
   if (dropped > 0) reasons.push(`${formatCount(dropped)} packets were left out`);
   return labErrors.error('output-cut', { what: 'capture', path, reason: reasons.join('; ') });
 }
-
-const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
 
 /** The wall clock's time at the scheduler's zero. */
 function epochOf(scheduler: Scheduler): Epoch {

@@ -2,11 +2,12 @@
  * The guest's console on standard output or in a file. A reader that is slower than the guest loses lines, not the
  * host its memory, nor the guest its time.
  */
-import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { closeSync, writeSync } from 'node:fs';
 import type { FerryError } from '../../base/errors.js';
 import { vmmErrors } from '../errors.js';
 import { reasonOf } from '../sockets/listening.js';
 import type { VmmSettings } from './options.js';
+import { isFull, openOutput } from './output-file.js';
 
 /** Bytes that may wait for whoever reads standard output. */
 const WAITING_BYTES_MAX = 1024 * 1024;
@@ -38,16 +39,14 @@ export class ConsoleOutput {
     if (this.#stdio) {
       // A reader that went away, as `| head` does, is no error of the guest's.
       process.stdout.on('error', (error) => {
-        if (codeOf(error) !== 'EPIPE') this.#cut('standard output', error);
+        if ((error as NodeJS.ErrnoException).code !== 'EPIPE') this.#cut('standard output', error);
       });
     }
     if (where.kind !== 'file') return;
     try {
-      const { O_WRONLY, O_CREAT, O_APPEND, O_NONBLOCK } = constants;
-      this.#fd = openSync(where.path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0o644);
+      this.#fd = openOutput(where.path, 0o644, { append: true });
     } catch (error) {
-      const reason = codeOf(error) === 'ENXIO' ? 'it is a named pipe that nobody reads' : reasonOf(error);
-      const why = `the console can't be written to ${where.path}: ${reason}`;
+      const why = `the console can't be written to ${where.path}: ${reasonOf(error)}`;
       throw vmmErrors.error('options', { why }, error);
     }
   }
@@ -83,7 +82,7 @@ export class ConsoleOutput {
     try {
       while (at < bytes.length) at += writeSync(fd, bytes, at);
     } catch (error) {
-      if (codeOf(error) === 'EAGAIN') return bytes.subarray(at);
+      if (isFull(error)) return bytes.subarray(at);
       this.close();
       const { where } = this.#options;
       this.#cut(where.kind === 'file' ? where.path : '', error);
@@ -107,5 +106,3 @@ export class ConsoleOutput {
     this.#fd = undefined;
   }
 }
-
-const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;

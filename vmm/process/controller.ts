@@ -7,7 +7,6 @@
  *                               ▼
  *     wait ──▶ inmigrate     finish-migrate ──▶ postmigrate ──▶ inmigrate (`migrate-incoming`) ──▶ running ...
  */
-import { writeFile } from 'node:fs/promises';
 import { FerryError, invariant, isFerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { VMM_ENDS, type Whereabouts } from '../../migration/endings.js';
@@ -31,6 +30,7 @@ import type { ConsoleLog } from './console-log.js';
 import { GuestRun } from './guest-run.js';
 import { lendToDestination, lendToSource } from './lent-machine.js';
 import { migrationInfo } from './migration-info.js';
+import { writeOutput } from './output-file.js';
 import type { GuestEvents, GuestMachine, IncomingListener, Links, Machines, TurnedAway } from './ports.js';
 
 export interface ControllerOptions {
@@ -185,7 +185,7 @@ export class Controller implements VmControl {
     const pci = await this.#machine?.pciDump();
     if (pci === undefined) throw noNic();
     try {
-      await writeFile(path, pci);
+      await writeOutput(path, pci);
     } catch (error) {
       throw vmmErrors.error('dump-failed', { path, reason: reasonOf(error) }, error);
     }

@@ -21,6 +21,8 @@ const REASONS: Readonly<Record<string, string>> = {
   EISDIR: 'it is a directory',
   EEXIST: 'a file has this name',
   ENOSPC: 'no space is left',
+  ENXIO: 'nobody reads the named pipe',
+  EAGAIN: 'its reader does not take it',
   ENOTDIR: 'a part of the path is no directory',
   ENOTFOUND: 'the host is unknown',
   EAI_AGAIN: 'the host could not be resolved',
