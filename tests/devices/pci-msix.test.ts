@@ -56,6 +56,19 @@ describe('MSI-X', () => {
     });
   }
 
+  it('keeps what is triggered while a message that was pending leaves, if its entry is masked by then', () => {
+    const { machine, vf, table, pending } = setUp();
+    table(1, 3, 1);
+    vf.msix.trigger(1);
+    machine.memory.onMessage = () => {
+      table(1, 3, 1);
+      vf.msix.trigger(1);
+    };
+    table(1, 3, 0);
+    expect(machine.memory.messages).toHaveLength(1);
+    expect(pending(), 'the second event').toBe(2);
+  });
+
   it('uses the entry as it is when the message leaves, not as it was when triggered', () => {
     const { machine, vf, table } = setUp();
     table(0, 3, 1);

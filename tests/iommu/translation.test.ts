@@ -291,6 +291,21 @@ describe('scalable-mode translation', () => {
     expect(world.get64(leaves.data) & D2).toBe(D2);
   });
 
+  it('nests: what the first stage does not allow, or has not marked dirty, is not cached as the second stage has it', () => {
+    const world = new World();
+    world.start(true);
+    const [second, first] = [world.allocate(), world.allocate()];
+    world.mapSecond(second, 4, 0n, 0n, RW, 3);
+    const readOnly = world.mapFirst(first, 4, 0x1000n, 0x5000n, P | US);
+    const clean = world.mapFirst(first, 4, 0x2000n, 0x6000n, P | FW | US);
+    world.setPasid(DEVICE, 1, { type: 3, second, levels: 4, first });
+    for (const page of [0x1000n, 0x2000n]) expect(world.dma(DEVICE, page, READ, 1)).toBe(page + 0x4000n);
+    expect(world.dma(DEVICE, 0x1000n, WRITE, 1), 'a write where only reads are allowed').toBeUndefined();
+    expect(world.get64(readOnly) & D1).toBe(0n);
+    expect(world.dma(DEVICE, 0x2000n, WRITE, 1)).toBe(0x6000n);
+    expect(world.get64(clean) & D1, 'the first write to a page that was read before').toBe(D1);
+  });
+
   it('nests: the smaller page decides what is cached', () => {
     const world = new World();
     world.start(true);
