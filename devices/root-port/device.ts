@@ -17,6 +17,8 @@ import { ROOT_PORT_VERSION, rootPortSections } from './state.js';
 export interface RootPortObserver {
   /** Software wrote Slot Control. Off with the indicator off means that the device may be taken out. */
   slotControl?(state: SlotState): void;
+  /** The link to the device came up or went down, whoever did that. */
+  linkChanged?(up: boolean): void;
   /** The guest handed over words on the hypervisor channel. */
   guestMessage?(sequence: number, answer: number, args: readonly number[]): void;
 }
@@ -230,6 +232,7 @@ export class RootPort implements RootPortLike, SaveableDevice {
   private linkChanged(up: boolean): void {
     this.slot.endpoint?.attach(up ? this.below : undefined);
     this.fabric?.decodeChanged();
+    this.observer.linkChanged?.(up);
   }
 
   private guestWrote(sequence: number): void {

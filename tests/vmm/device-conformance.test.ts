@@ -42,6 +42,7 @@ function passthroughHost(): PassthroughHost {
       kick: () => {},
       interrupt: () => {},
       send: () => true,
+      event: () => {},
       wake: () => {},
     },
   );

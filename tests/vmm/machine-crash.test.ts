@@ -29,6 +29,18 @@ describe.each(WORLDS)('a guest that goes wrong in $name', ({ run }) => {
     }),
   );
 
+  test('has been heard to its last word when its crash is', () =>
+    run(async (world) => {
+      const { watch } = await booted(world, 'lastWords', 200);
+      // Of threads, this one hears of nothing meanwhile: lines and crash wait for it together.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+      await watch.event('crash');
+      const heard = watch.events.findIndex(({ kind }) => kind === 'crash');
+      const lines = watch.events.slice(0, heard).filter(({ kind }) => kind === 'console');
+      expect(lines).toHaveLength(200);
+      expect(watch.lines.at(-1)).toBe('f 199');
+    }));
+
   test('a stack too deep for its unwind area ends as a crash when it has to be unwound', () =>
     run(async (world) => {
       const { machine, watch } = await booted(world, 'trap', 7);

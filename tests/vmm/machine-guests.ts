@@ -381,6 +381,36 @@ const GUESTS = {
       (call $mmio_write (i32.const ${ROOT_PORT + 0x98}) (i32.const 2) (i32.const 0x8000))
       (call $say ${LETTER('s')} (call $mmio_read (i32.const ${ROOT_PORT + 0xaa}) (i32.const 2))))`,
 
+  /**
+   * Does the least of what a slot's driver does: at the attention button it turns a slot that is on off, blinking first, and one
+   * that is off on, and says so there (`o`, `i`) and on the port's channel. Before, it writes Slot Control so many times, and
+   * says `h` after every 256.
+   */
+  slot: `${NO_IRQ}
+    (func $control (param $value i32)
+      (call $mmio_write (i32.const ${ROOT_PORT + 0xa8}) (i32.const 2) (local.get $value)))
+    (func (export "start_kernel") (param i32) (local $n i32) (local $told i32)
+      (block $enough (loop $next
+        (br_if $enough (i32.ge_u (local.get $n) (call $argument)))
+        (call $control (i32.or (i32.const 0x1c0) (i32.shl (i32.and (local.get $n) (i32.const 1)) (i32.const 9))))
+        (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (if (i32.eqz (i32.and (local.get $n) (i32.const 255))) (then (call $say ${LETTER('h')} (local.get $n))))
+        (br $next)))
+      (call $say ${LETTER('r')} (i32.const 0))
+      (loop $ever
+        (if (i32.and (call $mmio_read (i32.const ${ROOT_PORT + 0xaa}) (i32.const 2)) (i32.const 1)) (then
+          (call $mmio_write (i32.const ${ROOT_PORT + 0xaa}) (i32.const 2) (i32.const 1))
+          (local.set $told (i32.add (local.get $told) (i32.const 1)))
+          (call $mmio_write (i32.const ${ROOT_PORT + 0x22c}) (i32.const 4) (i32.const 7))
+          (call $mmio_write (i32.const ${ROOT_PORT + 0x228}) (i32.const 4) (local.get $told))
+          (if (i32.and (call $mmio_read (i32.const ${ROOT_PORT + 0xa8}) (i32.const 2)) (i32.const 0x400))
+            (then (call $control (i32.const 0x1c0)) (call $say ${LETTER('i')} (local.get $told)))
+            (else
+              (call $control (i32.const 0x2c0))
+              (call $control (i32.const 0x7c0))
+              (call $say ${LETTER('o')} (local.get $told))))))
+        (br $ever)))`,
+
   /** Overwrites its kick word all the time. The reserved range is the third entry of the memory map. */
   scribble: `${NO_IRQ}
     (func (export "start_kernel") (param $boot i32) (local $kick i32)
@@ -394,6 +424,14 @@ const GUESTS = {
       (call $say ${LETTER('p')} (call $argument))
       (call $power (call $argument))
       (loop $ever (call $halt) (br $ever)))`,
+
+  /** Prints so many lines as fast as it can, and crashes. */
+  lastWords: `${NO_IRQ}
+    (func (export "start_kernel") (param i32) (local $n i32)
+      (loop $next
+        (call $say ${LETTER('f')} (local.get $n))
+        (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (call $argument))))
+      unreachable)`,
 
   /** Prints lines as fast as it can, so many. */
   flood: `${NO_IRQ}

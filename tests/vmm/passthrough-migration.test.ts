@@ -234,11 +234,16 @@ describe('a virtual function that is told to write elsewhere', () => {
         view.setUint32(at, outside, true);
         view.setUint32(at + 4, 0, true);
       }
+      const told: number[] = [];
+      machine.on((event) => {
+        if (event.kind === 'device' && event.event.kind === 'iommu-faults') told.push(event.event.count);
+      });
       await machine.resume();
       const lines = console.length;
       await scheduler.sleep(milliseconds(100));
       const report = (await machine.nicReports())[0]!;
       expect(report.faults.count).toBeGreaterThan(0);
+      expect(told.at(-1)).toBe(report.faults.count);
       expect(report.faults.last.length).toBeLessThanOrEqual(16);
       for (const fault of report.faults.last) expect(fault).toMatchObject({ address: outside, write: true });
       expect(machine.state).toBe('running');

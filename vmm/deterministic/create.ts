@@ -101,6 +101,7 @@ function makeDrivers(
           interrupt,
           send,
           wake: wakeNic,
+          event: (event) => runner.defer(() => events.device(event)),
         });
   if (host !== undefined && world.plug !== undefined) {
     cable = world.plug(host.receive);
@@ -109,7 +110,7 @@ function makeDrivers(
   const assigned = (host?.functions ?? []).map((fn) => new PassthroughDevice(host!, fn, world.scheduler));
   const devices = new DeviceSet([...platform, ...(host === undefined ? [] : host.devices)]);
   const targets = callTargets(
-    platformCalls(devices, () => {}),
+    platformCalls(devices, { rehearse: () => {}, lastWords: () => ({ lines: [], dropped: 0 }) }),
     host && { host, devices: assigned },
   );
   const deviceHost: DeviceHost = {

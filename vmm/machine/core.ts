@@ -11,9 +11,11 @@ import type { AssignedDevice, MachineDescription, MachineState } from '../../mig
 import type { Timeline } from '../../migration/timeline.js';
 import { vmmErrors } from '../errors.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
+import { factsOf } from '../passthrough/events.js';
 import type { PassthroughHost } from '../passthrough/host.js';
 import type { HostIommu } from '../passthrough/iommu.js';
-import { assignedName, IOMMU_NAME, NIC_NAME } from '../passthrough/records.js';
+import { assignedName, IOMMU_NAME, NIC_NAME, slotName } from '../passthrough/records.js';
+import type { FunctionSlot } from '../passthrough/slot.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
 import { assignedDevice, PLATFORM_NAME, type PlatformCalls, type Remote, remote } from './device-calls.js';
 import { deviceRecords } from './devices.js';
@@ -58,7 +60,10 @@ export class MachineCore {
     this.nic = nic && remote(drivers.devices, NIC_NAME);
     this.assigned = (nic?.macs ?? []).map((_, i) => remote(drivers.devices, assignedName(i)));
     const domain = remote<HostIommu>(drivers.devices, IOMMU_NAME);
-    this.devices = this.assigned.map((device, i) => assignedDevice(assignedName(i), device, domain));
+    this.devices = this.assigned.map((device, i) => {
+      const slot = remote<FunctionSlot>(drivers.devices, slotName(i));
+      return assignedDevice(assignedName(i), device, domain, slot, this.events);
+    });
   }
 
   get state(): MachineRunState {
@@ -146,6 +151,10 @@ export class MachineCore {
         for (const line of lines) this.events.emit({ kind: 'console', line });
       },
       power: (request) => this.#power(request),
+      device: (event) => {
+        this.timeline?.moment(event.device, event.kind, factsOf(event));
+        this.events.emit({ kind: 'device', event });
+      },
       crashed: (crash) => this.#crashed(this.#explain(crash)),
       unresponsive: (error) => this.#crashed(error),
       returned: (vcpu) => this.events.emit({ kind: 'vcpu-off', vcpu }),

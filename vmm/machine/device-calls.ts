@@ -4,11 +4,14 @@
  */
 import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
-import type { AssignedDevice, DmaWriter } from '../../migration/ports.js';
+import type { AssignedDevice, DeviceSlot, DmaWriter } from '../../migration/ports.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
 import type { PassthroughHost } from '../passthrough/host.js';
-import { assignedName, IOMMU_NAME, NIC_NAME } from '../passthrough/records.js';
+import { assignedName, IOMMU_NAME, NIC_NAME, slotName } from '../passthrough/records.js';
+import type { FunctionSlot } from '../passthrough/slot.js';
+import type { ConsoleBatch } from './console-outbox.js';
 import type { DeviceSet } from './devices.js';
+import type { MachineEvents } from './events.js';
 
 /** The calls from another thread. Arguments and results are copied, as `structuredClone` does it. */
 export interface DeviceHost {
@@ -44,12 +47,17 @@ export interface PlatformCalls {
   restore(records: readonly DeviceRecord[]): void;
   /** Does once, on a machine that waits for a guest, what the blackout will do. */
   rehearse(): void;
+  /** What the guest has printed that nobody has heard yet: for what must not overtake it. */
+  lastWords(): ConsoleBatch;
 }
 
 export const PLATFORM_NAME = 'platform';
 
-/** `rehearse` does what else is worth doing once before it counts. */
-export function platformCalls(devices: DeviceSet, rehearse: () => void): PlatformCalls {
+/** `rehearse` does what else is worth doing once before it counts; `lastWords`: lines on their way. */
+export function platformCalls(
+  devices: DeviceSet,
+  { rehearse, lastWords }: Pick<PlatformCalls, 'rehearse' | 'lastWords'>,
+): PlatformCalls {
   return {
     save: () => devices.save(),
     restore: (records) => devices.restore(records),
@@ -57,6 +65,7 @@ export function platformCalls(devices: DeviceSet, rehearse: () => void): Platfor
       devices.restore(devices.save());
       rehearse();
     },
+    lastWords,
   };
 }
 
@@ -71,7 +80,9 @@ export function callTargets(
   const targets = new Map<string, object>([[PLATFORM_NAME, platform]]);
   if (nic === undefined) return targets;
   targets.set(NIC_NAME, nic.host).set(IOMMU_NAME, nic.host.iommu);
-  for (const [index, device] of nic.devices.entries()) targets.set(assignedName(index), device);
+  for (const [index, device] of nic.devices.entries()) {
+    targets.set(assignedName(index), device).set(slotName(index), nic.host.functions[index]!.slot);
+  }
   return targets;
 }
 
@@ -91,8 +102,21 @@ export function carryOut(
 /** A device as a migration sees it. All devices write through one domain, which tells what was written, not by whom. */
 export function assignedDevice(
   name: string,
-  device: Remote<PassthroughDevice>,
-  domain: DmaWriter,
+  vfio: Remote<PassthroughDevice>,
+  dma: DmaWriter,
+  slot: Remote<FunctionSlot>,
+  events: MachineEvents,
 ): AssignedDevice {
-  return { name, dma: domain, vfio: device };
+  const onChange: DeviceSlot['onChange'] = (listener) =>
+    events.on((event) => {
+      if (event.kind === 'device' && event.event.kind === 'slot' && event.event.device === name)
+        listener(event.event.state);
+    });
+  return { name, dma, vfio, slot: withListeners(slot, { onChange }) };
 }
+
+/** What is called there, and what is heard of here. */
+const withListeners = <T extends object, L extends object>(there: T, here: L): T & L =>
+  new Proxy(here, {
+    get: (_, name) => (name in here ? here[name as keyof L] : there[name as keyof T]),
+  }) as T & L;

@@ -6,6 +6,7 @@
 import type { Sha256 } from '../../base/abi/image-parse.js';
 import type { ReservedRange } from '../../base/abi/reserved-range.js';
 import type { PowerRequest } from '../../devices/power/device.js';
+import type { DeviceEvent } from '../passthrough/events.js';
 import type { GuestRam } from '../ram/guest-ram.js';
 import type { VirtualClock } from '../threads/virtual-clock.js';
 import type { VcpuEvents, VcpuHandle } from '../vcpu/handle.js';
@@ -16,6 +17,7 @@ import type { DeviceHost } from './device-calls.js';
 export interface DriverEvents extends VcpuEvents {
   console(batch: ConsoleBatch): void;
   power(request: PowerRequest): void;
+  device(event: DeviceEvent): void;
 }
 
 export interface MachineDrivers {

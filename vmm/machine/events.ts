@@ -2,6 +2,7 @@
 import type { Cancel } from '../../base/clock.js';
 import type { FerryError } from '../../base/errors.js';
 import type { ConsoleLine } from '../../devices/console/device.js';
+import type { DeviceEvent } from '../passthrough/events.js';
 
 /**
  * | state | the guest |
@@ -44,6 +45,8 @@ export type MachineEvent =
   | { readonly kind: 'vcpu-off'; readonly vcpu: number }
   /** A vCPU waits for a page that is not here. */
   | { readonly kind: 'fault'; readonly vcpu: number; readonly page: number }
+  /** Something about an assigned device that nobody here asked for. */
+  | { readonly kind: 'device'; readonly event: DeviceEvent }
   /** A defect of ours in one of the machine's threads. */
   | { readonly kind: 'failed'; readonly error: Error };
 

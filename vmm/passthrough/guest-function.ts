@@ -8,10 +8,12 @@ import { vfMsix } from '../../devices/nic82599/functions.js';
 import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import type { RootComplex } from '../../devices/pci/topology.js';
-import { RootPort } from '../../devices/root-port/device.js';
+import { RootPort, type RootPortObserver } from '../../devices/root-port/device.js';
+import type { DeviceEvent } from './events.js';
 import { GuestInterrupts } from './interrupts.js';
 import type { HostIommu } from './iommu.js';
 import { assignedName, rootPortName } from './records.js';
+import { FunctionSlot, slotStateOf } from './slot.js';
 
 /** Ports follow each other from device 1 of bus 0, as QEMU's root ports often do. */
 export const FIRST_PORT_DEVFN = 8;
@@ -20,6 +22,13 @@ const DEVFN_STEP = 8;
 /** Takes a frame of `length` bytes at `bytes[at]`, as `FrameSink` does; false if there is no room for it. */
 export type FrameOutlet = (bytes: Uint8Array, at: number, length: number) => boolean;
 
+/** What of a function leaves its thread. */
+export interface FunctionPorts {
+  /** The cable. */
+  readonly send: FrameOutlet;
+  event(event: DeviceEvent): void;
+}
+
 export class GuestFunction {
   readonly index: number;
   /** What its requests carry. */
@@ -27,26 +36,35 @@ export class GuestFunction {
   readonly vf: VirtualFunction;
   readonly assigned: AssignedFunction;
   readonly port: RootPort;
+  readonly slot: FunctionSlot;
   readonly #out: FrameOutlet;
   #refused = 0;
 
-  /** Puts function number `index` into a new port of `guest`; `out` is the cable. */
+  /** Puts function number `index` into a new port of `guest`. */
   constructor(
     index: number,
     source: RequesterId,
     vf: VirtualFunction,
     guest: RootComplex,
     { interruptTable, descriptors }: HostIommu,
-    out: FrameOutlet,
+    { send, event }: FunctionPorts,
   ) {
     this.index = index;
     this.source = source;
     this.vf = vf;
-    this.#out = out;
+    this.#out = send;
     const router = new GuestInterrupts(interruptTable, source, vfMsix.vectors, descriptors);
-    this.assigned = assignVf(assignedName(index), vf, router);
-    this.port = addPort(guest, rootPortName(index), index);
+    const device = assignedName(index);
+    this.assigned = assignVf(device, vf, router);
+    const slotChanged = (): void => event({ kind: 'slot', device, state: slotStateOf(this.port) });
+    this.port = addPort(guest, rootPortName(index), index, {
+      slotControl: slotChanged,
+      linkChanged: slotChanged,
+      guestMessage: (sequence, answer, args) =>
+        event({ kind: 'guest-message', device, message: { sequence, answer, args } }),
+    });
     this.port.populate(this.assigned);
+    this.slot = new FunctionSlot(this.port, this.assigned, slotChanged);
   }
 
   /** Sends a frame, or counts it. */
@@ -61,8 +79,13 @@ export class GuestFunction {
 }
 
 /** A port with a slot, number `index` on bus 0. */
-export function addPort(complex: RootComplex, name: string, index: number): RootPort {
-  const port = new RootPort(name, { number: index + 1, surprise: true });
+export function addPort(
+  complex: RootComplex,
+  name: string,
+  index: number,
+  observer?: RootPortObserver,
+): RootPort {
+  const port = new RootPort(name, { number: index + 1, surprise: true }, observer);
   complex.addPort(FIRST_PORT_DEVFN + index * DEVFN_STEP, port);
   return port;
 }

@@ -25,6 +25,7 @@ import { HostBridge } from '../../devices/pci/host-bridge.js';
 import { barRegion, configRegion } from '../../devices/pci/regions.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import type { GuestRam } from '../ram/guest-ram.js';
+import type { DeviceEvent } from './events.js';
 import { addPort, FIRST_PORT_DEVFN, type FrameOutlet, GuestFunction } from './guest-function.js';
 import {
   destinationOf,
@@ -60,6 +61,8 @@ export interface PassthroughPorts {
   readonly wireReady?: () => boolean;
   /** `run` has something to do again. */
   wake(): void;
+  /** Something that nobody asked for. */
+  event(event: DeviceEvent): void;
 }
 
 export class PassthroughHost {
@@ -76,10 +79,12 @@ export class PassthroughHost {
   readonly #host: RootComplex;
   readonly #guest: RootComplex;
   readonly #driver: PfDriver;
+  readonly #event: (event: DeviceEvent) => void;
   #faultsWait = false;
 
   constructor(options: NicOptions, ports: PassthroughPorts) {
-    const { ram, control, vcpus, scheduler, send, wireReady, kick, wake } = ports;
+    const { ram, control, vcpus, scheduler, send, wireReady, kick, wake, event } = ports;
+    this.#event = event;
     const { macs, leaves = 'small', writesInFlight = 0 } = options;
     const faults = new FaultPlan(options.faults ?? []);
     this.faults = faults;
@@ -113,7 +118,7 @@ export class PassthroughHost {
     this.#guest = new RootComplex(emulated, emulated);
     this.#guest.addFunction(0, this.bridge.fn);
     this.functions = sources.map(
-      (source, n) => new GuestFunction(n, source, this.nic.vf(n), this.#guest, this.iommu, send),
+      (source, n) => new GuestFunction(n, source, this.nic.vf(n), this.#guest, this.iommu, { send, event }),
     );
     // What firmware does before the guest's kernel looks.
     enumerate(this.#guest, GUEST_BARS);
@@ -130,7 +135,7 @@ export class PassthroughHost {
   run(): boolean {
     if (this.#faultsWait) {
       this.#faultsWait = false;
-      this.iommu.takeFaults();
+      this.#takeFaults();
     }
     return this.nic.run(BUDGET);
   }
@@ -138,6 +143,7 @@ export class PassthroughHost {
   /** The cable was plugged in or out. */
   setLink(up: boolean): void {
     this.nic.setLink(up);
+    for (const { assigned } of this.functions) this.#event({ kind: 'link', device: assigned.name, up });
   }
 
   get link(): boolean {
@@ -160,6 +166,17 @@ export class PassthroughHost {
       this.functions.some(({ vf }) => vf.fn === fn) ? vfIdentity : undefined,
     );
     return host + dumpTopology(this.#guest, undefined, 1);
+  }
+
+  #takeFaults(): void {
+    const counts = (): readonly number[] =>
+      this.functions.map(({ source }) => this.iommu.faultsOf(source).count);
+    const before = counts();
+    this.iommu.takeFaults();
+    for (const [index, count] of counts().entries()) {
+      const device = this.functions[index]!.assigned.name;
+      if (count !== before[index]) this.#event({ kind: 'iommu-faults', device, count });
+    }
   }
 
   #hostInterrupt(vector: number, wake: () => void): void {

@@ -10,6 +10,7 @@ export const ASSIGNED_MAX = 8;
 /** The guest's devices, and the ports that they sit in, counted from 0. */
 export const assignedName = (index: number): string => `vf${index}`;
 export const rootPortName = (index: number): string => `root-port${index}`;
+export const slotName = (index: number): string => `slot${index}`;
 
 export const HOST_BRIDGE_NAME = 'host-bridge';
 

@@ -80,6 +80,7 @@ export function rehearse(options: NicOptions): void {
       },
       wireReady: () => true,
       wake: () => {},
+      event: () => {},
     },
   );
   host.setLink(true);

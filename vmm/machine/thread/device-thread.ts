@@ -31,6 +31,11 @@ export class DeviceThread implements DeviceHost {
       else if (message.kind === 'power') {
         events.console(message.lastWords);
         events.power(message.request);
+      } else if (message.kind === 'events') {
+        message.batch.forEach((event) => {
+          events.device(event);
+        });
+        this.#send({ kind: 'events-taken' });
       } else {
         events.console(message.batch);
         this.#send({ kind: 'console-taken' });

@@ -6,6 +6,7 @@
 import { workerData } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
 import { FerryError } from '../../../base/errors.js';
+import { EventOutbox } from '../../passthrough/events.js';
 import { GuestRam } from '../../ram/guest-ram.js';
 import { hostTime } from '../../threads/host-time.js';
 import { MmioResponder } from '../../threads/mmio-mailbox.js';
@@ -31,6 +32,7 @@ const ram = new GuestRam(data.ram);
 const areas = reservedRange(ram.u8.length, data.vcpus).vcpus;
 const vcpus = areas.map((area, i) => new VcpuSignals(data.control, i, ram.i32, area.control));
 const outbox = new ConsoleOutbox();
+const events = new EventOutbox();
 const hostNow = hostTime(data.epoch);
 const timers = new DeviceTimers(hostNow);
 const send = (message: FromDevices): void => port.postMessage(message);
@@ -59,19 +61,25 @@ const hosted =
           kick: (vcpu) => vcpus[vcpu]?.kick(),
           interrupt: (vcpu, vector) => vcpus[vcpu]?.post(vector),
           wake: () => wake(),
+          event: (event) => events.push(event),
         },
         () => work(),
       );
 const devices = new DeviceSet([...platform, ...(hosted === undefined ? [] : hosted.host.devices)]);
 const responder = new MmioResponder(data.control, data.vcpus, data.devices, devices.bus);
 const targets = callTargets(
-  platformCalls(devices, () => hosted?.rehearse()),
+  platformCalls(devices, { rehearse: () => hosted?.rehearse(), lastWords: () => outbox.rest() }),
   hosted,
 );
 
 const sendConsole = (): void => {
   const batch = outbox.take();
   if (batch !== undefined) send({ kind: 'console', batch });
+};
+
+const sendEvents = (): void => {
+  const batch = events.take();
+  if (batch !== undefined) send({ kind: 'events', batch });
 };
 
 const answer = async (id: number, work: () => unknown): Promise<void> => {
@@ -88,6 +96,11 @@ port.on('message', (message: ToDevices) => {
   if (message.kind === 'console-taken') {
     outbox.acknowledge();
     sendConsole();
+    return;
+  }
+  if (message.kind === 'events-taken') {
+    events.acknowledge();
+    sendEvents();
     return;
   }
   if (message.kind === 'connect') {
@@ -135,6 +148,7 @@ for (let rounds = 0; ; rounds++) {
   const busy = work();
   hosted?.cable.flush();
   sendConsole();
+  sendEvents();
   const soon = timers.next - hostNow() < SOON_NS;
   if (rounds >= ROUNDS_MAX || (soon && !busy)) {
     rounds = 0;

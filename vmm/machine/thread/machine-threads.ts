@@ -12,9 +12,11 @@ import { DEVICE_BUFFER_BYTES } from '../../threads/mmio-mailbox.js';
 import { VcpuSignals } from '../../threads/signals.js';
 import { VirtualClock } from '../../threads/virtual-clock.js';
 import { pageHasherOn } from '../../transfer/kernels.js';
+import type { VcpuEvents } from '../../vcpu/handle.js';
 import type { AlarmThreadData } from '../../vcpu/thread/alarm-worker.js';
 import { ALARM_BUFFER_BYTES } from '../../vcpu/thread/alarms.js';
 import { VcpuThread } from '../../vcpu/thread/vcpu-thread.js';
+import { PLATFORM_NAME, type PlatformCalls, remote } from '../device-calls.js';
 import type { DriverEvents, MachineDrivers } from '../drivers.js';
 import type { MachineOptions } from '../options.js';
 import { DeviceThread } from './device-thread.js';
@@ -63,6 +65,20 @@ export function startThreads(
   };
   const { nic, netdev } = options;
 
+  const devices = new DeviceThread({ ...shared, nic, netdev }, events);
+  const platform = remote<PlatformCalls>(devices, PLATFORM_NAME);
+  /** The guest's last words come before its end; from a device thread that has ended none come. */
+  const afterLastWords = (end: () => void): void => {
+    void platform
+      .lastWords()
+      .then(events.console, () => undefined)
+      .then(end);
+  };
+  const vcpuEvents: VcpuEvents = {
+    ...events,
+    crashed: (crash) => afterLastWords(() => events.crashed(crash)),
+    unresponsive: (error) => afterLastWords(() => events.unresponsive(error)),
+  };
   let alarms: Worker | undefined;
   let ended = false;
   const threadOptions = {
@@ -73,9 +89,8 @@ export function startThreads(
   };
   const vcpus = range.vcpus.map((area, index) => {
     const signals = new VcpuSignals(control, index, ram.i32, area.control);
-    return new VcpuThread({ ...shared, index }, signals, threadOptions, events);
+    return new VcpuThread({ ...shared, index }, signals, threadOptions, vcpuEvents);
   });
-  const devices = new DeviceThread({ ...shared, nic, netdev }, events);
 
   return {
     ram,

@@ -1,0 +1,135 @@
+/** What devices report by themselves, and the slot that an assigned function sits in, on the whole machine. */
+import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../../base/random.js';
+import { milliseconds } from '../../base/units.js';
+import { createDeterministicMachine } from '../../dist/vmm/deterministic/create.js';
+import type { MachineEvent } from '../../dist/vmm/machine/events.js';
+import { Trace } from '../../lab/simulator/trace.js';
+import { VirtualTime } from '../../lab/simulator/virtual-time.js';
+import type { DeviceSlot, SlotState } from '../../migration/ports.js';
+import { type DeviceEvent, EventOutbox } from '../../vmm/passthrough/events.js';
+import type { Watch } from './machine-watch.js';
+import { booted, RAM_BYTES, WORLDS } from './machine-worlds.js';
+
+const NIC = { macs: [[0x52, 0x54, 0, 0x12, 0x34, 0x56]] } as const;
+
+const told = <K extends DeviceEvent['kind']>(watch: Watch, kind: K): Extract<DeviceEvent, { kind: K }>[] =>
+  watch.events.flatMap((event) =>
+    event.kind === 'device' && event.event.kind === kind
+      ? [event.event as Extract<DeviceEvent, { kind: K }>]
+      : [],
+  );
+
+/** Hears of the slot until it is so. */
+function until(slot: DeviceSlot, so: (state: SlotState) => boolean): Promise<SlotState> {
+  return new Promise((resolve) => {
+    const cancel = slot.onChange((state) => {
+      if (!so(state)) return;
+      cancel();
+      resolve(state);
+    });
+  });
+}
+
+describe.each(WORLDS)('the slot of a function of a machine of $name', ({ run }) => {
+  test('is turned off by the guest that is asked, emptied, filled and turned on again; each is heard of', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'slot', 0, { nic: NIC });
+      const slot = machine.devices[0]!.slot!;
+      await watch.line(/^r/);
+      const on = { present: true, powered: true, link: true, powerIndicator: 'on' };
+      expect(await slot.state()).toMatchObject(on);
+
+      const off = until(slot, ({ powerIndicator }) => powerIndicator === 'off');
+      await slot.pressAttentionButton();
+      await watch.line(/^o/);
+      const letGo = { present: true, powered: false, link: false, powerIndicator: 'off' };
+      expect(await off).toMatchObject(letGo);
+      expect(await slot.state()).toMatchObject(letGo);
+
+      const empty = until(slot, ({ present }) => !present);
+      await slot.remove();
+      expect(await empty).toMatchObject({ present: false, link: false });
+      await slot.remove();
+
+      const filled = until(slot, ({ link }) => link);
+      await slot.insert('button');
+      await watch.line(/^i/);
+      expect(await filled).toMatchObject({ present: true, link: true });
+      expect(await slot.state()).toMatchObject(on);
+      await slot.insert('button');
+      expect(await slot.state()).toMatchObject(on);
+
+      await machine.pause();
+      const messages = told(watch, 'guest-message').map(({ device, message }) => [
+        device,
+        message.sequence,
+        message.answer,
+      ]);
+      expect(messages.at(-1)).toEqual(['vf0', 2, 7]);
+    }));
+
+  test('that is emptied without asking is heard of at once, and the guest goes on', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'slot', 0, { nic: NIC });
+      const slot = machine.devices[0]!.slot!;
+      await watch.line(/^r/);
+      const gone = until(slot, ({ present }) => !present);
+      await slot.remove();
+      expect(await gone).toMatchObject({ present: false, link: false, powered: true });
+      expect(machine.state).toBe('running');
+      const back = until(slot, ({ link }) => link);
+      await slot.insert('link');
+      expect(await back).toMatchObject({ present: true, link: true, powered: true });
+    }));
+});
+
+describe('events of devices', () => {
+  test('tell that the cable was plugged in', () => {
+    const time = new VirtualTime(seededRandom(1), new Trace());
+    return time.run(
+      (async () => {
+        const world = { scheduler: time, random: seededRandom(2), plug: () => () => {} };
+        const machine = createDeterministicMachine({ ramBytes: RAM_BYTES, vcpus: 1, nic: NIC }, world);
+        const events: MachineEvent[] = [];
+        machine.on((event) => events.push(event));
+        await time.sleep(milliseconds(1));
+        const link = { kind: 'link', device: 'vf0', up: true };
+        expect(events).toContainEqual({ kind: 'device', event: link });
+        await machine.destroy();
+      })(),
+    );
+  });
+
+  test('of a guest that writes to its slot as fast as it can do not pile up while nobody takes them', () =>
+    WORLDS[0]!.run(async (world) => {
+      const { watch } = await booted(world, 'slot', 2 ** 30, { nic: NIC });
+      await watch.line(/^h/);
+      const [eventsBefore, linesBefore] = [told(watch, 'slot').length, watch.lines.length];
+      expect(eventsBefore).toBeGreaterThan(0);
+      // The machine's thread is busy; the guest and its devices are not.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
+      await watch.count(linesBefore + 2);
+      // So many writes were made, at least, and most of them while nobody listened.
+      expect(told(watch, 'slot').length - eventsBefore).toBeLessThan(256);
+    }));
+
+  test('wait with the latest of each kind and device, behind those that came before, and are handed over one batch at a time', () => {
+    const outbox = new EventOutbox();
+    const link = (device: string, up: boolean): DeviceEvent => ({ kind: 'link', device, up });
+    expect(outbox.take()).toBeUndefined();
+    outbox.push(link('vf0', true));
+    outbox.push(link('vf1', true));
+    outbox.push({ kind: 'iommu-faults', device: 'vf0', count: 1 });
+    outbox.push(link('vf0', false));
+    expect(outbox.take()).toEqual([
+      link('vf1', true),
+      { kind: 'iommu-faults', device: 'vf0', count: 1 },
+      link('vf0', false),
+    ]);
+    for (let count = 2; count < 10_000; count++) outbox.push({ kind: 'iommu-faults', device: 'vf0', count });
+    expect(outbox.take()).toBeUndefined();
+    outbox.acknowledge();
+    expect(outbox.take()).toEqual([{ kind: 'iommu-faults', device: 'vf0', count: 9999 }]);
+  });
+});

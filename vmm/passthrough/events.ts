@@ -1,0 +1,65 @@
+/**
+ * What the host's devices report by themselves, on its way out of the thread that owns them. Whoever listens wants to know
+ * how things are, not each step there: of every kind and device the latest event waits, so that a guest that hammers its
+ * slot's registers floods nobody.
+ */
+import type { SlotState } from '../../migration/ports.js';
+import type { TimelineFacts } from '../../migration/timeline.js';
+
+export type DeviceEvent =
+  /** Either side changed it: what the guest wrote to the slot's control register, or what became of presence and link. */
+  | { readonly kind: 'slot'; readonly device: string; readonly state: SlotState }
+  /** The guest handed over words on the channel of the device's port. It numbers them, so that a gap shows. */
+  | { readonly kind: 'guest-message'; readonly device: string; readonly message: GuestMessage }
+  /** The NIC's cable was plugged in or out. */
+  | { readonly kind: 'link'; readonly device: string; readonly up: boolean }
+  /** VT-d blocked requests of the device: so many since the machine was made. */
+  | { readonly kind: 'iommu-faults'; readonly device: string; readonly count: number };
+
+export interface GuestMessage {
+  readonly sequence: number;
+  readonly answer: number;
+  readonly args: readonly number[];
+}
+
+/** The event as a timeline has it. */
+export function factsOf(event: DeviceEvent): TimelineFacts {
+  switch (event.kind) {
+    case 'slot':
+      return { ...event.state };
+    case 'guest-message':
+      return { sequence: event.message.sequence, answer: event.message.answer };
+    case 'link':
+      return { up: event.up };
+    case 'iommu-faults':
+      return { count: event.count };
+  }
+}
+
+/** Holds one event of each kind and device at most. */
+export class EventOutbox {
+  readonly #waiting = new Map<string, DeviceEvent>();
+  /** A batch was handed over and not taken note of yet. */
+  #inFlight = false;
+
+  push(event: DeviceEvent): void {
+    const key = `${event.kind} ${event.device}`;
+    // Behind those that came before it.
+    this.#waiting.delete(key);
+    this.#waiting.set(key, event);
+  }
+
+  /** The next batch, oldest first; undefined while the reader has the last one in hand, or there is nothing. */
+  take(): readonly DeviceEvent[] | undefined {
+    if (this.#inFlight || this.#waiting.size === 0) return undefined;
+    const batch = [...this.#waiting.values()];
+    this.#waiting.clear();
+    this.#inFlight = true;
+    return batch;
+  }
+
+  /** The reader has dealt with the last batch. */
+  acknowledge(): void {
+    this.#inFlight = false;
+  }
+}
