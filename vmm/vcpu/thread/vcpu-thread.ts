@@ -180,7 +180,7 @@ export class VcpuThread implements VcpuHandle {
       // Until the thread has come up, nothing says anything about the guest.
       if (!this.#online) return;
       waitedMs += REKICK_MS;
-      this.#signals.kick();
+      this.#signals.insist();
       if (waitedMs >= this.#options.deadlineMs) this.#giveUp(command.op, waitedMs);
     }, REKICK_MS);
     try {
