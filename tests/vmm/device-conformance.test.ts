@@ -111,6 +111,12 @@ const SUBJECTS: readonly Subject[] = [
   hosted('VT-d unit', (host) => host.iommu.unit),
 ];
 
+/** The record in a form that is compared at once: some have a hundred thousand bytes. */
+const plain = ({ state, ...record }: DeviceRecord) => ({
+  ...record,
+  state: Buffer.from(state.buffer, state.byteOffset, state.byteLength).toString('latin1'),
+});
+
 /** Restores; true if the device took it, false if it refused it with a typed error. */
 function takes(device: SaveableDevice, record: DeviceRecord): boolean {
   try {
@@ -137,7 +143,7 @@ describe.each(SUBJECTS)('the record of a $name', ({ name, make, used }) => {
   it('of another version, cut off anywhere or with more behind it is refused, and nothing changes', () => {
     const { name: device, version, state } = used().save();
     const to = make();
-    const before = to.save();
+    const before = plain(to.save());
     const wrong: DeviceRecord[] = [
       { name: device, version: version + 1, state },
       { name: device, version, state: Uint8Array.of(...state, 0) },
@@ -148,7 +154,7 @@ describe.each(SUBJECTS)('the record of a $name', ({ name, make, used }) => {
     }
     for (const record of wrong) {
       expect(takes(to, record)).toBe(false);
-      expect(to.save()).toEqual(before);
+      expect(plain(to.save())).toEqual(before);
     }
   });
 
@@ -160,10 +166,10 @@ describe.each(SUBJECTS)('the record of a $name', ({ name, make, used }) => {
       const bad = state.slice();
       const at = random.below(bad.length);
       bad[at]! ^= 1 << random.below(8);
-      const before = to.save();
+      const before = plain(to.save());
       const record = { name: device, version, state: bad };
       if (takes(to, record)) to.restore(to.save());
-      else expect(to.save()).toEqual(before);
+      else expect(plain(to.save())).toEqual(before);
       expect(to.describe(record)).toBeInstanceOf(Array);
     }
   });
