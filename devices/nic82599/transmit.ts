@@ -26,7 +26,10 @@ import {
 import type { QueueOwner } from './receive.js';
 import { DESCRIPTOR_BYTES, vfRegisters as reg } from './registers.js';
 
-/** Descriptors of one packet at most; a longer chain is not a packet. 82599 datasheet, 7.2.1.1 */
+/**
+ * Descriptors of one packet at most, or of all that is to be segmented: the part counts the transfer, not its segments. A
+ * longer chain is not a packet. Drivers stay below it by their WTHRESH. 82599 datasheet, 7.2.1.1
+ */
 export const PACKET_DESCRIPTORS_MAX = 40;
 /** PAYLEN has 18 bits; headers come on top. */
 const LARGE_PACKET_BYTES = 2 ** 18 + 512;
