@@ -55,7 +55,6 @@ describe('the toolchain refuses', () => {
     const truncated = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 5, 9]);
     for (const source of [
       'hello',
-      '(module (memory i64 1))',
       '(module (func (i32.foo)))',
       '(module (func (result i32) (i64.const 1)))',
       '(module (func (i32.add (i32.const 1) (i64.const 1)) drop))',
@@ -66,6 +65,12 @@ describe('the toolchain refuses', () => {
       expect(error.code, String(source)).toBe('guest/not-wasm');
       expect(String(error.facts.problem).length, String(source)).toBeGreaterThan(5);
     }
+  });
+
+  it('a memory of 64 bits, by an engine that knows such or by ours', () => {
+    const error = refusalOf('(module (memory i64 1))');
+    expect(error.code).toMatch(/^guest\/(not-wasm|module)$/);
+    expect(String(error.facts.problem)).toMatch(/memory64|memory is 64-bit/);
   });
 
   it('a module that does not follow the guest interface, naming what is wrong', () => {
