@@ -189,13 +189,23 @@ export class RootPort implements RootPortLike, SaveableDevice {
     return this.slot.remove();
   }
 
-  /** Hypervisor: puts a request on the channel and interrupts the guest if it wants that. */
-  sendToGuest(sequence: number, request: number, args: readonly number[] = []): void {
+  /** What the guest's driver says that it can do: the words in the channel's registers, without those that are zero. */
+  get guestFeatures(): readonly number[] {
+    const { GUEST_FEATURE } = this.layout.cap.channel;
+    const words = Array.from({ length: GUEST_FEATURE.count }, (_, i) => this.fn.config.get(GUEST_FEATURE, i));
+    return words.filter((word) => word !== 0);
+  }
+
+  /**
+   * Hypervisor: puts a request on the channel, under the next number, and interrupts the guest if it wants that. Numbers go on
+   * where another host left them.
+   */
+  sendToGuest(request: number, args: readonly number[] = []): void {
     const { config } = this.fn;
     const { HOST_SEQUENCE, HOST_REQUEST, HOST_ARGUMENT, STATUS, CONTROL } = this.layout.cap.channel;
     config.set(HOST_REQUEST, request >>> 0);
     for (let i = 0; i < HOST_ARGUMENT.count; i++) config.set(HOST_ARGUMENT, (args[i] ?? 0) >>> 0, i);
-    config.set(HOST_SEQUENCE, sequence >>> 0);
+    config.set(HOST_SEQUENCE, (config.get(HOST_SEQUENCE) + 1) >>> 0);
     config.setField(STATUS, STATUS.fields.REQUEST, 1);
     if (config.getField(CONTROL, CONTROL.fields.INTERRUPT) === 1) this.msi.trigger();
   }

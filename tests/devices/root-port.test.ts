@@ -233,10 +233,10 @@ describe('hypervisor channel', () => {
 
   it('carries requests to the guest, with an interrupt if it wants one', () => {
     const { port, read, write, interrupts } = setUp();
-    port.sendToGuest(1, 0x10, [1, 2]);
+    port.sendToGuest(0x10, [1, 2]);
     expect(interrupts()).toBe(0);
     write(CHANNEL + 0x0c, 2, 1);
-    port.sendToGuest(2, 0x11, [3]);
+    port.sendToGuest(0x11, [3]);
     expect(interrupts()).toBe(1);
     expect(read(CHANNEL + 0x10, 4)).toBe(2);
     expect(read(CHANNEL + 0x14, 4)).toBe(0x11);
@@ -245,6 +245,19 @@ describe('hypervisor channel', () => {
     expect(read(CHANNEL + 0x10, 4), 'the guest cannot write the host’s words').toBe(2);
     write(CHANNEL + 0x0e, 2, 1);
     expect(read(CHANNEL + 0x0e, 2)).toBe(0);
+  });
+
+  it('has what the guest says that it can do, wherever it moves, and numbers go on there', () => {
+    const { port, write } = setUp();
+    expect(port.guestFeatures).toEqual([]);
+    write(CHANNEL + 0x40, 4, 7);
+    write(CHANNEL + 0x4c, 4, 9);
+    port.sendToGuest(0x10);
+    const next = setUp();
+    next.port.restore(port.save());
+    expect(next.port.guestFeatures).toEqual([7, 9]);
+    next.port.sendToGuest(0x10);
+    expect(next.read(CHANNEL + 0x10, 4)).toBe(2);
   });
 
   it('carries the guest’s answer', () => {

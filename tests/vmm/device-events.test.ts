@@ -7,6 +7,7 @@ import type { MachineEvent } from '../../dist/vmm/machine/events.js';
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
 import type { DeviceSlot, SlotState } from '../../migration/ports.js';
+import { channelText, channelWord } from '../../vmm/passthrough/channel.js';
 import { type DeviceEvent, EventOutbox } from '../../vmm/passthrough/events.js';
 import type { Watch } from './machine-watch.js';
 import { booted, RAM_BYTES, WORLDS } from './machine-worlds.js';
@@ -82,6 +83,41 @@ describe.each(WORLDS)('the slot of a function of a machine of $name', ({ run }) 
       await slot.insert('link');
       expect(await back).toMatchObject({ present: true, link: true, powered: true });
     }));
+});
+
+describe.each(WORLDS)("the channel to the guest's driver on a machine of $name", ({ run }) => {
+  test('has what the driver offers, carries requests there and answers back', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'slot', 0, { nic: NIC });
+      const channel = machine.devices[0]!.guest!;
+      await watch.line(/^r/);
+      expect(await channel.features()).toEqual(['susp']);
+      for (const request of ['susp', 'go']) {
+        const answer = new Promise<string>((resolve) => {
+          const cancel = channel.onMessage((message) => {
+            cancel();
+            resolve(message);
+          });
+        });
+        await channel.request(request);
+        expect(await answer).toBe(request);
+      }
+    }));
+
+  test('has nothing of a guest without one, and waits for nobody', () =>
+    run(async (world) => {
+      const { machine } = await booted(world, 'hello', 0, { nic: NIC });
+      const channel = machine.devices[0]!.guest!;
+      expect(await channel.features()).toEqual([]);
+      await channel.request('susp');
+    }));
+});
+
+test('words on the channel are what registers hold, whatever a guest wrote there', () => {
+  for (const text of ['a', 'go', 'susp']) expect(channelText(channelWord(text))).toBe(text);
+  expect(channelWord('susp')).toBe(0x7073_7573);
+  expect([0, 0xffff_ffff, 0x0041_0001].map(channelText)).toEqual(['', '????', '?']);
+  for (const text of ['', 'longer', 'a b']) expect(() => channelWord(text)).toThrow(/word of the channel/);
 });
 
 describe('events of devices', () => {

@@ -384,7 +384,7 @@ const GUESTS = {
   /**
    * Does the least of what a slot's driver does: at the attention button it turns a slot that is on off, blinking first, and one
    * that is off on, and says so there (`o`, `i`) and on the port's channel. Before, it writes Slot Control so many times, and
-   * says `h` after every 256.
+   * says `h` after every 256. On the channel it offers `susp`, and answers each request with that request.
    */
   slot: `${NO_IRQ}
     (func $control (param $value i32)
@@ -396,8 +396,15 @@ const GUESTS = {
         (local.set $n (i32.add (local.get $n) (i32.const 1)))
         (if (i32.eqz (i32.and (local.get $n) (i32.const 255))) (then (call $say ${LETTER('h')} (local.get $n))))
         (br $next)))
+      (call $mmio_write (i32.const ${ROOT_PORT + 0x240}) (i32.const 4) (i32.const 0x70737573))
       (call $say ${LETTER('r')} (i32.const 0))
       (loop $ever
+        (if (i32.and (call $mmio_read (i32.const ${ROOT_PORT + 0x20e}) (i32.const 2)) (i32.const 1)) (then
+          (call $mmio_write (i32.const ${ROOT_PORT + 0x20e}) (i32.const 2) (i32.const 1))
+          (call $mmio_write (i32.const ${ROOT_PORT + 0x22c}) (i32.const 4)
+            (call $mmio_read (i32.const ${ROOT_PORT + 0x214}) (i32.const 4)))
+          (call $mmio_write (i32.const ${ROOT_PORT + 0x228}) (i32.const 4)
+            (call $mmio_read (i32.const ${ROOT_PORT + 0x210}) (i32.const 4)))))
         (if (i32.and (call $mmio_read (i32.const ${ROOT_PORT + 0xaa}) (i32.const 2)) (i32.const 1)) (then
           (call $mmio_write (i32.const ${ROOT_PORT + 0xaa}) (i32.const 2) (i32.const 1))
           (local.set $told (i32.add (local.get $told) (i32.const 1)))

@@ -14,8 +14,7 @@ import type { PassthroughDevice } from '../passthrough/device.js';
 import { factsOf } from '../passthrough/events.js';
 import type { PassthroughHost } from '../passthrough/host.js';
 import type { HostIommu } from '../passthrough/iommu.js';
-import { assignedName, IOMMU_NAME, NIC_NAME, slotName } from '../passthrough/records.js';
-import type { FunctionSlot } from '../passthrough/slot.js';
+import { assignedName, IOMMU_NAME, NIC_NAME } from '../passthrough/records.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
 import { assignedDevice, PLATFORM_NAME, type PlatformCalls, type Remote, remote } from './device-calls.js';
 import { deviceRecords } from './devices.js';
@@ -60,10 +59,7 @@ export class MachineCore {
     this.nic = nic && remote(drivers.devices, NIC_NAME);
     this.assigned = (nic?.macs ?? []).map((_, i) => remote(drivers.devices, assignedName(i)));
     const domain = remote<HostIommu>(drivers.devices, IOMMU_NAME);
-    this.devices = this.assigned.map((device, i) => {
-      const slot = remote<FunctionSlot>(drivers.devices, slotName(i));
-      return assignedDevice(assignedName(i), device, domain, slot, this.events);
-    });
+    this.devices = this.assigned.map((_, i) => assignedDevice(i, drivers.devices, domain, this.events));
   }
 
   get state(): MachineRunState {

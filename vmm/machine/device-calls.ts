@@ -2,12 +2,15 @@
  * How the machine's thread asks the thread that owns the devices: each thing that can be asked has a name there, and
  * whoever has that name calls its methods as if it were here. While one call is carried out no device does anything else.
  */
+import type { Cancel } from '../../base/clock.js';
 import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
-import type { AssignedDevice, DeviceSlot, DmaWriter } from '../../migration/ports.js';
+import type { AssignedDevice, DeviceSlot, DmaWriter, GuestChannel } from '../../migration/ports.js';
+import { channelText, type FunctionChannel } from '../passthrough/channel.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
+import type { DeviceEvent } from '../passthrough/events.js';
 import type { PassthroughHost } from '../passthrough/host.js';
-import { assignedName, IOMMU_NAME, NIC_NAME, slotName } from '../passthrough/records.js';
+import { assignedName, channelName, IOMMU_NAME, NIC_NAME, slotName } from '../passthrough/records.js';
 import type { FunctionSlot } from '../passthrough/slot.js';
 import type { ConsoleBatch } from './console-outbox.js';
 import type { DeviceSet } from './devices.js';
@@ -81,7 +84,8 @@ export function callTargets(
   if (nic === undefined) return targets;
   targets.set(NIC_NAME, nic.host).set(IOMMU_NAME, nic.host.iommu);
   for (const [index, device] of nic.devices.entries()) {
-    targets.set(assignedName(index), device).set(slotName(index), nic.host.functions[index]!.slot);
+    const { slot, channel } = nic.host.functions[index]!;
+    targets.set(assignedName(index), device).set(slotName(index), slot).set(channelName(index), channel);
   }
   return targets;
 }
@@ -101,18 +105,31 @@ export function carryOut(
 
 /** A device as a migration sees it. All devices write through one domain, which tells what was written, not by whom. */
 export function assignedDevice(
-  name: string,
-  vfio: Remote<PassthroughDevice>,
+  index: number,
+  host: DeviceHost,
   dma: DmaWriter,
-  slot: Remote<FunctionSlot>,
   events: MachineEvents,
 ): AssignedDevice {
-  const onChange: DeviceSlot['onChange'] = (listener) =>
+  const name = assignedName(index);
+  const onOwn = (heard: (event: DeviceEvent) => void): Cancel =>
     events.on((event) => {
-      if (event.kind === 'device' && event.event.kind === 'slot' && event.event.device === name)
-        listener(event.event.state);
+      if (event.kind === 'device' && event.event.device === name) heard(event.event);
     });
-  return { name, dma, vfio, slot: withListeners(slot, { onChange }) };
+  const onChange: DeviceSlot['onChange'] = (listener) =>
+    onOwn((event) => {
+      if (event.kind === 'slot') listener(event.state);
+    });
+  const onMessage: GuestChannel['onMessage'] = (listener) =>
+    onOwn((event) => {
+      if (event.kind === 'guest-message') listener(channelText(event.message.answer));
+    });
+  return {
+    name,
+    dma,
+    vfio: remote<PassthroughDevice>(host, name),
+    slot: withListeners(remote<FunctionSlot>(host, slotName(index)), { onChange }),
+    guest: withListeners(remote<FunctionChannel>(host, channelName(index)), { onMessage }),
+  };
 }
 
 /** What is called there, and what is heard of here. */

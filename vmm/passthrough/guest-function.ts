@@ -9,6 +9,7 @@ import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import type { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort, type RootPortObserver } from '../../devices/root-port/device.js';
+import { FunctionChannel } from './channel.js';
 import type { DeviceEvent } from './events.js';
 import { GuestInterrupts } from './interrupts.js';
 import type { HostIommu } from './iommu.js';
@@ -37,6 +38,7 @@ export class GuestFunction {
   readonly assigned: AssignedFunction;
   readonly port: RootPort;
   readonly slot: FunctionSlot;
+  readonly channel: FunctionChannel;
   readonly #out: FrameOutlet;
   #refused = 0;
 
@@ -65,6 +67,7 @@ export class GuestFunction {
     });
     this.port.populate(this.assigned);
     this.slot = new FunctionSlot(this.port, this.assigned, slotChanged);
+    this.channel = new FunctionChannel(this.port);
   }
 
   /** Sends a frame, or counts it. */
