@@ -11,7 +11,12 @@ import { WorkerPageHasher } from '../../dist/vmm/transfer/page-hasher.js';
 import { SocketSourceDataPlane } from '../../dist/vmm/transfer/source-plane.js';
 import { StreamDescriber } from '../../migration/pages/describe.js';
 import { encodeHello, tokenBytes } from '../../migration/pages/hello.js';
-import type { DataEndpoint, DataPlaneOptions, SourceDataPlane } from '../../migration/ports.js';
+import type {
+  DataEndpoint,
+  DataPlaneOptions,
+  SourceDataPlane,
+  TransferCount,
+} from '../../migration/ports.js';
 import { describeDataPlane, flipper, type WithPair } from '../migration/pages-conformance.js';
 import { ramDifferences } from '../migration/ram-differences.js';
 
@@ -43,16 +48,27 @@ class Meddler {
   readonly #mischief: Mischief;
   #held: Buffer[] | undefined = [];
   #heldSocket: Socket | undefined;
-  readonly #onHeld: (() => void)[] = [];
+  /** Of each channel, the connection to the source, and how much came of it. */
+  readonly #from: Socket[] = [];
+  readonly #carried: number[] = [];
+  readonly #onData: (() => void)[] = [];
 
   constructor(mischief: Mischief) {
     this.#mischief = mischief;
   }
 
-  /** Resolves when so much is being kept back. */
-  async heldAtLeast(lengthBytes: number): Promise<void> {
-    const held = (): number => this.#held?.reduce((sum, chunk) => sum + chunk.length, 0) ?? 0;
-    while (held() < lengthBytes) await new Promise<void>((resolve) => this.#onHeld.push(resolve));
+  /** Nothing more of the channel is listened to: the source gets rid of what its kernel keeps, and no more. */
+  pause(channel: number): void {
+    this.#from[channel]!.pause();
+  }
+
+  resume(channel: number): void {
+    this.#from[channel]!.resume();
+  }
+
+  /** Resolves when it is so of the bytes that have come on each channel, passed on or held. */
+  async until(so: (carried: readonly number[]) => boolean): Promise<void> {
+    while (!so(this.#carried)) await new Promise<void>((resolve) => this.#onData.push(resolve));
   }
 
   async between(endpoint: DataEndpoint): Promise<DataEndpoint> {
@@ -74,15 +90,17 @@ class Meddler {
     const server = createServer((towards) => {
       const from = connect({ host: HOST, port });
       this.#sockets.push(towards, from);
+      this.#from[channel] = from;
       let at = 0;
       from.on('data', (chunk) => {
         this.#mischief.change?.(chunk, channel, at, towards);
         const first = at === 0;
         at += chunk.length;
+        this.#carried[channel] = at;
+        for (const resolve of this.#onData.splice(0)) resolve();
         if (!first && channel === this.#mischief.holdChannel && this.#held !== undefined) {
           this.#held.push(chunk);
           this.#heldSocket = towards;
-          for (const resolve of this.#onHeld.splice(0)) resolve();
         } else if (!towards.destroyed && !towards.write(chunk)) {
           from.pause();
           towards.once('drain', () => from.resume());
@@ -295,7 +313,7 @@ describe('a broken channel', () => {
 
 describe('a channel that lags behind', () => {
   it('never puts an older copy of a page on the newer one that another channel brought', async () => {
-    const pages = 4096;
+    const pages = 16_384;
     const [sourceMemory, destinationMemory] = [sharedMemory(pages), sharedMemory(pages)];
     const [sourceRam, destinationRam] = [ramOf(sourceMemory, pages), ramOf(destinationMemory, pages)];
     const source = closing(new SocketSourceDataPlane({ memory: sourceMemory, host: HOST }));
@@ -305,14 +323,26 @@ describe('a channel that lags behind', () => {
     const endpoint = await meddler.between(await source.open(options));
     await Promise.all([destination.connect(endpoint, options), source.connected()]);
     const dirty = new AtomicBitmap(pages);
-    for (const round of [1, 2]) {
-      sourceRam.fill(round);
-      dirty.fill();
-      await source.sendRound(round, dirty);
-    }
-    await meddler.heldAtLeast(2 ** 20); // channel 1 carries a good part of both rounds
+    const send = (round: number, from: number, to: number): Promise<TransferCount> => {
+      sourceRam.fill(round, from * PAGE_BYTES, to * PAGE_BYTES);
+      dirty.setRange(from, to);
+      return source.sendRound(round, dirty);
+    };
+    // Channels claim pages as they get rid of them. While one is stuck it takes what the kernel keeps for it, some MiB, and
+    // the other all further ones: first channel 1, whose pages are held, then channel 0, which brings some of them anew.
+    meddler.pause(0);
+    const first = send(1, 0, pages);
+    await meddler.until((carried) => carried[1]! > pages * PAGE_BYTES * 0.75);
+    meddler.resume(0);
+    const { bytes } = await first;
+    const hellos = 2 * encodeHello(0, tokenBytes(endpoint.token)).length;
+    await meddler.until((carried) => carried[0]! + carried[1]! === bytes + hellos);
+    meddler.pause(1);
+    const second = send(2, pages * 0.5, pages * 0.75);
+    await meddler.until((carried) => carried[0]! + carried[1]! > bytes + 2 ** 16);
     meddler.release();
-    await Promise.all([destination.received(1), destination.received(2)]);
+    meddler.resume(1);
+    await Promise.all([second, destination.received(1), destination.received(2)]);
     expect(ramDifferences(destinationRam, sourceRam)).toBe('');
     expect(destination.hashes).toEqual(source.hashes);
   });
