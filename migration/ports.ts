@@ -126,13 +126,16 @@ export interface SlotState {
 
 export type SlotIndicator = 'on' | 'blink' | 'off';
 
-/** Words between an approach and the guest's driver of the device. */
+/**
+ * Words between an approach and the guest's driver of the device: one to four printable ASCII characters each, for a register
+ * holds one. The channel has room for one request and one message at a time.
+ */
 export interface GuestChannel {
   /** What the guest says that it can do; empty until it has spoken. */
   features(): Promise<readonly string[]>;
   /** Puts a request before the guest; its answer comes as a message, or not at all. */
   request(request: string): Promise<void>;
-  /** Calls `listener` with each message of the guest until cancelled. */
+  /** Calls `listener` with what the guest says, until cancelled; of messages in quick succession with the last. */
   onMessage(listener: (message: string) => void): Cancel;
 }
 

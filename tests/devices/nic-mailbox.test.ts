@@ -27,6 +27,13 @@ function setUp(policy: Partial<VfPolicy> = { mac: vfMac(0) }, frameBytesMax?: nu
 }
 
 /** A VF that has had its RESET and agreed on a version. */
+/** A request for the queues, of a VF that keeps the lock of its mailbox. */
+function askAndHold(guest: GuestVf): void {
+  guest.write(reg.MAILBOX, VFU);
+  guest.write(reg.MBMEM, 9);
+  guest.write(reg.MAILBOX, VFU | REQ_BIT);
+}
+
 function negotiated(version: number, policy?: Partial<VfPolicy>, frameBytesMax?: number) {
   const t = setUp(policy, frameBytesMax);
   t.guest.negotiate(version);
@@ -356,9 +363,7 @@ describe('a ping', () => {
   const asking = () => {
     const t = negotiated(5);
     t.guest.read(reg.MAILBOX);
-    t.guest.write(reg.MAILBOX, VFU);
-    t.guest.write(reg.MBMEM, 9);
-    t.guest.write(reg.MAILBOX, VFU | REQ_BIT);
+    askAndHold(t.guest);
     return t;
   };
   /** What the guest finds, and that it has read it. */
@@ -427,9 +432,7 @@ describe('handshakes', () => {
   it('the newer one: acknowledged while the VF keeps the lock, answered when it lets go', () => {
     const { machine, guest } = negotiated(5);
     guest.read(reg.MAILBOX);
-    guest.write(reg.MAILBOX, VFU);
-    guest.write(reg.MBMEM, 9);
-    guest.write(reg.MAILBOX, VFU | REQ_BIT);
+    askAndHold(guest);
     const seen = guest.read(reg.MAILBOX);
     expect(seen & (PFACK | PFSTS | VFU)).toBe(PFACK | VFU);
     machine.time.advance(milliseconds(1));
@@ -443,9 +446,7 @@ describe('handshakes', () => {
 
   it('a VF that never lets go loses its answer, not the host its time', () => {
     const { machine, guest } = negotiated(5);
-    guest.write(reg.MAILBOX, VFU);
-    guest.write(reg.MBMEM, 9);
-    guest.write(reg.MAILBOX, VFU | REQ_BIT);
+    askAndHold(guest);
     machine.time.advance(milliseconds(2000));
     expect(machine.time.waiting).toBe(0);
     guest.write(reg.MAILBOX, 0);
@@ -457,9 +458,7 @@ describe('handshakes', () => {
   it('a VF that resets itself gets no answer any more to what it asked before', () => {
     const { machine, guest } = negotiated(5);
     guest.read(reg.MAILBOX);
-    guest.write(reg.MAILBOX, VFU);
-    guest.write(reg.MBMEM, 9);
-    guest.write(reg.MAILBOX, VFU | REQ_BIT);
+    askAndHold(guest);
     guest.read(reg.MAILBOX);
     guest.write(reg.CTRL, reg.CTRL.fields.RST.mask);
     guest.write(reg.MAILBOX, 0);

@@ -58,7 +58,7 @@ async function parsed(line: string): Promise<string | undefined> {
   const args = words.slice(1).map((word) => word.replaceAll('"', ''));
   const program = await commandLine(args);
   let ran: string | undefined;
-  const stub = (command: Command): void => {
+  const recordOnly = (command: Command): void => {
     // A group's own action refuses words that are no command of it.
     if (command.commands.length === 0) {
       command.action(() => {
@@ -66,9 +66,9 @@ async function parsed(line: string): Promise<string | undefined> {
         if (ran === 'migrate') scenarioOf(optionsOf(command.optsWithGlobals<Flags>()));
       });
     }
-    for (const one of command.commands) stub(one);
+    for (const one of command.commands) recordOnly(one);
   };
-  stub(program);
+  recordOnly(program);
   await program.parseAsync(args, { from: 'user' });
   return ran;
 }

@@ -1,5 +1,6 @@
 /** What devices report by themselves, and the slot that an assigned function sits in, on the whole machine. */
 import { describe, expect, test } from 'vitest';
+import type { Cancel } from '../../base/clock.js';
 import { seededRandom } from '../../base/random.js';
 import { milliseconds } from '../../base/units.js';
 import { createDeterministicMachine } from '../../dist/vmm/deterministic/create.js';
@@ -21,16 +22,22 @@ const told = <K extends DeviceEvent['kind']>(watch: Watch, kind: K): Extract<Dev
       : [],
   );
 
-/** Hears of the slot until it is so. */
-function until(slot: DeviceSlot, so: (state: SlotState) => boolean): Promise<SlotState> {
+/** Listens until it hears of something that is so. */
+function heard<T>(
+  on: (listener: (value: T) => void) => Cancel,
+  so: (value: T) => boolean = () => true,
+): Promise<T> {
   return new Promise((resolve) => {
-    const cancel = slot.onChange((state) => {
-      if (!so(state)) return;
+    const cancel = on((value) => {
+      if (!so(value)) return;
       cancel();
-      resolve(state);
+      resolve(value);
     });
   });
 }
+
+const until = (slot: DeviceSlot, so: (state: SlotState) => boolean): Promise<SlotState> =>
+  heard(slot.onChange, so);
 
 describe.each(WORLDS)('the slot of a function of a machine of $name', ({ run }) => {
   test('is turned off by the guest that is asked, emptied, filled and turned on again; each is heard of', () =>
@@ -93,12 +100,7 @@ describe.each(WORLDS)("the channel to the guest's driver on a machine of $name",
       await watch.line(/^r/);
       expect(await channel.features()).toEqual(['susp']);
       for (const request of ['susp', 'go']) {
-        const answer = new Promise<string>((resolve) => {
-          const cancel = channel.onMessage((message) => {
-            cancel();
-            resolve(message);
-          });
-        });
+        const answer = heard(channel.onMessage);
         await channel.request(request);
         expect(await answer).toBe(request);
       }

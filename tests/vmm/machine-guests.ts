@@ -2,9 +2,7 @@
 import binaryen from 'binaryen';
 import { COMMAND_LINE_GPA } from '../../base/abi/boot-params.js';
 import {
-  BAR_WINDOW_BASE,
   CONSOLE_BASE,
-  ECAM_BASE,
   LAPIC_BASE,
   LAPIC_ICR_HIGH,
   LAPIC_ICR_LOW,
@@ -13,6 +11,8 @@ import {
   TIMER_VECTOR,
 } from '../../base/abi/platform.js';
 import { buildImage } from '../../guest-fixtures/toolchain/build.js';
+import { LETTER, NO_IRQ } from './machine-guest-text.js';
+import { PCI_GUESTS } from './machine-pci-guests.js';
 
 const images = new Map<string, Promise<Uint8Array>>();
 
@@ -69,12 +69,6 @@ const PRELUDE = `
   (func $power (param $what i32) (call $mmio_write (i32.const ${POWER_BASE}) (i32.const 4) (local.get $what)))
 `;
 
-/** Configuration space of the guest's root port, device 1 of bus 0. */
-const ROOT_PORT = ECAM_BASE + 0x8000;
-
-const NO_IRQ = '(func (export "irq_entry") (param i32))';
-const LETTER = (letter: string): string => `(i32.const ${letter.charCodeAt(0)})`;
-
 /** Sends ICR: destination vCPU, then the low half. */
 const SEND = `(func $icr (param $cpu i32) (param $low i32)
   (call $mmio_write (i32.const ${LAPIC_BASE + LAPIC_ICR_HIGH}) (i32.const 4) (i32.shl (local.get $cpu) (i32.const 24)))
@@ -101,6 +95,11 @@ const haltWhile = (condition: string): string => `
     (call $irq_restore (i32.const 1))
     (br $wait)))
   (call $irq_restore (i32.const 1))`;
+
+/** Prints as many lines as the argument says, as fast as it can. */
+const PRINTING = `(loop $next
+  (call $say ${LETTER('f')} (local.get $n))
+  (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (call $argument))))`;
 
 const GUESTS = {
   /** Says its number and returns. */
@@ -346,78 +345,6 @@ const GUESTS = {
       (call $say ${LETTER('v')} (call $mmio_read (i32.const 0xf0000000) (i32.const 3)))
       (call $say ${LETTER('r')} (call $mmio_read (i32.const 0x1000) (i32.const 4))))`,
 
-  /**
-   * Writes and reads configuration space (bridge, root port, the function behind it) and the BAR window at random, so
-   * many times, then says what it read last.
-   */
-  storm: `${NO_IRQ}
-    (func (export "start_kernel") (param i32) (local $n i32) (local $x i32) (local $at i32) (local $value i32)
-      (local.set $x (i32.xor (i32.const 88172645) (call $argument)))
-      (call $say ${LETTER('b')} (call $argument))
-      (loop $next
-        (local.set $x (i32.xor (local.get $x) (i32.shl (local.get $x) (i32.const 13))))
-        (local.set $x (i32.xor (local.get $x) (i32.shr_u (local.get $x) (i32.const 17))))
-        (local.set $x (i32.xor (local.get $x) (i32.shl (local.get $x) (i32.const 5))))
-        (local.set $at (i32.shr_u (local.get $x) (i32.const 8)))
-        (if (i32.eqz (i32.and (local.get $x) (i32.const 7)))
-          (then
-            (local.set $at (i32.or (i32.const ${ECAM_BASE}) (i32.or
-              (i32.and (local.get $at) (i32.const 0x8ffc))
-              (i32.shl (i32.and (i32.shr_u (local.get $x) (i32.const 4)) (i32.const 1)) (i32.const 20))))))
-          (else
-            (local.set $at (i32.or (i32.const ${BAR_WINDOW_BASE}) (i32.and (local.get $at) (i32.const 0x7ffc))))))
-        (if (i32.and (local.get $x) (i32.const 8))
-          (then (call $mmio_write (local.get $at) (i32.const 4)
-            (i32.rotl (local.get $x) (i32.and (local.get $n) (i32.const 31)))))
-          (else (local.set $value (call $mmio_read (local.get $at) (i32.const 4)))))
-        (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (call $argument))))
-      (call $say ${LETTER('s')} (local.get $value)))`,
-
-  /** Does to its root port what would make a careless one lose its slot: puts it to sleep, wakes it, asks it for FLR. */
-  wipe: `${NO_IRQ}
-    (func (export "start_kernel") (param i32)
-      (call $mmio_write (i32.const ${ROOT_PORT + 0x44}) (i32.const 2) (i32.const 3))
-      (call $mmio_write (i32.const ${ROOT_PORT + 0x44}) (i32.const 2) (i32.const 0))
-      (call $mmio_write (i32.const ${ROOT_PORT + 0x98}) (i32.const 2) (i32.const 0x8000))
-      (call $say ${LETTER('s')} (call $mmio_read (i32.const ${ROOT_PORT + 0xaa}) (i32.const 2))))`,
-
-  /**
-   * Does the least of what a slot's driver does: at the attention button it turns a slot that is on off, blinking first, and one
-   * that is off on, and says so there (`o`, `i`) and on the port's channel. Before, it writes Slot Control so many times, and
-   * says `h` after every 256. On the channel it offers `susp`, and answers each request with that request.
-   */
-  slot: `${NO_IRQ}
-    (func $control (param $value i32)
-      (call $mmio_write (i32.const ${ROOT_PORT + 0xa8}) (i32.const 2) (local.get $value)))
-    (func (export "start_kernel") (param i32) (local $n i32) (local $told i32)
-      (block $enough (loop $next
-        (br_if $enough (i32.ge_u (local.get $n) (call $argument)))
-        (call $control (i32.or (i32.const 0x1c0) (i32.shl (i32.and (local.get $n) (i32.const 1)) (i32.const 9))))
-        (local.set $n (i32.add (local.get $n) (i32.const 1)))
-        (if (i32.eqz (i32.and (local.get $n) (i32.const 255))) (then (call $say ${LETTER('h')} (local.get $n))))
-        (br $next)))
-      (call $mmio_write (i32.const ${ROOT_PORT + 0x240}) (i32.const 4) (i32.const 0x70737573))
-      (call $say ${LETTER('r')} (i32.const 0))
-      (loop $ever
-        (if (i32.and (call $mmio_read (i32.const ${ROOT_PORT + 0x20e}) (i32.const 2)) (i32.const 1)) (then
-          (call $mmio_write (i32.const ${ROOT_PORT + 0x20e}) (i32.const 2) (i32.const 1))
-          (call $mmio_write (i32.const ${ROOT_PORT + 0x22c}) (i32.const 4)
-            (call $mmio_read (i32.const ${ROOT_PORT + 0x214}) (i32.const 4)))
-          (call $mmio_write (i32.const ${ROOT_PORT + 0x228}) (i32.const 4)
-            (call $mmio_read (i32.const ${ROOT_PORT + 0x210}) (i32.const 4)))))
-        (if (i32.and (call $mmio_read (i32.const ${ROOT_PORT + 0xaa}) (i32.const 2)) (i32.const 1)) (then
-          (call $mmio_write (i32.const ${ROOT_PORT + 0xaa}) (i32.const 2) (i32.const 1))
-          (local.set $told (i32.add (local.get $told) (i32.const 1)))
-          (call $mmio_write (i32.const ${ROOT_PORT + 0x22c}) (i32.const 4) (i32.const 7))
-          (call $mmio_write (i32.const ${ROOT_PORT + 0x228}) (i32.const 4) (local.get $told))
-          (if (i32.and (call $mmio_read (i32.const ${ROOT_PORT + 0xa8}) (i32.const 2)) (i32.const 0x400))
-            (then (call $control (i32.const 0x1c0)) (call $say ${LETTER('i')} (local.get $told)))
-            (else
-              (call $control (i32.const 0x2c0))
-              (call $control (i32.const 0x7c0))
-              (call $say ${LETTER('o')} (local.get $told))))))
-        (br $ever)))`,
-
   /** Overwrites its kick word all the time. The reserved range is the third entry of the memory map. */
   scribble: `${NO_IRQ}
     (func (export "start_kernel") (param $boot i32) (local $kick i32)
@@ -435,18 +362,15 @@ const GUESTS = {
   /** Prints so many lines as fast as it can, and crashes. */
   lastWords: `${NO_IRQ}
     (func (export "start_kernel") (param i32) (local $n i32)
-      (loop $next
-        (call $say ${LETTER('f')} (local.get $n))
-        (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (call $argument))))
+      ${PRINTING}
       unreachable)`,
 
   /** Prints lines as fast as it can, so many. */
   flood: `${NO_IRQ}
     (func (export "start_kernel") (param i32) (local $n i32)
-      (loop $next
-        (call $say ${LETTER('f')} (local.get $n))
-        (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (call $argument))))
+      ${PRINTING}
       (call $say ${LETTER('e')} (local.get $n)))`,
+  ...PCI_GUESTS,
 } as const;
 
 /** Lets `churn`, wherever it runs now, come to its end. */
