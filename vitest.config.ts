@@ -1,5 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
+// What the product prints is compared as plain words, whatever the terminal or the CI around the tests asks for: both the
+// code under test and Node itself (numbers of `console.log`) colour what they print if these say so.
+delete process.env.FORCE_COLOR;
+process.env.NO_COLOR = '1';
+
 export default defineConfig({
   test: {
     include: ['tests/**/*.test.ts'],
