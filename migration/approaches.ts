@@ -10,7 +10,7 @@ import type { MessageOf } from './messages.js';
 import type { AssignedDevice, SourceMachine } from './ports.js';
 import { type ApproachRegistry, AUTO } from './registry.js';
 import type { DeviceStart, StartDescriptor } from './start/start.js';
-import type { DeviceStop, StopDescriptor } from './stop/stop.js';
+import { type DeviceStop, LEFT_TEXT, type StopDescriptor } from './stop/stop.js';
 import { cpuLog } from './tracking/cpu-log.js';
 import type { DirtyTracking, TrackingDescriptor } from './tracking/tracking.js';
 
@@ -21,9 +21,11 @@ export interface Chosen {
   readonly tracking: TrackingDescriptor;
   readonly stop: StopDescriptor;
   readonly start: StartDescriptor;
+  /** Where several stops were to be tried: those that come next, in order, and go with the start as well. */
+  readonly otherStops: readonly StopDescriptor[];
 }
 
-export const namesOf = ({ tracking, stop, start }: Chosen): Approaches => ({
+export const namesOf = ({ tracking, stop, start }: Omit<Chosen, 'otherStops'>): Approaches => ({
   tracking: tracking.name,
   stop: stop.name,
   start: start.name,
@@ -42,33 +44,55 @@ export async function chooseApproaches(
   const stops = await candidates('stop', wanted.stop, devices, registry.stop);
   const starts = await candidates('start', wanted.start, devices, registry.start);
   for (const stop of stops) {
-    const start = starts.find(({ takesState }) => takesState === stop.sendsState);
-    if (start !== undefined) return { tracking, stop, start };
+    const start = starts.find(({ takes }) => takes.includes(stop.leaves));
+    if (start === undefined) continue;
+    const others = stops.slice(stops.indexOf(stop) + 1);
+    return { tracking, stop, start, otherStops: others.filter(({ leaves }) => start.takes.includes(leaves)) };
   }
   const [[stop], [start]] = [stops, starts];
-  const does = stop.sendsState ? 'sends the state of the device' : 'sends nothing of the device';
-  const needs = start.takesState ? 'needs its state' : 'does not take it';
-  throw refuse('start', start.name, `stop = ${stop.name} ${does}, and this start ${needs}`);
+  throw refuse(
+    'start',
+    start.name,
+    `stop = ${stop.name} ${LEFT_TEXT[stop.leaves]}; ${whatWouldDo(start, registry)}`,
+  );
+}
+
+/** The stops that the start goes with, of all that there are. */
+function whatWouldDo({ takes, serves }: StartDescriptor, { stop }: ApproachRegistry): string {
+  const fitting = stop.filter((one) => one.serves === serves && takes.includes(one.leaves));
+  return fitting.length === 0
+    ? 'no stop goes with this start'
+    : `this start goes with stop = ${listOf(fitting)}`;
 }
 
 /** What can serve: the approach that is wanted, or with `auto` those that fit, best first. Throws if there is none. */
-async function candidates<D extends Descriptor>(
+async function candidates<D extends Descriptor & { readonly tries?: readonly D[] }>(
   effort: Effort,
   wanted: string,
   devices: readonly AssignedDevice[],
   known: readonly D[],
 ): Promise<readonly [D, ...D[]]> {
-  const named = wanted === AUTO ? known : known.filter(({ name }) => name === wanted);
+  const named = waysOf(wanted, known);
   const judged = await Promise.all(
     named.map(async (descriptor) => ({ descriptor, problem: await unfit(descriptor, devices) })),
   );
   const [first, ...others] = judged.filter(({ problem }) => problem === undefined);
   if (first !== undefined) return [first.descriptor, ...others.map(({ descriptor }) => descriptor)];
-  if (wanted !== AUTO) throw refuse(effort, wanted, judged[0]?.problem ?? `known are ${listOf(known)}`);
+  if (named.length === 0) throw refuse(effort, wanted, `known are ${listOf(known)}`);
+  if (named.length === 1 && wanted !== AUTO) throw refuse(effort, wanted, judged[0]!.problem!);
   const serves = devices.length === 0 ? 'none' : 'device';
   const problems = judged.filter(({ descriptor }) => descriptor.serves === serves);
   const reasons = problems.map(({ descriptor, problem }) => `${descriptor.name}: ${problem}`);
-  throw refuse(effort, AUTO, reasons.join('; ') || 'there is no approach for this machine');
+  throw refuse(effort, wanted, reasons.join('; ') || 'there is no approach for this machine');
+}
+
+/** What a name stands for: an approach, or several to be tried. `auto` has them all. */
+function waysOf<D extends Descriptor & { readonly tries?: readonly D[] }>(
+  wanted: string,
+  known: readonly D[],
+): readonly D[] {
+  if (wanted === AUTO) return known.filter(({ tries }) => tries === undefined);
+  return known.filter(({ name }) => name === wanted).flatMap((one) => one.tries ?? [one]);
 }
 
 /** Why a machine with these devices, or its guest, can't use the approach; undefined if they can. */
@@ -125,11 +149,18 @@ export function sourceApproaches(
   /** What is really at work, for the record: a fault may have put another tracking in place. */
   readonly atWork: Approaches;
 } {
-  const stops = devices.map((device) => ({ name: device.name, does: chosen.stop.make(device) }));
+  const stops = stopsOf(chosen.stop, devices);
   const untracked = faults.strikes('migration/device-untracked') !== undefined;
   const tracking = untracked ? cpuLog : chosen.tracking;
   return { tracking: tracking.make(machine, devices), stops, atWork: namesOf({ ...chosen, tracking }) };
 }
+
+/** The stop at work on each of these devices. */
+export const stopsOf = (
+  stop: StopDescriptor,
+  devices: readonly AssignedDevice[],
+): readonly OnDevice<DeviceStop>[] =>
+  devices.map((device) => ({ name: device.name, does: stop.make(device) }));
 
 /**
  * The destination's half: the start that the source chose, if this side knows all three. Throws
@@ -158,10 +189,10 @@ export function judgeApproaches(
     return descriptor;
   });
   const [tracking, stop, start] = found as [TrackingDescriptor, StopDescriptor, StartDescriptor];
-  if (stop.sendsState !== start.takesState) {
+  if (!start.takes.includes(stop.leaves)) {
     throw malformed('hello', 'approaches.start', `${start.name}, which does not go with stop ${stop.name}`);
   }
-  return { tracking, stop, start };
+  return { tracking, stop, start, otherStops: [] };
 }
 
 /**

@@ -134,7 +134,8 @@ async function negotiate(destination: Destination): Promise<Hello> {
   machine.observe?.(timeline);
   const devices = onTimeline(machine.devices, timeline);
   destination.starts = destinationApproaches(chosen, hello.devices, devices);
-  if (chosen.start.takesState) destination.deviceStream = new DeviceStreamReceiver(destination.starts);
+  if (chosen.start.takes.includes('state'))
+    destination.deviceStream = new DeviceStreamReceiver(destination.starts);
   await talk.send({ kind: 'welcome' });
   const { endpoint } = await talk.expect(['data'], answer);
   const { channels, hashSeed, verify } = hello;

@@ -76,6 +76,13 @@ export interface DestinationParts {
   readonly deviceStartNs: Duration;
 }
 
+/** A stop that the guest did not follow, and the one that was tried then. */
+export interface Fallback {
+  readonly from: string;
+  readonly to: string;
+  readonly because: string;
+}
+
 /** What an assigned device had to do with it. */
 export interface DeviceTransfer {
   readonly name: string;
@@ -124,6 +131,8 @@ export interface MigrationRecord {
   readonly verify: VerifyMode;
   /** Undefined until they were chosen. */
   readonly approaches: Approaches | undefined;
+  /** Stops that were tried before the one that the approaches name, in order. */
+  readonly fallbacks: readonly Fallback[];
   readonly devices: readonly DeviceTransfer[];
   /** Pages that the devices wrote, as far as the machine tells them apart; host writes are counted with them. */
   readonly deviceDirtied: PageRanges | undefined;
@@ -168,7 +177,7 @@ export interface DestinationRecord {
   readonly guest: Whereabouts | undefined;
   /** What went wrong after the guest ran: the migration is complete all the same. */
   readonly afterwards: SerializedError | undefined;
-  /** As the source chose. */
+  /** As the source chose at the start; it may have fallen back to another stop since. */
   readonly approaches: MessageOf<'hello'>['approaches'] | undefined;
   readonly rounds: number;
   readonly received: TransferCount;

@@ -1,10 +1,16 @@
 /**
  * What the guest is asked before its devices are stopped, where an approach asks it: once, when the rest would fit the
  * downtime limit. Rounds go on meanwhile, so that it may take its time, and what it does to get ready is sent ahead.
+ * A guest that refuses, or whose time is up, is asked in the next way that was to be tried.
  */
+import { isFerryError } from '../base/errors.js';
+import { settleAll } from '../base/settle.js';
 import { milliseconds } from '../base/units.js';
+import { stopsOf } from './approaches.js';
+import { onTimeline } from './observed-device.js';
 import { withPatience } from './patience.js';
 import type { Source } from './source-context.js';
+import type { StopDescriptor } from './stop/stop.js';
 import { FLOW } from './timeline.js';
 
 /** Between two rounds while the guest has not answered: nothing may be left to send. */
@@ -12,8 +18,11 @@ const BETWEEN_ROUNDS = milliseconds(10);
 
 export class GuestRequests {
   readonly #source: Source;
-  #asked: Promise<unknown> | undefined;
+  #asked: Promise<void> | undefined;
   #answered = false;
+  /** The guest is taken back: nothing is asked any more. */
+  #over = false;
+  #fallingBack: Promise<void> = Promise.resolve();
 
   constructor(source: Source) {
     this.#source = source;
@@ -21,18 +30,54 @@ export class GuestRequests {
 
   /**
    * Asks, the first time. True when every device that had to be asked for has been answered for; otherwise waits a
-   * moment, for another round to be worth while. Rejects with what a request failed with.
+   * moment, for another round to be worth while. Rejects with what the last request failed with.
    */
   async answered(): Promise<boolean> {
     const { stops, talk, scheduler } = this.#source;
-    if (!stops.some(({ does }) => does.request !== undefined)) return true;
-    this.#asked ??= this.#ask();
+    if (this.#asked === undefined && !stops.some(({ does }) => does.request !== undefined)) return true;
+    this.#asked ??= this.#askInTurn();
     if (!this.#answered) await talk.during(Promise.race([this.#asked, scheduler.sleep(BETWEEN_ROUNDS)]));
     return this.#answered;
   }
 
+  /** As the chosen stop does; where the guest does not follow, as those do that come next. */
+  #askInTurn(): Promise<void> {
+    const { talk, timeline } = this.#source;
+    const asked = (async () => {
+      for (;;) {
+        const refusal = await this.#ask().then(
+          () => undefined,
+          (error: Error) => error,
+        );
+        if (refusal === undefined) break;
+        const [next, ...others] = this.#source.chosen?.otherStops ?? [];
+        if (this.#over || next === undefined || !isFerryError(refusal)) throw refusal;
+        this.#fallingBack = this.#fallBack(next, others, refusal.message);
+        await this.#fallingBack;
+      }
+      timeline.moment(FLOW, 'answered');
+      this.#answered = true;
+    })();
+    // A refusal ends it, also in the midst of a round.
+    asked.catch((error: Error) => talk.fail(error));
+    return asked;
+  }
+
+  /** What was asked is taken back, and the next stop is put to work on all devices. */
+  async #fallBack(next: StopDescriptor, others: readonly StopDescriptor[], because: string): Promise<void> {
+    const source = this.#source;
+    const { chosen, machine, timeline, stats, talk, stops } = source;
+    const from = chosen!.stop.name;
+    await settleAll(stops.map(async ({ name, does }) => stats.resumedDevice(name, await does.resume())));
+    talk.check();
+    stats.fellBack({ from, to: next.name, because });
+    source.chosen = { ...chosen!, stop: next, otherStops: others };
+    source.stops = stopsOf(next, onTimeline(machine.devices, timeline));
+    resumeOnTakeBack(source);
+  }
+
   #ask(): Promise<void> {
-    const { stops, talk, chosen, scheduler, parameters, undo, timeline } = this.#source;
+    const { stops, chosen, scheduler, parameters, undo, timeline } = this.#source;
     const wait = {
       effort: 'stop',
       approach: chosen?.stop.name ?? '',
@@ -43,7 +88,12 @@ export class GuestRequests {
     const givenUp = new Promise<void>((resolve) => {
       giveUp = resolve;
     });
-    undo.push('the request to the guest', () => giveUp());
+    undo.push('the request to the guest', async () => {
+      this.#over = true;
+      giveUp();
+      // What is under way with the devices comes to its end before they are taken back.
+      await this.#fallingBack.catch(() => undefined);
+    });
     const asking = stops.map(async ({ name, does }) => {
       if (does.request === undefined) return;
       await timeline.during(name, 'request', () =>
@@ -52,12 +102,22 @@ export class GuestRequests {
         ),
       );
     });
-    // The first refusal ends it, whatever the others are about to say, and in the midst of a round.
-    const asked = Promise.all(asking).then(() => {
-      timeline.moment(FLOW, 'answered');
-      this.#answered = true;
-    });
-    asked.catch((error: Error) => talk.fail(error));
-    return asked;
+    // The first refusal ends it, whatever the others are about to say.
+    return Promise.all(asking).then(
+      () => undefined,
+      (error) => {
+        giveUp();
+        throw error;
+      },
+    );
   }
+}
+
+/** Taking back, the devices work again as if nothing had been asked of them: all of them, whatever becomes of one. */
+export function resumeOnTakeBack({ undo, stops, stats }: Source): void {
+  const inverses = stops.map(({ name, does }) => ({
+    step: `what ${name} was asked`,
+    undo: async () => stats.resumedDevice(name, await does.resume()),
+  }));
+  undo.pushAll(inverses);
 }

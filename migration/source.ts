@@ -24,7 +24,7 @@ import { rehearse } from './messages.js';
 import { onTimeline } from './observed-device.js';
 import type { MachineState } from './ports.js';
 import type { MigrationRecord, RoundsEnd } from './record.js';
-import { GuestRequests } from './requests.js';
+import { GuestRequests, resumeOnTakeBack } from './requests.js';
 import { harvestPages, rootSoFar, sendDevicesAhead, sendPages, sendTheRest } from './sending.js';
 import type { Source, SourceOptions } from './source-context.js';
 import { Lifecycle, type SourceEvent, sourceOwnsGuest, sourceTable } from './states.js';
@@ -178,15 +178,6 @@ function startTracking({ undo, tracking }: Source): Promise<void> {
   // Whoever waits for it hears of a failure.
   started.catch(() => undefined);
   return started;
-}
-
-/** Taking back, the devices work again as if nothing had been asked of them: all of them, whatever becomes of one. */
-function resumeOnTakeBack({ undo, stops, stats }: Source): void {
-  const inverses = stops.map(({ name, does }) => ({
-    step: `what ${name} was asked`,
-    undo: async () => stats.resumedDevice(name, await does.resume()),
-  }));
-  undo.pushAll(inverses);
 }
 
 /** Sends all pages once, then those written meanwhile, until what is left can be sent within the downtime limit. */

@@ -14,6 +14,7 @@ import type {
   DestinationParts,
   DeviceTransfer,
   DirtiedPages,
+  Fallback,
   MigrationRecord,
   RoundRecord,
   RoundsEnd,
@@ -70,6 +71,7 @@ export class SourceStatistics {
   #error: SerializedError | undefined;
   #guest: Whereabouts | undefined;
   #approaches: Approaches | undefined;
+  readonly #fallbacks: Fallback[] = [];
   readonly #devices = new Map<string, Mutable<Omit<DeviceTransfer, 'name'>>>();
   #afterwards: SerializedError | undefined;
   #deviceDirtied: PageRanges | undefined;
@@ -98,6 +100,13 @@ export class SourceStatistics {
 
   chosen(approaches: Approaches): void {
     this.#approaches = approaches;
+  }
+
+  /** The guest did not follow one stop, and another is at work. */
+  fellBack(fallback: Fallback): void {
+    this.#timeline.moment(FLOW, 'fallback', { ...fallback });
+    this.#fallbacks.push(fallback);
+    if (this.#approaches !== undefined) this.#approaches = { ...this.#approaches, stop: fallback.to };
   }
 
   /** So much of the device's data stream was sent. */
@@ -279,6 +288,7 @@ export class SourceStatistics {
       error: this.#error,
       guest: this.#guest,
       approaches: this.#approaches,
+      fallbacks: [...this.#fallbacks],
       afterwards: this.#afterwards,
       devices: this.#machine.devices.map(({ name }) => ({ name, ...this.#device(name) })),
       deviceDirtied: this.#endedAt === undefined ? this.#dirtiedByDevice() : this.#deviceDirtied,

@@ -147,7 +147,7 @@ export function summaryLines(record: MigrationRecord): string[] {
 const RANGES_SHOWN = 6;
 
 /** What the assigned devices had to do with it: the approaches, their state, the pages that they wrote. */
-function deviceLines({ devices, deviceDirtied, approaches }: MigrationRecord): string[] {
+function deviceLines({ devices, deviceDirtied, approaches, fallbacks }: MigrationRecord): string[] {
   if (devices.length === 0) return [];
   const names = devices.map(({ name }) => name).join(', ');
   const { tracking = '?', stop = '?', start = '?' } = approaches ?? {};
@@ -157,6 +157,7 @@ function deviceLines({ devices, deviceDirtied, approaches }: MigrationRecord): s
     `assigned ${devices.length === 1 ? 'device' : 'devices'} ${names}: tracking ${tracking}, stop ${stop}, start ${start}; ` +
       `of the state ${sum('preCopyBytes')} went ahead, ${sum('blackoutBytes')} in the blackout`,
   ];
+  for (const { from, to, because } of fallbacks) lines.push(`stop ${to} instead of ${from}: ${because}`);
   for (const { name, startedAfterNs, problem, takenBack } of devices) {
     if (takenBack !== undefined) lines.push(`${name} ${takenBack}`);
     if (problem !== undefined) lines.push(`${name} does not work at the destination: ${problem}`);

@@ -8,7 +8,7 @@ export const startByDeviceState: StartDescriptor = {
   name: 'device-state',
   text: 'VFIO migration: the state goes into a device of the same kind, which goes on where the other stopped',
   needs: ['vfio'],
-  takesState: true,
+  takes: ['state'],
   afterRun: false,
   make: ({ vfio }) => {
     const device = vfio as VfioDevice;

@@ -7,7 +7,7 @@ export const noStart: StartDescriptor = {
   name: 'none',
   text: 'there is no assigned device',
   serves: 'none',
-  takesState: false,
+  takes: ['nothing'],
   afterRun: false,
   refuses: (names) => `nothing would start ${names}`,
   make: () => ({}),

@@ -6,6 +6,7 @@ import type { DeviceRecord } from '../../base/device-record.js';
 import type { Descriptor } from '../approach.js';
 import type { Patience } from '../patience.js';
 import type { AssignedDevice } from '../ports.js';
+import type { Left } from '../stop/stop.js';
 
 export interface DeviceStart {
   /** The next piece of the device's data stream. Throws a FerryError that names what does not fit. */
@@ -22,8 +23,8 @@ export interface DeviceStart {
 }
 
 export interface StartDescriptor extends Descriptor {
-  /** Whether it is fed the state that the stop sends. */
-  readonly takesState: boolean;
+  /** How the stop may have left the device. One that takes `state` is fed what the stop sends. */
+  readonly takes: readonly Left[];
   /** Whether there is something to do once the guest runs. */
   readonly afterRun: boolean;
   readonly make: (device: AssignedDevice) => DeviceStart;

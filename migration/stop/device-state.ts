@@ -11,7 +11,7 @@ export const stopByDeviceState: StopDescriptor = {
   name: 'device-state',
   text: 'VFIO migration: the device is held still and its state read out, most of it ahead',
   needs: ['vfio'],
-  sendsState: true,
+  leaves: 'state',
   make: ({ vfio }) => {
     const device = vfio as VfioDevice;
     return {

@@ -7,7 +7,7 @@ export const noStop: StopDescriptor = {
   name: 'none',
   text: 'there is no assigned device',
   serves: 'none',
-  sendsState: false,
+  leaves: 'nothing',
   refuses: (names) => `${names} would go on writing`,
   make: () => ({ quiesce: async () => undefined, resume: async () => undefined }),
 };

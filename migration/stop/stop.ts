@@ -8,6 +8,25 @@ import type { Descriptor } from '../approach.js';
 import type { Patience } from '../patience.js';
 import type { AssignedDevice } from '../ports.js';
 
+/**
+ * How a stop leaves the device behind, as its driver in the guest knows it.
+ * - `state`: its state travels, and the driver knows of nothing;
+ * - `unplugged`: the driver has let it go, and its slot is empty;
+ * - `asleep`: the driver has taken it down, and waits for word;
+ * - `lost`: nothing of it travels, and the driver believes it at work;
+ * - `nothing`: there is none.
+ */
+export type Left = 'state' | 'unplugged' | 'asleep' | 'lost' | 'nothing';
+
+/** Completes "stop = unplug". */
+export const LEFT_TEXT: Readonly<Record<Left, string>> = {
+  state: 'sends the state of the device',
+  unplugged: 'leaves an empty slot',
+  asleep: 'leaves a driver that waits for word',
+  lost: 'leaves a driver that believes its device at work',
+  nothing: 'leaves no device',
+};
+
 /** What a request may wait for. */
 export interface RequestLimits {
   /** How long the guest may take to answer. When that is over, the approach rejects, or goes on without the guest. */
@@ -40,7 +59,12 @@ export interface DeviceStop {
 }
 
 export interface StopDescriptor extends Descriptor {
-  /** Whether the device's state goes to the destination: then the start must be one that takes it. */
-  readonly sendsState: boolean;
+  /** How the device is left: the start must be one that takes it so. */
+  readonly leaves: Left;
+  /**
+   * Not one way but several: these are tried in this order, those that fit, each until the guest refuses or its time is up.
+   * Only their own descriptors count then, and what is recorded is which of them it was.
+   */
+  readonly tries?: readonly StopDescriptor[];
   readonly make: (device: AssignedDevice) => DeviceStop;
 }

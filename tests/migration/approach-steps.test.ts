@@ -228,7 +228,7 @@ describe('a device that takes its state more slowly than it comes', () => {
       ...ordinary,
       name: 'much',
       text: 'sends more than may wait anywhere',
-      sendsState: true,
+      leaves: 'state',
       make: (): DeviceStop => {
         let gave = 0;
         return {
@@ -243,7 +243,7 @@ describe('a device that takes its state more slowly than it comes', () => {
       ...ordinary,
       name: 'slowly',
       text: 'takes it at its own pace',
-      takesState: true,
+      takes: ['state'],
       afterRun: false,
       make: (): DeviceStart => ({
         take: async (piece) => {

@@ -28,7 +28,7 @@ export const takeAway = (script: Script): StopDescriptor => ({
   ...ordinary,
   name: 'take-away',
   text: 'the device is taken away, and kept until the migration can no longer fail',
-  sendsState: false,
+  leaves: 'unplugged',
   make: (device): DeviceStop => ({
     ...(script.request === undefined
       ? {}
@@ -60,7 +60,7 @@ export const plugLater = (script: Script): StartDescriptor => ({
   ...ordinary,
   name: 'plug-later',
   text: 'the guest gets a new device when it runs',
-  takesState: false,
+  takes: ['unplugged'],
   afterRun: true,
   make: (device): DeviceStart => ({
     afterRun: async (patience) => {
