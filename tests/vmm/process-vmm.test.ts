@@ -338,12 +338,16 @@ describe('VMM processes', () => {
       const vmm = await spawnVmm(${JSON.stringify(LEDGER)});
       console.log(vmm.pid);`;
     const parent = spawn(process.execPath, ['--input-type=module', '-e', script]);
-    const pid = await new Promise<number>((resolve) =>
-      parent.stdout.once('data', (text) => resolve(Number(text))),
-    );
-    expect(alive(pid)).toBe(true);
-    parent.kill('SIGKILL');
-    await until(() => !alive(pid), 'the VMM ends');
+    try {
+      const pid = await new Promise<number>((resolve) =>
+        parent.stdout.once('data', (text) => resolve(Number(text))),
+      );
+      expect(alive(pid)).toBe(true);
+      parent.kill('SIGKILL');
+      await until(() => !alive(pid), 'the VMM ends');
+    } finally {
+      parent.kill('SIGKILL');
+    }
   });
 
   it('writes the console to a file, and a recording to a folder', async () => {
