@@ -2,6 +2,7 @@
  * Which approach serves each of the three efforts. The source chooses before anything is sent, the names travel in
  * `hello`, and the destination refuses what it does not know or can't do.
  */
+import { isFerryError } from '../base/errors.js';
 import { type FaultPlan, NO_FAULTS } from '../base/fault.js';
 import { type Descriptor, EFFORTS, type Effort, lacking } from './approach.js';
 import { migrationErrors } from './errors.js';
@@ -33,7 +34,8 @@ export const namesOf = ({ tracking, stop, start }: Omit<Chosen, 'otherStops'>): 
 
 /**
  * Resolves `auto`, each effort's to the first of the registry that fits the machine and goes with what else was chosen.
- * Throws `migration/approach` for a choice that contradicts the machine or its guest, or one that another contradicts.
+ * Throws `migration/approach` for a choice that contradicts the machine or its guest, or one that another contradicts, and
+ * `migration/blocked` where it was left to choose and nothing fits.
  */
 export async function chooseApproaches(
   wanted: Approaches,
@@ -55,6 +57,21 @@ export async function chooseApproaches(
     start.name,
     `stop = ${stop.name} ${LEFT_TEXT[stop.leaves]}; ${whatWouldDo(start, registry)}`,
   );
+}
+
+/** Why a machine with these devices can't be migrated as it is, in words; none if it can. */
+export async function blockersOf(
+  wanted: Approaches,
+  devices: readonly AssignedDevice[],
+  registry: ApproachRegistry,
+): Promise<readonly string[]> {
+  try {
+    await chooseApproaches(wanted, devices, registry);
+    return [];
+  } catch (error) {
+    if (!isFerryError(error)) throw error;
+    return [error.message];
+  }
 }
 
 /** The stops that the start goes with, of all that there are. */
@@ -83,7 +100,8 @@ async function candidates<D extends Descriptor & { readonly tries?: readonly D[]
   const serves = devices.length === 0 ? 'none' : 'device';
   const problems = judged.filter(({ descriptor }) => descriptor.serves === serves);
   const reasons = problems.map(({ descriptor, problem }) => `${descriptor.name}: ${problem}`);
-  throw refuse(effort, wanted, reasons.join('; ') || 'there is no approach for this machine');
+  if (wanted !== AUTO) throw refuse(effort, wanted, reasons.join('; '));
+  throw migrationErrors.error('blocked', { effort, reasons: reasons.join('; ') || 'none is known' });
 }
 
 /** What a name stands for: an approach, or several to be tried. `auto` has them all. */

@@ -120,6 +120,12 @@ export const migrationErrors = catalogue('migration', {
     text: ({ effort, approach, problem }) => `migration parameter ${effort} = ${approach}: ${problem}`,
     advice: ({ effort }) => `Leave ${effort} at \`auto\`, which chooses what fits the machine.`,
   }),
+  blocked: entry<{ effort: string; reasons: string }>({
+    exit: 'refused',
+    text: ({ effort, reasons }) => `migration blocked: there is no ${effort} for this machine: ${reasons}`,
+    advice: () =>
+      'One of these reasons has to go: by another device, or a guest that offers what is missing.',
+  }),
   'approach-overdue': entry<{ effort: string; approach: string; device: string; waitedMs: number }>({
     exit: 'failed',
     text: ({ effort, approach, device, waitedMs }) =>

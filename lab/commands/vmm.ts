@@ -110,7 +110,7 @@ export function define(command: Command): void {
     )
     .option(
       '--nic <kind>',
-      `the guest's NIC: vf, a virtual function behind VT-d; vf=N, up to ${ASSIGNED_MAX} of them; none (default: none)`,
+      `the guest's NIC: vf, a virtual function behind VT-d; vf=N, up to ${ASSIGNED_MAX} of them; none; properties follow, as in vf,enable-migration=off: it does not speak VFIO migration (default: none)`,
       optionValue(NAME, '--nic', parseNic),
     )
     .option(

@@ -10,6 +10,7 @@ import { MIB } from '../../base/units.js';
 import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
 import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
 import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
+import type { MigrationInfo } from '../../vmm/monitor/control.js';
 import { standBetween } from './man-in-the-middle.js';
 
 const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
@@ -150,6 +151,27 @@ describe('a commit that is never acknowledged', () => {
       await here.execute('x-ferry-reclaim');
       expect((await here.nics()).map(({ state }) => state)).toEqual(['RUNNING']);
       await here.waitForConsole(/, clean$/, { after: here.console.length });
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('what stands in the way of a migration', () => {
+  it(
+    'is told before one is tried, and is what it is refused for; the guest runs on',
+    async () => {
+      const here = await spawned({ ...GUEST, nic: 'vf,enable-migration=off' });
+      const reasons = async () => ((await here.execute('query-migrate')) as MigrationInfo)['blocked-reasons'];
+      await here.execute('migrate-set-parameters', { stop: 'device-state' });
+      const why = /vf0: it does not speak VFIO migration/;
+      expect(await reasons()).toEqual([expect.stringMatching(why)]);
+      const there = await spawned({ incoming: 'tcp:127.0.0.1:0', nic: 'vf' });
+      expect(await refusal(here.migrate(await there.incomingAddress()))).toMatch(why);
+      await here.waitForConsole(/, clean$/, { after: here.console.length });
+      // A device that speaks it is none.
+      expect(await there.execute('query-migrate')).not.toHaveProperty('blocked-reasons');
+      const other = await spawned({ ...GUEST, nic: 'vf' });
+      expect(await other.execute('query-migrate')).not.toHaveProperty('blocked-reasons');
     },
     TIMEOUT_MS,
   );

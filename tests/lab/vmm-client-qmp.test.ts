@@ -51,6 +51,7 @@ function idleVm(): VmControl {
     migrateCancel: () => {},
     reclaim: async () => {},
     migration: () => ({}),
+    blockedReasons: async () => [],
     migrationRecord: () => undefined,
     parameters: new MigrationParameters(),
     migrationEvents: true,

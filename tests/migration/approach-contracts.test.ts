@@ -152,7 +152,7 @@ describe('approaches', () => {
         shape: withDevice,
         prepare: ({ source }) => Object.defineProperty(source.device, facet, { value: undefined }),
       });
-      expect(source.error).toMatchObject({ code: 'migration/approach' });
+      expect(source.error).toMatchObject({ code: 'migration/blocked' });
       expect(source.error!.message).toMatch(facet === 'dma' ? /tells what it writes/ : /does not speak VFIO/);
     },
   );
@@ -235,7 +235,8 @@ describe('approaches', () => {
       shape: withDevice,
       prepare: ({ source }) => Object.defineProperty(source.device, 'dma', { value: undefined }),
     });
-    expect(source.error!.message).toMatch(/tracking = auto: iommu-dirty: vf0: .*; pinned: vf0: /);
+    expect(source.error).toMatchObject({ code: 'migration/blocked', facts: { effort: 'tracking' } });
+    expect(source.error!.message).toMatch(/^migration blocked: .*: iommu-dirty: vf0: .*; pinned: vf0: /);
   });
 
   it('that cope with a destination without the device move the guest there, and tell', async () => {

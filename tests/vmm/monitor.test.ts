@@ -14,6 +14,7 @@ interface Calls extends VmControl {
   runState: RunState;
   standstill: VmControl['standstill'];
   info: MigrationInfo;
+  blocked: readonly string[];
 }
 
 function fakeVm(): Calls {
@@ -21,6 +22,7 @@ function fakeVm(): Calls {
   const vm: Calls = {
     calls,
     info: {},
+    blocked: [],
     name: 'guest',
     runState: 'running',
     standstill: undefined,
@@ -56,6 +58,7 @@ function fakeVm(): Calls {
     migrateCancel: () => void calls.push(['migrateCancel']),
     reclaim: async () => void calls.push(['reclaim']),
     migration: () => vm.info,
+    blockedReasons: async () => vm.blocked,
     migrationRecord: () => undefined,
     parameters: new MigrationParameters(),
     migrationEvents: false,

@@ -1,7 +1,7 @@
 /** How many virtual functions a guest is given, and which addresses they have. */
 import { describe, expect, it } from 'vitest';
 import { formatMac } from '../../devices/ethernet/addresses.js';
-import { functionsOf, stationsOf } from '../../vmm/process/nic-options.js';
+import { functionsOf, nicChoiceOf, stationsOf } from '../../vmm/process/nic-options.js';
 import { settle, type VmmOptions } from '../../vmm/process/options.js';
 
 const stations = (text: string, functions: number): readonly string[] | string => {
@@ -14,6 +14,26 @@ describe('the kind of a NIC', () => {
     expect(['none', 'vf', 'vf=1', 'vf=8'].map(functionsOf)).toEqual([0, 1, 1, 8]);
     for (const kind of ['', 'VF', 'vf=', 'vf=0', 'vf=9', 'vf=08', 'vf=2 ', 'vf=-1', 'virtio', 'vf=1e0']) {
       expect(functionsOf(kind), kind).toBeUndefined();
+    }
+  });
+});
+
+describe('the properties of a NIC', () => {
+  it('follow the kind, each once, with one of its values', () => {
+    expect(nicChoiceOf('vf')).toEqual({ functions: 1, 'enable-migration': 'on' });
+    expect(nicChoiceOf('vf=2,enable-migration=off')).toEqual({ functions: 2, 'enable-migration': 'off' });
+    for (const kind of [
+      'vf,',
+      'vf,enable-migration',
+      'vf,enable-migration=',
+      'vf,enable-migration=maybe',
+      'vf,enable-migration=off=on',
+      'vf,enable-migration=off,enable-migration=off',
+      'vf,toString=on',
+      'none,enable-migration=off',
+      ',enable-migration=off',
+    ]) {
+      expect(nicChoiceOf(kind), kind).toBeUndefined();
     }
   });
 });
@@ -63,7 +83,9 @@ describe('a VMM', () => {
     expect(nic({ nic: 'vf=4', mac: '52:54:00:00:00:fe' })?.macs.map((mac) => mac.at(-1))).toEqual([
       0xfe, 0xff, 0, 1,
     ]);
-    expect(() => nic({ nic: 'vf=9' })).toThrow(/'vf=9' is no NIC: vf, vf=1 to vf=8, or none/);
+    expect(() => nic({ nic: 'vf=9' })).toThrow(
+      /'vf=9' is no NIC: vf, vf=1 to vf=8, or none; after a function ,enable-migration=on.off/,
+    );
     expect(() => nic({ nic: 'vf', mac: 'x' })).toThrow(/'x' is no station's MAC address/);
     expect(() => nic({ mac: '52:54:00:00:00:01' })).toThrow(/--mac is of no use without --nic vf/);
   });

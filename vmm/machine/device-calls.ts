@@ -109,6 +109,7 @@ export function assignedDevice(
   host: DeviceHost,
   dma: DmaWriter,
   events: MachineEvents,
+  vfioMigration: boolean,
 ): AssignedDevice {
   const name = assignedName(index);
   const onOwn = (heard: (event: DeviceEvent) => void): Cancel =>
@@ -126,7 +127,7 @@ export function assignedDevice(
   return {
     name,
     dma,
-    vfio: remote<PassthroughDevice>(host, name),
+    vfio: vfioMigration ? remote<PassthroughDevice>(host, name) : undefined,
     slot: withListeners(remote<FunctionSlot>(host, slotName(index)), { onChange }),
     guest: withListeners(remote<FunctionChannel>(host, channelName(index)), { onMessage }),
   };

@@ -262,9 +262,13 @@ export const COMMANDS: readonly Command[] = [
   }),
   command({
     name: 'query-migrate',
-    summary: 'State and figures of the last migration; empty before the first.',
+    summary:
+      'State and figures of the last migration, and what stands in the way of another; empty before the first.',
     arguments: NOTHING,
-    run: ({ vm }) => vm.migration(),
+    run: async ({ vm }) => {
+      const reasons = await vm.blockedReasons();
+      return { ...vm.migration(), ...(reasons.length > 0 && { 'blocked-reasons': reasons }) };
+    },
   }),
   command({
     name: 'migrate-set-parameters',

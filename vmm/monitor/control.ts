@@ -82,6 +82,7 @@ export interface MigrationInfo {
   readonly downtime?: number;
   readonly 'cpu-throttle-percentage'?: number;
   readonly 'error-desc'?: string;
+  /** There only if a migration would be refused. */
   readonly 'blocked-reasons'?: readonly string[];
   readonly ram?: MigrationRamInfo;
   /** QEMU's VfioStats: bytes of the assigned device's state; there only with such a device. */
@@ -139,6 +140,8 @@ export interface VmControl {
   /** Runs a guest again whose commit was never acknowledged. */
   reclaim(): Promise<void>;
   migration(): MigrationInfo;
+  /** Why `migrate` would refuse the guest of this VMM, as far as that is known before; none if it would not, or there is none. */
+  blockedReasons(): Promise<readonly string[]>;
   /** Everything that was recorded of the last migration; undefined before the first. */
   migrationRecord(): Readonly<Record<string, unknown>> | undefined;
   /** The limits of this VM's migrations; may be changed at any time. */

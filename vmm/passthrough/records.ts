@@ -40,6 +40,8 @@ export type IommuLeaves = (typeof IOMMU_LEAVES)[number];
 export interface NicOptions {
   /** One function for each of these addresses, which the host's administrator sets: 1 to ASSIGNED_MAX. */
   readonly macs: readonly MacAddress[];
+  /** Whether a migration may move the functions by VFIO's protocol; it may if absent. */
+  readonly vfioMigration?: boolean;
   /** `small` if absent. */
   readonly leaves?: IommuLeaves;
   /** Posted writes of the device that may be on their way at any time; none if absent: each is visible at once. */

@@ -9,6 +9,7 @@
  */
 import { FerryError, invariant, isFerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
+import { blockersOf } from '../../migration/approaches.js';
 import { VMM_ENDS, type Whereabouts } from '../../migration/endings.js';
 import { MigrationParameters } from '../../migration/parameters.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
@@ -204,6 +205,13 @@ export class Controller implements VmControl {
     // Never the state of an earlier migration, which a client could take for this one's.
     if (this.#starting) return { status: 'setup' };
     return migrationInfo(this.#record?.(), this.listeningAt);
+  }
+
+  async blockedReasons(): Promise<readonly string[]> {
+    const machine = this.#machine;
+    if (machine === undefined || this.#incoming !== undefined || this.#outgoing !== undefined) return [];
+    const { values, registry } = this.parameters;
+    return blockersOf(values, machine.outgoing.devices, registry);
   }
 
   migrationRecord(): Readonly<Record<string, unknown>> | undefined {

@@ -3,16 +3,54 @@ import { formatMac, isGroupMac, parseMac } from '../../devices/ethernet/addresse
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { ASSIGNED_MAX } from '../passthrough/records.js';
 
-/** `vf` is one virtual function, `vf=N` so many. */
-export type NicKind = 'none' | 'vf' | `vf=${number}`;
+/** `vf` is one virtual function, `vf=N` so many; properties follow, each after a comma, as `PROPERTY=VALUE`. */
+export type NicKind = 'none' | `vf${string}`;
 
 export const DEFAULT_MAC = '52:54:00:12:34:56';
 
-/** How people may say it. */
-export const NIC_KINDS = `vf, vf=1 to vf=${ASSIGNED_MAX}, or none`;
+/** What may be said of the functions besides their number: each property's values, the first of which holds if none is given. */
+export const NIC_PROPERTIES = {
+  'enable-migration': { values: ['on', 'off'], text: 'whether they speak VFIO migration' },
+} as const satisfies Record<
+  string,
+  { readonly values: readonly [string, ...string[]]; readonly text: string }
+>;
 
-/** Virtual functions that `kind` asks for, 0 for `none`; undefined if it is no NIC. */
-export function functionsOf(kind: string): number | undefined {
+type NicProperties = typeof NIC_PROPERTIES;
+export type NicProperty = keyof NicProperties;
+
+/** How people may say it. */
+export const NIC_KINDS =
+  `vf, vf=1 to vf=${ASSIGNED_MAX}, or none; after a function ` +
+  Object.entries(NIC_PROPERTIES)
+    .map(([name, { values }]) => `,${name}=${values.join('|')}`)
+    .join(' ');
+
+/** What a NIC was said to be. */
+export type NicChoice = { readonly functions: number } & {
+  readonly [P in NicProperty]: NicProperties[P]['values'][number];
+};
+
+/** `text` taken apart; undefined if it is no NIC. */
+export function nicChoiceOf(text: string): NicChoice | undefined {
+  const [kind, ...properties] = text.split(',');
+  const functions = functionsIn(kind!);
+  if (functions === undefined || (functions === 0 && properties.length > 0)) return undefined;
+  const given = new Map<string, string>();
+  for (const property of properties) {
+    const [name, value] = property.split(/=(.*)/s) as [string, string | undefined];
+    const known = Object.hasOwn(NIC_PROPERTIES, name) ? NIC_PROPERTIES[name as NicProperty] : undefined;
+    if (given.has(name) || !known?.values.some((one) => one === value)) return undefined;
+    given.set(name, value!);
+  }
+  const all = Object.entries(NIC_PROPERTIES).map(([name, { values }]) => [
+    name,
+    given.get(name) ?? values[0],
+  ]);
+  return { functions, ...Object.fromEntries(all) };
+}
+
+function functionsIn(kind: string): number | undefined {
   if (kind === 'none') return 0;
   if (kind === 'vf') return 1;
   const count = /^vf=(\d)$/.exec(kind)?.[1];
@@ -20,6 +58,9 @@ export function functionsOf(kind: string): number | undefined {
     ? Number(count)
     : undefined;
 }
+
+/** Virtual functions that `kind` asks for, 0 for `none`; undefined if it is no NIC. */
+export const functionsOf = (kind: string): number | undefined => nicChoiceOf(kind)?.functions;
 
 /**
  * The addresses of `functions` virtual functions: those in `text`, with commas between them, and then each the one after

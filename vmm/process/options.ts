@@ -6,7 +6,7 @@ import { vmmErrors } from '../errors.js';
 import { type MonitorAddress, parseMonitorAddress } from '../monitor/monitor-address.js';
 import { IOMMU_LEAVES, type NicOptions } from '../passthrough/records.js';
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
-import { DEFAULT_MAC, functionsOf, NIC_KINDS, type NicKind, stationsOf } from './nic-options.js';
+import { DEFAULT_MAC, NIC_KINDS, type NicKind, nicChoiceOf, stationsOf } from './nic-options.js';
 
 export interface VmmOptions {
   /** Path of the guest's image; absent if the guest comes by migration. */
@@ -31,7 +31,10 @@ export interface VmmOptions {
   readonly paused?: boolean;
   /** Folder that gets a copy of every byte of the stream when the guest is moved away, for `ferry inspect`. */
   readonly recordTo?: string;
-  /** The guest's NIC: a virtual function of the host's 82599 (`vf`), N of them (`vf=N`), or `none` (if absent). */
+  /**
+   * The guest's NIC: a virtual function of the host's 82599 (`vf`), N of them (`vf=N`), or `none` (if absent). Properties of
+   * the functions may follow, as in `vf,enable-migration=off`.
+   */
   readonly nic?: NicKind;
   /**
    * Station addresses of those functions, with commas between them; `52:54:00:12:34:56` if absent. Functions for which
@@ -178,16 +181,16 @@ function nicOf(
   { nic = 'none', mac = DEFAULT_MAC, iommuLeaves = 'small' }: VmmOptions,
   refuse: (why: string) => Error,
 ): NicOptions | undefined {
-  const functions = functionsOf(nic);
-  if (functions === undefined) throw refuse(`'${nic.slice(0, 40)}' is no NIC: ${NIC_KINDS}`);
-  if (functions === 0) return undefined;
-  const macs = stationsOf(mac, functions);
+  const choice = nicChoiceOf(nic);
+  if (choice === undefined) throw refuse(`'${nic.slice(0, 40)}' is no NIC: ${NIC_KINDS}`);
+  if (choice.functions === 0) return undefined;
+  const macs = stationsOf(mac, choice.functions);
   if (typeof macs === 'string') throw refuse(macs);
   const leaves = IOMMU_LEAVES.find((known) => known === iommuLeaves);
   if (leaves === undefined) {
     throw refuse(`'${iommuLeaves.slice(0, 40)}' is no way to map guest RAM: ${IOMMU_LEAVES.join(', ')}`);
   }
-  return { macs, leaves };
+  return { macs, leaves, vfioMigration: choice['enable-migration'] === 'on' };
 }
 
 function consoleOf(text: string): VmmSettings['console'] {
