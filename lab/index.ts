@@ -8,9 +8,23 @@
  * `migrate` is the whole job, as `ferry migrate` does it; `spawnVmm`, `spawnFabric` and `QmpClient` are its parts, for
  * experiments of your own. Everything that goes wrong is a `FerryError` with a stable code, facts and advice.
  */
+
+export type { AtomicBitmap } from '../base/bitmap.js';
+export type { DeviceRecord } from '../base/device-record.js';
 export { FerryError, type SerializedError } from '../base/errors.js';
 export type { FlowMeasurement } from '../devices/ethernet/flow-receiver.js';
 export type { LatencySummary } from '../devices/ethernet/histogram.js';
+export type { Descriptor, Difference, Effort, Facet } from '../migration/approach.js';
+export type { OwnStart, OwnStop, OwnTracking } from '../migration/own-approach.js';
+export type {
+  AssignedDevice,
+  DeviceSlot,
+  DmaWriter,
+  GuestChannel,
+  HarvestReport,
+  SourceMachine,
+  VfioDevice,
+} from '../migration/ports.js';
 export type {
   BlackoutRecord,
   DestinationRecord,
@@ -19,6 +33,9 @@ export type {
   RoundRecord,
   VerificationRecord,
 } from '../migration/record.js';
+export type { DeviceStart, StartDescriptor } from '../migration/start/start.js';
+export type { DeviceStop, Left, RequestLimits, StopDescriptor } from '../migration/stop/stop.js';
+export type { DirtyTracking, TrackingDescriptor } from '../migration/tracking/tracking.js';
 export type { FabricReport, PhaseReport } from './fabric/report.js';
 export { FabricProcess, type SpawnFabricOptions, spawnFabric } from './fabric/spawn.js';
 export type { Check, ConsoleLine } from './move/check.js';

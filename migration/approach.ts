@@ -12,14 +12,16 @@ export type Effort = (typeof EFFORTS)[number];
 export type Facet = Exclude<keyof AssignedDevice, 'name'>;
 
 /** How a destination's device may differ from the source's without a start approach being at a loss. */
-export type Difference =
-  | 'queues'
-  | 'revision'
-  | 'vectors'
-  | 'mac-policy'
-  | 'other-device'
-  | 'no-device'
-  | 'link-down';
+export const DIFFERENCES = [
+  'queues',
+  'revision',
+  'vectors',
+  'mac-policy',
+  'other-device',
+  'no-device',
+  'link-down',
+] as const;
+export type Difference = (typeof DIFFERENCES)[number];
 
 /** What is declared of every approach; each effort adds what it is made of. */
 export interface Descriptor {
@@ -27,6 +29,11 @@ export interface Descriptor {
   readonly name: string;
   /** What it does, in a line. */
   readonly text: string;
+  /** What happens, one after another: sentences for people, for `ferry explain`. */
+  readonly steps: readonly string[];
+  /** When to use it, and what it can't cope with or costs: a sentence each. */
+  readonly use: string;
+  readonly limits: string;
   /** `device`: for machines with assigned devices, `none`: for those without. */
   readonly serves: 'device' | 'none';
   /** Facets that each assigned device must have. */
@@ -43,6 +50,9 @@ export interface Descriptor {
 
 /** What most approaches have in common. */
 export const ordinary = {
+  steps: [],
+  use: '',
+  limits: '',
   serves: 'device',
   needs: [],
   guestFeatures: [],
@@ -50,7 +60,7 @@ export const ordinary = {
   bounded: true,
 } as const satisfies Partial<Descriptor>;
 
-const FACETS: Readonly<Record<Facet, string>> = {
+export const FACETS: Readonly<Record<Facet, string>> = {
   dma: 'nothing of the host tells what it writes',
   vfio: 'it does not speak VFIO migration',
   slot: 'it sits in no slot that the host controls',

@@ -137,7 +137,18 @@ export const migrationErrors = catalogue('migration', {
     exit: 'refused',
     text: ({ effort, approach, known }) =>
       `the source chose ${effort} = ${approach}, which the destination does not know (it knows ${known})`,
-    advice: () => 'Run the same version of vf-ferry at both ends.',
+    advice: () => 'Run the same version of vf-ferry at both ends, with the same approaches of your own.',
+  }),
+  'own-approach': entry<{ effort: string; path: string; problem: string }>({
+    exit: 'usage',
+    text: ({ effort, path, problem }) => `${effort} = module:${path}: ${problem}`,
+    advice: ({ effort }) =>
+      `The module exports a descriptor as \`${effort}\`, or by default: docs/own-approaches.md shows one.`,
+  }),
+  'own-approach-failed': entry<{ effort: string; approach: string; step: string; reason: string }>({
+    exit: 'failed',
+    text: ({ effort, approach, step, reason }) => `${effort} = ${approach} failed in ${step}: ${reason}`,
+    advice: () => 'The approach is of your own: the reason is what its module threw.',
   }),
   'device-mismatch': entry<{ source: string; destination: string }>({
     exit: 'refused',

@@ -68,6 +68,8 @@ interface ChoiceParameter {
   readonly qmpName: string;
   readonly default: string;
   readonly choices: readonly string[];
+  /** Whose choices these are, where users may bring their own. */
+  readonly effort?: Effort;
   readonly fixed?: true;
   readonly text: string;
 }
@@ -95,12 +97,14 @@ type ParameterTable = { readonly [P in ParameterName]: Parameter };
 
 /** The table where approaches can be chosen from `registry`. */
 function tableOf(registry: ApproachRegistry): ParameterTable {
-  const approach = (effort: Effort, text: string): ChoiceParameter =>
-    choice(
+  const approach = (effort: Effort, text: string): ChoiceParameter => ({
+    ...choice(
       effort,
       [AUTO, ...registry[effort].map(({ name }) => name)],
       `${text}; auto: the first that fits the machine. ${registry[effort].map((one) => `${one.name}: ${one.text}`).join('; ')}`,
-    );
+    ),
+    effort,
+  });
   return {
     maxBandwidth: number(
       'max-bandwidth',
@@ -202,20 +206,30 @@ export const defaultParameters: Readonly<ParameterValues> = Object.freeze(
 
 /** The parameters of one VM's migrations. Whoever holds it may change it at any time; flows see the change. */
 export class MigrationParameters {
-  /** What `tracking`, `stop` and `start` can be chosen from; at a destination, what a source can choose. */
-  readonly registry: ApproachRegistry;
-  readonly #table: ParameterTable;
+  #registry: ApproachRegistry;
+  #table: ParameterTable;
   #values: Readonly<ParameterValues>;
   readonly #listeners = new Set<() => void>();
 
   constructor(changes: Partial<ParameterValues> = {}, registry = builtIn) {
-    this.registry = registry;
+    this.#registry = registry;
     this.#table = registry === builtIn ? parameterTable : tableOf(registry);
     this.#values = judge(this.#table, defaultParameters, changes);
   }
 
   get values(): Readonly<ParameterValues> {
     return this.#values;
+  }
+
+  /** What `tracking`, `stop` and `start` can be chosen from; at a destination, what a source can choose. */
+  get registry(): ApproachRegistry {
+    return this.#registry;
+  }
+
+  /** From now on more can be chosen from. */
+  offer(registry: ApproachRegistry): void {
+    this.#registry = registry;
+    this.#table = tableOf(registry);
   }
 
   duration(name: DurationName): Duration {

@@ -25,3 +25,6 @@ export const builtIn: ApproachRegistry = {
 
 /** The choice that leaves it to the machine, and the default everywhere. */
 export const AUTO = 'auto';
+
+/** Before the path of a module of the user's own, in the place of a name. */
+export const MODULE_PREFIX = 'module:';

@@ -8,16 +8,15 @@ import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../b
 import { isFerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
-import type { Effort } from '../../migration/approach.js';
 import { CHANNELS_MAX } from '../../migration/parameters.js';
-import { AUTO, builtIn } from '../../migration/registry.js';
 import { ASSIGNED_MAX, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { labErrors } from '../errors.js';
 import { RATE_MAX } from '../fabric/options.js';
 import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
 import { migrate } from '../move/move.js';
 import { exitStatusOf, resultText } from '../move/result-text.js';
-import { approachesFor, FLOWS, type Flow, type MigrateOptions, WORKLOADS } from '../move/scenario.js';
+import { FLOWS, type Flow, type MigrateOptions, WORKLOADS } from '../move/scenario.js';
+import { approachHelp, parseApproach } from '../options/approaches.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { parseNic } from '../options/nic-kind.js';
 import { optionValue } from '../options/option-value.js';
@@ -68,6 +67,8 @@ Examples:
                                                        virtual function and 10,000 echoes a second
   ferry migrate --flow from-guest,to-guest --size 1472 --rate 20000 --pcap move.pcapng
   ferry migrate --tracking pinned --workload mixed     another way to know what the device wrote
+  ferry migrate --tracking module:docs/examples/scan-late.mjs
+                                                       one of your own: docs/own-approaches.md
   ferry migrate --nic vf=4                             four devices, each with its own traffic
   ferry migrate --nic none                             no device, no network
   ferry migrate --workload stress --dirty-rate 200MiB/s --max-bandwidth 100MiB/s
@@ -127,9 +128,9 @@ export function define(command: Command): void {
         'how VT-d maps guest RAM, and so what one dirty bit stands for: small, 4 KiB; huge, as much as fits, up to 1 GiB; demote, huge until the migration splits them to 4 KiB (default: small)',
       ).choices([...IOMMU_LEAVES]),
     )
-    .addOption(approachOption('tracking', "how the device's writes are tracked"))
-    .addOption(approachOption('stop', 'how the device is stopped'))
-    .addOption(approachOption('start', 'how the device goes on at the destination'))
+    .option('--tracking <how>', approachHelp('tracking'), value('--tracking', parseApproach('tracking')))
+    .option('--stop <how>', approachHelp('stop'), value('--stop', parseApproach('stop')))
+    .option('--start <how>', approachHelp('start'), value('--start', parseApproach('start')))
     .option(
       '--flow <names>',
       'traffic meanwhile: echo, from-guest, to-guest, several with commas, or none (default: echo; with udp-stream: both directions)',
@@ -210,15 +211,6 @@ export function define(command: Command): void {
 function withoutLastWords(error: unknown): unknown {
   if (!isFerryError(error, 'lab/guest-ended')) return error;
   return labErrors.error('guest-ended', { desc: String(error.facts.desc), lastLines: '' }, error);
-}
-
-/** `--tracking`, `--stop` or `--start`, with what the registry says of each choice. */
-function approachOption(effort: Effort, text: string): Option {
-  const choices = builtIn[effort].filter(({ serves }) => serves === 'device');
-  const words = choices.map((choice) => `${choice.name}: ${choice.text}`).join('; ');
-  return new Option(`--${effort} <how>`, `${text} (default: ${AUTO}). ${words}`).choices([
-    ...approachesFor(effort),
-  ]);
 }
 
 /** What `migrate` of the library takes, of the options of a command line. */

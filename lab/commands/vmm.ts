@@ -10,6 +10,7 @@ import { type NicKind, stationsOf } from '../../vmm/process/nic-options.js';
 import { conflictOf, type VmmOptions } from '../../vmm/process/options.js';
 import { parseSocketAddress } from '../../vmm/sockets/address.js';
 import { labErrors } from '../errors.js';
+import { approachHelp, parseApproach } from '../options/approaches.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { parseNic } from '../options/nic-kind.js';
 import { optionValue, optionValues } from '../options/option-value.js';
@@ -33,6 +34,9 @@ interface Flags {
   readonly mac?: string;
   readonly netdev?: string;
   readonly iommuLeaves?: string;
+  readonly tracking?: string;
+  readonly stop?: string;
+  readonly start?: string;
   readonly pciDump?: string;
   readonly json?: boolean;
 }
@@ -133,6 +137,13 @@ export function define(command: Command): void {
         'how VT-d maps guest RAM, and so what one dirty bit stands for: small, 4 KiB; huge, as much as fits, up to 1 GiB; demote, huge until a migration splits them to 4 KiB (default: small)',
       ).choices([...IOMMU_LEAVES]),
     )
+    .option(
+      '--tracking <how>',
+      approachHelp('tracking'),
+      optionValue(NAME, '--tracking', parseApproach('tracking')),
+    )
+    .option('--stop <how>', approachHelp('stop'), optionValue(NAME, '--stop', parseApproach('stop')))
+    .option('--start <how>', approachHelp('start'), optionValue(NAME, '--start', parseApproach('start')))
     .option(
       '--pci-dump <file>',
       'write the configuration space of all PCI functions at the end, for `lspci -F`',

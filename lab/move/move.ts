@@ -18,6 +18,7 @@ import {
   KERNEL_IMAGE,
   type MigrateOptions,
   monitorParameters,
+  ownApproaches,
   type Scenario,
   scenarioOf,
   statusPeriodMs,
@@ -88,7 +89,9 @@ export async function migrate(
     display.step('starting a source and a destination VMM');
     const { iommuLeaves } = scenario;
     const nic: Partial<SpawnOptions> =
-      traffic === undefined ? {} : { nic: scenario.nic, netdev: traffic.address, iommuLeaves };
+      traffic === undefined
+        ? {}
+        : { nic: scenario.nic, netdev: traffic.address, iommuLeaves, ...ownApproaches(scenario) };
     const started = performance.now();
     const spawned = async (side: ConsoleLine['side'], options: SpawnOptions): Promise<Vmm> => {
       const vmm = await spawnVmm({ name: side, ...nic, ...options });

@@ -2,15 +2,26 @@
 import * as v from 'valibot';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
+import type { Effort } from '../../migration/approach.js';
 import { CHANNELS_MAX } from '../../migration/parameters.js';
 import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { functionsOf } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
 import { RATE_MAX } from '../fabric/options.js';
-import { approachesFor, FLOWS, type MigrateOptions, WORKLOADS } from './scenario.js';
+import { wrongApproach } from '../options/approaches.js';
+import { FLOWS, type MigrateOptions, WORKLOADS } from './scenario.js';
 
 const whole = (min: number, max: number) =>
   v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
+
+const approach = (effort: Effort) =>
+  v.pipe(
+    v.string(),
+    v.check(
+      (text) => wrongApproach(effort, text) === undefined,
+      ({ input }) => wrongApproach(effort, input)!,
+    ),
+  );
 
 const optionValues = v.strictObject({
   guest: v.optional(v.string()),
@@ -26,9 +37,9 @@ const optionValues = v.strictObject({
     ),
   ),
   iommuLeaves: v.optional(v.picklist(IOMMU_LEAVES)),
-  tracking: v.optional(v.picklist(approachesFor('tracking'))),
-  stop: v.optional(v.picklist(approachesFor('stop'))),
-  start: v.optional(v.picklist(approachesFor('start'))),
+  tracking: v.optional(approach('tracking')),
+  stop: v.optional(approach('stop')),
+  start: v.optional(approach('start')),
   flows: v.optional(
     v.pipe(
       v.array(v.picklist(FLOWS)),

@@ -4,9 +4,9 @@
  */
 import { fileURLToPath } from 'node:url';
 import { MIB } from '../../base/units.js';
-import type { Effort } from '../../migration/approach.js';
+import { EFFORTS, type Effort } from '../../migration/approach.js';
 import type { ParameterValues, VerifyMode } from '../../migration/parameters.js';
-import { AUTO, builtIn } from '../../migration/registry.js';
+import { AUTO, MODULE_PREFIX } from '../../migration/registry.js';
 import type { IommuLeaves } from '../../vmm/passthrough/records.js';
 import { functionsOf, type NicKind } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
@@ -20,12 +20,6 @@ export type Workload = (typeof WORKLOADS)[number];
  */
 export const FLOWS = ['echo', 'from-guest', 'to-guest'] as const;
 export type Flow = (typeof FLOWS)[number];
-
-/** What a machine with an assigned device can be told to use for an effort. */
-export const approachesFor = (effort: Effort): readonly string[] => [
-  AUTO,
-  ...builtIn[effort].filter(({ serves }) => serves === 'device').map(({ name }) => name),
-];
 
 /** Options of a move. All have defaults. */
 export interface MigrateOptions {
@@ -47,7 +41,7 @@ export interface MigrateOptions {
   readonly nic?: NicKind;
   /** How VT-d maps guest RAM on both sides, and so what one dirty bit stands for; `small`, 4 KiB, if absent. */
   readonly iommuLeaves?: IommuLeaves;
-  /** How the device's writes are tracked; the migration's choice if absent. */
+  /** How the device's writes are tracked: a name, or `module:PATH`; the migration's choice if absent. */
   readonly tracking?: string;
   /** How the device is stopped, and started at the destination; the migration's choice if absent. */
   readonly stop?: string;
@@ -246,3 +240,9 @@ export function monitorParameters(
     ...(nic === 'none' ? {} : { tracking, stop, start }),
   };
 }
+
+/** The approaches that are modules, for both VMMs to load: a destination takes a guest only by approaches that it has. */
+export const ownApproaches = (scenario: Scenario): Partial<Record<Effort, string>> =>
+  Object.fromEntries(
+    EFFORTS.map((effort) => [effort, scenario[effort]]).filter(([, word]) => word!.startsWith(MODULE_PREFIX)),
+  );

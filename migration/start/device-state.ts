@@ -7,6 +7,13 @@ export const startByDeviceState: StartDescriptor = {
   ...ordinary,
   name: 'device-state',
   text: 'VFIO migration: the state goes into a device of the same kind, which goes on where the other stopped',
+  steps: [
+    'pieces of the state are taken as they come (RESUMING)',
+    'when the stream is whole all of it is judged, and the device loaded (STOP)',
+    'the device runs when the guest does (RUNNING), with rings and half-sent packets as they were',
+  ],
+  use: 'With the stop of the same name: nothing of device or driver is set up anew.',
+  limits: 'It refuses a device that differs in kind, revision, queues or vectors from the one that was left.',
   needs: ['vfio'],
   takes: ['state'],
   afterRun: false,

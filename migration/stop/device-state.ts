@@ -10,6 +10,14 @@ export const stopByDeviceState: StopDescriptor = {
   ...ordinary,
   name: 'device-state',
   text: 'VFIO migration: the device is held still and its state read out, most of it ahead',
+  steps: [
+    'before the first round and after each, VFIO gives what of the state may travel ahead (PRE_COPY)',
+    'before the vCPUs stop, the device begins no DMA any more (PRE_COPY_P2P)',
+    'while they stand still the rest of its state is read out (STOP_COPY) and sent behind the last pages',
+    'should the migration fail, the device goes on as it was (RUNNING)',
+  ],
+  use: 'Whenever source and destination have the same kind of device: the guest notices nothing but the blackout.',
+  limits: 'The device must speak VFIO migration, and only a device of the same kind takes its state.',
   needs: ['vfio'],
   leaves: 'state',
   make: ({ vfio }) => {

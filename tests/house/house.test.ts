@@ -153,6 +153,20 @@ describe('approaches', () => {
     });
     expect(approachNames(control, names)).toEqual(['vmm/a.ts names device-state']);
   });
+
+  it('say what they do step by step, when to use them, and what they can not cope with', () => {
+    const silent = (registry: Pick<typeof builtIn, 'tracking' | 'stop' | 'start'>): string[] =>
+      EFFORTS.flatMap((effort) =>
+        registry[effort]
+          .filter(({ steps, use, limits }) => steps.length === 0 || use === '' || limits === '')
+          .map(({ name }) => `${effort} ${name}`),
+      );
+    expect(silent(builtIn)).toEqual([]);
+    const [tracking] = builtIn.tracking;
+    expect(silent({ ...builtIn, tracking: [{ ...tracking!, use: '' }] })).toEqual([
+      `tracking ${tracking!.name}`,
+    ]);
+  });
 });
 
 describe('errors', () => {

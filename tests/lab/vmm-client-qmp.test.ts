@@ -54,6 +54,7 @@ function idleVm(): VmControl {
     blockedReasons: async () => [],
     migrationRecord: () => undefined,
     parameters: new MigrationParameters(),
+    setParameters: async () => {},
     migrationEvents: true,
   };
 }

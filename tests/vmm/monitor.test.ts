@@ -61,6 +61,7 @@ function fakeVm(): Calls {
     blockedReasons: async () => vm.blocked,
     migrationRecord: () => undefined,
     parameters: new MigrationParameters(),
+    setParameters: async (changes) => vm.parameters.set(changes),
     migrationEvents: false,
   };
   return vm;

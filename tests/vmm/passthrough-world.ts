@@ -20,6 +20,7 @@ import { VirtualTime } from '../../lab/simulator/virtual-time.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { DmaTracking, SourceMachine } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import type { ApproachRegistry } from '../../migration/registry.js';
 import { createDeterministicMachine } from '../../vmm/deterministic/create.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import type { PassthroughReport } from '../../vmm/passthrough/device.js';
@@ -100,6 +101,8 @@ class Network {
 export interface TrafficScene {
   readonly seed?: number;
   readonly parameters?: Partial<ParameterValues>;
+  /** Other approaches than those that come with vf-ferry. */
+  readonly registry?: ApproachRegistry;
   /** Defects of the migration itself. */
   readonly faults?: FaultPlan;
   /** Defects of the source's or the destination's NIC and IOMMU. */
@@ -257,13 +260,13 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
             : withFrames(from.outgoing, () => network.repeat(framesAtHarvest)),
         data: data.source(() => from.ram),
         hasher: data.hasher(() => from.ram),
-        parameters: new MigrationParameters(parameters),
+        parameters: new MigrationParameters(parameters, scene.registry),
       },
       destination: {
         machine: to.incoming,
         data: data.destination(() => to.ram),
         hasher: data.hasher(() => to.ram),
-        parameters: new MigrationParameters(parameters),
+        parameters: new MigrationParameters(parameters, scene.registry),
       },
       ...(scene.faults === undefined ? {} : { faults: scene.faults }),
       afterwards: async ({ destination }) => {

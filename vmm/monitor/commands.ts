@@ -272,9 +272,9 @@ export const COMMANDS: readonly Command[] = [
   }),
   command({
     name: 'migrate-set-parameters',
-    summary: 'Sets limits of a migration, also of one under way.',
+    summary: 'Sets limits of a migration, also of one under way; loads approaches that are modules.',
     arguments: parameterChanges,
-    run: ({ vm }, changes) => vm.parameters.set(changes),
+    run: ({ vm }, changes) => vm.setParameters(changes),
   }),
   command({
     name: 'query-migrate-parameters',

@@ -2,7 +2,7 @@
  * What the monitor needs of the VM. The controller implements it; tests put something simple in its place.
  */
 
-import type { MigrationParameters } from '../../migration/parameters.js';
+import type { MigrationParameters, ParameterValues } from '../../migration/parameters.js';
 import type { SocketAddress } from '../sockets/address.js';
 import type { MigrationStatus } from './protocol.js';
 import type { RunState } from './run-state.js';
@@ -146,6 +146,8 @@ export interface VmControl {
   migrationRecord(): Readonly<Record<string, unknown>> | undefined;
   /** The limits of this VM's migrations; may be changed at any time. */
   readonly parameters: MigrationParameters;
+  /** Changes them, all or none. Loads modules (`module:PATH`) that stand where an approach is named. Throws FerryErrors. */
+  setParameters(changes: Partial<ParameterValues>): Promise<void>;
   /** Whether MIGRATION and MIGRATION_PASS events are sent. */
   migrationEvents: boolean;
 }

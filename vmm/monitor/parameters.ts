@@ -9,7 +9,8 @@ import {
   type ParameterValues,
   parameterTable,
 } from '../../migration/parameters.js';
-import { boolean, integer, oneOf, optional, type Shape, struct } from './arguments.js';
+import { MODULE_PREFIX } from '../../migration/registry.js';
+import { boolean, integer, oneOf, optional, type Shape, string, struct } from './arguments.js';
 import { QmpError } from './protocol.js';
 
 type Name = keyof ParameterValues;
@@ -24,7 +25,9 @@ function shapeOf(parameter: Parameter): Shape<number | boolean | string> {
     case 'boolean':
       return boolean();
     case 'choice':
-      return oneOf(...parameter.choices);
+      return parameter.effort === undefined
+        ? oneOf(...parameter.choices)
+        : { ...string(), words: `${parameter.choices.join('|')}|${MODULE_PREFIX}PATH` };
   }
 }
 
@@ -34,7 +37,10 @@ const checkChanges = struct(
   ),
 );
 
-/** Arguments of `migrate-set-parameters`: any of them, by QMP's names; checked, by the names of the table. */
+/**
+ * Arguments of `migrate-set-parameters`: any of them, by QMP's names; checked, by the names of the table. Which approaches
+ * there are the parameters themselves know.
+ */
 export const parameterChanges: Shape<Partial<ParameterValues>> = {
   optional: false,
   words: checkChanges.words,

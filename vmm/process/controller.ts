@@ -11,7 +11,7 @@ import { FerryError, invariant, isFerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { blockersOf } from '../../migration/approaches.js';
 import { VMM_ENDS, type Whereabouts } from '../../migration/endings.js';
-import { MigrationParameters } from '../../migration/parameters.js';
+import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { type DestinationState, qmpStatus, type SourceState } from '../../migration/states.js';
 import { vmmErrors } from '../errors.js';
@@ -27,6 +27,7 @@ import { type MigrationStatus, QmpError, type QmpEvents } from '../monitor/proto
 import type { RunState } from '../monitor/run-state.js';
 import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { reasonOf } from '../sockets/listening.js';
+import { loadApproaches } from './approach-modules.js';
 import type { ConsoleLog } from './console-log.js';
 import { GuestRun } from './guest-run.js';
 import { lendToDestination, lendToSource } from './lent-machine.js';
@@ -217,6 +218,12 @@ export class Controller implements VmControl {
   migrationRecord(): Readonly<Record<string, unknown>> | undefined {
     if (this.#starting) return undefined;
     return this.#record?.() as Readonly<Record<string, unknown>> | undefined;
+  }
+
+  async setParameters(changes: Partial<ParameterValues>): Promise<void> {
+    const { registry, named } = await loadApproaches(this.parameters.registry, changes);
+    this.parameters.offer(registry);
+    this.parameters.set(named);
   }
 
   // The guest leaves.

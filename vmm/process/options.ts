@@ -2,10 +2,12 @@
  * What a VMM process is started with. `ferry vmm` makes it from its command line, `spawnVmm` from its caller's
  * options; it crosses to a spawned process as JSON, and is judged again there.
  */
+import { EFFORTS } from '../../migration/approach.js';
 import { vmmErrors } from '../errors.js';
 import { type MonitorAddress, parseMonitorAddress } from '../monitor/monitor-address.js';
 import { IOMMU_LEAVES, type NicOptions } from '../passthrough/records.js';
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
+import type { ApproachWords } from './approach-modules.js';
 import { DEFAULT_MAC, NIC_KINDS, type NicKind, nicChoiceOf, stationsOf } from './nic-options.js';
 
 export interface VmmOptions {
@@ -45,6 +47,10 @@ export interface VmmOptions {
   readonly netdev?: string;
   /** How VT-d maps guest RAM: `small` (if absent), `huge` or `demote`. */
   readonly iommuLeaves?: string;
+  /** Approaches by name, or `module:PATH`: what a guest leaves with, and of modules also what one may come with. */
+  readonly tracking?: string;
+  readonly stop?: string;
+  readonly start?: string;
   /** File that gets the configuration space of all PCI functions at the end, for `lspci -F`. */
   readonly pciDump?: string;
   /** Errors as JSON on standard error. */
@@ -67,6 +73,7 @@ export interface VmmSettings {
   /** Undefined without a NIC. */
   readonly nic: NicOptions | undefined;
   readonly netdev: SocketAddress | undefined;
+  readonly approaches: ApproachWords;
   readonly pciDump: string | undefined;
   readonly json: boolean;
 }
@@ -89,6 +96,9 @@ const KINDS = {
   mac: 'string',
   netdev: 'string',
   iommuLeaves: 'string',
+  tracking: 'string',
+  stop: 'string',
+  start: 'string',
   pciDump: 'string',
   json: 'boolean',
 } as const satisfies Record<keyof VmmOptions, string>;
@@ -97,6 +107,9 @@ const NIC_FLAGS = [
   ['mac', '--mac'],
   ['netdev', '--netdev'],
   ['iommuLeaves', '--iommu-leaves'],
+  ['tracking', '--tracking'],
+  ['stop', '--stop'],
+  ['start', '--start'],
   ['pciDump', '--pci-dump'],
 ] as const;
 
@@ -172,6 +185,9 @@ export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
     recordTo: options.recordTo,
     nic: nicOf(options, refuse),
     netdev: options.netdev === undefined ? undefined : parseSocketAddress(options.netdev),
+    approaches: Object.fromEntries(
+      EFFORTS.map((effort) => [effort, options[effort]]).filter(([, word]) => word !== undefined),
+    ),
     pciDump: options.pciDump,
     json: options.json ?? false,
   };

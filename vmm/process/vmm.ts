@@ -180,13 +180,14 @@ class Vmm {
 
   /** Opens the monitors, loads the guest or waits for one, and lets it run. Throws FerryErrors. */
   async start(): Promise<void> {
-    const { incoming, monitors } = this.#settings;
+    const { incoming, monitors, approaches } = this.#settings;
     // Clients may connect and ask at once; they are answered when there is a machine to ask about.
     let ready = (): void => {};
     const machineIsThere = new Promise<void>((resolve) => {
       ready = resolve;
     });
     this.#monitor.inTurn(() => machineIsThere);
+    await this.#controller.setParameters(approaches);
     const clients = [this.#serveOwner()];
     for (const { address, wait } of monitors) {
       const listener = await MonitorListener.open(this.#monitor, address);
