@@ -17,7 +17,7 @@ export async function startDevices(destination: Destination): Promise<void> {
   const { hello, starts, talk } = destination;
   const coming = hello?.devices ?? [];
   const devices = await settleAll(
-    coming.map(async (name) => {
+    coming.map(async ({ name }) => {
       const start = starts.find((one) => one.name === name);
       if (start === undefined) return { name, ns: 0, problem: 'there is no such device at the destination' };
       return { name, ...(await startDevice(destination, start)) };

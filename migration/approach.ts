@@ -9,7 +9,7 @@ export const EFFORTS = ['tracking', 'stop', 'start'] as const;
 export type Effort = (typeof EFFORTS)[number];
 
 /** A part of an assigned device that an approach may need; see `AssignedDevice`. */
-export type Facet = Exclude<keyof AssignedDevice, 'name'>;
+export type Facet = Exclude<keyof AssignedDevice, 'name' | 'identity'>;
 
 /** How a destination's device may differ from the source's without a start approach being at a loss. */
 export const DIFFERENCES = [

@@ -4,11 +4,11 @@
  */
 import { isFerryError } from '../base/errors.js';
 import { type FaultPlan, NO_FAULTS } from '../base/fault.js';
-import { type Descriptor, EFFORTS, type Effort, lacking } from './approach.js';
+import { type Descriptor, type Difference, EFFORTS, type Effort, lacking } from './approach.js';
 import { migrationErrors } from './errors.js';
 import { malformed } from './frame.js';
 import type { MessageOf } from './messages.js';
-import type { AssignedDevice, SourceMachine } from './ports.js';
+import type { AssignedDevice, DeviceIdentity, SourceMachine } from './ports.js';
 import { type ApproachRegistry, AUTO } from './registry.js';
 import type { DeviceStart, StartDescriptor } from './start/start.js';
 import { type DeviceStop, LEFT_TEXT, type StopDescriptor } from './stop/stop.js';
@@ -173,6 +173,40 @@ export function sourceApproaches(
   return { tracking: tracking.make(machine, devices), stops, atWork: namesOf({ ...chosen, tracking }) };
 }
 
+/** What of a device's identity is which difference. */
+const DIFFERENCES: Readonly<Record<keyof DeviceIdentity, Difference>> = {
+  kind: 'other-device',
+  revision: 'revision',
+  vectors: 'vectors',
+  queues: 'queues',
+  mac: 'mac-policy',
+};
+
+/** Refuses a device that is not as `theirs` was, in something that the start does not cope with. */
+function judgeIdentity(
+  start: StartDescriptor,
+  name: string,
+  theirs: DeviceIdentity,
+  devices: readonly AssignedDevice[],
+  registry: ApproachRegistry,
+): void {
+  const ours = devices.find((device) => device.name === name)?.identity;
+  if (ours === undefined) return;
+  const parts = Object.keys(DIFFERENCES) as (keyof DeviceIdentity)[];
+  const different = parts.filter((part) => ours[part] !== theirs[part]);
+  const met = different.filter((part) => !start.copesWith.includes(DIFFERENCES[part]));
+  if (met.length === 0) return;
+  const copes = registry.start.filter(({ copesWith }) =>
+    different.every((part) => copesWith.includes(DIFFERENCES[part])),
+  );
+  throw migrationErrors.error('device-differs', {
+    device: name,
+    start: start.name,
+    differences: met.map((part) => `${part} ${theirs[part]} at the source, ${ours[part]} here`).join('; '),
+    copes: listOf(copes),
+  });
+}
+
 /** The stop at work on each of these devices. */
 export const stopsOf = (
   stop: StopDescriptor,
@@ -197,7 +231,7 @@ export function judgeApproaches(
       throw migrationErrors.error('approach-unknown', { effort, approach, known: listOf(known) });
     }
     if (descriptor.serves !== serves) {
-      const assigned = devices.join(', ') || 'none';
+      const assigned = devices.map(({ name }) => name).join(', ') || 'none';
       throw malformed(
         'hello',
         `approaches.${effort}`,
@@ -215,23 +249,27 @@ export function judgeApproaches(
 
 /**
  * The starts, put to work on this side's devices. Throws `migration/device-mismatch` if the machine has not the devices
- * that come and the start does not cope with that, `migration/approach` if one of them lacks what the start needs.
+ * that come, `migration/device-differs` if one of them is not as it was, and the start does not cope with that;
+ * `migration/approach` if one of them lacks what the start needs.
  */
 export function destinationApproaches(
   { start }: Chosen,
-  coming: readonly string[],
+  coming: MessageOf<'hello'>['devices'],
   devices: readonly AssignedDevice[],
+  registry: ApproachRegistry,
 ): readonly OnDevice<DeviceStart>[] {
   const here = devices.map(({ name }) => name);
+  const there = coming.map(({ name }) => name);
   const expected = start.copesWith.includes('no-device')
-    ? coming.filter((name) => here.includes(name))
-    : coming;
+    ? there.filter((name) => here.includes(name))
+    : there;
   if (expected.join() !== here.join()) {
     throw migrationErrors.error('device-mismatch', {
-      source: coming.join(', '),
+      source: there.join(', '),
       destination: here.join(', '),
     });
   }
+  for (const { name, identity } of coming) judgeIdentity(start, name, identity, devices, registry);
   for (const device of devices) {
     const problem = lacking(device, start.needs);
     if (problem !== undefined) throw refuse('start', start.name, `at the destination ${problem}`);

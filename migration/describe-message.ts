@@ -97,7 +97,7 @@ function describeHello(message: MessageOf<'hello'>): string[] {
     `hello: migration ${message.migrationId}, verify=${message.verify}, ${message.channels} channels`,
     `machine: ${description.ramBytes / 2 ** 20} MiB RAM, ${description.vcpus} vCPUs, ${description.migratedPages} pages to migrate`,
     `image: ${description.imageBytes} bytes at 0x${description.imageGpa.toString(16)}, hash ${description.imageHash || 'none'}`,
-    `devices: ${devices.join(', ') || 'none'}; assigned: ${message.devices.join(', ') || 'none'}`,
+    `devices: ${devices.join(', ') || 'none'}; assigned: ${message.devices.map(inWords).join(', ') || 'none'}`,
     `approaches: tracking ${tracking}, stop ${stop}, start ${start}`,
   ];
 }
@@ -131,3 +131,8 @@ function transferInWords(count: { pages: number; zeroPages: number; bytes: numbe
 }
 
 const ms = (ns: number): string => `${(ns / 1e6).toFixed(3)} ms`;
+
+function inWords({ name, identity }: MessageOf<'hello'>['devices'][number]): string {
+  const { kind, revision, vectors, queues, mac } = identity;
+  return `${name} (${kind}, revision ${revision}, ${vectors} vectors, ${queues} queue pairs, ${mac})`;
+}

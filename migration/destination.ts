@@ -133,7 +133,7 @@ async function negotiate(destination: Destination): Promise<Hello> {
   await machine.accept(hello.description);
   machine.observe?.(timeline);
   const devices = onTimeline(machine.devices, timeline);
-  destination.starts = destinationApproaches(chosen, hello.devices, devices);
+  destination.starts = destinationApproaches(chosen, hello.devices, devices, parameters.registry);
   if (chosen.start.takes.includes('state'))
     destination.deviceStream = new DeviceStreamReceiver(destination.starts);
   await talk.send({ kind: 'welcome' });

@@ -156,6 +156,15 @@ export const migrationErrors = catalogue('migration', {
       `the source has ${assigned(source)}, the destination ${assigned(destination)}`,
     advice: () => 'Start the destination with the same assigned device as the source.',
   }),
+  'device-differs': entry<{ device: string; start: string; differences: string; copes: string }>({
+    exit: 'refused',
+    text: ({ device, start, differences }) =>
+      `the destination's ${device} is another, and start = ${start} does not cope with that: ${differences}`,
+    advice: ({ copes }) =>
+      copes === ''
+        ? 'Give the destination the same device as the source.'
+        : `Give the destination the same device as the source, or choose a start that copes: ${copes}.`,
+  }),
   'bad-recording': entry<{ at: number; problem: string }>({
     exit: 'refused',
     text: ({ at, problem }) => `recorded control stream, byte ${at}: ${problem}`,

@@ -18,7 +18,7 @@ import { migrationErrors } from './errors.js';
 
 /** `FRRY`, little-endian. */
 export const CONTROL_MAGIC = 0x5952_5246;
-export const CONTROL_VERSION = 3;
+export const CONTROL_VERSION = 4;
 
 export const frameHeader = layout('control frame header', {
   magic: u32(),

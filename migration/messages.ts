@@ -113,6 +113,14 @@ const machineState = v.strictObject({
   clockNs: v.pipe(v.number(), v.finite('must be finite'), v.minValue(0)),
 });
 
+const identity = v.strictObject({
+  kind: name,
+  revision: count(0xff),
+  vectors: count(2048),
+  queues: count(0xffff),
+  mac: name,
+});
+
 const round = v.pipe(count(0xffff_ffff), v.minValue(1));
 const transfer = { pages: count(), zeroPages: count(), bytes: count() };
 
@@ -126,9 +134,12 @@ const schemas = {
     hashSeed: count(0xffff_ffff),
     /** The assigned devices, in the order of both machines. */
     devices: v.pipe(
-      v.array(name),
+      v.array(v.strictObject({ name, identity })),
       v.maxLength(ASSIGNED_MAX),
-      v.check((names) => new Set(names).size === names.length, 'must not name one twice'),
+      v.check(
+        (devices) => new Set(devices.map((device) => device.name)).size === devices.length,
+        'must not name one twice',
+      ),
     ),
     /** By name, so that a destination can say which it does not know. */
     approaches: v.strictObject({ tracking: name, stop: name, start: name }),

@@ -62,10 +62,24 @@ export type DmaTracking = 'dirty-bits' | 'mapped-pages';
 export interface AssignedDevice {
   /** Name of the device on this machine: `vf0`. */
   readonly name: string;
+  readonly identity: DeviceIdentity;
   readonly dma?: DmaWriter | undefined;
   readonly vfio?: VfioDevice | undefined;
   readonly slot?: DeviceSlot | undefined;
   readonly guest?: GuestChannel | undefined;
+}
+
+/** What a driver may rely on of its device, and finds changed where another took its place. */
+export interface DeviceIdentity {
+  /** Vendor and device id, as `lspci -n` writes them: `8086:10ed`. */
+  readonly kind: string;
+  readonly revision: number;
+  /** MSI-X vectors. */
+  readonly vectors: number;
+  /** Queue pairs. */
+  readonly queues: number;
+  /** The address that the host's administrator set. */
+  readonly mac: string;
 }
 
 /**

@@ -129,7 +129,7 @@ async function negotiate(source: Source): Promise<void> {
   const { machine, data, talk, parameters, migrationId, hashSeed, channels, verify, timeline } = source;
   const { description } = machine;
   const approaches = namesOf(await chooseHow(source));
-  const devices = machine.devices.map(({ name }) => name);
+  const devices = machine.devices.map(({ name, identity }) => ({ name, identity }));
   // It begins first: the guest's code that logs is new to the engine, which compiles it well while it runs, and until the
   // destination is ready there is time for that.
   const tracking = startTracking(source);

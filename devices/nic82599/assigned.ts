@@ -10,6 +10,7 @@ import {
   vfMsix,
   vfMsixWindow,
 } from './functions.js';
+import { type FunctionOffer, WHOLE_PART } from './offer.js';
 import type { VirtualFunction } from './vf.js';
 
 /** The host's interrupt remapping: turns a guest's message into the one that the device is to send. */
@@ -18,8 +19,13 @@ export interface MessageRouter {
   route(vector: number, message: GuestMessage | undefined): GuestMessage | undefined;
 }
 
-/** Assigns `vf` to a guest as the device `name`; `router` places its interrupts. */
-export function assignVf(name: string, vf: VirtualFunction, router: MessageRouter): AssignedFunction {
+/** Assigns `vf` to a guest as the device `name`, as far as it is offered; `router` places its interrupts. */
+export function assignVf(
+  name: string,
+  vf: VirtualFunction,
+  router: MessageRouter,
+  { revision, vectors }: FunctionOffer = WHOLE_PART,
+): AssignedFunction {
   const { fn, msix } = vf;
   const table = vfMsixWindow.reg;
   const wired = new Array<boolean>(vfMsix.vectors).fill(false);
@@ -37,9 +43,9 @@ export function assignVf(name: string, vf: VirtualFunction, router: MessageRoute
   };
   return new AssignedFunction({
     name,
-    identity: vfIdentity,
+    identity: { ...vfIdentity, revision },
     bars: vfBars,
-    msix: vfMsix,
+    msix: { ...vfMsix, vectors },
     link: { speed: LINK_SPEED_5GT, width: LINK_WIDTH },
     backend: {
       readBar: (bar, offset, size) =>

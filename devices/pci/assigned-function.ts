@@ -104,6 +104,16 @@ export class AssignedFunction implements Endpoint, SaveableDevice {
     ]);
   }
 
+  /** As its guest sees it. */
+  get identity(): Identity {
+    return this.options.identity;
+  }
+
+  /** MSI-X vectors that its guest sees. */
+  get vectors(): number {
+    return this.options.msix.vectors;
+  }
+
   functions(): readonly PciFunction[] {
     return [this.fn];
   }

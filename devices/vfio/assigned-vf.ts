@@ -20,32 +20,34 @@ import type { DeviceIdentity, MigrationSection } from './stream.js';
 /** Sections that change with every frame; all others do with a driver's setting up. */
 const LATE: ReadonlySet<string> = new Set(['vf/registers', 'vf/transmit0', 'vf/transmit1', 'vf/throttle']);
 
-const identity: DeviceIdentity = {
+/** As the guest sees it; what it may set depends on that. */
+const identityOf = ({ identity, vectors }: AssignedFunction, queues: number): DeviceIdentity => ({
   vendorId: vfIdentity.vendorId,
   deviceId: vfIdentity.deviceId,
-  revision: vfIdentity.revision,
+  revision: identity.revision,
   classCode: vfIdentity.classCode,
   subsystemVendorId: vfIdentity.subsystemVendorId!,
   subsystemId: vfIdentity.subsystemId!,
   ...Object.fromEntries(vfBars.map(({ index, bytes }) => [`bar${index}Bytes`, bytes])),
-  msixVectors: vfMsix.vectors,
+  msixVectors: vectors,
   msixBar: vfMsix.bar,
   msixTableOffset: vfMsix.tableOffset,
   msixPendingOffset: vfMsix.pendingOffset,
-  queues: QUEUES_PER_POOL,
+  queues,
   transmitContexts: CONTEXT_SLOTS,
   mailboxWords: MAILBOX_DWORDS,
   mailboxApiMax: API_1_4,
-};
+});
 
 export class AssignedVf implements MigratableDevice {
   readonly name: string;
-  readonly identity = identity;
+  readonly identity: DeviceIdentity;
   private readonly vf: VirtualFunction;
   private readonly assigned: AssignedFunction;
 
-  /** `assigned` is what the guest sees of `vf`; its name is the device's. */
-  constructor(vf: VirtualFunction, assigned: AssignedFunction) {
+  /** `assigned` is what the guest sees of `vf`; its name is the device's. `queues`: pairs that it may use. */
+  constructor(vf: VirtualFunction, assigned: AssignedFunction, queues: number = QUEUES_PER_POOL) {
+    this.identity = identityOf(assigned, queues);
     this.name = assigned.name;
     this.vf = vf;
     this.assigned = assigned;

@@ -156,6 +156,32 @@ describe('a commit that is never acknowledged', () => {
   );
 });
 
+describe('another device at the destination', () => {
+  it(
+    'is refused before any page, with what differs, by a start that takes its state; the same device is not',
+    async () => {
+      const nic = 'vf,revision=2,vectors=2,queues=1';
+      const here = await spawned({ ...GUEST, nic });
+      await here.waitForConsole(/, clean$/);
+      for (const [other, mac, why] of [
+        ['vf,vectors=2,queues=1', undefined, /revision 2 at the source, 1 here/],
+        ['vf,revision=2,queues=1', undefined, /vectors 2 at the source, 3 here/],
+        ['vf,revision=2,vectors=2', undefined, /queues 1 at the source, 2 here/],
+        [nic, '52:54:00:00:00:99', /mac 52:54:00:12:34:56 at the source, 52:54:00:00:00:99 here/],
+      ] as const) {
+        const there = await spawned({ incoming: 'tcp:127.0.0.1:0', nic: other, ...(mac && { mac }) });
+        await here.execute('migrate-set-parameters', { start: 'device-state' });
+        expect(await refusal(here.migrate(await there.incomingAddress()))).toMatch(why);
+        expect((await here.record())?.transferred.pages).toBe(0);
+      }
+      const there = await spawned({ incoming: 'tcp:127.0.0.1:0', nic });
+      expect((await here.migrate(await there.incomingAddress())).status).toBe('completed');
+      await there.waitForConsole(/, clean$/);
+    },
+    TIMEOUT_MS,
+  );
+});
+
 describe('what stands in the way of a migration', () => {
   it(
     'is told before one is tried, and is what it is refused for; the guest runs on',

@@ -6,6 +6,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { milliseconds } from '../../base/units.js';
+import type { DeviceIdentity } from '../../migration/ports.js';
 import { builtIn } from '../../migration/registry.js';
 import type { DeviceStop, RequestLimits } from '../../migration/stop/stop.js';
 import { checkOneSurvivor, type Stage, simulate } from './simulate.js';
@@ -259,6 +260,48 @@ describe('approaches', () => {
       expect(script.asked).not.toContain('start');
       expect(script.asked.at(-1)).toBe('release');
     }
+  });
+
+  it.each([
+    ['other-device', { kind: 'other:dev' }, /kind test:dev at the source, other:dev here/],
+    ['revision', { revision: 2 }, /revision 1 at the source, 2 here/],
+    ['vectors', { vectors: 2 }, /vectors 3 at the source, 2 here/],
+    ['queues', { queues: 1 }, /queues 2 at the source, 1 here/],
+    [
+      'mac-policy',
+      { mac: '02:00:00:00:00:02' },
+      /mac 02:00:00:00:00:01 at the source, 02:00:00:00:00:02 here/,
+    ],
+  ] as const)('meet another device (%s) only if they cope with it', async (difference, change, why) => {
+    const script = scriptOf();
+    const later = plugLater(script);
+    const coping = { ...later, name: 'coping', copesWith: [difference] };
+    const move = (start: string, more: Partial<DeviceIdentity> = {}) =>
+      simulate({
+        shape: withDevice,
+        registry: { ...registryOf(script), start: [later, coping] },
+        parameters: { start },
+        prepare: ({ destination }) => {
+          const device = destination.device!;
+          device.identity = { ...device.identity, ...change, ...more };
+        },
+      });
+    const refused = await move(later.name);
+    expect(checkOneSurvivor(refused)).toBe('source');
+    expect(refused.source.error).toMatchObject({
+      code: 'migration/device-differs',
+      facts: { device: 'vf0' },
+    });
+    expect(refused.source.error!.message).toMatch(why);
+    expect(refused.source.error!.advice).toMatch(/choose a start that copes: coping\./);
+    expect(refused.source.transferred.pages).toBe(0);
+    const moved = await move(coping.name);
+    expect(moved.source.status).toBe('completed');
+    // A second difference is one too many.
+    const other = difference === 'revision' ? { vectors: 1 } : { revision: 9 };
+    const both = await move(coping.name, other);
+    expect(both.source.error).toMatchObject({ code: 'migration/device-differs' });
+    expect(both.source.error!.message).not.toMatch(why);
   });
 
   it('unknown to the destination are named there with what it knows', async () => {

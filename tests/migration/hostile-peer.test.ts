@@ -158,12 +158,18 @@ const hello: ControlMessage = {
   },
 };
 
+/** As the test machine's device is. */
+const vf0 = {
+  name: 'vf0',
+  identity: { kind: 'test:dev', revision: 1, vectors: 3, queues: 2, mac: '02:00:00:00:00:01' },
+};
+
 /** Of a machine with a device that comes with its state. */
 const withDevice: GuestShape = { ...smallGuest, device: smallDevice };
 const deviceHello = {
   ...hello,
   verify: 'off',
-  devices: ['vf0'],
+  devices: [vf0],
   approaches: { tracking: 'iommu-dirty', stop: 'device-state', start: 'device-state' },
 } as ControlMessage;
 
@@ -241,7 +247,7 @@ describe('a destination', () => {
 
   it('refuses a device to stop that is none, and one that is not stopped', async () => {
     const approaches = { tracking: 'iommu-dirty', stop: 'device-state', start: 'device-state' };
-    for (const change of [{ approaches }, { devices: ['vf0'] }]) {
+    for (const change of [{ approaches }, { devices: [vf0] }]) {
       const stage = await destinationAgainst([{ ...hello, ...change } as ControlMessage]);
       expectDiscarded(stage, 'migration/malformed-message');
     }

@@ -9,7 +9,13 @@ import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
 import { type FaultPlan, NO_FAULTS } from '../../base/fault.js';
 import { elapsed, type Instant, instant, microseconds, nanoseconds, PAGE_BYTES } from '../../base/units.js';
-import type { AssignedDevice, DmaTracking, DmaWriter, VfioDevice } from '../../migration/ports.js';
+import type {
+  AssignedDevice,
+  DeviceIdentity,
+  DmaTracking,
+  DmaWriter,
+  VfioDevice,
+} from '../../migration/ports.js';
 import { refused } from './test-errors.js';
 
 export interface DeviceShape {
@@ -61,6 +67,14 @@ interface Write {
 
 export class TestDevice implements AssignedDevice, DmaWriter, VfioDevice {
   readonly name: string;
+  /** As every driver takes it. */
+  identity: DeviceIdentity = {
+    kind: 'test:dev',
+    revision: 1,
+    vectors: 3,
+    queues: 2,
+    mac: '02:00:00:00:00:01',
+  };
   readonly dma: DmaWriter = this;
   readonly vfio: VfioDevice = this;
   readonly shape: DeviceShape;

@@ -20,8 +20,13 @@ describe('the kind of a NIC', () => {
 
 describe('the properties of a NIC', () => {
   it('follow the kind, each once, with one of its values', () => {
-    expect(nicChoiceOf('vf')).toEqual({ functions: 1, 'enable-migration': 'on' });
-    expect(nicChoiceOf('vf=2,enable-migration=off')).toEqual({ functions: 2, 'enable-migration': 'off' });
+    const whole = { revision: '1', vectors: '3', queues: '2', 'enable-migration': 'on' };
+    expect(nicChoiceOf('vf')).toEqual({ functions: 1, ...whole });
+    expect(nicChoiceOf('vf=2,enable-migration=off')).toEqual({
+      ...whole,
+      functions: 2,
+      'enable-migration': 'off',
+    });
     for (const kind of [
       'vf,',
       'vf,enable-migration',
@@ -83,8 +88,14 @@ describe('a VMM', () => {
     expect(nic({ nic: 'vf=4', mac: '52:54:00:00:00:fe' })?.macs.map((mac) => mac.at(-1))).toEqual([
       0xfe, 0xff, 0, 1,
     ]);
+    expect(nic({ nic: 'vf' })?.offer).toEqual({ revision: 1, vectors: 3, queues: 2 });
+    expect(nic({ nic: 'vf,queues=1,revision=2,vectors=2' })?.offer).toEqual({
+      revision: 2,
+      vectors: 2,
+      queues: 1,
+    });
     expect(() => nic({ nic: 'vf=9' })).toThrow(
-      /'vf=9' is no NIC: vf, vf=1 to vf=8, or none; after a function ,enable-migration=on.off/,
+      /'vf=9' is no NIC: vf, vf=1 to vf=8, or none; after a function .*,enable-migration=on.off/,
     );
     expect(() => nic({ nic: 'vf', mac: 'x' })).toThrow(/'x' is no station's MAC address/);
     expect(() => nic({ mac: '52:54:00:00:00:01' })).toThrow(/--mac is of no use without --nic vf/);

@@ -59,10 +59,7 @@ export class MachineCore {
     this.nic = nic && remote(drivers.devices, NIC_NAME);
     this.assigned = (nic?.macs ?? []).map((_, i) => remote(drivers.devices, assignedName(i)));
     const domain = remote<HostIommu>(drivers.devices, IOMMU_NAME);
-    const { vfioMigration = true } = nic ?? {};
-    this.devices = this.assigned.map((_, i) =>
-      assignedDevice(i, drivers.devices, domain, this.events, vfioMigration),
-    );
+    this.devices = this.assigned.map((_, i) => assignedDevice(i, drivers.devices, domain, this.events, nic!));
   }
 
   get state(): MachineRunState {

@@ -5,12 +5,28 @@
 import type { Cancel } from '../../base/clock.js';
 import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
-import type { AssignedDevice, DeviceSlot, DmaWriter, GuestChannel } from '../../migration/ports.js';
+import { formatMac } from '../../devices/ethernet/addresses.js';
+import { vfIdentity } from '../../devices/nic82599/functions.js';
+import { WHOLE_PART } from '../../devices/nic82599/offer.js';
+import type {
+  AssignedDevice,
+  DeviceIdentity,
+  DeviceSlot,
+  DmaWriter,
+  GuestChannel,
+} from '../../migration/ports.js';
 import { channelText, type FunctionChannel } from '../passthrough/channel.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
 import type { DeviceEvent } from '../passthrough/events.js';
 import type { PassthroughHost } from '../passthrough/host.js';
-import { assignedName, channelName, IOMMU_NAME, NIC_NAME, slotName } from '../passthrough/records.js';
+import {
+  assignedName,
+  channelName,
+  IOMMU_NAME,
+  NIC_NAME,
+  type NicOptions,
+  slotName,
+} from '../passthrough/records.js';
 import type { FunctionSlot } from '../passthrough/slot.js';
 import type { ConsoleBatch } from './console-outbox.js';
 import type { DeviceSet } from './devices.js';
@@ -109,7 +125,7 @@ export function assignedDevice(
   host: DeviceHost,
   dma: DmaWriter,
   events: MachineEvents,
-  vfioMigration: boolean,
+  nic: NicOptions,
 ): AssignedDevice {
   const name = assignedName(index);
   const onOwn = (heard: (event: DeviceEvent) => void): Cancel =>
@@ -127,9 +143,20 @@ export function assignedDevice(
   return {
     name,
     dma,
-    vfio: vfioMigration ? remote<PassthroughDevice>(host, name) : undefined,
+    identity: identityOf(nic, index),
+    vfio: nic.vfioMigration !== false ? remote<PassthroughDevice>(host, name) : undefined,
     slot: withListeners(remote<FunctionSlot>(host, slotName(index)), { onChange }),
     guest: withListeners(remote<FunctionChannel>(host, channelName(index)), { onMessage }),
+  };
+}
+
+function identityOf({ macs, offer = WHOLE_PART }: NicOptions, index: number): DeviceIdentity {
+  const hex = (id: number): string => id.toString(16).padStart(4, '0');
+  const { vendorId, deviceId } = vfIdentity;
+  return {
+    kind: `${hex(vendorId)}:${hex(deviceId)}`,
+    ...offer,
+    mac: formatMac(Uint8Array.from(macs[index]!), 0),
   };
 }
 

@@ -62,7 +62,7 @@ export class PassthroughDevice {
   constructor(host: PassthroughHost, fn: GuestFunction, scheduler: Scheduler) {
     this.#host = host;
     this.#fn = fn;
-    this.#migration = new VfioMigration(new AssignedVf(fn.vf, fn.assigned));
+    this.#migration = new VfioMigration(new AssignedVf(fn.vf, fn.assigned, fn.queues));
     this.#announcer = new Announcer(scheduler, (bytes, at, length) => fn.send(bytes, at, length));
   }
 

@@ -4,7 +4,7 @@
  */
 import type { RequesterId } from '../../base/dma.js';
 import { assignVf } from '../../devices/nic82599/assigned.js';
-import { vfMsix } from '../../devices/nic82599/functions.js';
+import type { FunctionOffer } from '../../devices/nic82599/offer.js';
 import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import type { RootComplex } from '../../devices/pci/topology.js';
@@ -36,6 +36,8 @@ export class GuestFunction {
   readonly source: RequesterId;
   readonly vf: VirtualFunction;
   readonly assigned: AssignedFunction;
+  /** Queue pairs that its driver may use. */
+  readonly queues: number;
   readonly port: RootPort;
   readonly slot: FunctionSlot;
   readonly channel: FunctionChannel;
@@ -50,14 +52,16 @@ export class GuestFunction {
     guest: RootComplex,
     { interruptTable, descriptors }: HostIommu,
     { send, event }: FunctionPorts,
+    offer: FunctionOffer,
   ) {
     this.index = index;
     this.source = source;
     this.vf = vf;
     this.#out = send;
-    const router = new GuestInterrupts(interruptTable, source, vfMsix.vectors, descriptors);
+    const router = new GuestInterrupts(interruptTable, source, offer.vectors, descriptors);
     const device = assignedName(index);
-    this.assigned = assignVf(device, vf, router);
+    this.assigned = assignVf(device, vf, router, offer);
+    this.queues = offer.queues;
     const slotChanged = (): void => event({ kind: 'slot', device, state: slotStateOf(this.port) });
     this.port = addPort(guest, rootPortName(index), index, {
       slotControl: slotChanged,

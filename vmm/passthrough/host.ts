@@ -17,6 +17,7 @@ import type { MachineDevice, MmioRegion } from '../../base/mmio.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
 import { PF_MSIX_BAR, pfLayout, pfMsixWindow, vfIdentity } from '../../devices/nic82599/functions.js';
+import { WHOLE_PART } from '../../devices/nic82599/offer.js';
 import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { dumpTopology } from '../../devices/pci/dump.js';
@@ -85,7 +86,7 @@ export class PassthroughHost {
   constructor(options: NicOptions, ports: PassthroughPorts) {
     const { ram, control, vcpus, scheduler, send, wireReady, kick, wake, event } = ports;
     this.#event = event;
-    const { macs, leaves = 'small', writesInFlight = 0 } = options;
+    const { macs, leaves = 'small', writesInFlight = 0, offer = WHOLE_PART } = options;
     const faults = new FaultPlan(options.faults ?? []);
     this.faults = faults;
     const interrupts = interruptSink({ kick, host: (vector) => this.#hostInterrupt(vector, wake) });
@@ -112,13 +113,14 @@ export class PassthroughHost {
     invariant(hostPort.isolates, 'the port above the NIC isolates its functions');
     const sources = enableVirtualFunctions(this.#host, HOST_NIC_BUS, 0, macs.length).map(requesterOf);
     for (const source of sources) this.iommu.attach(source);
-    this.#driver = this.#startPhysicalFunction(scheduler, macs);
+    this.#driver = this.#startPhysicalFunction(scheduler, macs, offer.queues);
 
     const emulated = emulatedPorts(ports);
     this.#guest = new RootComplex(emulated, emulated);
     this.#guest.addFunction(0, this.bridge.fn);
     this.functions = sources.map(
-      (source, n) => new GuestFunction(n, source, this.nic.vf(n), this.#guest, this.iommu, { send, event }),
+      (source, n) =>
+        new GuestFunction(n, source, this.nic.vf(n), this.#guest, this.iommu, { send, event }, offer),
     );
     // What firmware does before the guest's kernel looks.
     enumerate(this.#guest, GUEST_BARS);
@@ -190,7 +192,7 @@ export class PassthroughHost {
   }
 
   /** As a host's kernel does it: the interrupt first, then the driver. */
-  #startPhysicalFunction(scheduler: Scheduler, macs: readonly MacAddress[]): PfDriver {
+  #startPhysicalFunction(scheduler: Scheduler, macs: readonly MacAddress[], queues: number): PfDriver {
     const { pf } = this.nic;
     const source: RequesterId = pf.fn.routingId;
     const { address, data } = hostMessage(this.iommu.interruptTable, source);
@@ -208,7 +210,7 @@ export class PassthroughHost {
       },
       scheduler,
       mac: PF_MAC,
-      vfs: macs.map((mac) => ({ mac })),
+      vfs: macs.map((mac) => ({ mac, queues })),
       stopped: (vf) => this.nic.pools[vf]!.stopped,
     });
     this.nic.driver = driver;

@@ -1,5 +1,6 @@
 /** What a machine with an assigned function sends beside its platform's records, and what it is made with. */
 import type { FaultRule } from '../../base/fault.js';
+import type { FunctionOffer } from '../../devices/nic82599/offer.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { HOST_BRIDGE_VERSION } from '../../devices/pci/host-bridge.js';
 import { ROOT_PORT_VERSION } from '../../devices/root-port/state.js';
@@ -40,6 +41,8 @@ export type IommuLeaves = (typeof IOMMU_LEAVES)[number];
 export interface NicOptions {
   /** One function for each of these addresses, which the host's administrator sets: 1 to ASSIGNED_MAX. */
   readonly macs: readonly MacAddress[];
+  /** What of the part each of them has; all of it if absent. */
+  readonly offer?: FunctionOffer;
   /** Whether a migration may move the functions by VFIO's protocol; it may if absent. */
   readonly vfioMigration?: boolean;
   /** `small` if absent. */

@@ -10,6 +10,9 @@ export const DEFAULT_MAC = '52:54:00:12:34:56';
 
 /** What may be said of the functions besides their number: each property's values, the first of which holds if none is given. */
 export const NIC_PROPERTIES = {
+  revision: { values: ['1', '0', '2'], text: 'which revision of the part they say they are' },
+  vectors: { values: ['3', '2'], text: 'their MSI-X vectors' },
+  queues: { values: ['2', '1'], text: 'queue pairs that their driver is granted' },
   'enable-migration': { values: ['on', 'off'], text: 'whether they speak VFIO migration' },
 } as const satisfies Record<
   string,

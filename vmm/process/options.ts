@@ -206,7 +206,9 @@ function nicOf(
   if (leaves === undefined) {
     throw refuse(`'${iommuLeaves.slice(0, 40)}' is no way to map guest RAM: ${IOMMU_LEAVES.join(', ')}`);
   }
-  return { macs, leaves, vfioMigration: choice['enable-migration'] === 'on' };
+  const [revision, vectors, queues] = [choice.revision, choice.vectors, choice.queues].map(Number);
+  const offer = { revision: revision!, vectors: vectors!, queues: queues! };
+  return { macs, leaves, offer, vfioMigration: choice['enable-migration'] === 'on' };
 }
 
 function consoleOf(text: string): VmmSettings['console'] {

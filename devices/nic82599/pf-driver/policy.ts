@@ -1,5 +1,6 @@
 /** What the host's administrator decides for a VF, and what a VF may have under it. */
 import { formatMac } from '../../ethernet/addresses.js';
+import { QUEUES_PER_POOL } from '../registers.js';
 import { type MacAddress, sameMac } from './filters.js';
 import { XCAST_BROADCAST, XCAST_MULTICAST } from './messages.js';
 
@@ -15,6 +16,8 @@ export interface VfPolicy {
   /** May read the redirection table and key of RSS. */
   readonly rssQuery: boolean;
   readonly linkEnabled: boolean;
+  /** Queue pairs that it is told of. */
+  readonly queues: number;
 }
 
 export const DEFAULT_POLICY: VfPolicy = {
@@ -22,6 +25,7 @@ export const DEFAULT_POLICY: VfPolicy = {
   spoofCheck: true,
   rssQuery: false,
   linkEnabled: true,
+  queues: QUEUES_PER_POOL,
 };
 
 export const mayUseMac = ({ mac: fixed, trusted }: VfPolicy, mac: MacAddress): boolean =>

@@ -3,7 +3,6 @@
  * what is known of the VF, programs the tables, fills in the answer's words, and says whether it granted the request.
  */
 import { pfRegisters as reg } from '../pf-registers.js';
-import { QUEUES_PER_POOL } from '../registers.js';
 import { type FilterTables, isStationAddress, macFromWords, sameMac } from './filters.js';
 import {
   API_1_0,
@@ -131,8 +130,8 @@ const negotiate: Handler = ({ info, words }) => {
 };
 
 const getQueues: Handler = ({ info, words }) => {
-  words[1] = QUEUES_PER_POOL;
-  words[2] = QUEUES_PER_POOL;
+  words[1] = info.policy.queues;
+  words[2] = info.policy.queues;
   words[3] = info.policy.portVlan === undefined ? 0 : 1;
   words[4] = 0;
   return 5;
