@@ -62,6 +62,7 @@ export const ordinary = {
 
 export const FACETS: Readonly<Record<Facet, string>> = {
   dma: 'nothing of the host tells what it writes',
+  log: 'it keeps no log of what it writes',
   vfio: 'it does not speak VFIO migration',
   slot: 'it sits in no slot that the host controls',
   guest: 'there is no channel to its driver in the guest',

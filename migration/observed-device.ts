@@ -23,11 +23,12 @@ function oneOnTimeline(
   timeline: Timeline,
   dma: DmaWriter | undefined,
 ): AssignedDevice {
-  const { name, vfio, slot } = device;
+  const { name, log, vfio, slot } = device;
   const here = (): Timeline => timeline;
   return {
     ...device,
     dma,
+    log: log && observed(log, name, here, ['start', 'report', 'stop']),
     vfio:
       vfio &&
       observed(vfio, name, here, [

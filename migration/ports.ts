@@ -64,6 +64,7 @@ export interface AssignedDevice {
   readonly name: string;
   readonly identity: DeviceIdentity;
   readonly dma?: DmaWriter | undefined;
+  readonly log?: DeviceLog | undefined;
   readonly vfio?: VfioDevice | undefined;
   readonly slot?: DeviceSlot | undefined;
   readonly guest?: GuestChannel | undefined;
@@ -94,6 +95,19 @@ export interface DmaWriter {
    * clearing of the dirty bits has been invalidated and drained, so that the pages may be copied.
    */
   readDirty(): Promise<void>;
+}
+
+/**
+ * The device's own log of what it writes: VFIO's DMA logging (features 6 to 8). It goes into the machine's log of host
+ * writes, as with `DmaWriter`.
+ */
+export interface DeviceLog {
+  /** Logs what is mapped for the device now, which is fixed: what were mapped later would be written unseen. */
+  start(): Promise<void>;
+  /** Moves what was written since the last call into the machine's log; those writes are visible then. */
+  report(): Promise<void>;
+  /** Harmless while it does not log. */
+  stop(): Promise<void>;
 }
 
 /** What VFIO lets migrate, by its migration protocol v2. */

@@ -6,6 +6,7 @@ import { stopByDeviceState } from './stop/device-state.js';
 import { noStop } from './stop/none.js';
 import type { StopDescriptor } from './stop/stop.js';
 import { cpuLog } from './tracking/cpu-log.js';
+import { deviceLog } from './tracking/device-log.js';
 import { iommuDirty } from './tracking/iommu-dirty.js';
 import { pinned } from './tracking/pinned.js';
 import type { TrackingDescriptor } from './tracking/tracking.js';
@@ -18,7 +19,7 @@ export interface ApproachRegistry {
 }
 
 export const builtIn: ApproachRegistry = {
-  tracking: [iommuDirty, pinned, cpuLog],
+  tracking: [iommuDirty, deviceLog, pinned, cpuLog],
   stop: [stopByDeviceState, noStop],
   start: [startByDeviceState, noStart],
 };

@@ -7,6 +7,37 @@ import type { AssignedDevice, DmaTracking, DmaWriter, SourceMachine } from '../p
 import { logOf } from './cpu-log.js';
 import type { DirtyTracking } from './tracking.js';
 
+/** What knows of pages that a device wrote, and names them in the machine's log of host writes. */
+export interface WriteMarker {
+  /** What the device begins to write after this resolves is named by a later `mark`, or seen by the vCPUs' log. */
+  start(): Promise<void>;
+  /** When it resolves, the writes that it speaks of are visible. `last`: everything stands still, and no other follows. */
+  mark(last: boolean): Promise<void>;
+  /** Harmless if `start` failed or never came. */
+  stop(): Promise<void>;
+}
+
+/** The vCPUs' log together with what the markers name. */
+export function unionOf(machine: SourceMachine, markers: readonly WriteMarker[]): DirtyTracking {
+  const log = logOf(machine);
+  return {
+    start: async () => {
+      await settleAll(markers.map((marker) => marker.start()));
+      await log.start();
+    },
+    harvest: async (into, last) => {
+      // Only now may the pages that a device wrote be named: a page named before the drain could be sent before a write
+      // that is still on its way arrives, and nothing would name it again.
+      await settleAll(markers.map((marker) => marker.mark(last)));
+      return log.harvest(into, last);
+    },
+    stop: async () => {
+      await settleAll([...markers.map((marker) => marker.stop()), log.stop()]);
+    },
+  };
+}
+
+/** The vCPUs' log together with what the IOMMU tells of the devices' writes. */
 export function unionWith(
   machine: SourceMachine,
   devices: readonly AssignedDevice[],
@@ -14,20 +45,12 @@ export function unionWith(
 ): DirtyTracking {
   // Devices behind one IOMMU domain have one writer in common, which is asked once.
   const writers = [...new Set(devices.map(({ dma }) => dma as DmaWriter))];
-  const log = logOf(machine);
-  return {
-    start: async () => {
-      await settleAll(writers.map((writer) => writer.track(how)));
-      await log.start();
-    },
-    harvest: async (into, last) => {
-      // Only now may the pages that a device wrote be named: a page named before the drain could be sent before a write
-      // that is still on its way arrives, and nothing would name it again.
-      await settleAll(writers.map((writer) => writer.readDirty()));
-      return log.harvest(into, last);
-    },
-    stop: async () => {
-      await settleAll([...writers.map((writer) => writer.track(undefined)), log.stop()]);
-    },
-  };
+  return unionOf(
+    machine,
+    writers.map((writer) => ({
+      start: () => writer.track(how),
+      mark: () => writer.readDirty(),
+      stop: () => writer.track(undefined),
+    })),
+  );
 }

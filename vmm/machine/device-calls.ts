@@ -17,11 +17,13 @@ import type {
 } from '../../migration/ports.js';
 import { channelText, type FunctionChannel } from '../passthrough/channel.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
+import type { FunctionLog } from '../passthrough/dma-logs.js';
 import type { DeviceEvent } from '../passthrough/events.js';
 import type { PassthroughHost } from '../passthrough/host.js';
 import {
   assignedName,
   channelName,
+  dmaLogName,
   IOMMU_NAME,
   NIC_NAME,
   type NicOptions,
@@ -102,6 +104,7 @@ export function callTargets(
   for (const [index, device] of nic.devices.entries()) {
     const { slot, channel } = nic.host.functions[index]!;
     targets.set(assignedName(index), device).set(slotName(index), slot).set(channelName(index), channel);
+    targets.set(dmaLogName(index), nic.host.dmaLogs[index]!);
   }
   return targets;
 }
@@ -143,6 +146,7 @@ export function assignedDevice(
   return {
     name,
     dma,
+    log: remote<FunctionLog>(host, dmaLogName(index)),
     identity: identityOf(nic, index),
     vfio: nic.vfioMigration !== false ? remote<PassthroughDevice>(host, name) : undefined,
     slot: withListeners(remote<FunctionSlot>(host, slotName(index)), { onChange }),

@@ -26,6 +26,7 @@ import { HostBridge } from '../../devices/pci/host-bridge.js';
 import { barRegion, configRegion } from '../../devices/pci/regions.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import type { GuestRam } from '../ram/guest-ram.js';
+import { type FunctionLog, LoggedBus } from './dma-logs.js';
 import type { DeviceEvent } from './events.js';
 import { addPort, FIRST_PORT_DEVFN, type FrameOutlet, GuestFunction } from './guest-function.js';
 import {
@@ -71,6 +72,8 @@ export class PassthroughHost {
   readonly nic: Nic82599;
   /** What the guest was given. */
   readonly functions: readonly GuestFunction[];
+  /** What each of them logs of its writes. */
+  readonly dmaLogs: readonly FunctionLog[];
   /** The guest's host bridge. */
   readonly bridge = new HostBridge(HOST_BRIDGE_NAME);
   /** Bridge and ports as devices of the machine; configuration space and BAR window lie with the bridge. */
@@ -91,7 +94,7 @@ export class PassthroughHost {
     this.faults = faults;
     const interrupts = interruptSink({ kick, host: (vector) => this.#hostInterrupt(vector, wake) });
     this.iommu = new HostIommu({ ram, control, vcpus, interrupts, faults, leaves, writesInFlight });
-    const { bus } = this.iommu;
+    const bus = new LoggedBus(this.iommu.bus);
 
     this.nic = new Nic82599({
       name: NIC_NAME,
@@ -122,6 +125,8 @@ export class PassthroughHost {
       (source, n) =>
         new GuestFunction(n, source, this.nic.vf(n), this.#guest, this.iommu, { send, event }, offer),
     );
+    const mapped = { bytes: this.iommu.mappedBytes, written: ram.deviceLog, faults };
+    this.dmaLogs = this.functions.map(({ assigned, source }) => bus.logOf(assigned.name, source, mapped));
     // What firmware does before the guest's kernel looks.
     enumerate(this.#guest, GUEST_BARS);
     this.devices = [

@@ -96,10 +96,11 @@ export class HostIommu {
     const ioas = new Ioas(this.#driver, { hugePages: leaves !== 'small' });
     this.#hwpt = new Hwpt(this.#driver, ioas, { dirtyTracking: true, demote: leaves === 'demote', faults });
     // The reserved range above is not the guest's to use, and no device reaches it.
-    ioas.map(0, RAM_BASE, this.#mappedBytes, { read: true, write: true });
+    ioas.map(0, RAM_BASE, this.mappedBytes, { read: true, write: true });
   }
 
-  get #mappedBytes(): number {
+  /** What assigned functions reach, from address 0 on. */
+  get mappedBytes(): number {
     return this.#ram.deviceLog.length * PAGE_BYTES;
   }
 
@@ -118,7 +119,7 @@ export class HostIommu {
   readDirty(): void {
     const log = this.#ram.deviceLog;
     if (this.#tracking === 'dirty-bits') {
-      this.#hwpt.readDirty({ iova: 0, bytes: this.#mappedBytes }, this.#dirtied);
+      this.#hwpt.readDirty({ iova: 0, bytes: this.mappedBytes }, this.#dirtied);
       this.#dirtied.drainInto(log);
     } else if (this.#tracking === 'mapped-pages') {
       this.#hwpt.drain();

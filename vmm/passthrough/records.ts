@@ -12,6 +12,7 @@ export const ASSIGNED_MAX = 8;
 export const assignedName = (index: number): string => `vf${index}`;
 export const rootPortName = (index: number): string => `root-port${index}`;
 export const slotName = (index: number): string => `slot${index}`;
+export const dmaLogName = (index: number): string => `dma-log${index}`;
 export const channelName = (index: number): string => `guest-channel${index}`;
 
 export const HOST_BRIDGE_NAME = 'host-bridge';
