@@ -33,6 +33,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import('./commands/migrate.js'),
   },
   {
+    name: 'compare',
+    summary: 'move the same guest by each approach in turn, and say what each cost',
+    load: () => import('./commands/compare.js'),
+  },
+  {
     name: 'vmm',
     summary: 'run one VMM: a guest, or a place for a guest to come to',
     load: () => import('./commands/vmm.js'),

@@ -7,9 +7,9 @@
 import { type FabricProcess, spawnFabric } from '../fabric/spawn.js';
 import { KERNEL_IMAGE } from '../move/scenario.js';
 import { spawnVmm, type Vmm } from '../vmm-client/spawn.js';
+import { threadTimes, timesBetween } from '../vmm-client/thread-times.js';
 import { benchFabric, type FabricFigure } from './fabric.js';
 import { median } from './median.js';
-import { threadTimes, timesBetween } from './thread-times.js';
 
 export interface BenchPacketsOptions {
   /**

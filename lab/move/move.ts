@@ -10,6 +10,7 @@ import { functionsOf } from '../../vmm/process/nic-options.js';
 import type { ProcessExit } from '../vmm-client/child.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import type { ConsoleLine } from './check.js';
+import { CpuMeter, type CpuRecord } from './cpu-time.js';
 import { type Display, silentDisplay } from './display.js';
 import { deviceLine, incomingLine, type NetworkRecord, type NicDrops } from './network-record.js';
 import { judgeValues } from './option-values.js';
@@ -33,6 +34,7 @@ export interface MigrateResult {
   readonly record: MigrationRecord | undefined;
   /** What the network saw; undefined without traffic. */
   readonly network: NetworkRecord | undefined;
+  readonly cpu: CpuRecord;
   readonly console: readonly ConsoleLine[];
   /** The scenario as it was run, the seed among it: the same options again give the same guest. */
   readonly scenario: Scenario;
@@ -117,6 +119,7 @@ export async function migrate(
       }),
       spawned('destination', { incoming: 'tcp:127.0.0.1:0' }),
     ]);
+    const cpu = new CpuMeter([source, destination]);
     const flows = scenario.flows.length > 0;
     const devices = functionsOf(scenario.nic) ?? 0;
     if (flows) {
@@ -128,8 +131,10 @@ export async function migrate(
       await traffic?.start();
       await newLines(source, statusLine, 1);
       await traffic?.warm();
+      await cpu.phase();
       await newLines(source, statusLine, wanted - 1);
     } else {
+      await cpu.phase();
       await newLines(
         source,
         statusLine,
@@ -141,6 +146,7 @@ export async function migrate(
     await source.execute('migrate-set-parameters', monitorParameters(scenario));
     const address = await destination.incomingAddress();
     await traffic?.moving();
+    const cpuBefore = await answerOf(cpu.phase());
     const record = await moved(source, address, display);
     display.done();
 
@@ -151,6 +157,7 @@ export async function migrate(
       await newLines(survivor, incomingLine(devices), 2).catch(onlyErrors);
     }
     if (flows) await traffic?.moved();
+    const cpuMove = await answerOf(cpu.phase());
     const movedLines = lines.length;
     // A guest that falls silent is a finding for the verdict, not an error here.
     await newLines(survivor, statusLine, wanted).catch(onlyErrors);
@@ -186,6 +193,7 @@ export async function migrate(
       verdict,
       record,
       network,
+      cpu: { before: cpuBefore, move: cpuMove },
       console: lines,
       scenario,
       bootMs,

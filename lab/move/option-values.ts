@@ -55,6 +55,7 @@ const optionValues = v.strictObject({
   verify: v.optional(v.picklist(['full', 'after', 'root', 'off'])),
   seed: v.optional(whole(0, 0xffff_ffff)),
   settleMs: v.optional(v.pipe(v.number(), v.finite(), v.minValue(100), v.maxValue(3_600_000))),
+  arrivals: v.optional(v.boolean()),
   recordTo: v.optional(v.string()),
   traceTo: v.optional(v.string()),
 });

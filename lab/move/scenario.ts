@@ -68,6 +68,8 @@ export interface MigrateOptions {
   readonly settleMs?: number;
   /** Keep a recording of the migration stream in this directory. */
   readonly recordTo?: string;
+  /** Record when the datagrams of each flow came while the guest moved, in the network's `move`. */
+  readonly arrivals?: boolean;
   /** Write what both VMMs and the network did, and when, to this file, as a trace that Perfetto opens. */
   readonly traceTo?: string;
 }
@@ -134,6 +136,7 @@ export function scenarioOf(options: MigrateOptions): Scenario {
     verify: 'after',
     seed: Math.floor(Math.random() * 2 ** 32),
     settleMs: 1500,
+    arrivals: false,
     ...given,
   };
 }

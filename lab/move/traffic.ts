@@ -78,7 +78,7 @@ export class Traffic {
   /** The move is over when traffic flows again. */
   async moved(): Promise<void> {
     await this.#flowing();
-    const arrivals = this.#scenario.traceTo !== undefined;
+    const arrivals = this.#scenario.arrivals || this.#scenario.traceTo !== undefined;
     this.#move = networkPhase(await this.#fabric.nextPhase({ arrivals }));
   }
 

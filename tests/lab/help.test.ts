@@ -4,9 +4,9 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { EXIT_STATUS, EXIT_WORDS, type ExitClass } from '../../base/exit-status.js';
-import { type Flags, optionsOf } from '../../lab/commands/migrate.js';
 import { COMMANDS as FABRIC_COMMANDS } from '../../lab/fabric/monitor.js';
 import { commandLine } from '../../lab/ferry.js';
+import { type MoveFlags, optionsOf } from '../../lab/move/move-options.js';
 import { scenarioOf } from '../../lab/move/scenario.js';
 import { COMMANDS } from '../../vmm/monitor/commands.js';
 
@@ -14,6 +14,7 @@ import { COMMANDS } from '../../vmm/monitor/commands.js';
 const ENDS: Readonly<Record<string, readonly ExitClass[]>> = {
   migrate: ['refused', 'failed', 'unknown-owner', 'not-verified', 'environment', 'guest'],
   vmm: ['refused', 'failed', 'environment', 'guest'],
+  compare: ['refused', 'not-verified', 'environment'],
   fabric: ['environment'],
   guest: ['refused', 'environment'],
   'guest build': ['refused', 'environment'],
@@ -63,7 +64,7 @@ async function parsed(line: string): Promise<string | undefined> {
     if (command.commands.length === 0) {
       command.action(() => {
         ran = nameOf(command);
-        if (ran === 'migrate') scenarioOf(optionsOf(command.optsWithGlobals<Flags>()));
+        if (ran === 'migrate') scenarioOf(optionsOf(command.optsWithGlobals<MoveFlags>()));
       });
     }
     for (const one of command.commands) recordOnly(one);

@@ -1,0 +1,85 @@
+/** `ferry compare`: the same guest, workload and traffic moved by each approach in turn, and what each cost. */
+import { type Command, Option } from 'commander';
+import type { Effort } from '../../migration/approach.js';
+import {
+  type CompareOptions,
+  compare,
+  compareStatus,
+  RUNS,
+  SETTLE_MS,
+  WORKLOAD,
+} from '../compare/compare.js';
+import { AXES, type Axis, type CompareWords } from '../compare/contestants.js';
+import { compareText, progressLine } from '../compare/text.js';
+import { type MoveFlags, moveOptions, optionsOf } from '../move/move-options.js';
+import { parseApproach } from '../options/approaches.js';
+import { exitStatuses } from '../options/exit-statuses.js';
+import { optionValue } from '../options/option-value.js';
+import { parseWhole } from '../options/quantities.js';
+
+const NAME = 'ferry compare';
+const RUNS_MAX = 100;
+
+interface Flags extends Omit<MoveFlags, Effort> {
+  readonly axis?: Axis;
+  readonly runs?: number;
+  readonly tracking?: readonly string[];
+  readonly stop?: readonly string[];
+  readonly start?: readonly string[];
+}
+
+const EXAMPLES = `
+Examples:
+  ferry compare                                        every approach, ${RUNS} times, in turn
+  ferry compare --axis tracking --rate 20000           how it is known what the device wrote
+  ferry compare --axis tracking --tracking iommu-dirty,module:docs/examples/scan-late.mjs --runs 5
+                                                       one of your own beside another
+  ferry compare --axis stop --runs 1 --json
+
+What this machine, its device or its guest does not allow is listed with the reason. A run that fails is shown as failed, and the
+others go on.
+
+${exitStatuses('each approach that the machine allows was verified in each run', ['refused', 'not-verified', 'environment'])}`;
+
+export function define(command: Command): void {
+  const value = <T>(flag: string, parse: (text: string) => T): ((text: string) => T) =>
+    optionValue(NAME, flag, parse);
+  const names = (effort: Effort): ((text: string) => readonly string[]) =>
+    value(`--${effort}`, (text) => text.split(',').map(parseApproach(effort)));
+  command
+    .addOption(new Option('--axis <effort>', 'what is compared (default: all)').choices([...AXES]))
+    .option(
+      '--runs <n>',
+      `moves by each approach, 1 to ${RUNS_MAX} (default: ${RUNS})`,
+      value('--runs', (text) => parseWhole(text, { min: 1, max: RUNS_MAX })),
+    )
+    .option('--tracking <names>', BY_NAMES, names('tracking'))
+    .option('--stop <names>', BY_NAMES, names('stop'))
+    .option('--start <names>', BY_NAMES, names('start'));
+  moveOptions(command, NAME, { workload: WORKLOAD, settle: `${SETTLE_MS / 1000}s` })
+    .allowExcessArguments(false)
+    .addHelpText('after', EXAMPLES)
+    .action(async () => {
+      const { axis, runs, tracking, stop, start, ...flags } = command.optsWithGlobals<Flags>();
+      const approaches: CompareWords = { tracking, stop, start };
+      const options: CompareOptions = {
+        ...optionsOf(flags),
+        approaches,
+        ...(axis === undefined ? {} : { axis }),
+        ...(runs === undefined ? {} : { runs }),
+      };
+      const write = (text: string): unknown => process.stdout.write(text);
+      const comparison = await compare(options, (progress) => {
+        if (!flags.json) write(`${progressLine(progress)}\n`);
+      });
+      write(
+        flags.json
+          ? `${JSON.stringify(comparison, null, 2)}\n`
+          : compareText(comparison, process.stdout.columns),
+      );
+      process.exitCode = compareStatus(comparison);
+    });
+}
+
+const BY_NAMES =
+  'where it is compared: those to compare, names or module:PATH with commas (default: all); else the one to use (default: auto)';

@@ -1,0 +1,209 @@
+/**
+ * The approaches side by side: the same workload, traffic and seed with each, in turn (A B C, A B C, ...), so that what else
+ * the host does falls on all of them alike.
+ */
+import { cpus, totalmem } from 'node:os';
+import { isFerryError } from '../../base/errors.js';
+import { EXIT_STATUS } from '../../base/exit-status.js';
+import { EFFORTS, type Effort } from '../../migration/approach.js';
+import type { Approaches } from '../../migration/approaches.js';
+import { type ApproachRegistry, AUTO } from '../../migration/registry.js';
+import { type MigrateResult, migrate } from '../move/move.js';
+import { judgeValues } from '../move/option-values.js';
+import { type MigrateOptions, scenarioOf } from '../move/scenario.js';
+import { type Axis, type CompareWords, type Contestant, contestants } from './contestants.js';
+import {
+  COMPARISON_VERSION,
+  type CompareEntry,
+  type CompareRun,
+  type Comparison,
+  detailOf,
+  NO_FIGURES,
+  type RunDetail,
+  runOf,
+  spreadsOf,
+} from './figures.js';
+
+export interface CompareOptions
+  extends Omit<MigrateOptions, Effort | 'recordTo' | 'traceTo' | 'pcap' | 'arrivals'> {
+  /** `all` if absent. */
+  readonly axis?: Axis;
+  /** Of each approach; 3 if absent. */
+  readonly runs?: number;
+  /** Names or modules: those to compare along the axis, the one to use beside it. */
+  readonly approaches?: CompareWords;
+}
+
+/** What is told as it goes. */
+export interface CompareProgress {
+  readonly turn: number;
+  readonly turns: number;
+  readonly contestant: Contestant;
+  /** Runs that are over, this among them, and all that there will be as far as is known. */
+  readonly done: number;
+  readonly all: number;
+  /** As long as the runs so far took. */
+  readonly leftMs: number;
+  readonly run: CompareRun | 'impossible' | 'same';
+  readonly reason: string | undefined;
+}
+
+export const RUNS = 3;
+export const WORKLOAD = 'mixed';
+export const SETTLE_MS = 1000;
+
+/** A contestant and what came of it so far. */
+interface Lane {
+  readonly contestant: Contestant;
+  readonly runs: { readonly run: CompareRun; readonly detail: RunDetail | undefined }[];
+  approaches: Approaches | undefined;
+  /** Why it is not run any more. */
+  out: { readonly outcome: 'impossible' | 'same'; readonly reason: string } | undefined;
+}
+
+/**
+ * Compares. Resolves whatever comes of the single runs; each says what. Rejects with `lab/usage` for options that contradict
+ * each other, and `migration/own-approach`.
+ */
+export async function compare(
+  options: CompareOptions = {},
+  onRun: (progress: CompareProgress) => void = () => undefined,
+  run: (options: MigrateOptions) => Promise<MigrateResult> = migrate,
+): Promise<Comparison> {
+  const { axis = 'all', runs = RUNS, approaches = {}, ...given } = options;
+  const { contestants: found, registry } = await contestants(axis, approaches);
+  const asked: MigrateOptions = { workload: WORKLOAD, settleMs: SETTLE_MS, ...given };
+  judgeValues(asked);
+  // The seed among it, which is the same for all.
+  const { tracking, stop, start, ...scenario } = scenarioOf(asked);
+  const lanes: Lane[] = found.map((contestant) => ({
+    contestant,
+    runs: [],
+    approaches: undefined,
+    out: undefined,
+  }));
+  const began = performance.now();
+  let done = 0;
+  for (let turn = 1; turn <= runs; turn++) {
+    for (const lane of lanes.filter(({ out }) => out === undefined)) {
+      const { contestant } = lane;
+      const came = await oneRun(
+        lane,
+        { ...asked, ...contestant.asked, seed: scenario.seed, arrivals: true },
+        run,
+      );
+      if (turn === 1 && lane.out === undefined) lane.out = sameAs(lane, lanes);
+      done++;
+      const left = lanes.filter(({ out }) => out === undefined);
+      const inTurn = left.filter((one) => lanes.indexOf(one) > lanes.indexOf(lane)).length;
+      const ahead = inTurn + left.length * (runs - turn);
+      onRun({
+        turn,
+        turns: runs,
+        contestant,
+        done,
+        all: done + ahead,
+        leftMs: ((performance.now() - began) / done) * ahead,
+        run: lane.out?.outcome ?? came,
+        reason: lane.out?.reason ?? came.reason,
+      });
+    }
+  }
+  const [cpu] = cpus();
+  return {
+    version: COMPARISON_VERSION,
+    host: {
+      cpu: cpu?.model.trim() ?? 'unknown',
+      cores: cpus().length,
+      memoryBytes: totalmem(),
+      node: process.version,
+    },
+    scenario,
+    runs,
+    entries: lanes.map((lane) => entryOf(lane, registry)),
+  };
+}
+
+async function oneRun(
+  lane: Lane,
+  options: MigrateOptions,
+  run: (options: MigrateOptions) => Promise<MigrateResult>,
+): Promise<CompareRun> {
+  const failed = (reason: string): CompareRun => ({ ...NO_FIGURES, outcome: 'failed', reason });
+  try {
+    const result = await run(options);
+    const came = runOf(result);
+    const { error, rounds, approaches } = result.record ?? {};
+    lane.approaches ??= approaches;
+    if (error?.exit === 'refused' && rounds?.length === 0) {
+      lane.out = { outcome: 'impossible', reason: error.message };
+    }
+    lane.runs.push({ run: came, detail: detailOf(result) });
+    return came;
+  } catch (error) {
+    if (!isFerryError(error) || error.exit === 'usage') throw error;
+    lane.runs.push({ run: failed(error.message), detail: undefined });
+    return lane.runs.at(-1)!.run;
+  }
+}
+
+/** An earlier one that the machine chose all of it alike for, if nothing else was asked of this one. */
+function sameAs(lane: Lane, lanes: readonly Lane[]): Lane['out'] {
+  const { approaches, contestant } = lane;
+  if (approaches === undefined || approaches[contestant.effort] !== contestant.name) return undefined;
+  const same = (other: Lane): boolean =>
+    other.approaches !== undefined &&
+    other.approaches[other.contestant.effort] === other.contestant.name &&
+    EFFORTS.every((effort) => other.approaches![effort] === approaches[effort]);
+  const earlier = lanes.slice(0, lanes.indexOf(lane)).find(same);
+  if (earlier === undefined) return undefined;
+  return { outcome: 'same', reason: titleOf(earlier.contestant) };
+}
+
+/** `tracking pinned`. */
+export const titleOf = ({ effort, name }: Pick<Contestant, 'effort' | 'name'>): string => `${effort} ${name}`;
+
+function entryOf({ contestant, runs, approaches, out }: Lane, registry: ApproachRegistry): CompareEntry {
+  const { effort, name, asked } = contestant;
+  const common = { effort, name, text: registry[effort].find((one) => one.name === name)?.text ?? '', asked };
+  if (out?.outcome === 'impossible') {
+    const figures = spreadsOf([]);
+    return { ...common, ...out, approaches: undefined, figures, runs: [], detail: undefined };
+  }
+  if (out !== undefined) {
+    return { ...common, ...out, approaches, figures: spreadsOf([]), runs: [], detail: undefined };
+  }
+  const all = runs.map(({ run }) => run);
+  const bad =
+    all.find(({ outcome }) => outcome === 'failed') ?? all.find(({ outcome }) => outcome !== 'verified');
+  return {
+    ...common,
+    approaches,
+    outcome: bad?.outcome ?? 'verified',
+    reason: bad?.reason,
+    figures: spreadsOf(all),
+    runs: all,
+    detail: middle(runs)?.detail,
+  };
+}
+
+/** The run with the median blackout, of those that have one. */
+function middle(runs: Lane['runs']): Lane['runs'][number] | undefined {
+  const known = runs.filter(({ run }) => run.blackoutNs !== undefined);
+  const sorted = known.toSorted((a, b) => a.run.blackoutNs! - b.run.blackoutNs!);
+  return sorted[(sorted.length - 1) >>> 1] ?? runs.at(-1);
+}
+
+/** 0 if everything that the machine allows was verified in every run, and something was. */
+export function compareStatus({ entries }: Comparison): number {
+  if (entries.some(({ outcome }) => outcome === 'failed' || outcome === 'unverified'))
+    return EXIT_STATUS['not-verified'];
+  return entries.some(({ outcome }) => outcome === 'verified') ? 0 : EXIT_STATUS.refused;
+}
+
+/** What was asked of an effort that a machine was left to choose, as it chose; for titles. */
+export const chosenBeside = ({ effort, approaches, asked }: CompareEntry): string =>
+  EFFORTS.filter((other) => other !== effort)
+    .map((other) => `${other} ${approaches?.[other] ?? asked[other]}`)
+    .filter((words) => !words.endsWith(` ${AUTO}`))
+    .join(', ');

@@ -1,0 +1,141 @@
+/** What a comparison keeps of each run, as plain data: the table, the report and `--json` derive from it. */
+import type { Effort } from '../../migration/approach.js';
+import type { Approaches } from '../../migration/approaches.js';
+import type { BlackoutRecord, DeviceTransfer, Fallback, RoundRecord } from '../../migration/record.js';
+import { FLOW, type TimelineEntry } from '../../migration/timeline.js';
+import { median } from '../bench/median.js';
+import type { CpuRecord } from '../move/cpu-time.js';
+import type { MigrateResult } from '../move/move.js';
+import type { NetworkPhase } from '../move/network-record.js';
+import type { Scenario } from '../move/scenario.js';
+
+/** Raised with each change of what follows. */
+export const COMPARISON_VERSION = 1;
+
+/** Times in nanoseconds; undefined where a run did not come so far, or it can't be measured here. */
+export interface Figures {
+  /** The VM stood still. */
+  readonly blackoutNs: number | undefined;
+  /** The longest time in which nothing of a flow came to the peer, of all flows. */
+  readonly gapNs: number | undefined;
+  readonly lost: number | undefined;
+  readonly rounds: number | undefined;
+  readonly bytes: number | undefined;
+  readonly totalNs: number | undefined;
+  /** CPU time of the vCPUs, and of all else in both VMMs, from the command until traffic flowed again. */
+  readonly guestCpuNs: number | undefined;
+  readonly hostCpuNs: number | undefined;
+}
+
+export interface CompareRun extends Figures {
+  readonly outcome: MigrateResult['verdict']['outcome'];
+  /** Why it is not verified. */
+  readonly reason: string | undefined;
+}
+
+/** What pictures are made of: one run in detail. */
+export interface RunDetail {
+  readonly rounds: readonly RoundRecord[];
+  readonly blackout: BlackoutRecord | undefined;
+  /** What the flow did, and the devices. */
+  readonly timeline: readonly TimelineEntry[];
+  readonly devices: readonly DeviceTransfer[];
+  readonly fallbacks: readonly Fallback[];
+  /** From the command until traffic flowed again. */
+  readonly network: NetworkPhase | undefined;
+  readonly cpu: CpuRecord;
+}
+
+export interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+export interface CompareEntry {
+  readonly effort: Effort;
+  readonly name: string;
+  readonly text: string;
+  readonly asked: Approaches;
+  /** As they were chosen, or fallen back to; undefined of one that this machine does not allow. */
+  readonly approaches: Approaches | undefined;
+  /**
+   * `same`: what `reason` names is the same choice, and was measured already. `impossible`: refused before anything was sent,
+   * because of `reason`.
+   */
+  readonly outcome: 'verified' | 'unverified' | 'failed' | 'impossible' | 'same';
+  readonly reason: string | undefined;
+  readonly figures: { readonly [F in keyof Figures]: Spread | undefined };
+  readonly runs: readonly CompareRun[];
+  /** Of the run with the median blackout. */
+  readonly detail: RunDetail | undefined;
+}
+
+export interface Comparison {
+  readonly version: typeof COMPARISON_VERSION;
+  readonly host: {
+    readonly cpu: string;
+    readonly cores: number;
+    readonly memoryBytes: number;
+    readonly node: string;
+  };
+  readonly scenario: Omit<Scenario, Effort>;
+  readonly runs: number;
+  readonly entries: readonly CompareEntry[];
+}
+
+const NAMES = [
+  'blackoutNs',
+  'gapNs',
+  'lost',
+  'rounds',
+  'bytes',
+  'totalNs',
+  'guestCpuNs',
+  'hostCpuNs',
+] as const satisfies readonly (keyof Figures)[];
+
+export const NO_FIGURES = Object.fromEntries(NAMES.map((name) => [name, undefined])) as unknown as Figures;
+
+export function runOf({ verdict, record, network, cpu }: MigrateResult): CompareRun {
+  const wrong = verdict.checks.find(({ outcome }) => outcome !== 'held');
+  const arrived = network?.move.flows.flatMap((flow) => (flow.arrived === null ? [] : [flow.arrived]));
+  const completed = record?.status === 'completed';
+  return {
+    outcome: verdict.outcome,
+    reason: record?.error?.message ?? (wrong === undefined ? undefined : `${wrong.name}: ${wrong.seen}`),
+    blackoutNs: completed ? record.blackout?.totalNs : undefined,
+    gapNs:
+      completed && arrived?.length ? Math.max(...arrived.map(({ longestGapNs }) => longestGapNs)) : undefined,
+    lost: completed && arrived?.length ? arrived.reduce((sum, { lost }) => sum + lost, 0) : undefined,
+    rounds: completed ? record.rounds.filter(({ last }) => !last).length : undefined,
+    bytes: completed ? record.transferred.bytes : undefined,
+    totalNs: completed ? record.totalNs : undefined,
+    guestCpuNs: completed ? cpu.move?.guestNs : undefined,
+    hostCpuNs: completed ? cpu.move?.hostNs : undefined,
+  };
+}
+
+export function detailOf({ record, network, cpu }: MigrateResult): RunDetail | undefined {
+  if (record === undefined) return undefined;
+  const { rounds, blackout, devices, fallbacks, timeline } = record;
+  const names = [FLOW, ...devices.map(({ name }) => name)];
+  return {
+    rounds,
+    blackout,
+    devices,
+    fallbacks,
+    timeline: timeline.filter(({ who, what }) => names.includes(who) && what !== 'readDirty'),
+    network: network?.move,
+    cpu,
+  };
+}
+
+export function spreadsOf(runs: readonly Figures[]): CompareEntry['figures'] {
+  const spread = (name: keyof Figures): Spread | undefined => {
+    const values = runs.map((run) => run[name]).filter((value) => value !== undefined);
+    if (values.length === 0) return undefined;
+    return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
+  };
+  return Object.fromEntries(NAMES.map((name) => [name, spread(name)])) as CompareEntry['figures'];
+}

@@ -1,0 +1,108 @@
+/** A comparison for people: a line as each run ends, and one table at the end. */
+import pc from 'picocolors';
+import { table } from '../report/table.js';
+import { formatBytes, formatCount, formatTime } from '../report/words.js';
+import { type CompareProgress, chosenBeside, titleOf } from './compare.js';
+import type { CompareEntry, Comparison, Figures, Spread } from './figures.js';
+
+/** How each figure is written. */
+export const FORMATS: { readonly [F in keyof Figures]-?: (value: number) => string } = {
+  blackoutNs: formatTime,
+  gapNs: formatTime,
+  lost: (value) => formatCount(Math.round(value)),
+  rounds: (value) => formatCount(Math.round(value)),
+  bytes: formatBytes,
+  totalNs: formatTime,
+  guestCpuNs: formatTime,
+  hostCpuNs: formatTime,
+};
+
+export const HEADS: { readonly [F in keyof Figures]-?: string } = {
+  blackoutNs: 'blackout',
+  gapNs: 'network gap',
+  lost: 'lost',
+  rounds: 'rounds',
+  bytes: 'bytes',
+  totalNs: 'in all',
+  guestCpuNs: 'guest CPU',
+  hostCpuNs: 'host CPU',
+};
+
+/** Those that are told with their spread on a terminal. */
+const SPREAD: readonly (keyof Figures)[] = ['blackoutNs', 'gapNs'];
+
+/** `19.4 ms`, and where runs differ the least and the most: `19.4 ms (17.1 ms to 22.0 ms)`. */
+export function spreadText(name: keyof Figures, spread: Spread | undefined, whole = true): string {
+  if (spread === undefined) return '–';
+  const [middle, least, most] = [spread.median, spread.min, spread.max].map(FORMATS[name]);
+  return whole && least !== most ? `${middle} (${least} to ${most})` : middle!;
+}
+
+export function progressLine({
+  turn,
+  turns,
+  contestant,
+  done,
+  all,
+  leftMs,
+  run,
+  reason,
+}: CompareProgress): string {
+  const came =
+    typeof run === 'string'
+      ? `${run === 'same' ? 'is the same choice as' : 'not possible here:'} ${reason}`
+      : run.outcome === 'failed'
+        ? `${pc.red('failed')}: ${reason}`
+        : `blackout ${run.blackoutNs === undefined ? '–' : formatTime(run.blackoutNs)}, ` +
+          `network gap ${run.gapNs === undefined ? '–' : formatTime(run.gapNs)}, ${run.outcome}`;
+  const left = done === all ? '' : pc.dim(` (${done} of ${all}, about ${Math.ceil(leftMs / 1000)} s left)`);
+  return `turn ${turn} of ${turns}, ${titleOf(contestant)}: ${came}${left}`;
+}
+
+const OUTCOME: Readonly<Record<CompareEntry['outcome'], string>> = {
+  verified: pc.green('verified'),
+  unverified: pc.yellow('not verified'),
+  failed: pc.red('FAILED'),
+  impossible: 'not possible',
+  same: 'the same',
+};
+
+/** The table, and below it what stands behind its words. `width`: of the terminal. */
+export function compareText(comparison: Comparison, width?: number): string {
+  const { entries, scenario, runs, host } = comparison;
+  const names = Object.keys(HEADS) as (keyof Figures)[];
+  const run = entries.filter(({ outcome }) => outcome !== 'impossible' && outcome !== 'same');
+  const rows = run.map((entry) => [
+    titleOf(entry),
+    ...names.map((name) => spreadText(name, entry.figures[name], SPREAD.includes(name))),
+    OUTCOME[entry.outcome],
+  ]);
+  const drawn = table(['approach', ...names.map((name) => HEADS[name]), 'outcome'], rows, {
+    width,
+    spare: ['rounds', 'bytes', 'in all', 'lost', 'host CPU', 'guest CPU'],
+  });
+  const notes = entries.flatMap((entry) => {
+    if (entry.outcome === 'impossible') return [`${titleOf(entry)} is not possible here: ${entry.reason}`];
+    if (entry.outcome === 'same') return [`${titleOf(entry)} is the same choice as ${entry.reason}`];
+    const beside = chosenBeside(entry);
+    const failed = entry.runs.filter(({ outcome }) => outcome === 'failed').length;
+    return [
+      ...(beside === '' ? [] : [pc.dim(`${titleOf(entry)}: with ${beside}`)]),
+      ...(entry.reason === undefined
+        ? []
+        : [pc.red(`${titleOf(entry)}: ${failed} of ${entry.runs.length} runs failed: ${entry.reason}`)]),
+    ];
+  });
+  return [
+    '',
+    drawn,
+    `medians of ${runs} ${runs === 1 ? 'run' : 'runs'} each, in turn; in brackets the least and the most`,
+    'CPU: of the vCPUs, and of all else in both VMMs, from the command until traffic flowed again',
+    ...notes,
+    pc.dim(
+      `${scenario.workload}, ${formatBytes(scenario.memoryBytes)}, ${formatCount(scenario.rate)} packets/s of each flow, seed ${scenario.seed}; ` +
+        `${host.cpu}, ${host.cores} cores, Node ${host.node}`,
+    ),
+    '',
+  ].join('\n');
+}
