@@ -15,7 +15,9 @@ export { FerryError, type SerializedError } from '../base/errors.js';
 export type { FlowMeasurement } from '../devices/ethernet/flow-receiver.js';
 export type { LatencySummary } from '../devices/ethernet/histogram.js';
 export type { Descriptor, Difference, Effort, Facet } from '../migration/approach.js';
+export { askGuest } from '../migration/ask-guest.js';
 export type { OwnStart, OwnStop, OwnTracking } from '../migration/own-approach.js';
+export type { RequestLimits } from '../migration/patience.js';
 export type {
   AssignedDevice,
   DeviceSlot,
@@ -34,7 +36,7 @@ export type {
   VerificationRecord,
 } from '../migration/record.js';
 export type { DeviceStart, StartDescriptor } from '../migration/start/start.js';
-export type { DeviceStop, Left, RequestLimits, StopDescriptor } from '../migration/stop/stop.js';
+export type { DeviceStop, Left, StopDescriptor } from '../migration/stop/stop.js';
 export type { DirtyTracking, TrackingDescriptor } from '../migration/tracking/tracking.js';
 export type { FabricReport, PhaseReport } from './fabric/report.js';
 export { FabricProcess, type SpawnFabricOptions, spawnFabric } from './fabric/spawn.js';

@@ -126,6 +126,19 @@ export const migrationErrors = catalogue('migration', {
     advice: () =>
       'One of these reasons has to go: by another device, or a guest that offers what is missing.',
   }),
+  'guest-silent': entry<{ device: string; request: string; waitedMs: number }>({
+    exit: 'failed',
+    text: ({ device, request, waitedMs }) =>
+      `the guest's driver of ${device} did not answer ${request} within ${waitedMs} ms`,
+    advice: () =>
+      '`request-timeout` sets the wait; an approach in which the guest has no part needs no answer.',
+  }),
+  'guest-refused': entry<{ device: string; request: string; answer: string }>({
+    exit: 'failed',
+    text: ({ device, request, answer }) =>
+      `the guest's driver of ${device} answered ${request} with ${answer}`,
+    advice: () => "The guest's log may say why; an approach in which the guest has no part needs no answer.",
+  }),
   'approach-overdue': entry<{ effort: string; approach: string; device: string; waitedMs: number }>({
     exit: 'failed',
     text: ({ effort, approach, device, waitedMs }) =>

@@ -13,6 +13,14 @@ export interface Patience {
   readonly over: Promise<void>;
 }
 
+/** What a request to the guest may wait for. */
+export interface RequestLimits {
+  /** How long the guest may take to answer. When that is over, the approach rejects, or goes on without the guest. */
+  readonly patience: Patience;
+  /** Resolves when nobody waits for the answer any more. */
+  readonly givenUp: Promise<void>;
+}
+
 export interface Wait {
   /** The approach, by effort and name, and its device. */
   readonly effort: string;

@@ -161,10 +161,21 @@ export type SlotIndicator = 'on' | 'blink' | 'off';
 export interface GuestChannel {
   /** What the guest says that it can do; empty until it has spoken. */
   features(): Promise<readonly string[]>;
-  /** Puts a request before the guest; its answer comes as a message, or not at all. */
-  request(request: string): Promise<void>;
+  /**
+   * Puts a request with up to four numbers (32 bits each) before the guest, and resolves with its number. The answer comes as
+   * a message of that number, or not at all: see `askGuest`.
+   */
+  request(word: string, args?: readonly number[]): Promise<number>;
   /** Calls `listener` with what the guest says, until cancelled; of messages in quick succession with the last. */
-  onMessage(listener: (message: string) => void): Cancel;
+  onMessage(listener: (message: GuestMessage) => void): Cancel;
+}
+
+export interface GuestMessage {
+  /** Of the request that it answers. */
+  readonly sequence: number;
+  readonly word: string;
+  /** Four numbers, 32 bits each. */
+  readonly args: readonly number[];
 }
 
 export interface SourceMachine {

@@ -22,6 +22,7 @@ import { malformed } from './frame.js';
 import { RunningRoot } from './integrity.js';
 import { rehearse } from './messages.js';
 import { onTimeline } from './observed-device.js';
+import { withPatience } from './patience.js';
 import type { MachineState } from './ports.js';
 import type { MigrationRecord, RoundsEnd } from './record.js';
 import { GuestRequests, resumeOnTakeBack } from './requests.js';
@@ -168,13 +169,25 @@ async function chooseHow(source: Source): Promise<Chosen> {
   return chosen;
 }
 
-function startTracking({ undo, tracking }: Source): Promise<void> {
+function startTracking({ undo, tracking, chosen, machine, scheduler, parameters }: Source): Promise<void> {
   let started: Promise<void> = Promise.resolve();
+  let giveUp: () => void = () => undefined;
+  const givenUp = new Promise<void>((resolve) => {
+    giveUp = resolve;
+  });
   undo.push('the tracking of dirty pages', async () => {
+    giveUp();
     await started.catch(() => undefined);
     await tracking.stop();
   });
-  started = tracking.start();
+  const wait = {
+    effort: 'tracking',
+    approach: chosen?.tracking.name ?? '',
+    device: machine.devices.map(({ name }) => name).join(', ') || 'the machine',
+    duration: parameters.duration('requestTimeoutMs'),
+    grace: parameters.duration('answerTimeoutMs'),
+  };
+  started = withPatience(scheduler, wait, (patience) => tracking.start({ patience, givenUp }));
   // Whoever waits for it hears of a failure.
   started.catch(() => undefined);
   return started;

@@ -197,17 +197,19 @@ export class RootPort implements RootPortLike, SaveableDevice {
   }
 
   /**
-   * Hypervisor: puts a request on the channel, under the next number, and interrupts the guest if it wants that. Numbers go on
-   * where another host left them.
+   * Hypervisor: puts a request on the channel, under the next number, which it returns, and interrupts the guest if it wants
+   * that. Numbers go on where another host left them.
    */
-  sendToGuest(request: number, args: readonly number[] = []): void {
+  sendToGuest(request: number, args: readonly number[] = []): number {
     const { config } = this.fn;
     const { HOST_SEQUENCE, HOST_REQUEST, HOST_ARGUMENT, STATUS, CONTROL } = this.layout.cap.channel;
     config.set(HOST_REQUEST, request >>> 0);
     for (let i = 0; i < HOST_ARGUMENT.count; i++) config.set(HOST_ARGUMENT, (args[i] ?? 0) >>> 0, i);
-    config.set(HOST_SEQUENCE, (config.get(HOST_SEQUENCE) + 1) >>> 0);
+    const sequence = (config.get(HOST_SEQUENCE) + 1) >>> 0;
+    config.set(HOST_SEQUENCE, sequence);
     config.setField(STATUS, STATUS.fields.REQUEST, 1);
     if (config.getField(CONTROL, CONTROL.fields.INTERRUPT) === 1) this.msi.trigger();
+    return sequence;
   }
 
   save(): DeviceRecord {

@@ -5,7 +5,7 @@
  */
 import type { DeviceRecord } from '../../base/device-record.js';
 import type { Descriptor } from '../approach.js';
-import type { Patience } from '../patience.js';
+import type { RequestLimits } from '../patience.js';
 import type { AssignedDevice } from '../ports.js';
 
 /**
@@ -26,14 +26,6 @@ export const LEFT_TEXT: Readonly<Record<Left, string>> = {
   lost: 'leaves a driver that believes its device at work',
   nothing: 'leaves no device',
 };
-
-/** What a request may wait for. */
-export interface RequestLimits {
-  /** How long the guest may take to answer. When that is over, the approach rejects, or goes on without the guest. */
-  readonly patience: Patience;
-  /** Resolves when nobody waits for the answer any more. */
-  readonly givenUp: Promise<void>;
-}
 
 export interface DeviceStop {
   /** Before the first round and after each, while guest and device run: what may travel ahead; may be empty. */

@@ -4,11 +4,15 @@
  */
 import type { AtomicBitmap } from '../../base/bitmap.js';
 import type { Descriptor } from '../approach.js';
+import type { RequestLimits } from '../patience.js';
 import type { AssignedDevice, HarvestReport, SourceMachine } from '../ports.js';
 
 export interface DirtyTracking {
-  /** Every write after this resolves is reported by a later harvest; every write before it is in RAM. */
-  start(): Promise<void>;
+  /**
+   * Every write after this resolves is reported by a later harvest; every write before it is in RAM. `limits` are for who asks
+   * the guest for something.
+   */
+  start(limits: RequestLimits): Promise<void>;
   /**
    * Moves the log into `into`. A page is read for sending only after the harvest that cleared its log resolved. `last`:
    * everything stands still, and no other harvest follows.

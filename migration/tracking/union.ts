@@ -3,6 +3,7 @@
  * through the machine's log of host writes, so that one harvest tells pages of either and of both apart.
  */
 import { settleAll } from '../../base/settle.js';
+import type { RequestLimits } from '../patience.js';
 import type { AssignedDevice, DmaTracking, DmaWriter, SourceMachine } from '../ports.js';
 import { logOf } from './cpu-log.js';
 import type { DirtyTracking } from './tracking.js';
@@ -10,7 +11,7 @@ import type { DirtyTracking } from './tracking.js';
 /** What knows of pages that a device wrote, and names them in the machine's log of host writes. */
 export interface WriteMarker {
   /** What the device begins to write after this resolves is named by a later `mark`, or seen by the vCPUs' log. */
-  start(): Promise<void>;
+  start(limits: RequestLimits): Promise<void>;
   /** When it resolves, the writes that it speaks of are visible. `last`: everything stands still, and no other follows. */
   mark(last: boolean): Promise<void>;
   /** Harmless if `start` failed or never came. */
@@ -21,9 +22,9 @@ export interface WriteMarker {
 export function unionOf(machine: SourceMachine, markers: readonly WriteMarker[]): DirtyTracking {
   const log = logOf(machine);
   return {
-    start: async () => {
-      await settleAll(markers.map((marker) => marker.start()));
-      await log.start();
+    start: async (limits) => {
+      await settleAll(markers.map((marker) => marker.start(limits)));
+      await log.start(limits);
     },
     harvest: async (into, last) => {
       // Only now may the pages that a device wrote be named: a page named before the drain could be sent before a write

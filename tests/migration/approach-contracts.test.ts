@@ -6,9 +6,10 @@
 import { describe, expect, it } from 'vitest';
 
 import { milliseconds } from '../../base/units.js';
+import type { RequestLimits } from '../../migration/patience.js';
 import type { DeviceIdentity } from '../../migration/ports.js';
 import { builtIn } from '../../migration/registry.js';
-import type { DeviceStop, RequestLimits } from '../../migration/stop/stop.js';
+import type { DeviceStop } from '../../migration/stop/stop.js';
 import { checkOneSurvivor, type Stage, simulate } from './simulate.js';
 import { plugLater, registryOf, scene, scriptOf, takeAway, withDevice } from './test-approaches.js';
 import { type DeviceShape, smallDevice } from './test-device.js';

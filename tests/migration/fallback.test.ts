@@ -2,8 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { milliseconds } from '../../base/units.js';
 import { summaryLines } from '../../lab/report/migration-tables.js';
+import type { RequestLimits } from '../../migration/patience.js';
 import type { StartDescriptor } from '../../migration/start/start.js';
-import type { DeviceStop, RequestLimits, StopDescriptor } from '../../migration/stop/stop.js';
+import type { DeviceStop, StopDescriptor } from '../../migration/stop/stop.js';
 import { checkOneSurvivor, type Scene, simulate } from './simulate.js';
 import { plugLater, registryOf, scriptOf, takeAway, withDevice } from './test-approaches.js';
 import { type DeviceShape, smallDevice } from './test-device.js';

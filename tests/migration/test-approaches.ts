@@ -1,10 +1,10 @@
 /** Approaches that are nothing like VFIO migration, as tests write them: each does what its script says. */
 import { ordinary } from '../../migration/approach.js';
-import type { Patience } from '../../migration/patience.js';
+import type { Patience, RequestLimits } from '../../migration/patience.js';
 import type { AssignedDevice } from '../../migration/ports.js';
 import { type ApproachRegistry, builtIn } from '../../migration/registry.js';
 import type { DeviceStart, StartDescriptor } from '../../migration/start/start.js';
-import type { DeviceStop, RequestLimits, StopDescriptor } from '../../migration/stop/stop.js';
+import type { DeviceStop, StopDescriptor } from '../../migration/stop/stop.js';
 import type { Scene } from './simulate.js';
 import { smallDevice } from './test-device.js';
 import { type GuestShape, smallGuest } from './test-machine.js';

@@ -1,8 +1,14 @@
 /** The union of the vCPUs' log and the devices': each writer is asked, once, before the log that names its pages. */
 import { describe, expect, it } from 'vitest';
 import { AtomicBitmap } from '../../base/bitmap.js';
+import { milliseconds } from '../../base/units.js';
 import type { AssignedDevice, DmaWriter, SourceMachine } from '../../migration/ports.js';
 import { unionWith } from '../../migration/tracking/union.js';
+
+const PATIENT = {
+  patience: { duration: milliseconds(1), over: new Promise<void>(() => undefined) },
+  givenUp: new Promise<void>(() => undefined),
+};
 
 /** Two devices of one domain and one that has a domain for itself, on a machine; all note what they are asked. */
 function asked() {
@@ -31,7 +37,7 @@ function asked() {
 describe('devices behind one IOMMU domain', () => {
   it('are asked once for all of them: a second look would flush, drain and clear for nothing', async () => {
     const { calls, tracking } = asked();
-    await tracking.start();
+    await tracking.start(PATIENT);
     expect(calls.splice(0)).toEqual([
       'common domain tracks dirty-bits',
       'own domain tracks dirty-bits',

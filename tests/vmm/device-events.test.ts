@@ -72,9 +72,9 @@ describe.each(WORLDS)('the slot of a function of a machine of $name', ({ run }) 
       const messages = told(watch, 'guest-message').map(({ device, message }) => [
         device,
         message.sequence,
-        message.answer,
+        message.word,
       ]);
-      expect(messages.at(-1)).toEqual(['vf0', 2, 7]);
+      expect(messages.at(-1)).toEqual(['vf0', 2, '?']);
     }));
 
   test('that is emptied without asking is heard of at once, and the guest goes on', () =>
@@ -99,10 +99,10 @@ describe.each(WORLDS)("the channel to the guest's driver on a machine of $name",
       const channel = machine.devices[0]!.guest!;
       await watch.line(/^r/);
       expect(await channel.features()).toEqual(['susp']);
-      for (const request of ['susp', 'go']) {
+      for (const [i, request] of ['susp', 'go'].entries()) {
         const answer = heard(channel.onMessage);
-        await channel.request(request);
-        expect(await answer).toBe(request);
+        const sequence = await channel.request(request, [i]);
+        expect(await answer).toEqual({ sequence, word: request, args: [0, 0, 0, 0] });
       }
     }));
 

@@ -15,7 +15,7 @@ import type {
   DmaWriter,
   GuestChannel,
 } from '../../migration/ports.js';
-import { channelText, type FunctionChannel } from '../passthrough/channel.js';
+import type { FunctionChannel } from '../passthrough/channel.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
 import type { FunctionLog } from '../passthrough/dma-logs.js';
 import type { DeviceEvent } from '../passthrough/events.js';
@@ -141,7 +141,7 @@ export function assignedDevice(
     });
   const onMessage: GuestChannel['onMessage'] = (listener) =>
     onOwn((event) => {
-      if (event.kind === 'guest-message') listener(channelText(event.message.answer));
+      if (event.kind === 'guest-message') listener(event.message);
     });
   return {
     name,

@@ -35,7 +35,8 @@ export class FunctionChannel {
     return this.#port.guestFeatures.map(channelText);
   }
 
-  request(request: string): void {
-    this.#port.sendToGuest(channelWord(request));
+  /** Returns the request's number. */
+  request(word: string, args: readonly number[] = []): number {
+    return this.#port.sendToGuest(channelWord(word), args);
   }
 }

@@ -3,7 +3,7 @@
  * how things are, not each step there: of every kind and device the latest event waits, so that a guest that hammers its
  * slot's registers floods nobody.
  */
-import type { SlotState } from '../../migration/ports.js';
+import type { GuestMessage, SlotState } from '../../migration/ports.js';
 import type { TimelineFacts } from '../../migration/timeline.js';
 
 export type DeviceEvent =
@@ -16,19 +16,13 @@ export type DeviceEvent =
   /** VT-d blocked requests of the device: so many since the machine was made. */
   | { readonly kind: 'iommu-faults'; readonly device: string; readonly count: number };
 
-export interface GuestMessage {
-  readonly sequence: number;
-  readonly answer: number;
-  readonly args: readonly number[];
-}
-
 /** The event as a timeline has it. */
 export function factsOf(event: DeviceEvent): TimelineFacts {
   switch (event.kind) {
     case 'slot':
       return { ...event.state };
     case 'guest-message':
-      return { sequence: event.message.sequence, answer: event.message.answer };
+      return { sequence: event.message.sequence, answer: event.message.word };
     case 'link':
       return { up: event.up };
     case 'iommu-faults':

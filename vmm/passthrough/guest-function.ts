@@ -9,7 +9,7 @@ import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import type { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort, type RootPortObserver } from '../../devices/root-port/device.js';
-import { FunctionChannel } from './channel.js';
+import { channelText, FunctionChannel } from './channel.js';
 import type { DeviceEvent } from './events.js';
 import { GuestInterrupts } from './interrupts.js';
 import type { HostIommu } from './iommu.js';
@@ -67,7 +67,7 @@ export class GuestFunction {
       slotControl: slotChanged,
       linkChanged: slotChanged,
       guestMessage: (sequence, answer, args) =>
-        event({ kind: 'guest-message', device, message: { sequence, answer, args } }),
+        event({ kind: 'guest-message', device, message: { sequence, word: channelText(answer), args } }),
     });
     this.port.populate(this.assigned);
     this.slot = new FunctionSlot(this.port, this.assigned, slotChanged);
