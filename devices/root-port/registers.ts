@@ -28,8 +28,8 @@ export const LINK_WIDTH = 8;
 
 /** Number and revision of our vendor-specific block. */
 export const CHANNEL_DVSEC_ID = 0x0001;
-const CHANNEL_REVISION = 2;
-const CHANNEL_BYTES = 0x50;
+const CHANNEL_REVISION = 3;
+const CHANNEL_BYTES = 0x60;
 
 /**
  * The vendor block: what the hypervisor asks (`HOST_*`, read-only for the guest) and what the guest answers
@@ -53,7 +53,7 @@ export const hypervisorChannel = /* @__PURE__ */ extendedCapability(EXT_ID_DVSEC
   GUEST_SEQUENCE: { offset: 0x28, width: 32, access: 'rw' },
   GUEST_ANSWER: { offset: 0x2c, width: 32, access: 'rw' },
   GUEST_ARGUMENT: { offset: 0x30, width: 32, access: 'rw', count: 4 },
-  GUEST_FEATURE: { offset: 0x40, width: 32, access: 'rw', count: 4 },
+  GUEST_FEATURE: { offset: 0x40, width: 32, access: 'rw', count: 8 },
 });
 
 /** The layout of a root port whose slot is described by `slot`. */

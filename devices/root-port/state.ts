@@ -3,7 +3,7 @@ import type { RegisterFile } from '../../base/registers.js';
 import { registerSection, type StateSection } from '../pci/state.js';
 import type { RootPortLayout } from './registers.js';
 
-export const ROOT_PORT_VERSION = 2;
+export const ROOT_PORT_VERSION = 3;
 
 /** The configuration space, refused when it says that the slot is occupied and here it isn't, or the other way. */
 export function rootPortSections(

@@ -1,5 +1,8 @@
 // What a machine has beyond CPUs and memory: found and started before the workload. Without PCI nothing of this runs.
 import { ixgbevf_init_module } from '../drivers/net/ixgbevf/main';
+import { pcie_hp_init } from '../drivers/pci/hotplug/pciehp_core';
+import { ferry_channel_init } from '../drivers/pci/pcie/ferry_channel';
+import { pcie_port_bus_init, pcie_portdrv_init } from '../drivers/pci/pcie/portdrv';
 import { pci_subsys_init } from '../drivers/pci/probe';
 import { dma_debug_init } from '../drivers/base/dma-debug';
 import { net_dev_init } from '../net/core/dev';
@@ -11,6 +14,10 @@ export function devices_init(): void {
   inet_init();
   if (!pci_subsys_init()) return;
   dma_debug_init();
+  pcie_port_bus_init();
+  ferry_channel_init();
+  pcie_hp_init();
   ixgbevf_init_module();
+  pcie_portdrv_init();
   ip_auto_config();
 }

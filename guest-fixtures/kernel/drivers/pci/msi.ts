@@ -1,11 +1,25 @@
-// MSI-X: a vector of the device is an entry of its table, which names the CPU and the interrupt vector (Intel SDM
+// MSI: one message of the device. MSI-X: a vector of the device is an entry of its table, which names the CPU and the interrupt vector (Intel SDM
 // vol. 3, 11.11; PCI Express 7.7.2).
 import { readl, writel } from '../../asm/io';
 import { LAPIC_BASE } from '../../generated/abi';
 import { IrqHandler, free_irq, irq_alloc_vector, request_irq } from '../../kernel/irq';
 import { kfree, kmalloc } from '../../mm/slab';
-import { PciDev, pci_iomap, pci_read_config_dword, pci_read_config_word, pci_write_config_word } from './pci';
 import {
+  PciDev,
+  pci_find_capability,
+  pci_iomap,
+  pci_read_config_dword,
+  pci_read_config_word,
+  pci_write_config_dword,
+  pci_write_config_word,
+} from './pci';
+import {
+  PCI_CAP_ID_MSI,
+  PCI_MSI_ADDRESS_HI,
+  PCI_MSI_ADDRESS_LO,
+  PCI_MSI_DATA_64,
+  PCI_MSI_FLAGS,
+  PCI_MSI_FLAGS_ENABLE,
   PCI_MSIX_ENTRY_CTRL_MASKBIT,
   PCI_MSIX_ENTRY_DATA,
   PCI_MSIX_ENTRY_LOWER_ADDR,
@@ -21,6 +35,19 @@ import {
 } from './pci_regs';
 
 const MSI_DESTINATION_SHIFT: u32 = 12;
+
+/** Gives the device's one message a handler on `cpu`; false without MSI or a free interrupt vector. */
+export function pci_enable_msi(dev: PciDev, cpu: u32, handler: IrqHandler, name: usize, data: usize): bool {
+  const at = pci_find_capability(dev, PCI_CAP_ID_MSI);
+  const vector = irq_alloc_vector();
+  if (at == 0 || vector == 0 || !request_irq(vector, handler, name, data)) return false;
+  pci_write_config_dword(dev, at + PCI_MSI_ADDRESS_LO, LAPIC_BASE | (cpu << MSI_DESTINATION_SHIFT));
+  pci_write_config_dword(dev, at + PCI_MSI_ADDRESS_HI, 0);
+  pci_write_config_word(dev, at + PCI_MSI_DATA_64, vector);
+  const flags = pci_read_config_word(dev, at + PCI_MSI_FLAGS);
+  pci_write_config_word(dev, at + PCI_MSI_FLAGS, flags | PCI_MSI_FLAGS_ENABLE);
+  return true;
+}
 
 // @ts-ignore: decorator
 @inline function entry_at(dev: PciDev, nr: u32): usize { return dev.msix_table + nr * PCI_MSIX_ENTRY_SIZE; }

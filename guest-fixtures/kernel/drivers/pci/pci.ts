@@ -17,6 +17,8 @@ import {
 } from './pci_regs';
 
 export const PCI_STD_NUM_BARS: u32 = 6;
+const PCI_CFG_SPACE_SIZE: u32 = 0x100;
+const PCI_FIND_EXT_CAP_TTL = 480;
 /** Capabilities that fit into the 192 bytes behind the header: a list that is longer has a loop in it. */
 const PCI_FIND_CAP_TTL = 48;
 
@@ -163,6 +165,18 @@ export function pci_find_capability(dev: PciDev, id: u32): u32 {
     if ((header & 0xff) == 0xff) return 0;
     if ((header & 0xff) == id) return at;
     at = (header >> 8) & ~3;
+  }
+  return 0;
+}
+
+/** Offset of the extended capability `id`, or 0. 7.6.3 */
+export function pci_find_ext_capability(dev: PciDev, id: u32): u32 {
+  let at: u32 = PCI_CFG_SPACE_SIZE;
+  for (let ttl = PCI_FIND_EXT_CAP_TTL; ttl > 0 && at >= PCI_CFG_SPACE_SIZE; ttl--) {
+    const header = pci_read_config_dword(dev, at);
+    if (header == 0 || header == 0xffff_ffff) return 0;
+    if ((header & 0xffff) == id) return at;
+    at = (header >> 20) & ~3;
   }
   return 0;
 }

@@ -27,11 +27,56 @@ export const PCI_PREF_LIMIT_UPPER32: u32 = 0x2c;
 export const PCI_BRIDGE_CONTROL: u32 = 0x3e;
 export const PCI_BRIDGE_CTL_BUS_RESET: u32 = 0x40;
 
+export const PCI_CAP_ID_MSI: u32 = 0x05;
 export const PCI_CAP_ID_EXP: u32 = 0x10;
 export const PCI_CAP_ID_MSIX: u32 = 0x11;
 
 export const PCI_EXP_FLAGS: u32 = 0x02;
 export const PCI_EXP_TYPE_ROOT_PORT: u32 = 0x4;
+export const PCI_EXP_FLAGS_SLOT: u32 = 0x100;
+export const PCI_EXP_LNKCTL: u32 = 0x10;
+export const PCI_EXP_LNKCTL_LD: u32 = 0x10;
+export const PCI_EXP_LNKSTA: u32 = 0x12;
+export const PCI_EXP_LNKSTA_NLW: u32 = 0x03f0;
+export const PCI_EXP_LNKSTA_LT: u32 = 0x0800;
+export const PCI_EXP_LNKSTA_DLLLA: u32 = 0x2000;
+export const PCI_EXP_SLTCAP: u32 = 0x14;
+export const PCI_EXP_SLTCAP_ABP: u32 = 0x1;
+export const PCI_EXP_SLTCAP_PCP: u32 = 0x2;
+export const PCI_EXP_SLTCAP_MRLSP: u32 = 0x4;
+export const PCI_EXP_SLTCAP_AIP: u32 = 0x8;
+export const PCI_EXP_SLTCAP_PIP: u32 = 0x10;
+export const PCI_EXP_SLTCAP_HPS: u32 = 0x20;
+export const PCI_EXP_SLTCAP_HPC: u32 = 0x40;
+export const PCI_EXP_SLTCAP_EIP: u32 = 0x2_0000;
+export const PCI_EXP_SLTCAP_NCCS: u32 = 0x4_0000;
+export const PCI_EXP_SLTCTL: u32 = 0x18;
+export const PCI_EXP_SLTCTL_ABPE: u32 = 0x1;
+export const PCI_EXP_SLTCTL_PDCE: u32 = 0x8;
+export const PCI_EXP_SLTCTL_CCIE: u32 = 0x10;
+export const PCI_EXP_SLTCTL_HPIE: u32 = 0x20;
+export const PCI_EXP_SLTCTL_AIC: u32 = 0xc0;
+export const PCI_EXP_SLTCTL_PIC: u32 = 0x300;
+export const PCI_EXP_SLTCTL_PCC: u32 = 0x400;
+export const PCI_EXP_SLTCTL_DLLSCE: u32 = 0x1000;
+export const PCI_EXP_SLTSTA: u32 = 0x1a;
+export const PCI_EXP_SLTSTA_ABP: u32 = 0x1;
+export const PCI_EXP_SLTSTA_PFD: u32 = 0x2;
+export const PCI_EXP_SLTSTA_MRLSC: u32 = 0x4;
+export const PCI_EXP_SLTSTA_PDC: u32 = 0x8;
+export const PCI_EXP_SLTSTA_CC: u32 = 0x10;
+export const PCI_EXP_SLTSTA_PDS: u32 = 0x40;
+export const PCI_EXP_SLTSTA_DLLSC: u32 = 0x100;
+/** All that happened to a slot, which is written back to be cleared. */
+export const PCI_EXP_SLTSTA_EVENTS: u32 = 0x11f;
+
+export const PCI_EXT_CAP_ID_DVSEC: u32 = 0x23;
+
+export const PCI_MSI_FLAGS: u32 = 0x02;
+export const PCI_MSI_FLAGS_ENABLE: u32 = 0x1;
+export const PCI_MSI_ADDRESS_LO: u32 = 0x04;
+export const PCI_MSI_ADDRESS_HI: u32 = 0x08;
+export const PCI_MSI_DATA_64: u32 = 0x0c;
 
 export const PCI_MSIX_FLAGS: u32 = 0x02;
 export const PCI_MSIX_FLAGS_QSIZE: u32 = 0x07ff;

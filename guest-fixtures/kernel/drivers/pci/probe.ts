@@ -17,6 +17,7 @@ import {
   PciDev,
   Resource,
   pci_channel_io_normal,
+  pci_channel_io_perm_failure,
   pci_device_is_present,
   pci_ecam_map_bus,
   pci_find_capability,
@@ -176,6 +177,33 @@ export function pci_rescan(): void {
   pci_assign_resources(pci_devices());
   for (let entry = pci_devices().next; entry != pci_devices(); entry = entry.next) {
     device_attach(changetype<PciDev>(entry));
+  }
+}
+
+/** Whether anything was found on `bus`. */
+export function pci_bus_has_devices(bus: u32): bool {
+  return pci_get_slot(bus, 0) !== null;
+}
+
+/** Finds what is behind `bridge`, and gives it addresses and drivers; false if there is nothing, or was something already. */
+export function pci_configure_bus(bridge: PciDev): bool {
+  if (pci_bus_has_devices(bridge.secondary)) return false;
+  pci_scan_slot(bridge.secondary, 0);
+  const dev = pci_get_slot(bridge.secondary, 0);
+  if (dev === null) return false;
+  pci_assign_resources(pci_devices());
+  device_attach(dev);
+  return true;
+}
+
+/** Takes out what is behind `bridge`. Not `safe`: it is gone, whatever answers in its place by now. */
+export function pci_unconfigure_bus(bridge: PciDev, safe: bool): void {
+  for (let entry = pci_devices().next; entry != pci_devices(); ) {
+    const dev = changetype<PciDev>(entry);
+    entry = entry.next;
+    if (dev.bus != bridge.secondary) continue;
+    if (!safe) dev.error_state = pci_channel_io_perm_failure;
+    pci_stop_and_remove_bus_device(dev);
   }
 }
 

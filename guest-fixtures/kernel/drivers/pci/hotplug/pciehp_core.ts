@@ -1,0 +1,112 @@
+// pciehp: the hot-plug service of a root port (drivers/pci/hotplug/pciehp_core.c).
+import { hotplug_lock } from '../../../kernel/hotplug';
+import { pr_info } from '../../../kernel/printk';
+import { TimerList } from '../../../kernel/timer';
+import { DelayedWork, INIT_DELAYED_WORK, INIT_WORK, WorkStruct } from '../../../kernel/workqueue';
+import { str } from '../../../lib/string';
+import { scnprintf } from '../../../lib/vsprintf';
+import { kmalloc } from '../../../mm/slab';
+import { PciePortService, pcie_port_service_register } from '../pcie/portdrv';
+import { PciDev, pci_read_config_dword, pci_read_config_word } from '../pci';
+import {
+  PCI_EXP_FLAGS,
+  PCI_EXP_FLAGS_SLOT,
+  PCI_EXP_SLTCAP,
+  PCI_EXP_SLTCAP_ABP,
+  PCI_EXP_SLTCAP_AIP,
+  PCI_EXP_SLTCAP_EIP,
+  PCI_EXP_SLTCAP_HPC,
+  PCI_EXP_SLTCAP_HPS,
+  PCI_EXP_SLTCAP_MRLSP,
+  PCI_EXP_SLTCAP_NCCS,
+  PCI_EXP_SLTCAP_PCP,
+  PCI_EXP_SLTCAP_PIP,
+  PCI_EXP_SLTSTA_ABP,
+  PCI_EXP_SLTSTA_DLLSC,
+  PCI_EXP_SLTSTA_PDC,
+} from '../pci_regs';
+import { pci_bus_has_devices } from '../probe';
+import { Controller, DISABLE_SLOT, OFF_STATE, ON_STATE, slot_name } from './pciehp';
+import {
+  pciehp_handle_button_press,
+  pciehp_handle_disable_request,
+  pciehp_handle_presence_or_link_change,
+  pciehp_queue_pushbutton_work,
+} from './pciehp_ctrl';
+import {
+  pcie_enable_notification,
+  pcie_init_slot,
+  pciehp_card_present_or_link_active,
+  pciehp_isr,
+  pciehp_request,
+} from './pciehp_hpc';
+
+const TEXT_BYTES: u32 = 160;
+const text = memory.data(160);
+const service = changetype<PciePortService>(memory.data(32, 16));
+
+/** Deals with what the interrupt brought, in this order: button, then off, then presence and link. */
+function pciehp_ist(work: WorkStruct): void {
+  const ctrl = changetype<Controller>(work.data);
+  const events = atomic.xchg<u32>(changetype<usize>(ctrl) + offsetof<Controller>('pending_events'), 0);
+  if (events & PCI_EXP_SLTSTA_ABP) pciehp_handle_button_press(ctrl);
+  if (events & DISABLE_SLOT) pciehp_handle_disable_request(ctrl);
+  else if (events & (PCI_EXP_SLTSTA_PDC | PCI_EXP_SLTSTA_DLLSC)) pciehp_handle_presence_or_link_change(ctrl, events);
+}
+
+function pciehp_irq(data: usize): bool {
+  return pciehp_isr(changetype<Controller>(data));
+}
+
+// @ts-ignore: decorator
+@inline function mark(ctrl: Controller, bit: u32): usize {
+  return (ctrl.slot_cap & bit) != 0 ? str('+') : str('-');
+}
+
+/** An occupied slot that is off is turned on, and an empty one that is on is turned off. */
+function pciehp_check_presence(ctrl: Controller): void {
+  if (pciehp_card_present_or_link_active(ctrl) != (ctrl.state == ON_STATE)) pciehp_request(ctrl, PCI_EXP_SLTSTA_PDC);
+}
+
+/** In one line, with what the slot has and has not. */
+function pcie_describe_slot(ctrl: Controller): void {
+  const first = scnprintf(
+    text, TEXT_BYTES, 'Slot #%u AttnBtn%s PwrCtrl%s MRL%s AttnInd%s PwrInd%s', slot_name(ctrl),
+    mark(ctrl, PCI_EXP_SLTCAP_ABP), mark(ctrl, PCI_EXP_SLTCAP_PCP), mark(ctrl, PCI_EXP_SLTCAP_MRLSP),
+    mark(ctrl, PCI_EXP_SLTCAP_AIP), mark(ctrl, PCI_EXP_SLTCAP_PIP),
+  );
+  scnprintf(
+    text + first, TEXT_BYTES - first, ' HotPlug%s Surprise%s Interlock%s NoCompl%s IbPresDis- LLActRep+',
+    mark(ctrl, PCI_EXP_SLTCAP_HPC), mark(ctrl, PCI_EXP_SLTCAP_HPS), mark(ctrl, PCI_EXP_SLTCAP_EIP),
+    mark(ctrl, PCI_EXP_SLTCAP_NCCS),
+  );
+  pr_info('pcieport %S: pciehp: %S', ctrl.port.name, text);
+}
+
+function pciehp_probe(port: PciDev): usize {
+  const slot = (pci_read_config_word(port, port.pcie_cap + PCI_EXP_FLAGS) & PCI_EXP_FLAGS_SLOT) != 0;
+  const cap = slot ? pci_read_config_dword(port, port.pcie_cap + PCI_EXP_SLTCAP) : 0;
+  if ((cap & PCI_EXP_SLTCAP_HPC) == 0) return 0;
+  const ctrl = changetype<Controller>(kmalloc(offsetof<Controller>()));
+  ctrl.port = port;
+  ctrl.slot_cap = cap;
+  ctrl.state = pci_bus_has_devices(port.secondary) ? ON_STATE : OFF_STATE;
+  ctrl.ist = changetype<WorkStruct>(kmalloc(offsetof<WorkStruct>()));
+  INIT_WORK(ctrl.ist, pciehp_ist, changetype<usize>(ctrl), hotplug_lock());
+  ctrl.button_work = changetype<DelayedWork>(kmalloc(offsetof<DelayedWork>()));
+  const timer = changetype<TimerList>(kmalloc(offsetof<TimerList>()));
+  INIT_DELAYED_WORK(ctrl.button_work, timer, pciehp_queue_pushbutton_work, changetype<usize>(ctrl));
+  pcie_init_slot(ctrl);
+  pcie_describe_slot(ctrl);
+  pcie_enable_notification(ctrl);
+  pciehp_check_presence(ctrl);
+  return changetype<usize>(ctrl);
+}
+
+/** Boot CPU. */
+export function pcie_hp_init(): void {
+  service.name = str('pciehp');
+  service.probe = pciehp_probe;
+  service.irq = pciehp_irq;
+  pcie_port_service_register(service);
+}
