@@ -12,6 +12,7 @@ import {
 import { AXES, type Axis, type CompareWords } from '../compare/contestants.js';
 import { compareText, progressLine } from '../compare/text.js';
 import { type MoveFlags, moveOptions, optionsOf } from '../move/move-options.js';
+import { WholeFile } from '../move/whole-file.js';
 import { parseApproach } from '../options/approaches.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
@@ -26,6 +27,7 @@ interface Flags extends Omit<MoveFlags, Effort> {
   readonly tracking?: readonly string[];
   readonly stop?: readonly string[];
   readonly start?: readonly string[];
+  readonly report?: string;
 }
 
 const EXAMPLES = `
@@ -34,7 +36,8 @@ Examples:
   ferry compare --axis tracking --rate 20000           how it is known what the device wrote
   ferry compare --axis tracking --tracking iommu-dirty,module:docs/examples/scan-late.mjs --runs 5
                                                        one of your own beside another
-  ferry compare --axis stop --runs 1 --json
+  ferry compare --axis stop --runs 1 --report stops.html
+                                                       with pictures; open stops.html in a browser
 
 What this machine, its device or its guest does not allow is listed with the reason. A run that fails is shown as failed, and the
 others go on.
@@ -57,10 +60,11 @@ export function define(command: Command): void {
     .option('--stop <names>', BY_NAMES, names('stop'))
     .option('--start <names>', BY_NAMES, names('start'));
   moveOptions(command, NAME, { workload: WORKLOAD, settle: `${SETTLE_MS / 1000}s` })
+    .option('--report <file>', 'write it with pictures, as one HTML file that needs nothing else')
     .allowExcessArguments(false)
     .addHelpText('after', EXAMPLES)
     .action(async () => {
-      const { axis, runs, tracking, stop, start, ...flags } = command.optsWithGlobals<Flags>();
+      const { axis, runs, tracking, stop, start, report, ...flags } = command.optsWithGlobals<Flags>();
       const approaches: CompareWords = { tracking, stop, start };
       const options: CompareOptions = {
         ...optionsOf(flags),
@@ -69,6 +73,7 @@ export function define(command: Command): void {
         ...(runs === undefined ? {} : { runs }),
       };
       const write = (text: string): unknown => process.stdout.write(text);
+      const file = report === undefined ? undefined : new WholeFile(report, 'report');
       const comparison = await compare(options, (progress) => {
         if (!flags.json) write(`${progressLine(progress)}\n`);
       });
@@ -77,7 +82,11 @@ export function define(command: Command): void {
           ? `${JSON.stringify(comparison, null, 2)}\n`
           : compareText(comparison, process.stdout.columns),
       );
+      const { reportHtml } = await import('../compare/report/report.js');
+      const cut = file?.write(reportHtml(comparison));
+      file?.close();
       process.exitCode = compareStatus(comparison);
+      if (cut !== undefined && process.exitCode === 0) throw cut;
     });
 }
 

@@ -24,9 +24,10 @@ import {
   scenarioOf,
   statusPeriodMs,
 } from './scenario.js';
-import { TraceFile } from './trace-file.js';
+import { traceOf } from './trace.js';
 import { Traffic } from './traffic.js';
 import { judge, statusPattern, type Verdict } from './verdict.js';
+import { WholeFile } from './whole-file.js';
 
 /** What came of a move, as plain data. */
 export interface MigrateResult {
@@ -76,14 +77,14 @@ export async function migrate(
   const vmms: Vmm[] = [];
   let bootMs = 0;
   let traffic: Traffic | undefined;
-  let trace: TraceFile | undefined;
+  let trace: WholeFile | undefined;
   /** Ends all processes; harmless for those that have ended. The network stays until nobody is plugged in. */
   const ended = async (): Promise<ProcessExit[]> => {
     const exits = await Promise.all(vmms.map((vmm) => vmm.quit()));
     return traffic === undefined ? exits : [...exits, await traffic.close()];
   };
   try {
-    if (scenario.traceTo !== undefined) trace = new TraceFile(scenario.traceTo);
+    if (scenario.traceTo !== undefined) trace = new WholeFile(scenario.traceTo, 'trace');
     if (scenario.nic !== 'none') {
       display.step('starting the network');
       traffic = await Traffic.open(scenario);
@@ -182,7 +183,9 @@ export async function migrate(
     const unwritten: FerryError[] = [];
     if (trace !== undefined) {
       const arrival = await answerOf(destination.recordOfArrival());
-      const failed = trace.write({ source: record, destination: arrival, network });
+      const failed = trace.write(
+        `${JSON.stringify(traceOf({ source: record, destination: arrival, network }))}\n`,
+      );
       if (failed !== undefined) unwritten.push(failed);
     }
     // What a process could not write to the end is known when it has ended.

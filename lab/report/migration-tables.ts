@@ -75,7 +75,7 @@ export function phaseTable(record: MigrationRecord, width?: number): string {
 }
 
 /** Those of an assigned device are left out where there is none. */
-const PARTS: readonly (readonly [keyof BlackoutRecord, string])[] = [
+export const BLACKOUT_PARTS: readonly (readonly [keyof BlackoutRecord, string])[] = [
   ['quiesceNs', 'quiesce the device'],
   ['pauseNs', 'pause the vCPUs'],
   ['lastPagesNs', 'last pages'],
@@ -96,7 +96,7 @@ export function blackoutTable(
     formatTime(blackout[key]),
     expected === undefined ? '' : formatTime(expected[key]),
   ];
-  const rows = PARTS.filter(([key]) => blackout[key] > 0).map(([key, words]) => [
+  const rows = BLACKOUT_PARTS.filter(([key]) => blackout[key] > 0).map(([key, words]) => [
     words,
     ...times(key),
     bar(blackout[key] / blackout.totalNs, 24),
