@@ -1,0 +1,109 @@
+/**
+ * A virtio-net device of the VMM's own in a port of its own, on the cable of the host's NIC: alone, or as the standby of an
+ * assigned function with the same address. What it writes are host writes, and its state travels with the platform's.
+ */
+import type { Scheduler } from '../../base/clock.js';
+import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
+import { Announcer } from '../../devices/ethernet/announcer.js';
+import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
+import type { RootComplex } from '../../devices/pci/topology.js';
+import type { RootPort } from '../../devices/root-port/device.js';
+import { VirtioNet } from '../../devices/virtio/net.js';
+import { addPort, type FunctionPorts } from './guest-function.js';
+import { type VirtioOptions, virtioName, virtioPortName } from './records.js';
+
+/** A round of announcements through the guest's own driver, which repeats nothing by itself. */
+const ANNOUNCED_BY_GUEST = true;
+
+export interface VirtioNicPorts extends FunctionPorts {
+  readonly scheduler: Scheduler;
+  /** Whether the cable takes frames now. */
+  ready(): boolean;
+  wake(): void;
+}
+
+/** Frames that it lost, for monitors. */
+export interface VirtioNicReport {
+  readonly name: string;
+  readonly received: number;
+  readonly sent: number;
+  readonly drops: {
+    readonly stopped: number;
+    readonly noDescriptor: number;
+    readonly malformed: number;
+    readonly cable: number;
+  };
+}
+
+export class VirtioNic implements SaveableDevice {
+  readonly name: string;
+  readonly version: number;
+  readonly mac: Uint8Array;
+  readonly net: VirtioNet;
+  readonly port: RootPort;
+  readonly #announcer: Announcer;
+  #refused = 0;
+  /** The guest came from another host, and the network has not been told. */
+  #arrived = false;
+
+  /** Puts number `index` into a new port of `guest`, the `port`th of all. */
+  constructor(index: number, port: number, options: VirtioOptions, guest: RootComplex, ports: VirtioNicPorts) {
+    const { send, event, ready, wake, scheduler } = ports;
+    this.mac = Uint8Array.from(options.mac);
+    const device = virtioName(index);
+    const out = (bytes: Uint8Array, at: number, length: number): void => {
+      if (!send(bytes, at, length)) this.#refused++;
+    };
+    this.net = new VirtioNet({
+      name: device,
+      mac: this.mac,
+      standby: options.standby === true,
+      send: out,
+      ready,
+      wake,
+      standbyNegotiated: () => event({ kind: 'failover-negotiated', device }),
+    });
+    this.name = device;
+    this.version = this.net.transport.version;
+    this.#announcer = new Announcer(scheduler, out);
+    this.port = addPort(guest, virtioPortName(index), port);
+    this.port.populate(this.net.transport);
+  }
+
+  /** The vCPUs stop. */
+  halt(): void {
+    this.#announcer.stop();
+    this.net.halt();
+  }
+
+  /** The vCPUs run. */
+  start(): void {
+    this.net.resume();
+    if (!this.#arrived) return;
+    this.#arrived = false;
+    this.announce();
+  }
+
+  /** Tells the network where the station is now: by the guest's driver if that can, else in its place. */
+  announce(): void {
+    if (this.net.askToAnnounce() !== ANNOUNCED_BY_GUEST) this.#announcer.announce(this.mac);
+  }
+
+  report(): VirtioNicReport {
+    const { counts, drops } = this.net;
+    return { name: this.name, ...counts, drops: { ...drops, cable: this.#refused } };
+  }
+
+  save(): DeviceRecord {
+    return this.net.transport.save();
+  }
+
+  restore(record: DeviceRecord): void {
+    this.net.transport.restore(record);
+    this.#arrived = true;
+  }
+
+  describe(record: DeviceRecord): readonly (readonly [string, string])[] {
+    return this.net.transport.describe(record);
+  }
+}
