@@ -150,6 +150,15 @@ export class Pool implements TransmitOwner {
     this.host.emit(this, tag);
   }
 
+  /** Its driver has set up a ring for what comes, and the switch lets it have that. */
+  get receives(): boolean {
+    return (
+      !this.quiesced &&
+      this.host.mayReceive(this.index) &&
+      reg.RXDCTL.fields.ENABLE.get(this.words[reg.RXDCTL.word]!) === 1
+    );
+  }
+
   /** Puts a frame into the queue that its hash selects; false if it was dropped. */
   deliver(received: ReceivedFrame): boolean {
     if (this.quiesced || !this.host.mayReceive(this.index)) {

@@ -262,8 +262,7 @@ export class VirtioNet {
     const command = this.#header;
     if (!queue.read(0, command, 0, COMMAND_BYTES)) return false;
     const acknowledged = command[0] === CTRL_ANNOUNCE && command[1] === CTRL_ANNOUNCE_ACK;
-    if (acknowledged)
-      this.#config.setField(netConfig.reg.STATUS, netConfig.reg.STATUS.fields.ANNOUNCE, 0);
+    if (acknowledged) this.#config.setField(netConfig.reg.STATUS, netConfig.reg.STATUS.fields.ANNOUNCE, 0);
     command[0] = acknowledged ? CTRL_OK : CTRL_ERR;
     queue.write(0, command, 0, 1);
     queue.complete(1);

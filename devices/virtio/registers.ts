@@ -80,19 +80,15 @@ const pciAccess = /* @__PURE__ */ capability(CAP_ID_VENDOR, 20, {
   DATA: { offset: 16, width: 32, access: 'rw', spec: '4.1.4.9' },
 });
 
-export const virtioLayout = /* @__PURE__ */ configLayout(
-  'virtio-config',
-  type0Header(identity, virtioBars),
-  {
-    common: at(0x40, structure(TYPE_COMMON, COMMON_AT, 0x38)),
-    isr: at(0x50, structure(TYPE_ISR, ISR_AT, 1)),
-    device: at(0x60, structure(TYPE_DEVICE, DEVICE_AT, PAGE)),
-    notify: at(0x70, notification),
-    window: at(0x84, pciAccess),
-    msix: at(0x98, msixCapability(msix)),
-    pcie: at(0xa4, pcieCapability({ kind: 'endpoint', speed: LINK_SPEED_5GT, width: 1 })),
-  },
-);
+export const virtioLayout = /* @__PURE__ */ configLayout('virtio-config', type0Header(identity, virtioBars), {
+  common: at(0x40, structure(TYPE_COMMON, COMMON_AT, 0x38)),
+  isr: at(0x50, structure(TYPE_ISR, ISR_AT, 1)),
+  device: at(0x60, structure(TYPE_DEVICE, DEVICE_AT, PAGE)),
+  notify: at(0x70, notification),
+  window: at(0x84, pciAccess),
+  msix: at(0x98, msixCapability(msix)),
+  pcie: at(0xa4, pcieCapability({ kind: 'endpoint', speed: LINK_SPEED_5GT, width: 1 })),
+});
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Common configuration

@@ -20,6 +20,7 @@ import { enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.j
 import { hostBridge } from '../../devices/pci/host-bridge.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort } from '../../devices/root-port/device.js';
+import { VirtioNet } from '../../devices/virtio/net.js';
 import { PlainMachine, type PlainMachineOptions } from './plain-machine.js';
 
 export const GUEST_IP = parseIpv4('10.0.0.2')!;
@@ -70,6 +71,8 @@ export interface NicMachineOptions extends PlainMachineOptions {
   readonly vf?: Partial<VfPolicy>;
   /** Virtual functions, each below a root port of its own; 1 if absent. */
   readonly vfs?: number;
+  /** A virtio-net device with GUEST_MAC, which hears what the first function is not ready for. */
+  readonly virtio?: boolean;
   /** Whether firmware numbers buses and places BARs, or leaves that to the guest. */
   readonly firmware?: boolean;
 }
@@ -86,6 +89,8 @@ export class NicMachine {
   /** By the VF's number. */
   readonly rootPorts: readonly RootPort[];
   readonly assigned: readonly AssignedFunction[];
+  readonly virtio: VirtioNet | undefined;
+  readonly virtioPort = new RootPort('virtio-port0', { number: 31, surprise: true });
   /** Frames that the guest put on the wire, and answers that reached it. */
   readonly fromGuest: Uint8Array[] = [];
   toGuestRule: WireRule = (frame) => frame;
@@ -146,7 +151,9 @@ export class NicMachine {
     this.driver.start();
     this.nic.setLink(true);
 
-    this.guestComplex = new RootComplex(ports, ports);
+    // Of the other complex, whose functions have ids of their own.
+    const messages: MsiPort = { send: (_requester, address, data) => this.#message(address, data) };
+    this.guestComplex = new RootComplex(ports, messages);
     this.guestComplex.addFunction(0, hostBridge());
     this.rootPorts = numbers.map((i) => new RootPort(`root-port${i}`, { number: 1 + i, surprise: true }));
     this.assigned = numbers.map((i) =>
@@ -156,6 +163,7 @@ export class NicMachine {
       this.guestComplex.addPort((1 + i) << 3, port);
       port.populate(this.assigned[i]!);
     });
+    this.virtio = options.virtio === true ? this.#addVirtio(numbers.length > 0) : undefined;
     if (options.firmware !== false) enumerate(this.guestComplex, GUEST_BARS);
     machine.devices = {
       read: (address, width) => {
@@ -171,7 +179,10 @@ export class NicMachine {
           this.guestComplex.memoryWrite(address, width, value);
         }
       },
-      run: () => !this.paused && this.nic.run(64),
+      run: () => {
+        const more = !this.paused && this.nic.run(64);
+        return this.virtio?.run(64) === true || more;
+      },
     };
   }
 
@@ -186,7 +197,24 @@ export class NicMachine {
     if (frame === undefined) return;
     this.#frame.bytes.set(frame);
     this.#frame.length = frame.length;
+    const isHeard = this.assigned[0] !== undefined && this.nic.pools[0]!.receives;
+    if (!isHeard || (frame[0]! & 1) === 1) this.virtio?.receive(frame, 0, frame.length);
     this.nic.receive(this.#frame);
+  }
+
+  #addVirtio(standby: boolean): VirtioNet {
+    const virtio = new VirtioNet({
+      name: 'virtio-net0',
+      mac: Uint8Array.from(GUEST_MAC),
+      standby,
+      send: (bytes, at, length) => this.#wire(bytes.slice(at, at + length)),
+      ready: () => true,
+      wake: () => {},
+    });
+    this.guestComplex.addPort(30 << 3, this.virtioPort);
+    this.virtioPort.populate(virtio.transport);
+    virtio.setLink(true);
+    return virtio;
   }
 
   #wire(bytes: Uint8Array): void {
@@ -218,11 +246,14 @@ export class NicMachine {
       send: (requester, address, data) => {
         if (requester === this.nic.pf.fn.routingId) {
           if (!this.pfDeaf) this.driver.interrupt();
-        } else if (address >>> 20 === INTERRUPT_RANGE) {
-          this.messages.set(data, (this.messages.get(data) ?? 0) + 1);
-          this.machine.interrupt(data & 0xff);
-        }
+        } else this.#message(address, data);
       },
     };
+  }
+
+  #message(address: number, data: number): void {
+    if (address >>> 20 !== INTERRUPT_RANGE) return;
+    this.messages.set(data, (this.messages.get(data) ?? 0) + 1);
+    this.machine.interrupt(data & 0xff);
   }
 }

@@ -33,7 +33,7 @@ function passthroughHost(): PassthroughHost {
     yield: async () => {},
   };
   return new PassthroughHost(
-    { macs: [[0x52, 0x54, 0, 0x12, 0x34, 0x56]] },
+    { macs: [[0x52, 0x54, 0, 0x12, 0x34, 0x56]], virtio: [{ mac: [0x52, 0x54, 0, 0x12, 0x34, 0x57] }] },
     {
       ram: GuestRam.create(memory, 1024),
       control: allocateControl(1),

@@ -6,8 +6,10 @@ import type { MachineDescription } from '../../migration/ports.js';
 import { refuseUnlike } from '../../vmm/machine/compatible.js';
 import { deviceRecords } from '../../vmm/machine/devices.js';
 
+const mac = [0, 0, 0, 0, 0, 0] as const;
+
 /** As a machine with these options describes itself; its image lies as high as it can. */
-function machine({ ramBytes = 64 * MIB, vcpus = 1, functions = 0 } = {}): MachineDescription {
+function machine({ ramBytes = 64 * MIB, vcpus = 1, functions = 0, virtio = 0 } = {}): MachineDescription {
   const { firstPage } = reservedRange(ramBytes, vcpus);
   const imageBytes = 3 * PAGE_BYTES;
   return {
@@ -17,7 +19,7 @@ function machine({ ramBytes = 64 * MIB, vcpus = 1, functions = 0 } = {}): Machin
     imageGpa: firstPage * PAGE_BYTES - imageBytes,
     imageBytes,
     imageHash: '',
-    devices: deviceRecords(functions),
+    devices: deviceRecords({ macs: Array(functions).fill(mac), virtio: Array(virtio).fill({ mac }) }),
   };
 }
 

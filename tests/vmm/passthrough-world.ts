@@ -120,6 +120,8 @@ export interface TrafficScene {
   readonly paused?: boolean;
   /** Virtual functions, each with a flow of its own; 1 if absent. */
   readonly functions?: number;
+  /** A virtio-net device instead of them. */
+  readonly virtio?: boolean;
 }
 
 export interface TrafficResult {
@@ -217,7 +219,9 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     sink = false,
     functions = 1,
   } = scene;
-  const macs = Array.from({ length: functions }, (_, i) => macOf(i));
+  const stations = Array.from({ length: functions }, (_, i) => macOf(i));
+  const nic: NicOptions =
+    scene.virtio === true ? { macs: [], virtio: stations.map((mac) => ({ mac })) } : { macs: stations };
   const workload = sink ? 'udp-stream rate=0' : 'udp-echo';
   const console: string[] = [];
   let flows: readonly FlowReport[] = [];
@@ -227,8 +231,8 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     const { scheduler } = world;
     const network = new Network(world);
     const { source: near = [], destination: far = [] } = nicFaults;
-    const from = machineOn(world, network, 'source', { macs, writesInFlight, leaves, faults: near }, console);
-    const to = machineOn(world, network, 'destination', { macs, writesInFlight, faults: far }, console);
+    const from = machineOn(world, network, 'source', { ...nic, writesInFlight, leaves, faults: near }, console);
+    const to = machineOn(world, network, 'destination', { ...nic, writesInFlight, faults: far }, console);
     const data = new MemoryDataNetwork({ scheduler });
     await from.boot(image, `workload=${workload} status_ms=20`);
     // A peer that asks for the guest's address too early asks again only after a second.

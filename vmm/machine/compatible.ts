@@ -2,12 +2,15 @@
 import { PAGE_BYTES } from '../../base/units.js';
 import type { MachineDescription } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
-import { ASSIGNED_MAX, passthroughRecords, rootPortName } from '../passthrough/records.js';
+import { ASSIGNED_MAX, passthroughRecords, rootPortName, virtioName } from '../passthrough/records.js';
 
 type Device = MachineDescription['devices'][number];
 
-const NIC_RECORDS: readonly string[] = passthroughRecords(ASSIGNED_MAX).map(({ name }) => name);
-const PORTS: readonly string[] = Array.from({ length: ASSIGNED_MAX }, (_, i) => rootPortName(i));
+const NIC_RECORDS: readonly string[] = passthroughRecords(ASSIGNED_MAX, ASSIGNED_MAX).map(({ name }) => name);
+const numbered = (name: (index: number) => string): readonly string[] =>
+  Array.from({ length: ASSIGNED_MAX }, (_, i) => name(i));
+const PORTS = numbered(rootPortName);
+const VIRTIO = numbered(virtioName);
 
 /**
  * Throws `vmm/machine-incompatible`, which names every cause for which what arrives does not fit this machine, and no cause
@@ -36,24 +39,37 @@ function sizeDifferences(ours: MachineDescription, theirs: MachineDescription): 
   return sizes.length > 0 ? sizes : unlike('migrated pages', ours.migratedPages, theirs.migratedPages);
 }
 
-/** Assigned functions bring records of their own: where their number differs, that is the difference, and not each. */
+/** NICs bring records of their own: where their number differs, that is the difference, and not each. */
 function deviceDifferences(ours: readonly Device[], theirs: readonly Device[]): string[] {
-  const assigned = (devices: readonly Device[]): number =>
-    devices.filter(({ name }) => PORTS.includes(name)).length;
   const named = (devices: readonly Device[]): string =>
     devices.map(({ name, version }) => `${name} v${version}`).join(', ');
-  const [here, there] = [assigned(ours), assigned(theirs)];
-  if (here === there) return unlike('devices', named(ours), named(theirs));
+  const [here, there] = [nicsOf(ours), nicsOf(theirs)];
+  const counted = (what: string, nics: keyof Nics): string[] =>
+    here[nics] === there[nics]
+      ? []
+      : unlike(what, `${here[nics]} (${nicWords(here)})`, `${there[nics]} (${nicWords(there)})`);
+  const different = [...counted('assigned functions', 'functions'), ...counted('virtio NICs', 'virtio')];
+  if (different.length === 0) return unlike('devices', named(ours), named(theirs));
   const others = (devices: readonly Device[]): string =>
     named(devices.filter(({ name }) => !NIC_RECORDS.includes(name)));
-  return [
-    `assigned functions: the source has ${there} (--nic ${nicWord(there)}), this machine ${here} (--nic ${nicWord(here)})`,
-    ...unlike('devices', others(ours), others(theirs)),
-  ];
+  return [...different, ...unlike('devices', others(ours), others(theirs))];
 }
 
-const nicWord = (functions: number): string =>
-  functions === 0 ? 'none' : functions === 1 ? 'vf' : `vf=${functions}`;
+interface Nics {
+  readonly functions: number;
+  readonly virtio: number;
+}
+
+const nicsOf = (devices: readonly Device[]): Nics => ({
+  functions: devices.filter(({ name }) => PORTS.includes(name)).length,
+  virtio: devices.filter(({ name }) => VIRTIO.includes(name)).length,
+});
+
+/** As `--nic` has it: a NIC of the VMM's own beside a function is its standby. */
+function nicWords({ functions, virtio }: Nics): string {
+  if (functions === 0) return virtio === 0 ? '--nic none' : '--nic virtio';
+  return `--nic vf${functions === 1 ? '' : `=${functions}`}${virtio === 0 ? '' : ',failover=on'}`;
+}
 
 /** The image, in the source's own terms: a machine of another size is a difference of its own. */
 function imageProblems({ imageGpa, imageBytes, migratedPages }: MachineDescription): string[] {

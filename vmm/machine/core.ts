@@ -14,7 +14,8 @@ import type { PassthroughDevice } from '../passthrough/device.js';
 import { factsOf } from '../passthrough/events.js';
 import type { PassthroughHost } from '../passthrough/host.js';
 import type { HostIommu } from '../passthrough/iommu.js';
-import { assignedName, IOMMU_NAME, NIC_NAME } from '../passthrough/records.js';
+import { assignedName, IOMMU_NAME, NIC_NAME, virtioName } from '../passthrough/records.js';
+import type { VirtioNic } from '../passthrough/virtio-nic.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
 import { assignedDevice, PLATFORM_NAME, type PlatformCalls, type Remote, remote } from './device-calls.js';
 import { deviceRecords } from './devices.js';
@@ -28,10 +29,11 @@ import { vcpusOnTimeline } from './vcpus-on-timeline.js';
 export class MachineCore {
   readonly options: MachineOptions;
   readonly drivers: MachineDrivers;
-  /** In the thread that owns them: the platform's devices, the host's NIC, and the functions of it that were assigned. */
+  /** In the thread that owns them: the platform's devices, the host's NIC, functions of it that were assigned, and our own. */
   readonly platform: Remote<PlatformCalls>;
   readonly nic: Remote<PassthroughHost> | undefined;
   readonly assigned: readonly Remote<PassthroughDevice>[];
+  readonly virtio: readonly Remote<VirtioNic>[];
   readonly devices: readonly AssignedDevice[];
   readonly events = new MachineEvents();
   /** The guest and its code; undefined before `boot`, and before enough of a guest that comes has arrived. */
@@ -58,6 +60,7 @@ export class MachineCore {
     const { nic } = options;
     this.nic = nic && remote(drivers.devices, NIC_NAME);
     this.assigned = (nic?.macs ?? []).map((_, i) => remote(drivers.devices, assignedName(i)));
+    this.virtio = (nic?.virtio ?? []).map((_, i) => remote(drivers.devices, virtioName(i)));
     const domain = remote<HostIommu>(drivers.devices, IOMMU_NAME);
     this.devices = this.assigned.map((_, i) => assignedDevice(i, drivers.devices, domain, this.events, nic!));
   }
@@ -80,7 +83,7 @@ export class MachineCore {
       imageGpa,
       imageBytes,
       imageHash,
-      devices: [...PLATFORM_RECORDS, ...deviceRecords(this.assigned.length)],
+      devices: [...PLATFORM_RECORDS, ...deviceRecords(this.options.nic)],
     };
   }
 
@@ -198,7 +201,7 @@ export class MachineCore {
     const { vcpus, clock, wallNow } = this.drivers;
     try {
       await settleAll([
-        ...this.assigned.map((device) => device.halt()),
+        ...[...this.assigned, ...this.virtio].map((device) => device.halt()),
         ...vcpus.map((vcpu) => vcpu.pause()),
       ]);
     } finally {
@@ -216,6 +219,7 @@ export class MachineCore {
     try {
       await settleAll([
         ...(this.assigned.length === 0 ? [] : [this.#startDevices()]),
+        ...this.virtio.map((device) => device.start()),
         ...vcpus.map((vcpu) => vcpu.resume()),
       ]);
     } catch (error) {

@@ -106,6 +106,7 @@ export function callTargets(
     targets.set(assignedName(index), device).set(slotName(index), slot).set(channelName(index), channel);
     targets.set(dmaLogName(index), nic.host.dmaLogs[index]!);
   }
+  for (const virtio of nic.host.virtio) targets.set(virtio.name, virtio);
   return targets;
 }
 

@@ -10,7 +10,7 @@ import { ConsoleDevice, type ConsoleLine } from '../../devices/console/device.js
 import { CONSOLE_VERSION } from '../../devices/console/state.js';
 import { POWER_VERSION, PowerDevice, type PowerRequest } from '../../devices/power/device.js';
 import { vmmErrors } from '../errors.js';
-import { passthroughRecords } from '../passthrough/records.js';
+import { type NicOptions, passthroughRecords } from '../passthrough/records.js';
 import { MmioBus } from './mmio-bus.js';
 
 export interface DevicePorts {
@@ -40,9 +40,9 @@ export const PLATFORM_DEVICES: readonly DeviceModel[] = [
 export type RecordName = Pick<DeviceModel, 'name' | 'version'>;
 
 /** Records of a machine, in the order in which they travel; the assigned function's state takes its own way. */
-export function deviceRecords(assignedFunctions: number): readonly RecordName[] {
+export function deviceRecords(nic: NicOptions | undefined): readonly RecordName[] {
   const platform = PLATFORM_DEVICES.map(({ name, version }) => ({ name, version }));
-  return [...platform, ...passthroughRecords(assignedFunctions)];
+  return [...platform, ...passthroughRecords(nic?.macs.length ?? 0, nic?.virtio?.length ?? 0)];
 }
 
 export function platformDevices(ports: DevicePorts): MachineDevice[] {

@@ -11,6 +11,8 @@ export type DeviceEvent =
   | { readonly kind: 'slot'; readonly device: string; readonly state: SlotState }
   /** The guest handed over words on the channel of the device's port. It numbers them, so that a gap shows. */
   | { readonly kind: 'guest-message'; readonly device: string; readonly message: GuestMessage }
+  /** The guest's driver of the standby has agreed to be one: FEATURES_OK with VIRTIO_NET_F_STANDBY. */
+  | { readonly kind: 'failover-negotiated'; readonly device: string }
   /** The NIC's cable was plugged in or out. */
   | { readonly kind: 'link'; readonly device: string; readonly up: boolean }
   /** VT-d blocked requests of the device: so many since the machine was made. */
@@ -23,6 +25,8 @@ export function factsOf(event: DeviceEvent): TimelineFacts {
       return { ...event.state };
     case 'guest-message':
       return { sequence: event.message.sequence, answer: event.message.word };
+    case 'failover-negotiated':
+      return {};
     case 'link':
       return { up: event.up };
     case 'iommu-faults':

@@ -1,7 +1,7 @@
 /**
  * The host's half of a machine with assigned virtual functions: the 82599 in a root port of the host, the physical
  * function's driver, VT-d in front of guest RAM; and what the guest sees of it: a root complex of its own, with a root
- * port for each function, in whose slot it sits.
+ * port for each function, in whose slot it sits. NICs of the VMM's own are at the same cable.
  *
  * It is a core: time, the cable and the vCPUs' attention are arguments, and nothing in it waits. Whoever owns the
  * thread calls `run` while it has something to do.
@@ -9,7 +9,7 @@
 import { BAR_WINDOW_BASE, BAR_WINDOW_BYTES, ECAM_BASE, ECAM_BYTES } from '../../base/abi/platform.js';
 import type { Scheduler } from '../../base/clock.js';
 import type { SaveableDevice } from '../../base/device-record.js';
-import type { DmaPort, MsiPort, RequesterId } from '../../base/dma.js';
+import type { MsiPort, RequesterId } from '../../base/dma.js';
 import { requesterOf } from '../../base/dma.js';
 import { invariant } from '../../base/errors.js';
 import { FaultPlan } from '../../base/fault.js';
@@ -27,6 +27,7 @@ import { barRegion, configRegion } from '../../devices/pci/regions.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import type { GuestRam } from '../ram/guest-ram.js';
 import { type FunctionLog, LoggedBus } from './dma-logs.js';
+import { RamDma } from '../ram/ram-dma.js';
 import type { DeviceEvent } from './events.js';
 import { addPort, FIRST_PORT_DEVFN, type FrameOutlet, GuestFunction } from './guest-function.js';
 import {
@@ -38,6 +39,8 @@ import {
 } from './interrupts.js';
 import { HostIommu } from './iommu.js';
 import { HOST_BRIDGE_NAME, NIC_NAME, type NicOptions } from './records.js';
+import { Stations } from './stations.js';
+import { VirtioNic } from './virtio-nic.js';
 
 /** The host's BARs lie in the host's address space, which no guest sees. */
 const HOST_BARS = { base: 0xf000_0000, bytes: 0x0e00_0000 };
@@ -74,6 +77,8 @@ export class PassthroughHost {
   readonly functions: readonly GuestFunction[];
   /** What each of them logs of its writes. */
   readonly dmaLogs: readonly FunctionLog[];
+  /** The VMM's own NICs. */
+  readonly virtio: readonly VirtioNic[];
   /** The guest's host bridge. */
   readonly bridge = new HostBridge(HOST_BRIDGE_NAME);
   /** Bridge and ports as devices of the machine; configuration space and BAR window lie with the bridge. */
@@ -83,6 +88,7 @@ export class PassthroughHost {
   readonly #host: RootComplex;
   readonly #guest: RootComplex;
   readonly #driver: PfDriver;
+  readonly #stations: Stations;
   readonly #event: (event: DeviceEvent) => void;
   #faultsWait = false;
 
@@ -118,8 +124,7 @@ export class PassthroughHost {
     for (const source of sources) this.iommu.attach(source);
     this.#driver = this.#startPhysicalFunction(scheduler, macs, offer.queues);
 
-    const emulated = emulatedPorts(ports);
-    this.#guest = new RootComplex(emulated, emulated);
+    this.#guest = new RootComplex(new RamDma(ram), emulatedMessages(ports));
     this.#guest.addFunction(0, this.bridge.fn);
     this.functions = sources.map(
       (source, n) =>
@@ -127,30 +132,42 @@ export class PassthroughHost {
     );
     const mapped = { bytes: this.iommu.mappedBytes, written: ram.deviceLog, faults };
     this.dmaLogs = this.functions.map(({ assigned, source }) => bus.logOf(assigned.name, source, mapped));
+    const ready = wireReady ?? (() => true);
+    this.virtio = (options.virtio ?? []).map(
+      (nic, n) =>
+        new VirtioNic(n, macs.length + n, nic, this.#guest, { send, event, ready, wake, scheduler }),
+    );
+    this.#stations = new Stations(this.nic, this.functions, macs, this.virtio);
     // What firmware does before the guest's kernel looks.
     enumerate(this.#guest, GUEST_BARS);
     this.devices = [
       asMachineDevice(this.bridge, guestRegions(this.#guest)),
-      ...this.functions.map(({ port }) => asMachineDevice(port, [])),
+      ...[...this.functions, ...this.virtio].map(({ port }) => asMachineDevice(port, [])),
+      ...this.virtio.map((nic) => asMachineDevice(nic, [])),
     ];
   }
 
   /** A frame comes in from the cable. */
-  readonly receive: FrameSink = (bytes, at, length) => this.nic.receiveBytes(bytes, at, length);
+  readonly receive: FrameSink = (bytes, at, length) => this.#stations.receive(bytes, at, length);
 
-  /** Lets the device work for a while; true if there is more to do. */
+  /** Lets the devices work for a while; true if there is more to do. */
   run(): boolean {
     if (this.#faultsWait) {
       this.#faultsWait = false;
       this.#takeFaults();
     }
-    return this.nic.run(BUDGET);
+    let more = this.nic.run(BUDGET);
+    for (const { net } of this.virtio) if (net.run(BUDGET)) more = true;
+    return more;
   }
 
   /** The cable was plugged in or out. */
   setLink(up: boolean): void {
     this.nic.setLink(up);
-    for (const { assigned } of this.functions) this.#event({ kind: 'link', device: assigned.name, up });
+    for (const { net } of this.virtio) net.setLink(up);
+    for (const { name } of [...this.functions.map(({ assigned }) => assigned), ...this.virtio]) {
+      this.#event({ kind: 'link', device: name, up });
+    }
   }
 
   get link(): boolean {
@@ -224,17 +241,12 @@ export class PassthroughHost {
   }
 }
 
-/** Emulated devices reach no memory; their messages go to the vCPU that they name. */
-function emulatedPorts({ interrupt }: PassthroughPorts): DmaPort & MsiPort {
-  return {
-    read: () => false,
-    write: () => {},
-    writeDescriptor: () => {},
-    send: (_requester, address, data) => {
-      if (isInterrupt(address)) interrupt(destinationOf(address), data & 0xff);
-    },
-  };
-}
+/** Messages of emulated devices go to the vCPU that they name. */
+const emulatedMessages = ({ interrupt }: PassthroughPorts): MsiPort => ({
+  send: (_requester, address, data) => {
+    if (isInterrupt(address)) interrupt(destinationOf(address), data & 0xff);
+  },
+});
 
 function asMachineDevice(device: SaveableDevice, regions: readonly MmioRegion[]): MachineDevice {
   return {

@@ -4,6 +4,7 @@ import type { FunctionOffer } from '../../devices/nic82599/offer.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { HOST_BRIDGE_VERSION } from '../../devices/pci/host-bridge.js';
 import { ROOT_PORT_VERSION } from '../../devices/root-port/state.js';
+import { VIRTIO_NET_VERSION } from '../../devices/virtio/net.js';
 
 /** Virtual functions that one guest may be given. */
 export const ASSIGNED_MAX = 8;
@@ -14,6 +15,9 @@ export const rootPortName = (index: number): string => `root-port${index}`;
 export const slotName = (index: number): string => `slot${index}`;
 export const dmaLogName = (index: number): string => `dma-log${index}`;
 export const channelName = (index: number): string => `guest-channel${index}`;
+/** The VMM's own NICs, each with its port. */
+export const virtioName = (index: number): string => `virtio-net${index}`;
+export const virtioPortName = (index: number): string => `virtio-port${index}`;
 
 export const HOST_BRIDGE_NAME = 'host-bridge';
 
@@ -21,14 +25,20 @@ export const HOST_BRIDGE_NAME = 'host-bridge';
 export const NIC_NAME = 'nic0';
 export const IOMMU_NAME = 'iommu0';
 
-/** Of a guest with `functions` virtual functions, each in a port of its own; none without one. */
-export function passthroughRecords(functions: number): readonly { name: string; version: number }[] {
-  if (functions === 0) return [];
-  const ports = Array.from({ length: functions }, (_, i) => ({
-    name: rootPortName(i),
-    version: ROOT_PORT_VERSION,
-  }));
-  return [{ name: HOST_BRIDGE_NAME, version: HOST_BRIDGE_VERSION }, ...ports];
+/** Records of a machine with `functions` virtual functions and `virtio` NICs of the VMM's own, each in a port of its own. */
+export function passthroughRecords(
+  functions: number,
+  virtio: number,
+): readonly { name: string; version: number }[] {
+  if (functions + virtio === 0) return [];
+  const many = (count: number, name: (index: number) => string, version: number) =>
+    Array.from({ length: count }, (_, i) => ({ name: name(i), version }));
+  return [
+    { name: HOST_BRIDGE_NAME, version: HOST_BRIDGE_VERSION },
+    ...many(functions, rootPortName, ROOT_PORT_VERSION),
+    ...many(virtio, virtioPortName, ROOT_PORT_VERSION),
+    ...many(virtio, virtioName, VIRTIO_NET_VERSION),
+  ];
 }
 
 /**
@@ -38,12 +48,21 @@ export function passthroughRecords(functions: number): readonly { name: string; 
 export const IOMMU_LEAVES = ['small', 'huge', 'demote'] as const;
 export type IommuLeaves = (typeof IOMMU_LEAVES)[number];
 
-/** A NIC of the host, some of whose virtual functions are the guest's. */
+/** A virtio-net device of the VMM's own. */
+export interface VirtioOptions {
+  readonly mac: MacAddress;
+  /** It is the standby of the function with the same address. */
+  readonly standby?: boolean;
+}
+
+/** A NIC of the host, some of whose virtual functions are the guest's, and at whose cable the VMM's own NICs are as well. */
 export interface NicOptions {
-  /** One function for each of these addresses, which the host's administrator sets: 1 to ASSIGNED_MAX. */
+  /** One function for each of these addresses, which the host's administrator sets: up to ASSIGNED_MAX. */
   readonly macs: readonly MacAddress[];
   /** What of the part each of them has; all of it if absent. */
   readonly offer?: FunctionOffer;
+  /** None if absent. */
+  readonly virtio?: readonly VirtioOptions[];
   /** Whether a migration may move the functions by VFIO's protocol; it may if absent. */
   readonly vfioMigration?: boolean;
   /** `small` if absent. */

@@ -5,15 +5,11 @@
 import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
 import { Announcer } from '../../devices/ethernet/announcer.js';
-import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import type { RootComplex } from '../../devices/pci/topology.js';
 import type { RootPort } from '../../devices/root-port/device.js';
 import { VirtioNet } from '../../devices/virtio/net.js';
 import { addPort, type FunctionPorts } from './guest-function.js';
 import { type VirtioOptions, virtioName, virtioPortName } from './records.js';
-
-/** A round of announcements through the guest's own driver, which repeats nothing by itself. */
-const ANNOUNCED_BY_GUEST = true;
 
 export interface VirtioNicPorts extends FunctionPorts {
   readonly scheduler: Scheduler;
@@ -47,7 +43,13 @@ export class VirtioNic implements SaveableDevice {
   #arrived = false;
 
   /** Puts number `index` into a new port of `guest`, the `port`th of all. */
-  constructor(index: number, port: number, options: VirtioOptions, guest: RootComplex, ports: VirtioNicPorts) {
+  constructor(
+    index: number,
+    port: number,
+    options: VirtioOptions,
+    guest: RootComplex,
+    ports: VirtioNicPorts,
+  ) {
     const { send, event, ready, wake, scheduler } = ports;
     this.mac = Uint8Array.from(options.mac);
     const device = virtioName(index);
@@ -86,7 +88,7 @@ export class VirtioNic implements SaveableDevice {
 
   /** Tells the network where the station is now: by the guest's driver if that can, else in its place. */
   announce(): void {
-    if (this.net.askToAnnounce() !== ANNOUNCED_BY_GUEST) this.#announcer.announce(this.mac);
+    if (!this.net.askToAnnounce()) this.#announcer.announce(this.mac);
   }
 
   report(): VirtioNicReport {

@@ -43,6 +43,8 @@ export const IFF_UP: u32 = 1;
   ip_ptr: usize;
   /** The driver's own. */
   priv: usize;
+  /** The Device that it is the network side of; 0 for one without. */
+  parent: usize;
   open: (dev: NetDevice) => bool;
   /** Undoes open. Also of a device that does not answer any more. */
   stop: (dev: NetDevice) => void;
@@ -85,6 +87,8 @@ export const NETDEV_REGISTER: u32 = 0x5;
 export const NETDEV_UNREGISTER: u32 = 0x6;
 /** About to be opened. */
 export const NETDEV_PRE_UP: u32 = 0xd;
+/** Whoever has addresses on it is to tell the network where it is. */
+export const NETDEV_NOTIFY_PEERS: u32 = 0x13;
 
 const netdev_chain = changetype<NotifierHead>(memory.data(4, 4));
 
@@ -218,6 +222,9 @@ export function netif_carrier_off(dev: NetDevice): void {
   dev.carrier = 0;
   call_netdevice_notifiers(NETDEV_CHANGE, dev);
 }
+
+/** The network may have it in another place than it is. */
+export function netdev_notify_peers(dev: NetDevice): void { call_netdevice_notifiers(NETDEV_NOTIFY_PEERS, dev); }
 
 // @ts-ignore: decorator
 @inline export function netif_stop_queue(dev: NetDevice): void { dev.tx_stopped = 1; }

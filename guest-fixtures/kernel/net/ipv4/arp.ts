@@ -10,6 +10,7 @@ import { kfree, kmalloc } from '../../mm/slab';
 import {
   NETDEV_CHANGE,
   NETDEV_DOWN,
+  NETDEV_NOTIFY_PEERS,
   NETDEV_PRE_UP,
   NetDevice,
   PacketType,
@@ -268,6 +269,8 @@ function arp_netdev_event(event: u32, data: usize): void {
   if (in_dev === null) return;
   if (event == NETDEV_PRE_UP && in_dev.arp_table == 0) neigh_table_init(dev, in_dev);
   if (in_dev.arp_table == 0) return;
+  // Its own address is what is asked for: an announcement that everybody hears, and nobody answers (RFC 5227, 3).
+  if (event == NETDEV_NOTIFY_PEERS) arp_send(dev, ARPOP_REQUEST, in_dev.ifa_local, eth_broadcast_addr());
   if (event == NETDEV_CHANGE && dev.carrier == 0) neigh_flush_dev(in_dev);
   if (event == NETDEV_DOWN) neigh_table_free(in_dev);
 }

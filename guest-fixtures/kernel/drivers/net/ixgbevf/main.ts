@@ -300,6 +300,7 @@ function ixgbevf_alloc_adapter(pdev: PciDev): IxgbevfAdapter {
   adapter.pdev = pdev;
   adapter.netdev = alloc_netdev();
   adapter.netdev.priv = changetype<usize>(adapter);
+  adapter.netdev.parent = changetype<usize>(pdev);
   adapter.netdev.open = ixgbevf_open;
   adapter.netdev.stop = ixgbevf_close;
   adapter.netdev.start_xmit = ixgbevf_xmit_frame;
