@@ -6,7 +6,7 @@
 import { FerryError, type SerializedError } from '../../base/errors.js';
 import { settleAll } from '../../base/settle.js';
 import type { MigrationRecord } from '../../migration/record.js';
-import { functionsOf } from '../../vmm/process/nic-options.js';
+import { devicesOf } from '../../vmm/process/nic-options.js';
 import type { ProcessExit } from '../vmm-client/child.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import type { ConsoleLine } from './check.js';
@@ -45,8 +45,9 @@ export interface MigrateResult {
   readonly unwritten: readonly SerializedError[];
 }
 
-/** The guest's driver has found this device, and the network behind it. */
-const linkUp = (index: number): RegExp => new RegExp(`eth${index}: NIC Link is Up`);
+/** The guest has found this device, and the network behind it: a driver says so, or the interface has its address. */
+const linkUp = (index: number, functions: boolean): RegExp =>
+  new RegExp(functions ? `eth${index}: NIC Link is Up` : `device=eth${index},`);
 
 /** How a process ends that could not write all that it was to. */
 const OUTPUT_CUT: readonly string[] = ['vmm/output-cut', 'lab/output-cut'];
@@ -122,11 +123,11 @@ export async function migrate(
     ]);
     const cpu = new CpuMeter([source, destination]);
     const flows = scenario.flows.length > 0;
-    const devices = functionsOf(scenario.nic) ?? 0;
+    const devices = devicesOf(scenario.nic)?.length ?? 0;
     if (flows) {
       for (let i = 0; i < devices; i++) {
         const what = `a link of the guest's network card ${i}`;
-        await source.waitForConsole(linkUp(i), { timeoutMs: SILENCE_MS, what });
+        await source.waitForConsole(linkUp(i, scenario.nic !== 'virtio'), { timeoutMs: SILENCE_MS, what });
       }
       display.step(`starting traffic: ${scenario.flows.join(', ')}`);
       await traffic?.start();

@@ -4,7 +4,6 @@
  */
 import type { Arrivals } from '../../devices/ethernet/arrival-series.js';
 import type { FlowMeasurement } from '../../devices/ethernet/flow-receiver.js';
-import { assignedName } from '../../vmm/passthrough/records.js';
 import type { FabricReport, MeasuredFlow, PhaseReport } from '../fabric/report.js';
 import type { ConsoleLine } from './check.js';
 import { type Flow, interfaceAt } from './scenario.js';
@@ -130,18 +129,22 @@ const NAMES = { echo: 'echo', in: 'from-guest', out: 'to-guest' } as const satis
   Flow
 >;
 
-export function flowRecord(measured: MeasuredFlow): FlowRecord {
+/** `devices`: their names, by the number of the guest's interface. */
+export function flowRecord(measured: MeasuredFlow, devices: readonly string[]): FlowRecord {
   const { kind, remote, sent, outstanding, arrived, gapStalledNs, arrivals } = measured;
-  const device = assignedName(interfaceAt(remote));
+  const device = devices[interfaceAt(remote)]!;
   const record = { device, flow: NAMES[kind], sent, pending: outstanding, arrived, gapStalledNs };
   return arrivals === undefined ? record : { ...record, arrivals };
 }
 
-export const networkPhase = ({ startNs, durationNs, longestStallNs, flows }: PhaseReport): NetworkPhase => ({
+export const networkPhase = (
+  { startNs, durationNs, longestStallNs, flows }: PhaseReport,
+  devices: readonly string[],
+): NetworkPhase => ({
   startNs,
   durationNs,
   longestStallNs,
-  flows: flows.map(flowRecord),
+  flows: flows.map((flow) => flowRecord(flow, devices)),
 });
 
 /** The flow, and whose it is where there are several devices. */

@@ -5,7 +5,7 @@ import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/et
 import type { Effort } from '../../migration/approach.js';
 import { CHANNELS_MAX } from '../../migration/parameters.js';
 import { IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
-import { functionsOf } from '../../vmm/process/nic-options.js';
+import { nicChoiceOf } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
 import { RATE_MAX } from '../fabric/options.js';
 import { wrongApproach } from '../options/approaches.js';
@@ -33,7 +33,7 @@ const optionValues = v.strictObject({
   nic: v.optional(
     v.pipe(
       v.string(),
-      v.check((kind) => functionsOf(kind) !== undefined, 'is no NIC'),
+      v.check((kind) => nicChoiceOf(kind) !== undefined, 'is no NIC'),
     ),
   ),
   iommuLeaves: v.optional(v.picklist(IOMMU_LEAVES)),

@@ -8,7 +8,7 @@ import { EFFORTS, type Effort } from '../../migration/approach.js';
 import type { ParameterValues, VerifyMode } from '../../migration/parameters.js';
 import { AUTO, MODULE_PREFIX } from '../../migration/registry.js';
 import type { IommuLeaves } from '../../vmm/passthrough/records.js';
-import { functionsOf, type NicKind } from '../../vmm/process/nic-options.js';
+import { devicesOf, type NicKind } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
 
 export const WORKLOADS = ['idle', 'ledger', 'stress', 'mixed', 'udp-echo', 'udp-stream'] as const;
@@ -129,7 +129,7 @@ export function scenarioOf(options: MigrateOptions): Scenario {
     stop: AUTO,
     start: AUTO,
     flows,
-    rate: Math.round(RATE / Math.max(1, functionsOf(nic) ?? 1)),
+    rate: Math.round(RATE / Math.max(1, devicesOf(nic)?.length ?? 1)),
     payloadBytes: 64,
     channels: 2,
     downtimeLimitMs: 3,

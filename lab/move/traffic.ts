@@ -1,6 +1,6 @@
 /** The network of a move: a fabric process with a peer that runs and measures the scenario's flows, phase by phase. */
-import { assignedName } from '../../vmm/passthrough/records.js';
-import { functionsOf } from '../../vmm/process/nic-options.js';
+import { devicesOf } from '../../vmm/process/nic-options.js';
+import type { FabricReport } from '../fabric/report.js';
 import { type FabricProcess, spawnFabric } from '../fabric/spawn.js';
 import type { ProcessExit } from '../vmm-client/child.js';
 import type { ConsoleLine } from './check.js';
@@ -40,8 +40,13 @@ export class Traffic {
     return new Traffic(fabric, scenario);
   }
 
+  /** By the number of the guest's interface. */
+  get #names(): readonly string[] {
+    return devicesOf(this.#scenario.nic) ?? [];
+  }
+
   get #devices(): number {
-    return functionsOf(this.#scenario.nic) ?? 0;
+    return this.#names.length;
   }
 
   get pid(): number {
@@ -72,23 +77,23 @@ export class Traffic {
 
   /** The move begins now. */
   async moving(): Promise<void> {
-    this.#before = networkPhase(await this.#fabric.nextPhase());
+    this.#before = networkPhase(await this.#fabric.nextPhase(), this.#names);
   }
 
   /** The move is over when traffic flows again. */
   async moved(): Promise<void> {
     await this.#flowing();
     const arrivals = this.#scenario.arrivals || this.#scenario.traceTo !== undefined;
-    this.#move = networkPhase(await this.#fabric.nextPhase({ arrivals }));
+    this.#move = networkPhase(await this.#fabric.nextPhase({ arrivals }), this.#names);
   }
 
   /** Stops sending, and waits for the last echoes. */
   async stop(): Promise<void> {
-    this.#after = networkPhase(await this.#fabric.nextPhase());
+    this.#after = networkPhase(await this.#fabric.nextPhase(), this.#names);
     await this.#fabric.stopFlows();
     await this.#until(DRAIN_MS, (records) => records.every(({ pending }) => pending === 0));
     const fabric = await this.#fabric.report();
-    this.#total = { total: fabric.peers.flatMap(({ flows }) => flows.map(flowRecord)), fabric };
+    this.#total = { total: this.#flowsOf(fabric), fabric };
   }
 
   /**
@@ -111,7 +116,7 @@ export class Traffic {
       after: this.#after,
       ...this.#total,
       devices: guestCounters(console, this.#devices).map((guest, i) => ({
-        name: assignedName(i),
+        name: this.#names[i]!,
         guest,
         guestBefore: guestBefore[i]!,
         nics: { source: drops.source?.[i], destination: drops.destination?.[i] },
@@ -136,11 +141,14 @@ export class Traffic {
     });
   }
 
+  #flowsOf({ peers }: FabricReport): readonly FlowRecord[] {
+    return peers.flatMap(({ flows }) => flows.map((flow) => flowRecord(flow, this.#names)));
+  }
+
   async #until(patienceMs: number, done: (records: NetworkRecord['total']) => boolean): Promise<void> {
     const deadline = performance.now() + patienceMs;
     for (;;) {
-      const { peers } = await this.#fabric.report();
-      if (done(peers.flatMap(({ flows }) => flows.map(flowRecord))) || performance.now() > deadline) return;
+      if (done(this.#flowsOf(await this.#fabric.report())) || performance.now() > deadline) return;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   }

@@ -6,13 +6,19 @@ import { StreamReader } from '../../devices/vfio/stream-reader.js';
 import type { DeviceDataDescriber } from '../../migration/describe-message.js';
 import { PLATFORM_DEVICES } from '../../vmm/machine/devices.js';
 import { describePlatform } from '../../vmm/machine/platform-records.js';
-import { unconnectedBridge, unconnectedPorts, unconnectedRootPorts, unconnectedVf } from './unconnected.js';
+import {
+  unconnectedBridge,
+  unconnectedPorts,
+  unconnectedRootPorts,
+  unconnectedVf,
+  unconnectedVirtio,
+} from './unconnected.js';
 
 /** Undefined for a device that this version does not know. Never throws for bad bytes. */
 export function describeDevice(record: DeviceRecord): readonly (readonly [string, string])[] | undefined {
   const knows = ({ name, version }: { readonly name: string; readonly version: number }): boolean =>
     name === record.name && version === record.version;
-  const pci = [unconnectedBridge, ...unconnectedRootPorts].find(knows);
+  const pci = [unconnectedBridge, ...unconnectedRootPorts, ...unconnectedVirtio].find(knows);
   if (pci !== undefined) return pci.describe(record);
   const model = PLATFORM_DEVICES.find(knows);
   return model?.create(unconnectedPorts).describe(record) ?? describePlatform(record);

@@ -1,5 +1,6 @@
 /** Devices that are connected to nothing: they only explain what others of their kind have saved. */
 import type { Scheduler } from '../../base/clock.js';
+import type { SaveableDevice } from '../../base/device-record.js';
 import type { DmaPort, MsiPort } from '../../base/dma.js';
 import { instant } from '../../base/units.js';
 import { assignVf } from '../../devices/nic82599/assigned.js';
@@ -10,8 +11,15 @@ import { HostBridge } from '../../devices/pci/host-bridge.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort } from '../../devices/root-port/device.js';
 import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
+import { VirtioNet } from '../../devices/virtio/net.js';
 import type { DevicePorts } from '../../vmm/machine/devices.js';
-import { ASSIGNED_MAX, HOST_BRIDGE_NAME, rootPortName } from '../../vmm/passthrough/records.js';
+import {
+  ASSIGNED_MAX,
+  HOST_BRIDGE_NAME,
+  rootPortName,
+  virtioName,
+  virtioPortName,
+} from '../../vmm/passthrough/records.js';
 
 export const unconnectedPorts: DevicePorts = {
   memory: { slots: [], contains: () => false, view: () => undefined, write: () => false, markDirty() {} },
@@ -49,6 +57,19 @@ export const unconnectedBridge: HostBridge = new HostBridge(HOST_BRIDGE_NAME);
 export const unconnectedRootPorts: readonly RootPort[] = Array.from({ length: ASSIGNED_MAX }, (_, i) =>
   newRootPort(i),
 );
+
+/** The VMM's own NICs, and the ports that they sit in. */
+export const unconnectedVirtio: readonly SaveableDevice[] = Array.from({ length: ASSIGNED_MAX }, (_, i) => [
+  new RootPort(virtioPortName(i), { number: i + 1, surprise: true }),
+  new VirtioNet({
+    name: virtioName(i),
+    mac: new Uint8Array(6),
+    standby: false,
+    send() {},
+    ready: () => false,
+    wake() {},
+  }).transport,
+]).flat();
 
 /** An assigned virtual function called `name`, of a NIC whose physical function has its driver. */
 export function unconnectedVf(name: string): AssignedVf {

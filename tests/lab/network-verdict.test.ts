@@ -365,14 +365,17 @@ describe("the guest's counters", () => {
 describe("a flow of the fabric's", () => {
   it('has the name by which it was asked for, as the guest sees it', () => {
     const of = (kind: 'echo' | 'in' | 'out') =>
-      flowRecord({
-        kind,
-        remote: '10.0.0.4:7',
-        sent: 5,
-        outstanding: 2,
-        arrived: null,
-        gapStalledNs: 3,
-      } as Parameters<typeof flowRecord>[0]);
+      flowRecord(
+        {
+          kind,
+          remote: '10.0.0.4:7',
+          sent: 5,
+          outstanding: 2,
+          arrived: null,
+          gapStalledNs: 3,
+        } as Parameters<typeof flowRecord>[0],
+        ['vf0', 'vf1', 'vf2'],
+      );
     expect((['echo', 'in', 'out'] as const).map((kind) => of(kind).flow)).toEqual(ALL_FLOWS);
     expect(of('echo')).toMatchObject({ device: 'vf2', sent: 5, pending: 2, arrived: null, gapStalledNs: 3 });
   });

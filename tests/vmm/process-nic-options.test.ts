@@ -12,7 +12,7 @@ const stations = (text: string, functions: number): readonly string[] | string =
 describe('the kind of a NIC', () => {
   it('is none, one function, or one to eight', () => {
     expect(['none', 'vf', 'vf=1', 'vf=8'].map(functionsOf)).toEqual([0, 1, 1, 8]);
-    for (const kind of ['', 'VF', 'vf=', 'vf=0', 'vf=9', 'vf=08', 'vf=2 ', 'vf=-1', 'virtio', 'vf=1e0']) {
+    for (const kind of ['', 'VF', 'vf=', 'vf=0', 'vf=9', 'vf=08', 'vf=2 ', 'vf=-1', 'virtio=2', 'vf=1e0']) {
       expect(functionsOf(kind), kind).toBeUndefined();
     }
   });
@@ -20,7 +20,7 @@ describe('the kind of a NIC', () => {
 
 describe('the properties of a NIC', () => {
   it('follow the kind, each once, with one of its values', () => {
-    const whole = { revision: '1', vectors: '3', queues: '2', 'enable-migration': 'on' };
+    const whole = { virtio: false, revision: '1', vectors: '3', queues: '2', 'enable-migration': 'on' };
     expect(nicChoiceOf('vf')).toEqual({ functions: 1, ...whole });
     expect(nicChoiceOf('vf=2,enable-migration=off')).toEqual({
       ...whole,
@@ -36,6 +36,7 @@ describe('the properties of a NIC', () => {
       'vf,enable-migration=off,enable-migration=off',
       'vf,toString=on',
       'none,enable-migration=off',
+      'virtio,enable-migration=off',
       ',enable-migration=off',
     ]) {
       expect(nicChoiceOf(kind), kind).toBeUndefined();

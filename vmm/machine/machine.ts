@@ -85,7 +85,8 @@ export class Machine {
 
   /** What the host knows of each assigned device. */
   async nicReports(): Promise<readonly PassthroughReport[]> {
-    return Promise.all(this.#core.assigned.map((device) => device.report()));
+    const { assigned, virtio } = this.#core;
+    return Promise.all([...assigned, ...virtio].map((device) => device.report()));
   }
 
   /** Configuration space of all PCI functions, in the format of `lspci -F`; undefined without any. */

@@ -4,10 +4,13 @@
  */
 import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
+import { formatMac } from '../../devices/ethernet/addresses.js';
 import { Announcer } from '../../devices/ethernet/announcer.js';
 import type { RootComplex } from '../../devices/pci/topology.js';
 import type { RootPort } from '../../devices/root-port/device.js';
+import { RUNNING, STOP, stateName } from '../../devices/vfio/states.js';
 import { VirtioNet } from '../../devices/virtio/net.js';
+import type { PassthroughReport } from './device.js';
 import { addPort, type FunctionPorts } from './guest-function.js';
 import { type VirtioOptions, virtioName, virtioPortName } from './records.js';
 
@@ -18,19 +21,6 @@ export interface VirtioNicPorts extends FunctionPorts {
   wake(): void;
 }
 
-/** Frames that it lost, for monitors. */
-export interface VirtioNicReport {
-  readonly name: string;
-  readonly received: number;
-  readonly sent: number;
-  readonly drops: {
-    readonly stopped: number;
-    readonly noDescriptor: number;
-    readonly malformed: number;
-    readonly cable: number;
-  };
-}
-
 export class VirtioNic implements SaveableDevice {
   readonly name: string;
   readonly version: number;
@@ -39,6 +29,7 @@ export class VirtioNic implements SaveableDevice {
   readonly port: RootPort;
   readonly #announcer: Announcer;
   #refused = 0;
+  #halted = false;
   /** The guest came from another host, and the network has not been told. */
   #arrived = false;
 
@@ -74,12 +65,14 @@ export class VirtioNic implements SaveableDevice {
 
   /** The vCPUs stop. */
   halt(): void {
+    this.#halted = true;
     this.#announcer.stop();
     this.net.halt();
   }
 
   /** The vCPUs run. */
   start(): void {
+    this.#halted = false;
     this.net.resume();
     if (!this.#arrived) return;
     this.#arrived = false;
@@ -91,9 +84,17 @@ export class VirtioNic implements SaveableDevice {
     if (!this.net.askToAnnounce()) this.#announcer.announce(this.mac);
   }
 
-  report(): VirtioNicReport {
-    const { counts, drops } = this.net;
-    return { name: this.name, ...counts, drops: { ...drops, cable: this.#refused } };
+  report(): PassthroughReport {
+    const { counts, drops, link } = this.net;
+    return {
+      name: this.name,
+      mac: formatMac(this.mac, 0),
+      state: stateName(this.#halted ? STOP : RUNNING),
+      link,
+      counters: { 'frames-received': counts.received, 'frames-sent': counts.sent },
+      drops: { ...drops, cable: this.#refused },
+      faults: { count: 0, last: [] },
+    };
   }
 
   save(): DeviceRecord {

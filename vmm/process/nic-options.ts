@@ -1,10 +1,13 @@
 /** The guest's NIC in words: how many virtual functions, and their station addresses. */
 import { formatMac, isGroupMac, parseMac } from '../../devices/ethernet/addresses.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
-import { ASSIGNED_MAX } from '../passthrough/records.js';
+import { ASSIGNED_MAX, assignedName, virtioName } from '../passthrough/records.js';
 
-/** `vf` is one virtual function, `vf=N` so many; properties follow, each after a comma, as `PROPERTY=VALUE`. */
-export type NicKind = 'none' | `vf${string}`;
+/**
+ * `vf` is one virtual function, `vf=N` so many; properties follow, each after a comma, as `PROPERTY=VALUE`. `virtio` is a
+ * virtio-net device of the VMM's own.
+ */
+export type NicKind = 'none' | 'virtio' | `vf${string}`;
 
 export const DEFAULT_MAC = '52:54:00:12:34:56';
 
@@ -24,13 +27,13 @@ export type NicProperty = keyof NicProperties;
 
 /** How people may say it. */
 export const NIC_KINDS =
-  `vf, vf=1 to vf=${ASSIGNED_MAX}, or none; after a function ` +
+  `vf, vf=1 to vf=${ASSIGNED_MAX}, virtio, or none; after a function ` +
   Object.entries(NIC_PROPERTIES)
     .map(([name, { values }]) => `,${name}=${values.join('|')}`)
     .join(' ');
 
 /** What a NIC was said to be. */
-export type NicChoice = { readonly functions: number } & {
+export type NicChoice = { readonly functions: number; readonly virtio: boolean } & {
   readonly [P in NicProperty]: NicProperties[P]['values'][number];
 };
 
@@ -50,11 +53,13 @@ export function nicChoiceOf(text: string): NicChoice | undefined {
     name,
     given.get(name) ?? values[0],
   ]);
-  return { functions, ...Object.fromEntries(all) };
+  return { functions, virtio: kind === VIRTIO, ...Object.fromEntries(all) };
 }
 
+const VIRTIO = 'virtio';
+
 function functionsIn(kind: string): number | undefined {
-  if (kind === 'none') return 0;
+  if (kind === 'none' || kind === VIRTIO) return 0;
   if (kind === 'vf') return 1;
   const count = /^vf=(\d)$/.exec(kind)?.[1];
   return count !== undefined && Number(count) >= 1 && Number(count) <= ASSIGNED_MAX
@@ -62,8 +67,16 @@ function functionsIn(kind: string): number | undefined {
     : undefined;
 }
 
-/** Virtual functions that `kind` asks for, 0 for `none`; undefined if it is no NIC. */
+/** Virtual functions that `kind` asks for; undefined if it is no NIC. */
 export const functionsOf = (kind: string): number | undefined => nicChoiceOf(kind)?.functions;
+
+/** The devices that carry the guest's traffic, each with an interface of its own; undefined if `kind` is no NIC. */
+export function devicesOf(kind: string): readonly string[] | undefined {
+  const choice = nicChoiceOf(kind);
+  if (choice === undefined) return undefined;
+  if (choice.virtio && choice.functions === 0) return [virtioName(0)];
+  return Array.from({ length: choice.functions }, (_, i) => assignedName(i));
+}
 
 /**
  * The addresses of `functions` virtual functions: those in `text`, with commas between them, and then each the one after

@@ -34,8 +34,8 @@ export interface VmmOptions {
   /** Folder that gets a copy of every byte of the stream when the guest is moved away, for `ferry inspect`. */
   readonly recordTo?: string;
   /**
-   * The guest's NIC: a virtual function of the host's 82599 (`vf`), N of them (`vf=N`), or `none` (if absent). Properties of
-   * the functions may follow, as in `vf,enable-migration=off`.
+   * The guest's NIC: a virtual function of the host's 82599 (`vf`), N of them (`vf=N`), a virtio-net device (`virtio`), or
+   * `none` (if absent). Properties of the functions may follow, as in `vf,enable-migration=off`.
    */
   readonly nic?: NicKind;
   /**
@@ -129,7 +129,7 @@ export function conflictOf(options: VmmOptions): string | undefined {
   }
   if ((options.nic ?? 'none') === 'none') {
     for (const [name, flag] of NIC_FLAGS) {
-      if (options[name] !== undefined) return `${flag} is of no use without --nic vf`;
+      if (options[name] !== undefined) return `${flag} is of no use without --nic vf or virtio`;
     }
   }
   if (options.paused === true && options.guest !== undefined && (options.monitors ?? []).length === 0) {
@@ -199,16 +199,18 @@ function nicOf(
 ): NicOptions | undefined {
   const choice = nicChoiceOf(nic);
   if (choice === undefined) throw refuse(`'${nic.slice(0, 40)}' is no NIC: ${NIC_KINDS}`);
-  if (choice.functions === 0) return undefined;
-  const macs = stationsOf(mac, choice.functions);
-  if (typeof macs === 'string') throw refuse(macs);
+  if (choice.functions === 0 && !choice.virtio) return undefined;
+  const stations = stationsOf(mac, choice.functions === 0 ? 1 : choice.functions);
+  if (typeof stations === 'string') throw refuse(stations);
   const leaves = IOMMU_LEAVES.find((known) => known === iommuLeaves);
   if (leaves === undefined) {
     throw refuse(`'${iommuLeaves.slice(0, 40)}' is no way to map guest RAM: ${IOMMU_LEAVES.join(', ')}`);
   }
   const [revision, vectors, queues] = [choice.revision, choice.vectors, choice.queues].map(Number);
   const offer = { revision: revision!, vectors: vectors!, queues: queues! };
-  return { macs, leaves, offer, vfioMigration: choice['enable-migration'] === 'on' };
+  const macs = choice.functions === 0 ? [] : stations;
+  const virtio = choice.virtio ? stations.map((station) => ({ mac: station })) : [];
+  return { macs, virtio, leaves, offer, vfioMigration: choice['enable-migration'] === 'on' };
 }
 
 function consoleOf(text: string): VmmSettings['console'] {
