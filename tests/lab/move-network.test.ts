@@ -94,6 +94,19 @@ async function echoesFlow(fabric: FabricProcess, count = 100, flow = 0): Promise
 const macOf = (frame: Uint8Array, at: number): string =>
   [...frame.subarray(at, at + 6)].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
 
+describe('a guest with a virtio-net device', () => {
+  it(
+    'arrives byte for byte under echoes, and tells the network itself where it is now',
+    async () => {
+      const { record, network } = await moved({ nic: 'virtio', workload: 'udp-echo' });
+      expect(record!.devices).toEqual([]);
+      expect(network!.devices.map(({ name }) => name)).toEqual(['virtio-net0']);
+      expect(network!.fabric.stations).toMatchObject({ moves: 1 });
+    },
+    TIMEOUT_MS,
+  );
+});
+
 describe('a guest that moves with its virtual function', () => {
   it(
     'arrives byte for byte under echoes; its network is measured to the end, and told once where it is now',

@@ -59,6 +59,8 @@ function consoleDevice(): ConsoleDevice {
 
 /** Stored and of no use to any device, at the same place in every function. */
 const INTERRUPT_LINE = vfLayout.header.INTERRUPT_LINE.offset;
+/** Each port has two. */
+const VIRTIO_BUS = 3;
 const { MBMEM, MAILBOX, RDBAL, TDBAL } = vfRegisters;
 
 /** What a guest and a host write to their devices, so that none of them is as it was made. */
@@ -68,6 +70,7 @@ function use(host: PassthroughHost): void {
   ecam!.write(ecamOffset(0, 0, INTERRUPT_LINE), 1, 0x59);
   ecam!.write(ecamOffset(0, 8, INTERRUPT_LINE), 1, 0x5a);
   ecam!.write(ecamOffset(1, 0, INTERRUPT_LINE), 1, 0x5b);
+  ecam!.write(ecamOffset(VIRTIO_BUS, 0, INTERRUPT_LINE), 1, 0x5c);
   window!.write(MBMEM.offset, 4, 1);
   window!.write(MAILBOX.offset, 4, MAILBOX.fields.REQ.mask);
   window!.write(RDBAL.offset, 4, 0x1000);
@@ -108,6 +111,7 @@ const SUBJECTS: readonly Subject[] = [
   hosted('physical function', (host) => host.nic),
   hosted('virtual function', (host) => host.functions[0]!.vf),
   hosted('assigned function', (host) => host.functions[0]!.assigned),
+  hosted('virtio-net device', (host) => host.virtio[0]!),
   hosted('VT-d unit', (host) => host.iommu.unit),
 ];
 

@@ -231,7 +231,13 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     const { scheduler } = world;
     const network = new Network(world);
     const { source: near = [], destination: far = [] } = nicFaults;
-    const from = machineOn(world, network, 'source', { ...nic, writesInFlight, leaves, faults: near }, console);
+    const from = machineOn(
+      world,
+      network,
+      'source',
+      { ...nic, writesInFlight, leaves, faults: near },
+      console,
+    );
     const to = machineOn(world, network, 'destination', { ...nic, writesInFlight, faults: far }, console);
     const data = new MemoryDataNetwork({ scheduler });
     await from.boot(image, `workload=${workload} status_ms=20`);

@@ -96,7 +96,7 @@ describe('a VMM', () => {
       queues: 1,
     });
     expect(() => nic({ nic: 'vf=9' })).toThrow(
-      /'vf=9' is no NIC: vf, vf=1 to vf=8, or none; after a function .*,enable-migration=on.off/,
+      /'vf=9' is no NIC: vf, vf=1 to vf=8, virtio, or none; after a function .*,enable-migration=on.off/,
     );
     expect(() => nic({ nic: 'vf', mac: 'x' })).toThrow(/'x' is no station's MAC address/);
     expect(() => nic({ mac: '52:54:00:00:00:01' })).toThrow(/--mac is of no use without --nic vf/);

@@ -26,8 +26,8 @@ import { HostBridge } from '../../devices/pci/host-bridge.js';
 import { barRegion, configRegion } from '../../devices/pci/regions.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import type { GuestRam } from '../ram/guest-ram.js';
-import { type FunctionLog, LoggedBus } from './dma-logs.js';
 import { RamDma } from '../ram/ram-dma.js';
+import { type FunctionLog, LoggedBus } from './dma-logs.js';
 import type { DeviceEvent } from './events.js';
 import { addPort, FIRST_PORT_DEVFN, type FrameOutlet, GuestFunction } from './guest-function.js';
 import {
