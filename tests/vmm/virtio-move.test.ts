@@ -17,7 +17,9 @@ describe('a guest with a virtio-net device', () => {
     expect(lost).toBeLessThan(received / 10);
     // By the guest's own driver: nobody had to do it for it.
     expect([announcedAt, stationMoves]).toEqual([[], 1]);
-    expect(console.filter((line) => /needs a reset|Failed to ack|BUG|DMA-API: virtio/.test(line))).toEqual([]);
+    expect(console.filter((line) => /needs a reset|Failed to ack|BUG|DMA-API: virtio/.test(line))).toEqual(
+      [],
+    );
     // In the log of host writes is nothing but what this device wrote.
     expect(source.rounds.some(({ dirtied }) => dirtied.device + dirtied.both > 0)).toBe(true);
   });
