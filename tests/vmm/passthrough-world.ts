@@ -23,8 +23,8 @@ import type { DestinationRecord, MigrationRecord } from '../../migration/record.
 import type { ApproachRegistry } from '../../migration/registry.js';
 import { createDeterministicMachine } from '../../vmm/deterministic/create.js';
 import type { Machine } from '../../vmm/machine/machine.js';
-import type { PassthroughReport } from '../../vmm/passthrough/device.js';
 import type { IommuLeaves, NicOptions } from '../../vmm/passthrough/records.js';
+import type { PassthroughReport } from '../../vmm/passthrough/report.js';
 
 const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
 

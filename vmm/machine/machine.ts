@@ -10,7 +10,7 @@ import type {
   MachineState,
   SourceMachine,
 } from '../../migration/ports.js';
-import type { PassthroughReport } from '../passthrough/device.js';
+import type { PassthroughReport } from '../passthrough/report.js';
 import type { VcpuCounters, VcpuPending, VcpuState } from '../threads/control-block.js';
 import type { VcpuCode } from '../vcpu/code.js';
 import type { VcpuHandle } from '../vcpu/handle.js';

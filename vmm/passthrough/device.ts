@@ -21,28 +21,7 @@ import {
 } from '../../devices/vfio/states.js';
 import type { GuestFunction } from './guest-function.js';
 import type { PassthroughHost } from './host.js';
-import type { IommuFaults } from './iommu.js';
-
-/** What the host knows of one device, for monitors. */
-export interface PassthroughReport {
-  readonly name: string;
-  readonly mac: string;
-  /** VFIO's device state. */
-  readonly state: string;
-  readonly link: boolean;
-  /** As the function's registers count. */
-  readonly counters: Readonly<Record<string, number>>;
-  /** Frames that did not reach the guest, by reason, since this machine was made. */
-  readonly drops: {
-    readonly stopped: number;
-    readonly noDescriptor: number;
-    /** Packets of the guest that the NIC can't send. */
-    readonly malformed: number;
-    /** Frames of the guest that the cable had no room for. */
-    readonly cable: number;
-  };
-  readonly faults: IommuFaults;
-}
+import type { PassthroughReport } from './report.js';
 
 const CHUNK_BYTES = 64 * 1024;
 const NOTHING = new Uint8Array(0);

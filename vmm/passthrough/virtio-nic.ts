@@ -10,9 +10,9 @@ import type { RootComplex } from '../../devices/pci/topology.js';
 import type { RootPort } from '../../devices/root-port/device.js';
 import { RUNNING, STOP, stateName } from '../../devices/vfio/states.js';
 import { VirtioNet } from '../../devices/virtio/net.js';
-import type { PassthroughReport } from './device.js';
 import { addPort, type FunctionPorts } from './guest-function.js';
 import { type VirtioOptions, virtioName, virtioPortName } from './records.js';
+import type { PassthroughReport } from './report.js';
 
 export interface VirtioNicPorts extends FunctionPorts {
   readonly scheduler: Scheduler;

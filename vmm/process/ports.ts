@@ -8,7 +8,7 @@ import type { DestinationMachine, MachineDescription, SourceMachine } from '../.
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { SourceOptions } from '../../migration/source-context.js';
 import type { CpuInfo } from '../monitor/control.js';
-import type { PassthroughReport } from '../passthrough/device.js';
+import type { PassthroughReport } from '../passthrough/report.js';
 import type { SocketAddress } from '../sockets/address.js';
 
 /** What a machine tells of its guest. */
