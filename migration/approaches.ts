@@ -167,7 +167,7 @@ export function sourceApproaches(
   /** What is really at work, for the record: a fault may have put another tracking in place. */
   readonly atWork: Approaches;
 } {
-  const stops = stopsOf(chosen.stop, devices);
+  const stops = stopsOf(chosen, devices);
   const untracked = faults.strikes('migration/device-untracked') !== undefined;
   const tracking = untracked ? cpuLog : chosen.tracking;
   return { tracking: tracking.make(machine, devices), stops, atWork: namesOf({ ...chosen, tracking }) };
@@ -209,10 +209,13 @@ function judgeIdentity(
 
 /** The stop at work on each of these devices. */
 export const stopsOf = (
-  stop: StopDescriptor,
+  { stop, start }: Pick<Chosen, 'stop' | 'start'>,
   devices: readonly AssignedDevice[],
 ): readonly OnDevice<DeviceStop>[] =>
-  devices.map((device) => ({ name: device.name, does: stop.make(device) }));
+  devices.map((device) => ({
+    name: device.name,
+    does: stop.make(device, async (patience) => start.make(device).afterRun?.(patience)),
+  }));
 
 /**
  * The destination's half: the start that the source chose, if this side knows all three. Throws

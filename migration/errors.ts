@@ -139,6 +139,13 @@ export const migrationErrors = catalogue('migration', {
       `the guest's driver of ${device} answered ${request} with ${answer}`,
     advice: () => "The guest's log may say why; an approach in which the guest has no part needs no answer.",
   }),
+  'guest-broke-word': entry<{ device: string }>({
+    exit: 'failed',
+    text: ({ device }) =>
+      `the guest's driver of ${device} answered that it had taken its device down, and lets it reach memory`,
+    advice: () =>
+      'The host has kept the device from memory meanwhile; an approach in which the guest has no part does not rely on it.',
+  }),
   'approach-overdue': entry<{ effort: string; approach: string; device: string; waitedMs: number }>({
     exit: 'failed',
     text: ({ effort, approach, device, waitedMs }) =>

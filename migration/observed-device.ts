@@ -23,7 +23,7 @@ function oneOnTimeline(
   timeline: Timeline,
   dma: DmaWriter | undefined,
 ): AssignedDevice {
-  const { name, log, vfio, slot } = device;
+  const { name, log, vfio, slot, fn } = device;
   const here = (): Timeline => timeline;
   return {
     ...device,
@@ -42,5 +42,6 @@ function oneOnTimeline(
         'reset',
       ]),
     slot: slot && observed(slot, name, here, ['pressAttentionButton', 'remove', 'insert']),
+    fn: fn && observed(fn, name, here, ['closeGate', 'openGate', 'announce']),
   };
 }

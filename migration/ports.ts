@@ -68,6 +68,20 @@ export interface AssignedDevice {
   readonly vfio?: VfioDevice | undefined;
   readonly slot?: DeviceSlot | undefined;
   readonly guest?: GuestChannel | undefined;
+  readonly fn?: HostFunction | undefined;
+}
+
+/** What a host can do to a function that it has given away, whether that speaks VFIO migration or not. */
+export interface HostFunction {
+  /**
+   * The function begins no DMA and sends no interrupt from here on, whatever the guest's registers say. Resolves with whether
+   * those let it. Harmless while the gate is closed.
+   */
+  closeGate(): Promise<boolean>;
+  /** What it may do is what the guest's registers say. Harmless while the gate is open. */
+  openGate(): Promise<void>;
+  /** Tells the network that the function's station is here. */
+  announce(): Promise<void>;
 }
 
 /** What a driver may rely on of its device, and finds changed where another took its place. */

@@ -1,7 +1,9 @@
 /** The approaches that come with vf-ferry, each effort's in the order in which `auto` prefers them. */
+import { startByCapability } from './start/capability.js';
 import { startByDeviceState } from './start/device-state.js';
 import { noStart } from './start/none.js';
 import type { StartDescriptor } from './start/start.js';
+import { stopByCapability } from './stop/capability.js';
 import { stopByDeviceState } from './stop/device-state.js';
 import { noStop } from './stop/none.js';
 import type { StopDescriptor } from './stop/stop.js';
@@ -20,8 +22,8 @@ export interface ApproachRegistry {
 
 export const builtIn: ApproachRegistry = {
   tracking: [iommuDirty, deviceLog, pinned, cpuLog],
-  stop: [stopByDeviceState, noStop],
-  start: [startByDeviceState, noStart],
+  stop: [stopByDeviceState, stopByCapability, noStop],
+  start: [startByDeviceState, startByCapability, noStart],
 };
 
 /** The choice that leaves it to the machine, and the default everywhere. */

@@ -6,11 +6,11 @@
 import { isFerryError } from '../base/errors.js';
 import { settleAll } from '../base/settle.js';
 import { milliseconds } from '../base/units.js';
-import { stopsOf } from './approaches.js';
+import { type OnDevice, stopsOf } from './approaches.js';
 import { onTimeline } from './observed-device.js';
 import { withPatience } from './patience.js';
 import type { Source } from './source-context.js';
-import type { StopDescriptor } from './stop/stop.js';
+import type { DeviceStop, StopDescriptor } from './stop/stop.js';
 import { FLOW } from './timeline.js';
 
 /** Between two rounds while the guest has not answered: nothing may be left to send. */
@@ -72,7 +72,7 @@ export class GuestRequests {
     talk.check();
     stats.fellBack({ from, to: next.name, because });
     source.chosen = { ...chosen!, stop: next, otherStops: others };
-    source.stops = stopsOf(next, onTimeline(machine.devices, timeline));
+    source.stops = stopsOf(source.chosen, onTimeline(machine.devices, timeline));
     resumeOnTakeBack(source);
   }
 
@@ -120,4 +120,33 @@ export function resumeOnTakeBack({ undo, stops, stats }: Source): void {
     undo: async () => stats.resumedDevice(name, await does.resume()),
   }));
   undo.pushAll(inverses);
+}
+
+/**
+ * Taking back, once the vCPUs run again, drivers are told what they must know of their devices. To be called before anything
+ * that stops the vCPUs is, so that it is undone after that.
+ */
+export function tellOnTakeBack(source: Source): void {
+  source.undo.push('what drivers were told', async () => {
+    await settleAll(source.stops.map((stop) => tellDriver(source, stop)));
+  });
+}
+
+async function tellDriver(
+  { chosen, scheduler, parameters, stats }: Source,
+  { name, does }: OnDevice<DeviceStop>,
+): Promise<void> {
+  const wait = {
+    effort: 'stop',
+    approach: chosen?.stop.name ?? '',
+    device: name,
+    duration: parameters.duration('deviceStartTimeoutMs'),
+    grace: parameters.duration('answerTimeoutMs'),
+  };
+  try {
+    await withPatience(scheduler, wait, async (patience) => does.resumed?.(patience));
+  } catch (error) {
+    if (!isFerryError(error)) throw error;
+    stats.resumedDevice(name, `is not used again by its driver: ${error.message}`);
+  }
 }

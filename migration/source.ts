@@ -25,7 +25,7 @@ import { onTimeline } from './observed-device.js';
 import { withPatience } from './patience.js';
 import type { MachineState } from './ports.js';
 import type { MigrationRecord, RoundsEnd } from './record.js';
-import { GuestRequests, resumeOnTakeBack } from './requests.js';
+import { GuestRequests, resumeOnTakeBack, tellOnTakeBack } from './requests.js';
 import { harvestPages, rootSoFar, sendDevicesAhead, sendPages, sendTheRest } from './sending.js';
 import type { Source, SourceOptions } from './source-context.js';
 import { Lifecycle, type SourceEvent, sourceOwnsGuest, sourceTable } from './states.js';
@@ -210,6 +210,7 @@ async function preCopy(source: Source): Promise<void> {
     await source.tracking.harvest(pending, false);
     pending.fill();
     // The streams begin with who the devices are: one that the destination can't take over is refused before any page.
+    tellOnTakeBack(source);
     resumeOnTakeBack(source);
     await sendDevicesAhead(source);
     while (stats.roundsEnd === undefined) {

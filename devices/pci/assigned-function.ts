@@ -71,6 +71,7 @@ export class AssignedFunction implements Endpoint, SaveableDevice {
   private readonly windowTable: MsixWindow;
   private readonly options: AssignedOptions;
   private readonly state: SectionedState;
+  private gateIsOpen = true;
 
   constructor(options: AssignedOptions) {
     this.name = options.name;
@@ -92,7 +93,7 @@ export class AssignedFunction implements Endpoint, SaveableDevice {
       writeBar: (index, offset, size, value) => this.writeBar(index, offset, size, value),
       reset: (kind) => this.resetBackend(kind),
       // With the ports above taken into account: the device itself sits behind the host's.
-      masterChanged: (mastering) => options.backend.setBusMaster(mastering),
+      masterChanged: (mastering) => options.backend.setBusMaster(mastering && this.gateIsOpen),
       hooks: {
         'msix.CONTROL': { write: () => this.routeAll() },
       },
@@ -130,6 +131,12 @@ export class AssignedFunction implements Endpoint, SaveableDevice {
   /** Hot reset or loss of power: nothing of the guest's settings stays. */
   reset(): void {
     this.fn.reset('conventional');
+  }
+
+  /** Host: while it is closed the function masters no bus, whatever the guest's registers say; those stay as they are. */
+  setGate(open: boolean): void {
+    this.gateIsOpen = open;
+    this.options.backend.setBusMaster(open && this.fn.mastering);
   }
 
   save(): DeviceRecord {

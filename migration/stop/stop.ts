@@ -5,7 +5,7 @@
  */
 import type { DeviceRecord } from '../../base/device-record.js';
 import type { Descriptor } from '../approach.js';
-import type { RequestLimits } from '../patience.js';
+import type { Patience, RequestLimits } from '../patience.js';
 import type { AssignedDevice } from '../ports.js';
 
 /**
@@ -46,6 +46,11 @@ export interface DeviceStop {
    * notices of it all the same, to go after the device's name: `was reset`.
    */
   resume(): Promise<string | undefined>;
+  /**
+   * After `resume`, once the vCPUs run as before the migration: the driver is told what it must know to use its device again.
+   * Harmless where it was told nothing. A FerryError goes into the record; the guest is back whatever becomes of this.
+   */
+  resumed?(patience: Patience): Promise<void>;
   /** The guest runs at the destination: what was kept for a rollback is let go. */
   release?(): Promise<void>;
 }
@@ -58,5 +63,6 @@ export interface StopDescriptor extends Descriptor {
    * Only their own descriptors count then, and what is recorded is which of them it was.
    */
   readonly tries?: readonly StopDescriptor[];
-  readonly make: (device: AssignedDevice) => DeviceStop;
+  /** `startAgain` is what the chosen start does once the guest runs, here on the source's device: for `DeviceStop.resumed`. */
+  readonly make: (device: AssignedDevice, startAgain: (patience: Patience) => Promise<void>) => DeviceStop;
 }

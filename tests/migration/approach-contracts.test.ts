@@ -314,7 +314,11 @@ describe('approaches', () => {
     });
     expect(destination.error).toMatchObject({
       code: 'migration/approach-unknown',
-      facts: { effort: 'stop', approach: 'take-away', known: 'device-state, none' },
+      facts: {
+        effort: 'stop',
+        approach: 'take-away',
+        known: builtIn.stop.map(({ name }) => name).join(', '),
+      },
     });
   });
 });

@@ -118,6 +118,10 @@ export interface TrafficScene {
   readonly leaves?: IommuLeaves;
   /** The guest stands still before it is moved. */
   readonly paused?: boolean;
+  /** What else stands on the guest's command line. */
+  readonly commandLine?: string;
+  /** What else is said of both NICs. */
+  readonly nic?: Partial<NicOptions>;
   /** Virtual functions, each with a flow of its own; 1 if absent. */
   readonly functions?: number;
   /** A virtio-net device instead of them. */
@@ -220,8 +224,10 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     functions = 1,
   } = scene;
   const stations = Array.from({ length: functions }, (_, i) => macOf(i));
-  const nic: NicOptions =
-    scene.virtio === true ? { macs: [], virtio: stations.map((mac) => ({ mac })) } : { macs: stations };
+  const nic: NicOptions = {
+    ...(scene.virtio === true ? { macs: [], virtio: stations.map((mac) => ({ mac })) } : { macs: stations }),
+    ...scene.nic,
+  };
   const workload = sink ? 'udp-stream rate=0' : 'udp-echo';
   const console: string[] = [];
   let flows: readonly FlowReport[] = [];
@@ -240,7 +246,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     );
     const to = machineOn(world, network, 'destination', { ...nic, writesInFlight, faults: far }, console);
     const data = new MemoryDataNetwork({ scheduler });
-    await from.boot(image, `workload=${workload} status_ms=20`);
+    await from.boot(image, `workload=${workload} status_ms=20 ${scene.commandLine ?? ''}`);
     // A peer that asks for the guest's address too early asks again only after a second.
     await scheduler.sleep(milliseconds(SETTLE_MS + FUNCTION_MS * (functions - 1)));
     for (let i = 0; i < functions; i++) {

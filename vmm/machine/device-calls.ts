@@ -149,6 +149,7 @@ export function assignedDevice(
     dma,
     log: remote<FunctionLog>(host, dmaLogName(index)),
     identity: identityOf(nic, index),
+    fn: remote<PassthroughDevice>(host, name),
     vfio: nic.vfioMigration !== false ? remote<PassthroughDevice>(host, name) : undefined,
     slot: withListeners(remote<FunctionSlot>(host, slotName(index)), { onChange }),
     guest: withListeners(remote<FunctionChannel>(host, channelName(index)), { onMessage }),

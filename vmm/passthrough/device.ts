@@ -76,6 +76,22 @@ export class PassthroughDevice {
     this.#migration.reset();
   }
 
+  /** The function masters no bus, whatever the guest's registers say. Returns whether they let it. */
+  closeGate(): boolean {
+    this.#fn.assigned.setGate(false);
+    return this.#fn.assigned.fn.mastering;
+  }
+
+  openGate(): void {
+    this.#fn.assigned.setGate(true);
+  }
+
+  /** Tells the network that the function's station is here, if it has one. */
+  announce(): void {
+    const address = this.#host.addressOf(this.#fn.index);
+    if (address !== undefined) this.#announcer.announce(Uint8Array.from(address));
+  }
+
   /** Takes a piece of the stream, in RESUMING. */
   write(piece: Uint8Array): void {
     this.#migration.setState(RESUMING);
@@ -116,10 +132,10 @@ export class PassthroughDevice {
   /** The vCPUs run. */
   start(): void {
     this.#migration.setState(RUNNING);
-    const address = this.#host.addressOf(this.#fn.index);
-    if (this.#arrived) this.#host.arrived(this.#fn.index);
-    if (this.#arrived && address !== undefined) this.#announcer.announce(Uint8Array.from(address));
+    if (!this.#arrived) return;
     this.#arrived = false;
+    this.#host.arrived(this.#fn.index);
+    this.announce();
   }
 
   report(): PassthroughReport {

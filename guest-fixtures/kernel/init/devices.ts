@@ -2,6 +2,7 @@
 import { ixgbevf_init_module } from '../drivers/net/ixgbevf/main';
 import { pcie_hp_init } from '../drivers/pci/hotplug/pciehp_core';
 import { ferry_channel_init } from '../drivers/pci/pcie/ferry_channel';
+import { ferry_pm_init } from '../drivers/pci/pcie/ferry_pm';
 import { pcie_port_bus_init, pcie_portdrv_init } from '../drivers/pci/pcie/portdrv';
 import { virtio_net_driver_init } from '../drivers/net/virtio_net';
 import { pci_subsys_init } from '../drivers/pci/probe';
@@ -18,6 +19,7 @@ export function devices_init(): void {
   pcie_port_bus_init();
   ferry_channel_init();
   pcie_hp_init();
+  ferry_pm_init();
   virtio_net_driver_init();
   ixgbevf_init_module();
   pcie_portdrv_init();

@@ -41,6 +41,8 @@ export const IORESOURCE_MEM_64: u32 = 0x10_0000;
   secondary: u32;
   /** pci_channel_*: whether the device can be reached. */
   error_state: u32;
+  /** Its driver has taken it down, and not set it up again. */
+  is_suspended: bool;
   driver: PciDriver | null;
   /** PCI_STD_NUM_BARS Resource records. */
   resource: usize;
@@ -88,6 +90,10 @@ export const PCI_ERS_RESULT_NO_AER_DRIVER: u32 = 6;
   /** Undoes probe, also of a device that does not answer any more. Nothing of it may stay in use. */
   remove: (dev: PciDev) => void;
   err_handler: PciErrorHandlers | null;
+  /** Takes the device down, so that it touches memory no more; what the driver offers to others stays. May be missing. */
+  suspend: ((dev: PciDev) => bool) | null;
+  /** Undoes suspend, of a device that is as after power-on but for its addresses. */
+  resume: ((dev: PciDev) => bool) | null;
 }
 
 /** What a BAR asks for and has. */

@@ -81,7 +81,7 @@ const RESET_PATIENCE = 100;
 const id_table = memory.data<u32>([
   ((VIRTIO_PCI_MODERN_ID + VIRTIO_ID_NET) << 16) | PCI_VENDOR_ID_REDHAT_QUMRANET, 0,
 ]);
-const driver = changetype<PciDriver>(memory.data(32, 16));
+const driver = changetype<PciDriver>(memory.data(48, 16));
 /** What drives network devices, the only ones that there are. */
 const net_driver = memory.data(4, 4);
 const numbers = memory.data(4, 4);

@@ -3,13 +3,10 @@ import { tty_print } from '../../kernel/printk';
 import { NetDevice, netdev_list } from '../../net/core/dev';
 import { snmp } from '../../net/ipv4/snmp';
 
-/** Whether it has to be said which interface is meant. Slaves are meant by their master. */
+/** Whether it has to be said which interface is meant. */
 export function several_interfaces(): bool {
-  let count: u32 = 0;
-  for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
-    count += <u32>(changetype<NetDevice>(entry).master == 0);
-  }
-  return count > 1;
+  // The first is not the last.
+  return netdev_list().next != netdev_list().prev;
 }
 
 /** Packets that a protocol did not take or could not send, and what came or went in pieces. */

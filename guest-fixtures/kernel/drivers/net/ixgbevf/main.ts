@@ -113,7 +113,7 @@ const RESET_INTERVAL: u64 = 10 * NSEC_PER_SEC;
 const FCS_AND_HEADER: u32 = ETH_HLEN + 4;
 
 const id_table = memory.data<u32>([(IXGBE_DEV_ID_82599_VF << 16) | PCI_VENDOR_ID_INTEL, 0]);
-const driver = changetype<PciDriver>(memory.data(32, 16));
+const driver = changetype<PciDriver>(memory.data(48, 16));
 const error_handlers = changetype<PciErrorHandlers>(memory.data(16, 16));
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -385,13 +385,18 @@ function ixgbevf_remove(pdev: PciDev): void {
 // ---------------------------------------------------------------------------------------------------------------------
 // Recovery from errors
 
+/** Closes the interface, which goes on being up for those who use it. */
+function ixgbevf_close_suspend(adapter: IxgbevfAdapter): void {
+  clear_state(adapter, __IXGBEVF_SERVICE_INITED);
+  cancel_work_sync(adapter.service_task);
+  if (adapter.netdev.flags & IFF_UP) ixgbevf_close(adapter.netdev);
+}
+
 /** Lets go of the device: whatever was wrong, it is set up anew. */
 function ixgbevf_io_error_detected(pdev: PciDev, state: u32): u32 {
   const adapter = changetype<IxgbevfAdapter>(pdev.drvdata);
   if (!test_state(adapter, __IXGBEVF_SERVICE_INITED)) return PCI_ERS_RESULT_DISCONNECT;
-  clear_state(adapter, __IXGBEVF_SERVICE_INITED);
-  cancel_work_sync(adapter.service_task);
-  if (adapter.netdev.flags & IFF_UP) ixgbevf_close(adapter.netdev);
+  ixgbevf_close_suspend(adapter);
   if (state == pci_channel_io_perm_failure) return PCI_ERS_RESULT_DISCONNECT;
   pci_disable_msix(pdev);
   pci_disable_device(pdev);
@@ -411,8 +416,24 @@ function ixgbevf_io_slot_reset(pdev: PciDev): u32 {
 function ixgbevf_io_resume(pdev: PciDev): void {
   const netdev = changetype<IxgbevfAdapter>(pdev.drvdata).netdev;
   if ((netdev.flags & IFF_UP) != 0 && !ixgbevf_open(netdev)) {
-    pr_err('ixgbevf %S: Failed to open %S after recovery', pdev.name, netdev.name);
+    pr_err('ixgbevf %S: Failed to open %S after a reset', pdev.name, netdev.name);
   }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Suspend and resume
+
+function ixgbevf_suspend(pdev: PciDev): bool {
+  ixgbevf_close_suspend(changetype<IxgbevfAdapter>(pdev.drvdata));
+  pci_disable_msix(pdev);
+  pci_disable_device(pdev);
+  return true;
+}
+
+function ixgbevf_resume(pdev: PciDev): bool {
+  if (ixgbevf_io_slot_reset(pdev) != PCI_ERS_RESULT_RECOVERED) return false;
+  ixgbevf_io_resume(pdev);
+  return true;
 }
 
 /** Boot CPU, once PCI is there. */
@@ -426,5 +447,7 @@ export function ixgbevf_init_module(): void {
   driver.probe = ixgbevf_probe;
   driver.remove = ixgbevf_remove;
   driver.err_handler = error_handlers;
+  driver.suspend = ixgbevf_suspend;
+  driver.resume = ixgbevf_resume;
   pci_register_driver(driver);
 }

@@ -35,7 +35,7 @@ const PCIE_PORT_SERVICES_MAX: u32 = 4;
 
 const services = changetype<ListHead>(memory.data(16, 16));
 const service_count = memory.data(4, 4);
-const driver = changetype<PciDriver>(memory.data(32, 16));
+const driver = changetype<PciDriver>(memory.data(48, 16));
 
 /** 5520/X58 I/O Hub PCI Express Root Port. Linux goes by class; this platform has one kind. */
 const id_table = memory.data<u32>([0x3420_8086, 0]);
