@@ -63,6 +63,11 @@ export const labErrors = catalogue('lab', {
     text: ({ files }) => `damaged or cut short: ${files}`,
     advice: () => 'The lines above tell where; what stands before that place can be relied on.',
   }),
+  'comparison-unreadable': entry<{ path: string; reason: string }>({
+    exit: 'refused',
+    text: ({ path, reason }) => `${path} can't be read as a comparison: ${reason}`,
+    advice: () => 'Give a file that `ferry compare --json` wrote, with this version of vf-ferry.',
+  }),
   'recording-unreadable': entry<{ path: string; reason: string }>({
     exit: 'refused',
     text: ({ path, reason }) => `${path} can't be read as a recording: ${reason}`,

@@ -38,6 +38,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import('./commands/compare.js'),
   },
   {
+    name: 'explain',
+    summary: 'say what an approach does, needs and costs',
+    load: () => import('./commands/explain.js'),
+  },
+  {
     name: 'vmm',
     summary: 'run one VMM: a guest, or a place for a guest to come to',
     load: () => import('./commands/vmm.js'),

@@ -60,17 +60,30 @@ export const ordinary = {
   bounded: true,
 } as const satisfies Partial<Descriptor>;
 
-export const FACETS: Readonly<Record<Facet, string>> = {
-  dma: 'nothing of the host tells what it writes',
-  log: 'it keeps no log of what it writes',
-  vfio: 'it does not speak VFIO migration',
-  slot: 'it sits in no slot that the host controls',
-  guest: 'there is no channel to its driver in the guest',
-  fn: 'the host has no hold of its function',
+/** Of each facet: what a device that has it is like, and what there is to say of one that has it not. */
+export const FACETS: Readonly<Record<Facet, { readonly has: string; readonly lacks: string }>> = {
+  dma: {
+    has: 'its IOMMU tells the host which pages are mapped for it, and which it wrote',
+    lacks: 'nothing of the host tells what it writes',
+  },
+  log: {
+    has: 'it keeps a log of what it writes (VFIO DMA logging)',
+    lacks: 'it keeps no log of what it writes',
+  },
+  vfio: { has: 'it speaks VFIO migration', lacks: 'it does not speak VFIO migration' },
+  slot: {
+    has: 'it sits in a slot that the host controls',
+    lacks: 'it sits in no slot that the host controls',
+  },
+  guest: {
+    has: 'there is a channel to its driver in the guest',
+    lacks: 'there is no channel to its driver in the guest',
+  },
+  fn: { has: 'the host has hold of its function', lacks: 'the host has no hold of its function' },
 };
 
 /** The facet, or in words why `device` has it not. */
 export function lacking(device: AssignedDevice, needs: readonly Facet[]): string | undefined {
   const missing = needs.find((facet) => device[facet] === undefined);
-  return missing === undefined ? undefined : `${device.name}: ${FACETS[missing]}`;
+  return missing === undefined ? undefined : `${device.name}: ${FACETS[missing].lacks}`;
 }

@@ -143,9 +143,14 @@ export class VirtioNet {
     this.transport.configChanged();
   }
 
-  /** Asks the driver to tell the network where its station is; false if it can't. 5.1.6.5.4 */
+  /**
+   * Asks the driver to tell the network where its station is; false if it can't: a standby has no addresses that it could
+   * announce. 5.1.6.5.4
+   */
   askToAnnounce(): boolean {
-    if (!this.transport.isLive || !this.transport.has(NET_F_GUEST_ANNOUNCE)) return false;
+    const { transport } = this;
+    if (!transport.isLive || !transport.has(NET_F_GUEST_ANNOUNCE) || transport.has(NET_F_STANDBY))
+      return false;
     this.#config.setField(netConfig.reg.STATUS, netConfig.reg.STATUS.fields.ANNOUNCE, 1);
     this.transport.configChanged();
     return true;

@@ -114,7 +114,7 @@ export function define(command: Command): void {
     )
     .option(
       '--nic <kind>',
-      `the guest's NIC: vf, a virtual function behind VT-d; vf=N, up to ${ASSIGNED_MAX} of them; virtio, a device of the VMM's own; none; properties of a function follow, as in vf,enable-migration=off: it does not speak VFIO migration (default: none)`,
+      `the guest's NIC: vf, a virtual function behind VT-d; vf=N, up to ${ASSIGNED_MAX} of them; virtio, a device of the VMM's own; none; properties of a function follow, as in vf,enable-migration=off: it does not speak VFIO migration; vf,failover=on: with a virtio-net standby beside it (default: none)`,
       optionValue(NAME, '--nic', parseNic),
     )
     .option(

@@ -6,7 +6,7 @@
 import { FerryError, type SerializedError } from '../../base/errors.js';
 import { settleAll } from '../../base/settle.js';
 import type { MigrationRecord } from '../../migration/record.js';
-import { devicesOf } from '../../vmm/process/nic-options.js';
+import { devicesOf, type NicChoice, nicChoiceOf } from '../../vmm/process/nic-options.js';
 import type { ProcessExit } from '../vmm-client/child.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import type { ConsoleLine } from './check.js';
@@ -45,9 +45,14 @@ export interface MigrateResult {
   readonly unwritten: readonly SerializedError[];
 }
 
-/** The guest has found this device, and the network behind it: a driver says so, or the interface has its address. */
-const linkUp = (index: number, functions: boolean): RegExp =>
-  new RegExp(functions ? `eth${index}: NIC Link is Up` : `device=eth${index},`);
+/**
+ * The guest has found this device, and the network behind it: a driver says so, or the interface has its address. A function
+ * with a standby has another number than the interface that both are.
+ */
+function linkUp(index: number, { functions, failover }: NicChoice): RegExp {
+  if (functions === 0) return new RegExp(`device=eth${index},`);
+  return new RegExp(failover === 'on' ? 'NIC Link is Up' : `eth${index}: NIC Link is Up`);
+}
 
 /** How a process ends that could not write all that it was to. */
 const OUTPUT_CUT: readonly string[] = ['vmm/output-cut', 'lab/output-cut'];
@@ -127,7 +132,7 @@ export async function migrate(
     if (flows) {
       for (let i = 0; i < devices; i++) {
         const what = `a link of the guest's network card ${i}`;
-        await source.waitForConsole(linkUp(i, scenario.nic !== 'virtio'), { timeoutMs: SILENCE_MS, what });
+        await source.waitForConsole(linkUp(i, nicChoiceOf(scenario.nic)!), { timeoutMs: SILENCE_MS, what });
       }
       display.step(`starting traffic: ${scenario.flows.join(', ')}`);
       await traffic?.start();
@@ -169,7 +174,8 @@ export async function migrate(
       // The last device's ends the group.
       await newLines(survivor, deviceLine(devices - 1), 2).catch(onlyErrors);
     }
-    const nics = { source: await dropsOf(source), destination: await dropsOf(destination) };
+    const names = devicesOf(scenario.nic) ?? [];
+    const nics = { source: await dropsOf(source, names), destination: await dropsOf(destination, names) };
     const network = flows ? traffic?.record(lines, lines.slice(0, movedLines), nics) : undefined;
     const verdict = judge({
       record,
@@ -252,6 +258,18 @@ async function statusOf(vmm: Vmm): Promise<string | undefined> {
   return (await answerOf(vmm.runState())) ?? (vmm.hasEnded ? 'ended' : undefined);
 }
 
-/** What each device of the host's dropped. */
-const dropsOf = async (vmm: Vmm): Promise<readonly NicDrops[] | undefined> =>
-  (await answerOf(vmm.nics()))?.map(({ drops }) => drops);
+/** What each device of the host's dropped; a standby's is its function's, by whichever of the two it went. */
+async function dropsOf(vmm: Vmm, devices: readonly string[]): Promise<readonly NicDrops[] | undefined> {
+  const nics = await answerOf(vmm.nics());
+  const standbys = nics?.filter(({ name }) => !devices.includes(name)) ?? [];
+  return nics
+    ?.filter(({ name }) => devices.includes(name))
+    .map(({ drops }) => [drops, ...standbys.map((standby) => standby.drops)].reduce(addDrops));
+}
+
+const addDrops = (a: NicDrops, b: NicDrops): NicDrops => ({
+  stopped: a.stopped + b.stopped,
+  'no-descriptor': a['no-descriptor'] + b['no-descriptor'],
+  malformed: a.malformed + b.malformed,
+  cable: a.cable + b.cable,
+});

@@ -14,6 +14,7 @@ import { COMMANDS } from '../../vmm/monitor/commands.js';
 const ENDS: Readonly<Record<string, readonly ExitClass[]>> = {
   migrate: ['refused', 'failed', 'unknown-owner', 'not-verified', 'environment', 'guest'],
   vmm: ['refused', 'failed', 'environment', 'guest'],
+  explain: ['refused'],
   compare: ['refused', 'not-verified', 'environment'],
   fabric: ['environment'],
   guest: ['refused', 'environment'],

@@ -20,7 +20,14 @@ describe('the kind of a NIC', () => {
 
 describe('the properties of a NIC', () => {
   it('follow the kind, each once, with one of its values', () => {
-    const whole = { virtio: false, revision: '1', vectors: '3', queues: '2', 'enable-migration': 'on' };
+    const whole = {
+      virtio: false,
+      revision: '1',
+      vectors: '3',
+      queues: '2',
+      failover: 'off',
+      'enable-migration': 'on',
+    };
     expect(nicChoiceOf('vf')).toEqual({ functions: 1, ...whole });
     expect(nicChoiceOf('vf=2,enable-migration=off')).toEqual({
       ...whole,
@@ -37,6 +44,7 @@ describe('the properties of a NIC', () => {
       'vf,toString=on',
       'none,enable-migration=off',
       'virtio,enable-migration=off',
+      'vf=2,failover=on',
       ',enable-migration=off',
     ]) {
       expect(nicChoiceOf(kind), kind).toBeUndefined();
@@ -89,6 +97,10 @@ describe('a VMM', () => {
     expect(nic({ nic: 'vf=4', mac: '52:54:00:00:00:fe' })?.macs.map((mac) => mac.at(-1))).toEqual([
       0xfe, 0xff, 0, 1,
     ]);
+    const mac = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+    expect(nic({ nic: 'vf' })).toMatchObject({ macs: [mac], virtio: [] });
+    expect(nic({ nic: 'virtio' })).toMatchObject({ macs: [], virtio: [{ mac, standby: false }] });
+    expect(nic({ nic: 'vf,failover=on' })).toMatchObject({ macs: [mac], virtio: [{ mac, standby: true }] });
     expect(nic({ nic: 'vf' })?.offer).toEqual({ revision: 1, vectors: 3, queues: 2 });
     expect(nic({ nic: 'vf,queues=1,revision=2,vectors=2' })?.offer).toEqual({
       revision: 2,

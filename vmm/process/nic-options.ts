@@ -16,6 +16,10 @@ export const NIC_PROPERTIES = {
   revision: { values: ['1', '0', '2'], text: 'which revision of the part they say they are' },
   vectors: { values: ['3', '2'], text: 'their MSI-X vectors' },
   queues: { values: ['2', '1'], text: 'queue pairs that their driver is granted' },
+  failover: {
+    values: ['off', 'on'],
+    text: 'whether a virtio-net standby with the same address is beside it',
+  },
   'enable-migration': { values: ['on', 'off'], text: 'whether they speak VFIO migration' },
 } as const satisfies Record<
   string,
@@ -53,7 +57,9 @@ export function nicChoiceOf(text: string): NicChoice | undefined {
     name,
     given.get(name) ?? values[0],
   ]);
-  return { functions, virtio: kind === VIRTIO, ...Object.fromEntries(all) };
+  const choice = { functions, virtio: kind === VIRTIO, ...Object.fromEntries(all) } as NicChoice;
+  // The guest's interfaces have numbers, and those of one function with its standby are known.
+  return choice.failover === 'on' && functions !== 1 ? undefined : choice;
 }
 
 const VIRTIO = 'virtio';

@@ -209,7 +209,8 @@ function nicOf(
   const [revision, vectors, queues] = [choice.revision, choice.vectors, choice.queues].map(Number);
   const offer = { revision: revision!, vectors: vectors!, queues: queues! };
   const macs = choice.functions === 0 ? [] : stations;
-  const virtio = choice.virtio ? stations.map((station) => ({ mac: station })) : [];
+  const standby = choice.failover === 'on';
+  const virtio = choice.virtio || standby ? stations.map((station) => ({ mac: station, standby })) : [];
   return { macs, virtio, leaves, offer, vfioMigration: choice['enable-migration'] === 'on' };
 }
 

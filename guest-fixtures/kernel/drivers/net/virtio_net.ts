@@ -31,6 +31,7 @@ import { ETH_ALEN, eth_type_trans } from '../../net/ethernet/eth';
 import { CHECKSUM_PARTIAL, SKB_DATA_MAX, SkBuff, alloc_skb, kfree_skb, skb_push, skb_put } from '../../net/skbuff';
 import { DMA_FROM_DEVICE, DMA_TO_DEVICE } from '../base/dma-mapping';
 import { pci_disable_msix, pci_enable_msix, pci_free_irq, pci_request_irq } from '../pci/msi';
+import { net_failover_create, net_failover_destroy } from './net_failover';
 import { pci_dev_is_disconnected } from '../pci/pci';
 import { VIRTIO_CONFIG_S_NEEDS_RESET, VirtioDevice, virtio_has_feature } from '../virtio/virtio';
 import {
@@ -65,9 +66,10 @@ export const VIRTIO_NET_F_MAC: u64 = 1 << 5;
 export const VIRTIO_NET_F_STATUS: u64 = 1 << 16;
 export const VIRTIO_NET_F_CTRL_VQ: u64 = 1 << 17;
 export const VIRTIO_NET_F_GUEST_ANNOUNCE: u64 = 1 << 21;
+export const VIRTIO_NET_F_STANDBY: u64 = 1 << 62;
 const FEATURES: u64 =
   VIRTIO_NET_F_CSUM | VIRTIO_NET_F_MTU | VIRTIO_NET_F_MAC | VIRTIO_NET_F_STATUS | VIRTIO_NET_F_CTRL_VQ |
-  VIRTIO_NET_F_GUEST_ANNOUNCE;
+  VIRTIO_NET_F_GUEST_ANNOUNCE | VIRTIO_NET_F_STANDBY;
 
 const CONFIG_MAC: u32 = 0;
 const CONFIG_STATUS: u32 = 6;
@@ -109,6 +111,8 @@ const VECTORS: u32 = 3;
 @unmanaged export class VirtnetInfo {
   vdev: VirtioDevice;
   netdev: NetDevice;
+  /** The interface that it is a slave of; 0 without STANDBY. */
+  failover: usize;
   /** Each may be missing after a probe that failed, and the control queue always. */
   rvq: Virtqueue;
   svq: Virtqueue;
@@ -429,7 +433,11 @@ function virtnet_alloc(vdev: VirtioDevice): VirtnetInfo {
 function virtnet_probe(vdev: VirtioDevice): bool {
   const vi = virtnet_alloc(vdev);
   vdev.priv = changetype<usize>(vi);
-  if (!init_vqs(vi) || !register_netdev(vi.netdev)) {
+  // The master is there when its standby comes.
+  const standby = virtio_has_feature(vdev, VIRTIO_NET_F_STANDBY);
+  if (standby) vi.failover = changetype<usize>(net_failover_create(vi.netdev));
+  if ((standby && vi.failover == 0) || !init_vqs(vi) || !register_netdev(vi.netdev)) {
+    if (vi.failover != 0) net_failover_destroy(changetype<NetDevice>(vi.failover));
     pr_err('virtio_net %S: probe failed', vdev.name);
     virtio_reset_device(vdev);
     virtnet_del_vqs(vi);
@@ -448,6 +456,7 @@ function virtnet_remove(vdev: VirtioDevice): void {
   const vi = changetype<VirtnetInfo>(vdev.priv);
   cancel_work_sync(vi.config_work);
   unregister_netdev(vi.netdev);
+  if (vi.failover != 0) net_failover_destroy(changetype<NetDevice>(vi.failover));
   if (!pci_dev_is_disconnected(vdev.pdev)) virtio_reset_device(vdev);
   virtnet_del_vqs(vi);
   virtnet_free(vi);

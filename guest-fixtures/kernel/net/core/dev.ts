@@ -39,12 +39,17 @@ export const IFF_UP: u32 = 1;
   name: usize;
   /** Six bytes. */
   dev_addr: usize;
+  /** The address that it had when it was registered: by it others know the device again. */
+  perm_addr: usize;
   /** Its InDevice (net/ipv4/devinet); 0 while it has no address. */
   ip_ptr: usize;
   /** The driver's own. */
   priv: usize;
   /** The Device that it is the network side of; 0 for one without. */
   parent: usize;
+  /** The NetDevice that it is a slave of, and what of that its packets are for: null for nobody. 0 for most. */
+  master: usize;
+  rx_handler: ((skb: SkBuff, dev: NetDevice) => NetDevice | null) | null;
   open: (dev: NetDevice) => bool;
   /** Undoes open. Also of a device that does not answer any more. */
   stop: (dev: NetDevice) => void;
@@ -153,6 +158,7 @@ export function dev_get_by_index(ifindex: u32): NetDevice | null {
 export function alloc_netdev(): NetDevice {
   const dev = changetype<NetDevice>(kmalloc(offsetof<NetDevice>()));
   dev.dev_addr = kmalloc(6);
+  dev.perm_addr = kmalloc(6);
   dev.name = kmalloc(16);
   dev.mtu = 1500;
   dev.hard_header_len = 14;
@@ -170,6 +176,7 @@ export function register_netdev(dev: NetDevice): bool {
   if (index == NETDEV_MAX) return false;
   dev.ifindex = index;
   store<u8>(dev.name + scnprintf(dev.name, 15, 'eth%u', index), 0);
+  memory.copy(dev.perm_addr, dev.dev_addr, 6);
   const flags = local_irq_save();
   list_add(dev, before);
   local_irq_restore(flags);
@@ -189,6 +196,7 @@ export function unregister_netdev(dev: NetDevice): void {
 /** Frees a device that is not, or no longer, registered. */
 export function free_netdev(dev: NetDevice): void {
   kfree(dev.dev_addr);
+  kfree(dev.perm_addr);
   kfree(dev.name);
   kfree(changetype<usize>(dev));
 }
@@ -270,6 +278,12 @@ export function dev_queue_xmit(skb: SkBuff, dev: NetDevice): bool {
 export function netif_receive_skb(skb: SkBuff, dev: NetDevice): void {
   dev.rx_packets++;
   dev.rx_bytes += skb.len + dev.hard_header_len;
+  const handler = dev.rx_handler;
+  if (handler !== null) {
+    const master = handler(skb, dev);
+    if (master !== null) return netif_receive_skb(skb, master);
+    skb.pkt_type = PACKET_OTHERHOST;
+  }
   if (skb.pkt_type != PACKET_OTHERHOST) {
     for (let at = load<usize>(ptype_base); at != 0; at = changetype<PacketType>(at).next) {
       if (changetype<PacketType>(at).type != skb.protocol) continue;

@@ -123,11 +123,11 @@ function ip_setup_if(dev: NetDevice): void {
   );
 }
 
-/** Each interface that has no address gets it and is started. */
+/** Each interface that has no address gets it and is started. A slave's address is its master's. */
 function ip_setup_all(): void {
   for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
     const dev = changetype<NetDevice>(entry);
-    if (dev.ip_ptr == 0) ip_setup_if(dev);
+    if (dev.ip_ptr == 0 && dev.master == 0) ip_setup_if(dev);
   }
 }
 

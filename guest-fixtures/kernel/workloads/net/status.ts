@@ -3,10 +3,13 @@ import { tty_print } from '../../kernel/printk';
 import { NetDevice, netdev_list } from '../../net/core/dev';
 import { snmp } from '../../net/ipv4/snmp';
 
-/** Whether it has to be said which interface is meant. */
+/** Whether it has to be said which interface is meant. Slaves are meant by their master. */
 export function several_interfaces(): bool {
-  // The first is not the last.
-  return netdev_list().next != netdev_list().prev;
+  let count: u32 = 0;
+  for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
+    count += <u32>(changetype<NetDevice>(entry).master == 0);
+  }
+  return count > 1;
 }
 
 /** Packets that a protocol did not take or could not send, and what came or went in pieces. */

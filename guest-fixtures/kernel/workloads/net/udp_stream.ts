@@ -114,9 +114,9 @@ function udp_incoming_rcv(_sk: UdpSock, skb: SkBuff): void {
 
 /** Numbers count what was sent: one that the device had no room for is sent under the same number later. */
 function send_due(dev: NetDevice): void {
-  const self = stream_of(dev);
   const in_dev = in_dev_get(dev);
   if (in_dev === null) return;
+  const self = stream_of(dev);
   const peer = in_dev.ifa_peer;
   const due = pacer_due(self, ktime_get());
   let done: u64 = 0;
@@ -232,6 +232,7 @@ export function start_udp_stream(): void {
   udp_bind(PORT_STREAM, udp_returned_rcv, 0);
   for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
     const dev = changetype<NetDevice>(entry);
+    if (dev.master != 0) continue;
     stream_of(dev);
     pr_info('udp-stream: %u packets/s of %u bytes from %S', config.rate, payload, dev.name);
   }

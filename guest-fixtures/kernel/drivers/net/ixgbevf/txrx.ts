@@ -208,7 +208,9 @@ function ixgbevf_clean_tx_irq(adapter: IxgbevfAdapter): void {
 export function ixgbevf_clean_tx_ring(adapter: IxgbevfAdapter): void {
   const ring = adapter.tx_ring;
   for (let i: u32 = 0; i < ring.count; i++) {
-    if (tx_buffer_at(ring, i).skb != 0) ixgbevf_unmap_and_free_tx(adapter, tx_buffer_at(ring, i));
+    if (tx_buffer_at(ring, i).skb == 0) continue;
+    ixgbevf_unmap_and_free_tx(adapter, tx_buffer_at(ring, i));
+    adapter.netdev.tx_dropped++;
   }
   memory.fill(ring.desc, 0, ring.count * IXGBE_DESC_SIZE);
   ring.next_to_use = 0;
@@ -253,9 +255,13 @@ export function ixgbevf_free_rx_resources(adapter: IxgbevfAdapter): void {
   ring.count = 0;
 }
 
-/** Empties the ring. The device is stopped. */
+/** Empties the ring, with what came and nobody has looked at. The device is stopped. */
 export function ixgbevf_clean_rx_ring(adapter: IxgbevfAdapter): void {
   const ring = adapter.rx_ring;
+  for (let i: u32 = ring.next_to_clean; i != ring.next_to_use; i = ring_next(ring, i)) {
+    if ((load<u32>(desc_at(ring, i) + IXGBE_RXD_LENGTH) & 0xffff) == 0) break;
+    adapter.netdev.rx_dropped++;
+  }
   memory.fill(ring.desc, 0, ring.count * IXGBE_DESC_SIZE);
   ring.next_to_use = 0;
   ring.next_to_clean = 0;
