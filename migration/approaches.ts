@@ -51,13 +51,26 @@ export async function chooseApproaches(
     const others = stops.slice(stops.indexOf(stop) + 1);
     return { tracking, stop, start, otherStops: others.filter(({ leaves }) => start.takes.includes(leaves)) };
   }
+  throw contradiction(stops[0], starts[0], registry);
+}
+
+/**
+ * What can be judged without a machine: throws `migration/approach` for a stop and a start that never go together, with what
+ * would do. Names that there are not are left to `chooseApproaches`.
+ */
+export function judgeChoice(wanted: Approaches, registry: ApproachRegistry): void {
+  const [stops, starts] = [waysOf(wanted.stop, registry.stop), waysOf(wanted.start, registry.start)];
+  if (stops.some(({ leaves }) => starts.some(({ takes }) => takes.includes(leaves)))) return;
   const [[stop], [start]] = [stops, starts];
-  throw refuse(
+  if (stop !== undefined && start !== undefined) throw contradiction(stop, start, registry);
+}
+
+const contradiction = (stop: StopDescriptor, start: StartDescriptor, registry: ApproachRegistry): Error =>
+  refuse(
     'start',
     start.name,
     `stop = ${stop.name} ${LEFT_TEXT[stop.leaves]}; ${whatWouldDo(start, registry)}`,
   );
-}
 
 /** Why a machine with these devices can't be migrated as it is, in words; none if it can. */
 export async function blockersOf(
@@ -96,12 +109,27 @@ async function candidates<D extends Descriptor & { readonly tries?: readonly D[]
   const [first, ...others] = judged.filter(({ problem }) => problem === undefined);
   if (first !== undefined) return [first.descriptor, ...others.map(({ descriptor }) => descriptor)];
   if (named.length === 0) throw refuse(effort, wanted, `known are ${listOf(known)}`);
-  if (named.length === 1 && wanted !== AUTO) throw refuse(effort, wanted, judged[0]!.problem!);
+  if (named.length === 1 && wanted !== AUTO) {
+    throw refuse(effort, wanted, `${judged[0]!.problem}; ${await whatFits(effort, devices, known)}`);
+  }
   const serves = devices.length === 0 ? 'none' : 'device';
   const problems = judged.filter(({ descriptor }) => descriptor.serves === serves);
   const reasons = problems.map(({ descriptor, problem }) => `${descriptor.name}: ${problem}`);
   if (wanted !== AUTO) throw refuse(effort, wanted, reasons.join('; '));
   throw migrationErrors.error('blocked', { effort, reasons: reasons.join('; ') || 'none is known' });
+}
+
+/** Of all that are known, those that this machine could do with. */
+async function whatFits(
+  effort: Effort,
+  devices: readonly AssignedDevice[],
+  known: readonly Descriptor[],
+): Promise<string> {
+  const problems = await Promise.all(known.map((one) => unfit(one, devices)));
+  const fitting = known.filter((_, i) => problems[i] === undefined);
+  return fitting.length === 0
+    ? 'no other would do'
+    : `this machine could do with ${effort} = ${listOf(fitting)}`;
 }
 
 /** What a name stands for: an approach, or several to be tried. `auto` has them all. */

@@ -142,6 +142,7 @@ async function oneRun(
     return came;
   } catch (error) {
     if (!isFerryError(error) || error.exit === 'usage') throw error;
+    if (error.code === 'migration/approach') lane.out = { outcome: 'impossible', reason: error.message };
     lane.runs.push({ run: failed(error.message), detail: undefined });
     return lane.runs.at(-1)!.run;
   }

@@ -5,7 +5,10 @@
  */
 import { FerryError, type SerializedError } from '../../base/errors.js';
 import { settleAll } from '../../base/settle.js';
+import { judgeChoice } from '../../migration/approaches.js';
 import type { MigrationRecord } from '../../migration/record.js';
+import { builtIn } from '../../migration/registry.js';
+import { loadApproaches } from '../../vmm/process/approach-modules.js';
 import { devicesOf, type NicChoice, nicChoiceOf } from '../../vmm/process/nic-options.js';
 import type { ProcessExit } from '../vmm-client/child.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
@@ -64,6 +67,8 @@ const SILENCE_MS = 15_000;
  * Moves a working guest from one new VMM process to another and says whether it arrived whole. With a NIC, a third new
  * process is the network between them, with a peer that runs traffic with the guest all the while and measures it.
  *
+ * What can't work together is refused before anything starts, with what would do (`migration/approach`).
+ *
  * Resolves also if the move fails: then `verdict.outcome` is `failed` and the record holds the typed error. Rejects
  * with a FerryError if no move came about (options, image, memory, a process that died). All processes have ended when
  * it settles.
@@ -76,6 +81,8 @@ export async function migrate(
 ): Promise<MigrateResult> {
   judgeValues(options);
   const scenario = scenarioOf(options);
+  const { registry, named } = await loadApproaches(builtIn, scenario);
+  judgeChoice(named, registry);
   const ownKernel = scenario.guest === KERNEL_IMAGE;
   const statusLine = statusPattern(ownKernel, scenario.workload);
   const wanted = Math.max(2, Math.round(scenario.settleMs / statusPeriodMs(scenario)));

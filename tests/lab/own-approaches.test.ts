@@ -1,12 +1,19 @@
 /** An approach of one's own in VMM processes: loaded by command line and monitor, and a whole move by it. Needs the built tree. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
+import { type Display, silentDisplay } from '../../dist/lab/move/display.js';
 import { migrate } from '../../dist/lab/move/move.js';
 import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
 
 const EXAMPLE = `module:${fileURLToPath(new URL('../../docs/examples/scan-late.mjs', import.meta.url))}`;
 const TIMEOUT_MS = 60_000;
+
+const folder = mkdtempSync(join(tmpdir(), 'ferry-own-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const vmms: Vmm[] = [];
 afterEach(async () => {
@@ -55,5 +62,23 @@ describe('an approach that is a module', () => {
       code: 'migration/own-approach',
       message: expect.stringMatching(/scan-late\.mjs: it exports no descriptor, neither as `stop`/),
     });
+  });
+
+  it('that does not go with another is refused before any process starts, with what would do', async () => {
+    const file = join(folder, 'vanish.mjs');
+    const steps = '{ quiesce: async () => {}, resume: async () => undefined }';
+    writeFileSync(
+      file,
+      `export default { name: 'vanish', text: 'gone', leaves: 'nothing', make: () => (${steps}) };`,
+    );
+    const told: string[] = [];
+    const display: Display = { ...silentDisplay, step: (text) => told.push(text) };
+    await expect(migrate({ stop: `module:${file}`, start: 'device-state' }, display)).rejects.toMatchObject({
+      code: 'migration/approach',
+      message: expect.stringMatching(
+        /start = device-state: stop = vanish leaves no device; this start goes with stop = device-state/,
+      ),
+    });
+    expect(told).toEqual([]);
   });
 });

@@ -2,7 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { milliseconds } from '../../base/units.js';
 import { summaryLines } from '../../lab/report/migration-tables.js';
+import { judgeChoice } from '../../migration/approaches.js';
 import type { RequestLimits } from '../../migration/patience.js';
+import { builtIn } from '../../migration/registry.js';
 import type { StartDescriptor } from '../../migration/start/start.js';
 import type { DeviceStop, StopDescriptor } from '../../migration/stop/stop.js';
 import { checkOneSurvivor, type Scene, simulate } from './simulate.js';
@@ -180,5 +182,31 @@ describe('a stop and a start that make no sense together', () => {
       /stop = cut leaves a driver that believes its device at work; this start goes with stop = take$/,
     );
     expect(source.transferred.bytes).toBe(0);
+  });
+
+  it('are refused without a machine as well, where both are named or none could go with the other', () => {
+    const [lost, state] = [stop('cut', undefined, { leaves: 'lost' }), stop('take')];
+    const start = builtIn.start[0]!;
+    const registry = {
+      tracking: builtIn.tracking,
+      stop: [lost, state],
+      start: [{ ...start, takes: [state.leaves] }],
+    };
+    const judge = (stop: string, name: string) =>
+      judgeChoice({ tracking: 'auto', stop, start: name }, registry);
+    expect(() => judge('cut', start.name)).toThrow(/this start goes with stop = take$/);
+    expect(() => judge('cut', 'auto')).toThrow(/stop = cut leaves a driver/);
+    for (const right of ['take', 'auto']) for (const name of [start.name, 'auto']) judge(right, name);
+    // Whoever chooses knows all names.
+    judge('nope', 'auto');
+  });
+
+  it('and one that the machine can not do with, with those that it could', async () => {
+    const { source } = await move([stop('take'), stop('slotted', undefined, { needs: ['slot'] })], {
+      parameters: { stop: 'slotted' },
+    });
+    expect(source.error!.message).toMatch(
+      /vf0: it sits in no slot that the host controls; this machine could do with stop = take$/,
+    );
   });
 });
