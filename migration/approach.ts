@@ -75,6 +75,10 @@ export const FACETS: Readonly<Record<Facet, { readonly has: string; readonly lac
     has: 'it sits in a slot that the host controls',
     lacks: 'it sits in no slot that the host controls',
   },
+  button: {
+    has: 'its slot has an attention button',
+    lacks: 'its slot has no attention button',
+  },
   guest: {
     has: 'there is a channel to its driver in the guest',
     lacks: 'there is no channel to its driver in the guest',

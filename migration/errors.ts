@@ -153,6 +153,26 @@ export const migrationErrors = catalogue('migration', {
     advice: ({ effort }) =>
       `That is a defect of the approach: it was told when its time was over. Choose another ${effort}.`,
   }),
+  'not-plugged-in': entry<{ approach: string; device: string }>({
+    exit: 'refused',
+    text: ({ approach, device }) => `stop = ${approach}: ${device} is not in its slot`,
+    advice: () => 'Put it back (`device_add` at the monitor), or choose another stop.',
+  }),
+  'still-plugged-in': entry<{ approach: string; device: string; powerIndicator: string; waitedMs: number }>({
+    exit: 'failed',
+    text: ({ approach, device, powerIndicator, waitedMs }) =>
+      `stop = ${approach}: the guest has not let ${device} go in ${waitedMs} ms; its power indicator: ${powerIndicator}`,
+    advice: () =>
+      'A guest without hot-plug, or without CPU time, does not answer; `request-timeout` gives it longer.',
+  }),
+  'not-plugged-in-yet': entry<{ approach: string; device: string; powerIndicator: string; waitedMs: number }>(
+    {
+      exit: 'failed',
+      text: ({ approach, device, powerIndicator, waitedMs }) =>
+        `start = ${approach}: the guest has not taken ${device} into use in ${waitedMs} ms; its power indicator: ${powerIndicator}`,
+      advice: () => 'It is in its slot, where the guest may still find it; its console tells what it lacks.',
+    },
+  ),
   'approach-unknown': entry<{ effort: string; approach: string; known: string }>({
     exit: 'refused',
     text: ({ effort, approach, known }) =>

@@ -23,7 +23,7 @@ function oneOnTimeline(
   timeline: Timeline,
   dma: DmaWriter | undefined,
 ): AssignedDevice {
-  const { name, log, vfio, slot, fn } = device;
+  const { name, log, vfio, slot, button, fn } = device;
   const here = (): Timeline => timeline;
   return {
     ...device,
@@ -41,7 +41,8 @@ function oneOnTimeline(
         'save',
         'reset',
       ]),
-    slot: slot && observed(slot, name, here, ['pressAttentionButton', 'remove', 'insert']),
+    button: button && observed(button, name, here, ['press']),
+    slot: slot && observed(slot, name, here, ['takeOutWhenOff', 'keep', 'remove', 'insert']),
     fn: fn && observed(fn, name, here, ['closeGate', 'openGate', 'announce']),
   };
 }

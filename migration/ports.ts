@@ -67,6 +67,7 @@ export interface AssignedDevice {
   readonly log?: DeviceLog | undefined;
   readonly vfio?: VfioDevice | undefined;
   readonly slot?: DeviceSlot | undefined;
+  readonly button?: AttentionButton | undefined;
   readonly guest?: GuestChannel | undefined;
   readonly fn?: HostFunction | undefined;
 }
@@ -148,14 +149,25 @@ export interface VfioDevice {
 export interface DeviceSlot {
   /** Whether a device is present, has power and a link, as the slot is now. */
   state(): Promise<SlotState>;
-  /** Asks the guest to turn the slot off (or on, if it is off): it may take its time, or not answer. */
-  pressAttentionButton(): Promise<void>;
   /** Takes the device out; the guest notices by events alone. It is kept, for `insert`. */
   remove(): Promise<void>;
+  /** As soon as the guest has turned the slot off the device is taken out; at once if it has. */
+  takeOutWhenOff(): Promise<void>;
+  /**
+   * Takes that back: the device stays, or comes back, whatever the guest has come to with what it was asked. True if it had
+   * turned the slot off.
+   */
+  keep(): Promise<boolean>;
   /** Puts the device back. `announce`: what tells the guest besides presence. */
   insert(announce: 'button' | 'link'): Promise<void>;
   /** Calls `listener` after each change by either side until cancelled; changes in quick succession count as one. */
   onChange(listener: (state: SlotState) => void): Cancel;
+}
+
+/** The attention button of the device's slot. 6.7.1.5 */
+export interface AttentionButton {
+  /** Asks the guest to turn the slot off (or on, if it is off): it may take its time, or not answer. */
+  press(): Promise<void>;
 }
 
 export interface SlotState {

@@ -1,10 +1,13 @@
 /** The approaches that come with vf-ferry, each effort's in the order in which `auto` prefers them. */
 import { startByCapability } from './start/capability.js';
 import { startByDeviceState } from './start/device-state.js';
+import { hotPlug } from './start/hot-plug.js';
 import { noStart } from './start/none.js';
 import type { StartDescriptor } from './start/start.js';
 import { stopByCapability } from './stop/capability.js';
 import { stopByDeviceState } from './stop/device-state.js';
+import { hotUnplug } from './stop/hot-unplug.js';
+import { hotUnplugQuick } from './stop/hot-unplug-quick.js';
 import { noStop } from './stop/none.js';
 import type { StopDescriptor } from './stop/stop.js';
 import { cpuLog } from './tracking/cpu-log.js';
@@ -22,8 +25,8 @@ export interface ApproachRegistry {
 
 export const builtIn: ApproachRegistry = {
   tracking: [iommuDirty, deviceLog, pinned, cpuLog],
-  stop: [stopByDeviceState, stopByCapability, noStop],
-  start: [startByDeviceState, startByCapability, noStart],
+  stop: [stopByDeviceState, stopByCapability, hotUnplugQuick, hotUnplug, noStop],
+  start: [startByDeviceState, startByCapability, hotPlug, noStart],
 };
 
 /** The choice that leaves it to the machine, and the default everywhere. */

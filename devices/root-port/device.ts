@@ -4,7 +4,7 @@ import type { DmaPort, MsiPort, RequesterId } from '../../base/dma.js';
 import { AerReporter } from '../pci/aer.js';
 import { type ErrorSeverity, PciFunction, type Upstream } from '../pci/function.js';
 import { Msi } from '../pci/msi.js';
-import { INDICATOR_OFF, INDICATOR_ON } from '../pci/pcie-capability.js';
+import { INDICATOR_ON } from '../pci/pcie-capability.js';
 import { WINDOW_SHIFT } from '../pci/registers.js';
 import { SectionedState } from '../pci/state.js';
 import type { Endpoint, Fabric, MemoryWindow, RootPortLike } from '../pci/topology.js';
@@ -15,7 +15,7 @@ import { ROOT_PORT_VERSION, rootPortSections } from './state.js';
 
 /** What the hypervisor hears from a root port. */
 export interface RootPortObserver {
-  /** Software wrote Slot Control. Off with the indicator off means that the device may be taken out. */
+  /** Software wrote Slot Control. Released means that the device may be taken out. */
   slotControl?(state: SlotState): void;
   /** The link to the device came up or went down, whoever did that. */
   linkChanged?(up: boolean): void;
@@ -23,20 +23,20 @@ export interface RootPortObserver {
   guestMessage?(sequence: number, answer: number, args: readonly number[]): void;
 }
 
-/** True if software has let go of the device: slot power and power indicator off. */
-export const mayEject = (state: SlotState): boolean =>
-  !state.powered && state.powerIndicator === INDICATOR_OFF;
-
 export class RootPort implements RootPortLike, SaveableDevice {
   readonly name: string;
   readonly version = ROOT_PORT_VERSION;
   readonly fn: PciFunction;
   readonly aer: AerReporter;
+  /** Whether a person, or the hypervisor in a person's place, can ask software to turn the slot off or on. */
+  readonly hasButton: boolean;
   private readonly layout: RootPortLayout;
   private readonly msi: Msi;
   private readonly slot: Slot;
   private readonly observer: RootPortObserver;
   private readonly state: SectionedState;
+  /** What was taken out and may come back. */
+  private takenOut: Endpoint | undefined;
   private fabric: Fabric | undefined;
   private readonly below: Upstream;
   private secondaryBusNow = 0;
@@ -46,9 +46,11 @@ export class RootPort implements RootPortLike, SaveableDevice {
     this.observer = observer;
     const layout = rootPortLayout(slotOptions);
     this.layout = layout;
+    this.hasButton = !slotOptions.quick;
     this.slot = new Slot(() => ({
       layout,
       config: this.fn.config,
+      powerController: !slotOptions.quick,
       interrupt: () => this.msi.trigger(),
       linkChanged: (up) => this.linkChanged(up),
       controlWritten: (state) => this.observer.slotControl?.(state),
@@ -101,7 +103,7 @@ export class RootPort implements RootPortLike, SaveableDevice {
       rootPortSections(
         this.fn.config,
         layout,
-        () => this.slot.endpoint !== undefined,
+        (present) => this.occupy(present),
         () => this.refresh(),
       ),
     );
@@ -177,6 +179,7 @@ export class RootPort implements RootPortLike, SaveableDevice {
   /** Hypervisor: hot-adds a device. */
   plug(device: Endpoint, announce: 'button' | 'link'): void {
     this.slot.insert(device, announce);
+    this.takenOut = undefined;
   }
 
   /** Hypervisor: asks software to let go of the device, as a user would. */
@@ -184,9 +187,16 @@ export class RootPort implements RootPortLike, SaveableDevice {
     this.slot.pressAttentionButton();
   }
 
+  /** Hypervisor: takes back a request that software has not seen yet. False if there is none. */
+  withdrawRequest(): boolean {
+    return this.slot.withdrawAttentionButton();
+  }
+
   /** Hypervisor: takes the device out, asked for or not. */
   eject(): Endpoint | undefined {
-    return this.slot.remove();
+    const removed = this.slot.remove();
+    this.takenOut = removed ?? this.takenOut;
+    return removed;
   }
 
   /** What the guest's driver says that it can do: the words in the channel's registers, without those that are zero. */
@@ -222,6 +232,16 @@ export class RootPort implements RootPortLike, SaveableDevice {
 
   describe(record: DeviceRecord): readonly (readonly [string, string])[] {
     return this.state.describe(record);
+  }
+
+  /** The slot is to be as a record has it: a device that came with this machine is put in or taken out. False if there is none. */
+  private occupy(present: boolean): boolean {
+    const here = this.slot.endpoint;
+    if (present === (here !== undefined)) return true;
+    if (present && this.takenOut === undefined) return false;
+    this.slot.place(present ? this.takenOut : undefined);
+    this.takenOut = here;
+    return true;
   }
 
   /** After configuration space changed without hooks. */

@@ -6,8 +6,8 @@ import { LINK_SPEED_5GT, pcieCapability } from '../pci/pcie-capability.js';
 import { messageSignalledInterrupts, powerManagement, type1Header } from '../pci/registers.js';
 
 /**
- * Slot Capabilities: attention button, power controller, both indicators, hot-plug capable; command completed is
- * reported. 7.5.3.9
+ * Slot Capabilities: both indicators, hot-plug capable, and unless it is a quick slot attention button and power
+ * controller; command completed is reported. 7.5.3.9
  */
 const SLOT_BUTTON = 1 << 0;
 const SLOT_POWER_CONTROLLER = 1 << 1;
@@ -22,6 +22,11 @@ export interface SlotOptions {
   readonly number: number;
   /** Devices may vanish without notice. */
   readonly surprise: boolean;
+  /**
+   * It has neither attention button nor power controller, and so none of the waits that software owes a person with a hand on
+   * it: five seconds after the button, one after power went off.
+   */
+  readonly quick?: boolean;
 }
 
 export const LINK_WIDTH = 8;
@@ -59,8 +64,7 @@ export const hypervisorChannel = /* @__PURE__ */ extendedCapability(EXT_ID_DVSEC
 /** The layout of a root port whose slot is described by `slot`. */
 export function rootPortLayout(slot: SlotOptions) {
   const slotCapabilities =
-    SLOT_BUTTON +
-    SLOT_POWER_CONTROLLER +
+    (slot.quick ? 0 : SLOT_BUTTON + SLOT_POWER_CONTROLLER) +
     SLOT_ATTENTION_INDICATOR +
     SLOT_POWER_INDICATOR +
     SLOT_HOT_PLUG +

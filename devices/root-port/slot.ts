@@ -6,12 +6,15 @@
  */
 import type { BitField } from '../../base/bits.js';
 import type { RegisterFile, RegisterHooks } from '../../base/registers.js';
+import { INDICATOR_OFF } from '../pci/pcie-capability.js';
 import type { Endpoint } from '../pci/topology.js';
 import { LINK_WIDTH, type RootPortLayout } from './registers.js';
 
 export interface SlotOwner {
   readonly layout: RootPortLayout;
   readonly config: RegisterFile;
+  /** Whether software can switch the slot's power. */
+  readonly powerController: boolean;
   /** Sends the port's interrupt. */
   interrupt(): void;
   /** The link came up or went down: connect or disconnect the device. */
@@ -23,6 +26,8 @@ export interface SlotOwner {
 /** What software has done with the slot. */
 export interface SlotState {
   readonly powered: boolean;
+  /** Software is done with what was in it: the power indicator is off, and so is power, where software switches it. */
+  readonly released: boolean;
   /** INDICATOR_ON, INDICATOR_BLINK or INDICATOR_OFF. */
   readonly powerIndicator: number;
   readonly attentionIndicator: number;
@@ -56,12 +61,15 @@ export class Slot {
   }
 
   get state(): SlotState {
-    const { config, layout } = this.owner();
+    const { config, layout, powerController } = this.owner();
     const { SLOT_CONTROL } = layout.cap.pcie;
     const { POWER_OFF, POWER_INDICATOR, ATTENTION_INDICATOR } = SLOT_CONTROL.fields;
+    const powered = !powerController || config.getField(SLOT_CONTROL, POWER_OFF) === 0;
+    const powerIndicator = config.getField(SLOT_CONTROL, POWER_INDICATOR);
     return {
-      powered: config.getField(SLOT_CONTROL, POWER_OFF) === 0,
-      powerIndicator: config.getField(SLOT_CONTROL, POWER_INDICATOR),
+      powered,
+      released: powerIndicator === INDICATOR_OFF && !(powerController && powered),
+      powerIndicator,
       attentionIndicator: config.getField(SLOT_CONTROL, ATTENTION_INDICATOR),
     };
   }
@@ -108,6 +116,26 @@ export class Slot {
 
   pressAttentionButton(): void {
     this.event(this.owner().layout.cap.pcie.SLOT_STATUS.fields.ATTENTION_BUTTON);
+  }
+
+  /** Takes back a press that software has not seen yet. False if there is none. */
+  withdrawAttentionButton(): boolean {
+    const { config, layout } = this.owner();
+    const { SLOT_STATUS } = layout.cap.pcie;
+    const { ATTENTION_BUTTON } = SLOT_STATUS.fields;
+    const unseen = config.getField(SLOT_STATUS, ATTENTION_BUTTON) === 1;
+    config.setField(SLOT_STATUS, ATTENTION_BUTTON, 0);
+    this.evaluate();
+    return unseen;
+  }
+
+  /** Before a restore: what is in the slot by the registers that come, or nothing; without events. */
+  place(device: Endpoint | undefined): void {
+    if (this.linkUp) {
+      this.linkUp = false;
+      this.owner().linkChanged(false);
+    }
+    this.device = device;
   }
 
   /** After a restore: link and interrupt condition as the registers say, without events. */

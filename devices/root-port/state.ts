@@ -5,11 +5,11 @@ import type { RootPortLayout } from './registers.js';
 
 export const ROOT_PORT_VERSION = 3;
 
-/** The configuration space, refused when it says that the slot is occupied and here it isn't, or the other way. */
+/** The configuration space, refused when it says that the slot is occupied and there is nothing here that belongs into it. */
 export function rootPortSections(
   config: RegisterFile,
   layout: RootPortLayout,
-  occupied: () => boolean,
+  occupy: (present: boolean) => boolean,
   restored: () => void,
 ): readonly StateSection[] {
   const registers = registerSection('config', config);
@@ -22,11 +22,9 @@ export function rootPortSections(
         const difference = registers.restore(bytes);
         if (difference !== undefined) return difference;
         const present = config.getField(SLOT_STATUS, SLOT_STATUS.fields.PRESENCE) === 1;
-        if (present !== occupied()) {
+        if (!occupy(present)) {
           registers.restore(before);
-          return present
-            ? 'the slot holds a device there and none here'
-            : 'the slot is empty there and not here';
+          return 'the slot holds a device there and none here';
         }
         restored();
         return undefined;

@@ -6,7 +6,7 @@ import { PciFunction, type Upstream } from '../../devices/pci/function.js';
 import { pcieCapability } from '../../devices/pci/pcie-capability.js';
 import { type0Header } from '../../devices/pci/registers.js';
 import { type Endpoint, ecamOffset, RootComplex } from '../../devices/pci/topology.js';
-import { mayEject, RootPort, type RootPortObserver } from '../../devices/root-port/device.js';
+import { RootPort, type RootPortObserver } from '../../devices/root-port/device.js';
 import { TestMemory } from './machine.js';
 
 const PCIE = 0x90;
@@ -63,10 +63,10 @@ class Card implements Endpoint {
   }
 }
 
-function setUp(observer: RootPortObserver = {}) {
+function setUp(observer: RootPortObserver = {}, quick = false) {
   const memory = new TestMemory(0x1000);
   const complex = new RootComplex(memory, memory);
-  const port = new RootPort('port0', { number: 7, surprise: false }, observer);
+  const port = new RootPort('port0', { number: 7, surprise: false, quick }, observer);
   complex.addPort(8, port);
   const read = (register: number, size: number) => complex.configRead(ecamOffset(0, 8, register), size);
   const write = (register: number, size: number, value: number) =>
@@ -122,7 +122,7 @@ describe('hot-plug slot', () => {
 
   it('follows Linux through a removal: button, power off, indicator off, then the device may go', () => {
     const states: boolean[] = [];
-    const t = setUp({ slotControl: (state) => states.push(mayEject(state)) });
+    const t = setUp({ slotControl: (state) => states.push(state.released) });
     t.port.populate(t.card);
     t.write(SLOT_CONTROL, 2, 0x1000 | 0x31 | POWER_ON);
     t.write(SLOT_STATUS, 2, 0xffff);
@@ -140,6 +140,33 @@ describe('hot-plug slot', () => {
     expect(t.port.eject()).toBe(t.card);
     expect(t.read(SLOT_STATUS, 2) & PDS).toBe(0);
     expect(t.port.occupant).toBeUndefined();
+  });
+
+  it('forgets a press that software has not seen, and no other', () => {
+    const { port, card, read, write } = setUp();
+    port.populate(card);
+    port.requestUnplug();
+    expect(port.withdrawRequest()).toBe(true);
+    expect(read(SLOT_STATUS, 2) & ABP).toBe(0);
+    port.requestUnplug();
+    write(SLOT_STATUS, 2, ABP);
+    expect(port.withdrawRequest()).toBe(false);
+  });
+
+  it('without a power controller keeps its power, and is released by its indicator alone', () => {
+    const { port, card, read, write, present } = setUp({}, true);
+    port.populate(card);
+    expect(port.hasButton).toBe(false);
+    expect(read(PCIE + 0x14, 4)).toBe((7 << 19) | 0x58);
+    expect(port.slotState).toMatchObject({ powered: true, released: false });
+    write(SLOT_CONTROL, 2, 0x1000 | 0x38 | POWER_OFF);
+    expect(port.slotState).toMatchObject({ powered: true, released: true });
+    expect(present()).toBe(true);
+    port.eject();
+    expect(present()).toBe(false);
+    port.plug(card, 'link');
+    expect(read(SLOT_STATUS, 2) & (PDS | PDC | DLLSC)).toBe(PDS | PDC | DLLSC);
+    expect(present()).toBe(true);
   });
 
   it('from a surprise removal on, reads give all ones, writes are dropped and requests go nowhere', () => {
@@ -315,6 +342,34 @@ describe('state of a root port', () => {
     expect(target.interrupts(), 'the event was pending there already').toBe(0);
   });
 
+  it.each([true, false])(
+    'has the slot as it is there, occupied or not, where a device belongs into it (quick: %s)',
+    (quick) => {
+      const there = setUp({}, quick);
+      there.port.populate(there.card);
+      const occupied = there.port.save();
+      there.port.eject();
+      const empty = there.port.save();
+      const here = setUp({}, quick);
+      here.port.populate(here.card);
+      for (const [record, occupant] of [
+        [empty, undefined],
+        [occupied, here.card],
+        [empty, undefined],
+      ] as const) {
+        here.interrupts();
+        here.port.restore(record);
+        expect(here.port.save()).toEqual(record);
+        expect(here.port.occupant).toBe(occupant);
+        expect(here.present()).toBe(occupant !== undefined);
+        expect(here.card.upstream === undefined).toBe(occupant === undefined);
+        expect(here.interrupts()).toBe(0);
+      }
+      here.port.plug(here.card, 'link');
+      expect(here.port.occupant).toBe(here.card);
+    },
+  );
+
   it('is refused, naming why, and changes nothing, when it does not fit', () => {
     const occupied = setUp();
     occupied.port.populate(occupied.card);
@@ -325,6 +380,7 @@ describe('state of a root port', () => {
       ['another version', { ...before, version: 99 }, /version 99/],
       ['cut short', { ...before, state: before.state.subarray(0, 40) }, /cut off/],
       ['another slot', new RootPort('p', { number: 8, surprise: true }).save(), /differ/],
+      ['a quick slot', setUp({}, true).port.save(), /differ/],
       ['nothing', { ...before, state: new Uint8Array(0) }, /nothing where config/],
     ];
     for (const [name, record, message] of bad) {

@@ -312,13 +312,10 @@ describe('approaches', () => {
       registry: registryOf(script),
       destinationRegistry: builtIn,
     });
+    const known = builtIn.stop.map(({ name }) => name).join(', ');
     expect(destination.error).toMatchObject({
       code: 'migration/approach-unknown',
-      facts: {
-        effort: 'stop',
-        approach: 'take-away',
-        known: builtIn.stop.map(({ name }) => name).join(', '),
-      },
+      facts: { effort: 'stop', approach: 'take-away', known },
     });
   });
 });

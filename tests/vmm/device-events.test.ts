@@ -49,7 +49,7 @@ describe.each(WORLDS)('the slot of a function of a machine of $name', ({ run }) 
       expect(await slot.state()).toMatchObject(on);
 
       const off = until(slot, ({ powerIndicator }) => powerIndicator === 'off');
-      await slot.pressAttentionButton();
+      await machine.devices[0]!.button!.press();
       await watch.line(/^o/);
       const letGo = { present: true, powered: false, link: false, powerIndicator: 'off' };
       expect(await off).toMatchObject(letGo);

@@ -122,6 +122,12 @@ export interface TrafficScene {
   readonly commandLine?: string;
   /** What else is said of both NICs. */
   readonly nic?: Partial<NicOptions>;
+  /** Packets per second of all flows; RATE if absent. */
+  readonly rate?: number;
+  /** How long the guest goes on at the end. */
+  readonly afterwardsMs?: number;
+  /** The migration is cancelled so long after it began. */
+  readonly cancelAfterMs?: number;
   /** Virtual functions, each with a flow of its own; 1 if absent. */
   readonly functions?: number;
   /** A virtio-net device instead of them. */
@@ -222,6 +228,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     leaves = 'small',
     sink = false,
     functions = 1,
+    rate = RATE,
   } = scene;
   const stations = Array.from({ length: functions }, (_, i) => macOf(i));
   const nic: NicOptions = {
@@ -254,7 +261,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
         kind: sink ? 'out' : 'echo',
         ip: GUEST_IP + i,
         port: sink ? PORT_DISCARD : PORT_ECHO,
-        rate: RATE / functions,
+        rate: rate / functions,
         payloadBytes: PAYLOAD_BYTES,
       });
     }
@@ -268,8 +275,12 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
       maxRounds: 6,
       ...scene.parameters,
     } as const;
+    const cancel = new AbortController();
+    if (scene.cancelAfterMs !== undefined)
+      scheduler.after(milliseconds(scene.cancelAfterMs), () => cancel.abort());
     return {
       source: {
+        signal: cancel.signal,
         machine:
           framesAtHarvest === 0
             ? from.outgoing
@@ -286,7 +297,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
       },
       ...(scene.faults === undefined ? {} : { faults: scene.faults }),
       afterwards: async ({ destination }) => {
-        await scheduler.sleep(milliseconds(SETTLE_MS));
+        await scheduler.sleep(milliseconds(scene.afterwardsMs ?? SETTLE_MS));
         network.peer.stopFlows();
         await scheduler.sleep(milliseconds(SETTLE_MS));
         flows = network.peer.report();

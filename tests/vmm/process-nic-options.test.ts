@@ -26,6 +26,7 @@ describe('the properties of a NIC', () => {
       vectors: '3',
       queues: '2',
       failover: 'off',
+      slot: 'ordinary',
       'enable-migration': 'on',
     };
     expect(nicChoiceOf('vf')).toEqual({ functions: 1, ...whole });

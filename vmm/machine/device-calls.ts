@@ -144,6 +144,7 @@ export function assignedDevice(
     onOwn((event) => {
       if (event.kind === 'guest-message') listener(event.message);
     });
+  const slot = remote<FunctionSlot>(host, slotName(index));
   return {
     name,
     dma,
@@ -151,7 +152,8 @@ export function assignedDevice(
     identity: identityOf(nic, index),
     fn: remote<PassthroughDevice>(host, name),
     vfio: nic.vfioMigration !== false ? remote<PassthroughDevice>(host, name) : undefined,
-    slot: withListeners(remote<FunctionSlot>(host, slotName(index)), { onChange }),
+    slot: withListeners(slot, { onChange }),
+    button: nic.slot !== 'quick' ? slot : undefined,
     guest: withListeners(remote<FunctionChannel>(host, channelName(index)), { onMessage }),
   };
 }

@@ -13,7 +13,7 @@ import { channelText, FunctionChannel } from './channel.js';
 import type { DeviceEvent } from './events.js';
 import { GuestInterrupts } from './interrupts.js';
 import type { HostIommu } from './iommu.js';
-import { assignedName, rootPortName } from './records.js';
+import { assignedName, rootPortName, type SlotKind } from './records.js';
 import { FunctionSlot, slotStateOf } from './slot.js';
 
 /** Ports follow each other from device 1 of bus 0, as QEMU's root ports often do. */
@@ -53,6 +53,7 @@ export class GuestFunction {
     { interruptTable, descriptors }: HostIommu,
     { send, event }: FunctionPorts,
     offer: FunctionOffer,
+    slot: SlotKind,
   ) {
     this.index = index;
     this.source = source;
@@ -63,8 +64,11 @@ export class GuestFunction {
     this.assigned = assignVf(device, vf, router, offer);
     this.queues = offer.queues;
     const slotChanged = (): void => event({ kind: 'slot', device, state: slotStateOf(this.port) });
-    this.port = addPort(guest, rootPortName(index), index, {
-      slotControl: slotChanged,
+    this.port = addPort(guest, rootPortName(index), index, slot, {
+      slotControl: () => {
+        this.slot.follow();
+        slotChanged();
+      },
       linkChanged: slotChanged,
       guestMessage: (sequence, answer, args) =>
         event({ kind: 'guest-message', device, message: { sequence, word: channelText(answer), args } }),
@@ -90,9 +94,11 @@ export function addPort(
   complex: RootComplex,
   name: string,
   index: number,
+  slot: SlotKind = 'ordinary',
   observer?: RootPortObserver,
 ): RootPort {
-  const port = new RootPort(name, { number: index + 1, surprise: true }, observer);
+  const quick = slot === 'quick';
+  const port = new RootPort(name, { number: index + 1, surprise: true, quick }, observer);
   complex.addPort(FIRST_PORT_DEVFN + index * DEVFN_STEP, port);
   return port;
 }

@@ -95,7 +95,7 @@ export class PassthroughHost {
   constructor(options: NicOptions, ports: PassthroughPorts) {
     const { ram, control, vcpus, scheduler, send, wireReady, kick, wake, event } = ports;
     this.#event = event;
-    const { macs, leaves = 'small', writesInFlight = 0, offer = WHOLE_PART } = options;
+    const { macs, slot = 'ordinary', leaves = 'small', writesInFlight = 0, offer = WHOLE_PART } = options;
     const faults = new FaultPlan(options.faults ?? []);
     this.faults = faults;
     const interrupts = interruptSink({ kick, host: (vector) => this.#hostInterrupt(vector, wake) });
@@ -128,7 +128,7 @@ export class PassthroughHost {
     this.#guest.addFunction(0, this.bridge.fn);
     this.functions = sources.map(
       (source, n) =>
-        new GuestFunction(n, source, this.nic.vf(n), this.#guest, this.iommu, { send, event }, offer),
+        new GuestFunction(n, source, this.nic.vf(n), this.#guest, this.iommu, { send, event }, offer, slot),
     );
     const mapped = { bytes: this.iommu.mappedBytes, written: ram.deviceLog, faults };
     this.dmaLogs = this.functions.map(({ assigned, source }) => bus.logOf(assigned.name, source, mapped));

@@ -48,6 +48,10 @@ export function passthroughRecords(
 export const IOMMU_LEAVES = ['small', 'huge', 'demote'] as const;
 export type IommuLeaves = (typeof IOMMU_LEAVES)[number];
 
+/** `quick`: the slot has neither attention button nor power controller, and so none of the waits that belong to them. */
+export const SLOT_KINDS = ['ordinary', 'quick'] as const;
+export type SlotKind = (typeof SLOT_KINDS)[number];
+
 /** A virtio-net device of the VMM's own. */
 export interface VirtioOptions {
   readonly mac: MacAddress;
@@ -63,6 +67,8 @@ export interface NicOptions {
   readonly offer?: FunctionOffer;
   /** None if absent. */
   readonly virtio?: readonly VirtioOptions[];
+  /** The slots that the functions sit in; `ordinary` if absent. */
+  readonly slot?: SlotKind;
   /** Whether a migration may move the functions by VFIO's protocol; it may if absent. */
   readonly vfioMigration?: boolean;
   /** `small` if absent. */

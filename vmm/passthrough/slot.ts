@@ -5,6 +5,11 @@ import type { RootPort } from '../../devices/root-port/device.js';
 import type { SlotIndicator, SlotState } from '../../migration/ports.js';
 
 export class FunctionSlot {
+  /**
+   * What the guest is to come to: a slot that is off, to be emptied; or one that is on as before, and `asked`: the button was
+   * pressed for that.
+   */
+  #wanted: 'out' | 'back' | 'asked' | undefined;
   readonly #port: RootPort;
   /** What belongs here, in the slot or taken out. */
   readonly #device: Endpoint;
@@ -21,8 +26,44 @@ export class FunctionSlot {
     return slotStateOf(this.#port);
   }
 
-  pressAttentionButton(): void {
+  press(): void {
     this.#port.requestUnplug();
+  }
+
+  /** As soon as the guest has turned the slot off the device is taken out; at once if it has. */
+  takeOutWhenOff(): void {
+    this.#wanted = 'out';
+    this.follow();
+  }
+
+  /**
+   * The device stays, or comes back, whatever the guest has come to: it hears nothing of a request that it has not seen yet,
+   * the button again while it thinks, and of a new device when it has turned the slot off. True if it has, by now.
+   */
+  keep(): boolean {
+    const off = this.#port.occupant === undefined || this.#port.slotState.released;
+    this.#wanted = this.#port.withdrawRequest() ? undefined : 'back';
+    this.follow();
+    return off;
+  }
+
+  /** The guest has written to the slot's control register, or the host wants something else of it. */
+  follow(): void {
+    const wanted = this.#wanted;
+    if (wanted === undefined) return;
+    const { powerIndicator, released } = this.#port.slotState;
+    const { hasButton, occupant } = this.#port;
+    if (occupant === undefined || released) {
+      this.#wanted = undefined;
+      this.remove();
+      if (wanted !== 'out') this.insert(hasButton ? 'button' : 'link');
+    } else if (wanted === 'back' && hasButton && powerIndicator === INDICATOR_BLINK) {
+      // A second press tells a guest that blinks to leave the slot on.
+      this.#wanted = 'asked';
+      this.#port.requestUnplug();
+    } else if (wanted === 'asked' && powerIndicator === INDICATOR_ON) {
+      this.#wanted = undefined;
+    }
   }
 
   /** Harmless if there is no device in it. */

@@ -1,7 +1,7 @@
 /** The guest's NIC in words: how many virtual functions, and their station addresses. */
 import { formatMac, isGroupMac, parseMac } from '../../devices/ethernet/addresses.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
-import { ASSIGNED_MAX, assignedName, virtioName } from '../passthrough/records.js';
+import { ASSIGNED_MAX, assignedName, SLOT_KINDS, virtioName } from '../passthrough/records.js';
 
 /**
  * `vf` is one virtual function, `vf=N` so many; properties follow, each after a comma, as `PROPERTY=VALUE`. `virtio` is a
@@ -19,6 +19,10 @@ export const NIC_PROPERTIES = {
   failover: {
     values: ['off', 'on'],
     text: 'whether a virtio-net standby with the same address is beside it',
+  },
+  slot: {
+    values: SLOT_KINDS,
+    text: 'their slots; a quick one has neither attention button nor power controller',
   },
   'enable-migration': { values: ['on', 'off'], text: 'whether they speak VFIO migration' },
 } as const satisfies Record<

@@ -211,7 +211,8 @@ function nicOf(
   const macs = choice.functions === 0 ? [] : stations;
   const standby = choice.failover === 'on';
   const virtio = choice.virtio || standby ? stations.map((station) => ({ mac: station, standby })) : [];
-  return { macs, virtio, leaves, offer, vfioMigration: choice['enable-migration'] === 'on' };
+  const vfioMigration = choice['enable-migration'] === 'on';
+  return { macs, virtio, leaves, offer, slot: choice.slot, vfioMigration };
 }
 
 function consoleOf(text: string): VmmSettings['console'] {

@@ -272,6 +272,9 @@ function arp_netdev_event(event: u32, data: usize): void {
   // Its own address is what is asked for: an announcement that everybody hears, and nobody answers (RFC 5227, 3).
   if (event == NETDEV_NOTIFY_PEERS) arp_send(dev, ARPOP_REQUEST, in_dev.ifa_local, eth_broadcast_addr());
   if (event == NETDEV_CHANGE && dev.carrier == 0) neigh_flush_dev(in_dev);
+  if (event == NETDEV_CHANGE && dev.carrier != 0 && in_dev.arp_notify != 0) {
+    arp_send(dev, ARPOP_REQUEST, in_dev.ifa_local, eth_broadcast_addr());
+  }
   if (event == NETDEV_DOWN) neigh_table_free(in_dev);
 }
 

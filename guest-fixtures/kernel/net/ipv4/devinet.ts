@@ -14,6 +14,8 @@ const inetdev_block = changetype<NotifierBlock>(memory.data(8, 8));
   ifa_peer: u32;
   /** Neighbours on this link: see arp.ts. 0 while the interface is not started. */
   arp_table: usize;
+  /** 1: the link is told of the address whenever the carrier comes, because another port of it may have had it. */
+  arp_notify: u32;
 }
 
 /** The interface's IPv4 side; null while it has no address. */

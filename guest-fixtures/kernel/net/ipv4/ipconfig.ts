@@ -107,10 +107,11 @@ function ip_auto_config_setup(value: usize, length: u32): void {
   if (!is_netmask(config.netmask) || host == 0 || host == ~config.netmask) malformed();
 }
 
-/** Gives `dev` its address and starts it. */
-function ip_setup_if(dev: NetDevice): void {
+/** Gives `dev` its address and starts it; `notify`: its link is told. */
+function ip_setup_if(dev: NetDevice, notify: u32): void {
   const config = config_of(dev.ifindex);
   const in_dev = inetdev_init(dev, config.address, config.netmask, config.peer);
+  in_dev.arp_notify = notify;
   if (!dev_open(dev)) {
     pr_err('IP-Config: Failed to open %S', dev.name);
     return;
@@ -124,15 +125,15 @@ function ip_setup_if(dev: NetDevice): void {
 }
 
 /** Each interface that has no address gets it and is started. A slave's address is its master's. */
-function ip_setup_all(): void {
+function ip_setup_all(notify: u32): void {
   for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
     const dev = changetype<NetDevice>(entry);
-    if (dev.ip_ptr == 0 && dev.master == 0) ip_setup_if(dev);
+    if (dev.ip_ptr == 0 && dev.master == 0) ip_setup_if(dev, notify);
   }
 }
 
 function ip_config_work_fn(_work: WorkStruct): void {
-  ip_setup_all();
+  ip_setup_all(1);
 }
 
 /** An interface that comes later is set up as soon as its driver has done with it. */
@@ -154,7 +155,7 @@ export function ip_auto_config(): void {
   }
   param_each('ip', ip_auto_config_setup);
   lock_device_hotplug();
-  ip_setup_all();
+  ip_setup_all(0);
   unlock_device_hotplug();
   for (let i: u32 = 0; i < NETDEV_MAX; i++) {
     if (config_of(i).named != 0 && dev_get_by_index(i) === null) pr_warn("IP-Config: Device `eth%u' not found", i);

@@ -6,7 +6,8 @@ import { DelayedWork, INIT_DELAYED_WORK, INIT_WORK, WorkStruct } from '../../../
 import { str } from '../../../lib/string';
 import { scnprintf } from '../../../lib/vsprintf';
 import { kmalloc } from '../../../mm/slab';
-import { PciePortService, pcie_port_service_register } from '../pcie/portdrv';
+import { channel_word, ferry_channel_register } from '../pcie/ferry_channel';
+import { PciePortService, pcie_port_service_data, pcie_port_service_register } from '../pcie/portdrv';
 import { PciDev, pci_read_config_dword, pci_read_config_word } from '../pci';
 import {
   PCI_EXP_FLAGS,
@@ -98,15 +99,32 @@ function pciehp_probe(port: PciDev): usize {
   INIT_DELAYED_WORK(ctrl.button_work, timer, pciehp_queue_pushbutton_work, changetype<usize>(ctrl));
   pcie_init_slot(ctrl);
   pcie_describe_slot(ctrl);
+  return changetype<usize>(ctrl);
+}
+
+function pciehp_enable(data: usize): void {
+  const ctrl = changetype<Controller>(data);
   pcie_enable_notification(ctrl);
   pciehp_check_presence(ctrl);
-  return changetype<usize>(ctrl);
+}
+
+/**
+ * The host wants the slot off, as a person does who writes 0 to its `power` in sysfs: without a button's five seconds. Answered
+ * when that has begun; the power indicator says that it is done.
+ */
+function pciehp_channel_disable(port: PciDev, _argument: u32): u32 {
+  const ctrl = changetype<Controller>(pcie_port_service_data(port, service));
+  if (changetype<usize>(ctrl) == 0 || ctrl.state != ON_STATE) return channel_word(str('no'));
+  pciehp_request(ctrl, DISABLE_SLOT);
+  return channel_word(str('ok'));
 }
 
 /** Boot CPU. */
 export function pcie_hp_init(): void {
+  ferry_channel_register(str('off'), pciehp_channel_disable);
   service.name = str('pciehp');
   service.probe = pciehp_probe;
+  service.enable = pciehp_enable;
   service.irq = pciehp_irq;
   pcie_port_service_register(service);
 }

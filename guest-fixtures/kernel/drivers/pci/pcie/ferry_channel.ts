@@ -123,9 +123,13 @@ function ferry_channel_probe(port: PciDev): usize {
     pci_write_config_dword(port, at + CHANNEL_GUEST_FEATURE + (feature << 2), word);
     feature++;
   }
-  pci_write_config_word(port, at + CHANNEL_CONTROL, CHANNEL_CONTROL_INTERRUPT);
   pr_info('pcieport %S: ferry: host channel with %u features', port.name, feature);
   return changetype<usize>(channel);
+}
+
+function ferry_channel_enable(data: usize): void {
+  const channel = changetype<Channel>(data);
+  pci_write_config_word(channel.port, channel.at + CHANNEL_CONTROL, CHANNEL_CONTROL_INTERRUPT);
 }
 
 /** Boot CPU, before who registers what the host may ask. */
@@ -133,6 +137,7 @@ export function ferry_channel_init(): void {
   INIT_LIST_HEAD(requests);
   service.name = str('ferry');
   service.probe = ferry_channel_probe;
+  service.enable = ferry_channel_enable;
   service.irq = ferry_channel_irq;
   pcie_port_service_register(service);
 }

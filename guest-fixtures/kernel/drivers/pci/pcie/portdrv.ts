@@ -20,8 +20,10 @@ const PCIE_PORT_SERVICES_MAX: u32 = 4;
   name: usize;
   /** Its number among the services, in the order in which they are registered. */
   index: u32;
-  /** Looks whether the port has the service, and starts it; returns its own data, 0 if the port has it not. */
+  /** Looks whether the port has the service, which is quiet yet; returns its own data, 0 if the port has it not. */
   probe: (port: PciDev) => usize;
+  /** Lets the service interrupt, which finds its data from here on. */
+  enable: (data: usize) => void;
   /** The port's interrupt, with interrupts disabled: whether it was the service's. `data` is what probe returned. */
   irq: (data: usize) => bool;
 }
@@ -45,6 +47,11 @@ const id_table = memory.data<u32>([0x3420_8086, 0]);
   return load<usize>(port.data + service.index * sizeof<usize>());
 }
 
+/** What the service's probe returned for the port `dev`, 0 if it has it not. */
+export function pcie_port_service_data(dev: PciDev, service: PciePortService): usize {
+  return data_of(changetype<PciePort>(dev.drvdata), service);
+}
+
 function pcie_portdrv_irq(data: usize): void {
   const port = changetype<PciePort>(data);
   for (let entry = services.next; entry != services; entry = entry.next) {
@@ -66,7 +73,9 @@ function pcie_portdrv_probe(dev: PciDev): bool {
   }
   for (let entry = services.next; entry != services; entry = entry.next) {
     const service = changetype<PciePortService>(entry);
-    store<usize>(port.data + service.index * sizeof<usize>(), service.probe(dev));
+    const own = service.probe(dev);
+    store<usize>(port.data + service.index * sizeof<usize>(), own);
+    if (own != 0) service.enable(own);
   }
   return true;
 }

@@ -1,0 +1,57 @@
+/**
+ * A guest that is moved without its device: asked to let it go, and given another. All of it real but time: the kernel's
+ * hot-plug driver, the slot, the NIC, both flows of the migration, the network.
+ */
+import { describe, expect, it } from 'vitest';
+import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import { moveUnderTraffic, type TrafficScene } from './passthrough-world.js';
+
+/** Few packets: a guest that is unplugged by a button takes seconds of its time. */
+const RATE = 500;
+const SETTLED_MS = 400;
+
+const move = (scene: TrafficScene): ReturnType<typeof moveUnderTraffic> =>
+  moveUnderTraffic({
+    rate: RATE,
+    afterwardsMs: SETTLED_MS,
+    commandLine: 'status_ms=1000',
+    ...scene,
+    parameters: { start: 'hot-plug', ...scene.parameters },
+  });
+
+const slotStates = ({ timeline }: MigrationRecord | DestinationRecord): string[] =>
+  timeline
+    .filter(({ who, what }) => who === 'vf0' && what === 'slot')
+    .map(({ facts }) => `${facts!['present'] ? 'occupied' : 'empty'}, ${facts!['powerIndicator']}`);
+
+describe.each([
+  { stop: 'hot-unplug', slot: 'ordinary', least: 6000, most: 6100 },
+  { stop: 'hot-unplug-quick', slot: 'ordinary', least: 1000, most: 1100 },
+  { stop: 'hot-unplug-quick', slot: 'quick', least: 0, most: 100 },
+] as const)('a guest whose device leaves its $slot slot by $stop', ({ stop, slot, least, most }) => {
+  it('is moved, verified, and has traffic with the device that is put in there; nothing wrong arrives', async () => {
+    const { source, destination, flow, console } = await move({ nic: { slot }, parameters: { stop } });
+    expect(source.error).toBeUndefined();
+    expect([source.status, destination.status]).toEqual(['completed', 'completed']);
+    expect([source.afterwards, destination.afterwards]).toEqual([undefined, undefined]);
+    expect(source.fallbacks).toEqual([]);
+    const asked = source.timeline.find(({ who, what }) => who === 'vf0' && what === 'request')!;
+    expect(asked.duration! / 1e6).toBeGreaterThanOrEqual(least);
+    expect(asked.duration! / 1e6).toBeLessThan(most);
+    expect(slotStates(source).at(-1)).toBe('empty, off');
+    expect(slotStates(destination)[0]).toBe('occupied, off');
+    expect(slotStates(destination).at(-1)).toBe('occupied, on');
+    // The link is waited for before the first access, whatever the slot.
+    const started = destination.timeline.find(({ who, what }) => who === 'vf0' && what === 'start')!;
+    expect(started.duration! / 1e6).toBeGreaterThanOrEqual(120);
+    expect(started.duration! / 1e6).toBeLessThan(160);
+    expect(flow.arrived).toMatchObject({ duplicated: 0, reordered: 0, corrupt: 0 });
+    // Traffic ends with the device, and goes on with the next: not a second is lost that the slot does not take.
+    const gapMs = flow.arrived!.longestGapNs / 1e6;
+    expect(gapMs).toBeGreaterThanOrEqual(120);
+    expect(gapMs).toBeLessThan((slot === 'quick' ? 0 : 1000) + 250);
+    expect(flow.arrived!.silentNs / 1e6).toBeLessThan(50);
+    expect(console.filter((line) => /DMA-API: ixgbevf|BUG/.test(line))).toEqual([]);
+    expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(2);
+  });
+});
