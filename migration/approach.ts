@@ -78,6 +78,10 @@ export const FACETS: Readonly<Record<Facet, { readonly has: string; readonly lac
   button: {
     has: 'its slot has an attention button',
     lacks: 'its slot has no attention button',
+    },
+  standby: {
+    has: 'a virtio-net standby with its address is beside it',
+    lacks: 'no standby with its address is beside it',
   },
   guest: {
     has: 'there is a channel to its driver in the guest',

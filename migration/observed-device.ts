@@ -23,7 +23,7 @@ function oneOnTimeline(
   timeline: Timeline,
   dma: DmaWriter | undefined,
 ): AssignedDevice {
-  const { name, log, vfio, slot, button, fn } = device;
+  const { name, log, vfio, slot, button, fn, standby } = device;
   const here = (): Timeline => timeline;
   return {
     ...device,
@@ -44,5 +44,6 @@ function oneOnTimeline(
     button: button && observed(button, name, here, ['press']),
     slot: slot && observed(slot, name, here, ['takeOutWhenOff', 'keep', 'remove', 'insert']),
     fn: fn && observed(fn, name, here, ['closeGate', 'openGate', 'announce']),
+    standby: standby && observed(standby, name, here, ['problem', 'takeOver']),
   };
 }

@@ -70,6 +70,7 @@ export interface AssignedDevice {
   readonly button?: AttentionButton | undefined;
   readonly guest?: GuestChannel | undefined;
   readonly fn?: HostFunction | undefined;
+  readonly standby?: StandbyDevice | undefined;
 }
 
 /** What a host can do to a function that it has given away, whether that speaks VFIO migration or not. */
@@ -202,6 +203,14 @@ export interface GuestMessage {
   readonly word: string;
   /** Four numbers, 32 bits each. */
   readonly args: readonly number[];
+}
+
+/** Another device, with the same address, by which the guest can go on while this one is away. Virtio 1.2, 5.1.3 (STANDBY) */
+export interface StandbyDevice {
+  /** Why the guest could not go on by it now, in words; undefined if it can. */
+  problem(): Promise<string | undefined>;
+  /** The device is about to be taken away: whoever listens hears of it. */
+  takeOver(): Promise<void>;
 }
 
 export interface SourceMachine {

@@ -133,6 +133,11 @@ export class VirtioNet {
     return { received: this.#counters.get64(RECEIVED), sent: this.#counters.get64(SENT) };
   }
 
+  /** The driver has agreed to use it beside another device. */
+  get isStandby(): boolean {
+    return this.transport.isLive && this.transport.has(NET_F_STANDBY);
+  }
+
   get link(): boolean {
     return this.#config.getField(netConfig.reg.STATUS, netConfig.reg.STATUS.fields.LINK_UP) === 1;
   }

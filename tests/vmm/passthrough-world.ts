@@ -130,8 +130,8 @@ export interface TrafficScene {
   readonly cancelAfterMs?: number;
   /** Virtual functions, each with a flow of its own; 1 if absent. */
   readonly functions?: number;
-  /** A virtio-net device instead of them. */
-  readonly virtio?: boolean;
+  /** A virtio-net device instead of them, or beside the only one. */
+  readonly virtio?: 'alone' | 'standby';
 }
 
 export interface TrafficResult {
@@ -232,7 +232,8 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
   } = scene;
   const stations = Array.from({ length: functions }, (_, i) => macOf(i));
   const nic: NicOptions = {
-    ...(scene.virtio === true ? { macs: [], virtio: stations.map((mac) => ({ mac })) } : { macs: stations }),
+    macs: scene.virtio === 'alone' ? [] : stations,
+    virtio: scene.virtio ? stations.map((mac) => ({ mac, standby: scene.virtio === 'standby' })) : [],
     ...scene.nic,
   };
   const workload = sink ? 'udp-stream rate=0' : 'udp-echo';

@@ -28,8 +28,10 @@ import {
   NIC_NAME,
   type NicOptions,
   slotName,
+  standbyName,
 } from '../passthrough/records.js';
 import type { FunctionSlot } from '../passthrough/slot.js';
+import type { Standby } from '../passthrough/standby.js';
 import type { ConsoleBatch } from './console-outbox.js';
 import type { DeviceSet } from './devices.js';
 import type { MachineEvents } from './events.js';
@@ -105,6 +107,8 @@ export function callTargets(
     const { slot, channel } = nic.host.functions[index]!;
     targets.set(assignedName(index), device).set(slotName(index), slot).set(channelName(index), channel);
     targets.set(dmaLogName(index), nic.host.dmaLogs[index]!);
+    const standby = nic.host.standbys[index];
+    if (standby !== undefined) targets.set(standbyName(index), standby);
   }
   for (const virtio of nic.host.virtio) targets.set(virtio.name, virtio);
   return targets;
@@ -155,8 +159,12 @@ export function assignedDevice(
     slot: withListeners(slot, { onChange }),
     button: nic.slot !== 'quick' ? slot : undefined,
     guest: withListeners(remote<FunctionChannel>(host, channelName(index)), { onMessage }),
+    standby: hasStandby(nic, index) ? remote<Standby>(host, standbyName(index)) : undefined,
   };
 }
+
+const hasStandby = ({ macs, virtio = [] }: NicOptions, index: number): boolean =>
+  virtio.some(({ standby, mac }) => standby === true && mac.join() === macs[index]!.join());
 
 function identityOf({ macs, offer = WHOLE_PART }: NicOptions, index: number): DeviceIdentity {
   const hex = (id: number): string => id.toString(16).padStart(4, '0');

@@ -64,6 +64,10 @@ export interface QmpEvents {
   MIGRATION: { readonly status: MigrationStatus };
   /** Pre-copy round `pass` begins, counted from 1 (capability `events`). */
   MIGRATION_PASS: { readonly pass: number };
+  /** The guest's driver of this standby has agreed to be one, each time that it does. */
+  FAILOVER_NEGOTIATED: { readonly 'device-id': string };
+  /** The guest is asked to let this device go; its standby is to carry the traffic. */
+  UNPLUG_PRIMARY: { readonly 'device-id': string };
   /** Whole lines that the guest wrote to its console; `dropped` counts those left out of a flood. */
   X_FERRY_CONSOLE: { readonly lines: readonly string[]; readonly dropped: number };
 }
@@ -75,6 +79,8 @@ export const QMP_EVENT_NAMES: readonly (keyof QmpEvents)[] = [
   'GUEST_PANICKED',
   'MIGRATION',
   'MIGRATION_PASS',
+  'FAILOVER_NEGOTIATED',
+  'UNPLUG_PRIMARY',
   'X_FERRY_CONSOLE',
 ];
 

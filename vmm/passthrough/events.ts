@@ -13,6 +13,8 @@ export type DeviceEvent =
   | { readonly kind: 'guest-message'; readonly device: string; readonly message: GuestMessage }
   /** The guest's driver of the standby has agreed to be one: FEATURES_OK with VIRTIO_NET_F_STANDBY. */
   | { readonly kind: 'failover-negotiated'; readonly device: string }
+  /** A function with a standby is about to be taken away. */
+  | { readonly kind: 'unplug-primary'; readonly device: string }
   /** The NIC's cable was plugged in or out. */
   | { readonly kind: 'link'; readonly device: string; readonly up: boolean }
   /** VT-d blocked requests of the device: so many since the machine was made. */
@@ -26,6 +28,7 @@ export function factsOf(event: DeviceEvent): TimelineFacts {
     case 'guest-message':
       return { sequence: event.message.sequence, answer: event.message.word };
     case 'failover-negotiated':
+    case 'unplug-primary':
       return {};
     case 'link':
       return { up: event.up };

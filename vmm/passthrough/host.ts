@@ -38,7 +38,8 @@ import {
   PHYSICAL_FUNCTION_VECTOR,
 } from './interrupts.js';
 import { HostIommu } from './iommu.js';
-import { HOST_BRIDGE_NAME, NIC_NAME, type NicOptions } from './records.js';
+import { assignedName, HOST_BRIDGE_NAME, NIC_NAME, type NicOptions } from './records.js';
+import { Standby } from './standby.js';
 import { Stations } from './stations.js';
 import { VirtioNic } from './virtio-nic.js';
 
@@ -77,8 +78,9 @@ export class PassthroughHost {
   readonly functions: readonly GuestFunction[];
   /** What each of them logs of its writes. */
   readonly dmaLogs: readonly FunctionLog[];
-  /** The VMM's own NICs. */
+  /** The VMM's own NICs, and of each function the one that is its standby. */
   readonly virtio: readonly VirtioNic[];
+  readonly standbys: readonly (Standby | undefined)[];
   /** The guest's host bridge. */
   readonly bridge = new HostBridge(HOST_BRIDGE_NAME);
   /** Bridge and ports as devices of the machine; configuration space and BAR window lie with the bridge. */
@@ -137,6 +139,10 @@ export class PassthroughHost {
       (nic, n) =>
         new VirtioNic(n, macs.length + n, nic, this.#guest, { send, event, ready, wake, scheduler }),
     );
+    this.standbys = macs.map((mac, n) => {
+      const own = this.virtio.find((nic) => nic.standby && nic.mac.join() === mac.join());
+      return own && new Standby(own, assignedName(n), event);
+    });
     this.#stations = new Stations(this.nic, this.functions, macs, this.virtio);
     // What firmware does before the guest's kernel looks.
     enumerate(this.#guest, GUEST_BARS);

@@ -16,6 +16,7 @@ export const slotName = (index: number): string => `slot${index}`;
 export const dmaLogName = (index: number): string => `dma-log${index}`;
 export const channelName = (index: number): string => `guest-channel${index}`;
 /** The VMM's own NICs, each with its port. */
+export const standbyName = (index: number): string => `standby${index}`;
 export const virtioName = (index: number): string => `virtio-net${index}`;
 export const virtioPortName = (index: number): string => `virtio-port${index}`;
 

@@ -25,6 +25,7 @@ export class VirtioNic implements SaveableDevice {
   readonly name: string;
   readonly version: number;
   readonly mac: Uint8Array;
+  readonly standby: boolean;
   readonly net: VirtioNet;
   readonly port: RootPort;
   readonly #announcer: Announcer;
@@ -43,6 +44,7 @@ export class VirtioNic implements SaveableDevice {
   ) {
     const { send, event, ready, wake, scheduler } = ports;
     this.mac = Uint8Array.from(options.mac);
+    this.standby = options.standby === true;
     const device = virtioName(index);
     const out = (bytes: Uint8Array, at: number, length: number): void => {
       if (!send(bytes, at, length)) this.#refused++;
@@ -50,7 +52,7 @@ export class VirtioNic implements SaveableDevice {
     this.net = new VirtioNet({
       name: device,
       mac: this.mac,
-      standby: options.standby === true,
+      standby: this.standby,
       send: out,
       ready,
       wake,

@@ -370,6 +370,10 @@ export class Controller implements VmControl {
     return {
       console: (line) => console.push(line),
       consoleDropped: (lines) => console.lost(lines),
+      device: ({ kind, device }) => {
+        if (kind === 'failover-negotiated') emit('FAILOVER_NEGOTIATED', { 'device-id': device });
+        if (kind === 'unplug-primary') emit('UNPLUG_PRIMARY', { 'device-id': device });
+      },
       panicked: (error) => {
         console.flush();
         this.#guest.ended('guest-panicked', error, () =>

@@ -118,6 +118,9 @@ function forward(event: MachineEvent, events: GuestEvents): void {
     case 'console-dropped':
       events.consoleDropped(event.lines);
       break;
+    case 'device':
+      events.device(event.event);
+      break;
     case 'crash':
       events.panicked(event.error);
       break;

@@ -8,6 +8,7 @@ import type { DestinationMachine, MachineDescription, SourceMachine } from '../.
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { SourceOptions } from '../../migration/source-context.js';
 import type { CpuInfo } from '../monitor/control.js';
+import type { DeviceEvent } from '../passthrough/events.js';
 import type { PassthroughReport } from '../passthrough/report.js';
 import type { SocketAddress } from '../sockets/address.js';
 
@@ -17,6 +18,8 @@ export interface GuestEvents {
   console(line: string): void;
   /** Lines that the guest wrote faster than they could be taken. */
   consoleDropped(lines: number): void;
+  /** What a device of the host's reports by itself. */
+  device(event: DeviceEvent): void;
   /** The guest crashed, hung, or reported a panic: it stands still for good. */
   panicked(error: FerryError): void;
   /** The guest switched its machine off, or asked for a reset. */
