@@ -78,7 +78,7 @@ export const FACETS: Readonly<Record<Facet, { readonly has: string; readonly lac
   button: {
     has: 'its slot has an attention button',
     lacks: 'its slot has no attention button',
-    },
+  },
   standby: {
     has: 'a virtio-net standby with its address is beside it',
     lacks: 'no standby with its address is beside it',

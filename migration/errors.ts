@@ -165,6 +165,12 @@ export const migrationErrors = catalogue('migration', {
     advice: () =>
       'A guest without hot-plug, or without CPU time, does not answer; `request-timeout` gives it longer.',
   }),
+  'no-failover': entry<{ device: string; problem: string }>({
+    exit: 'failed',
+    text: ({ device, problem }) => `the guest can't go on without ${device}: ${problem}`,
+    advice: () =>
+      'Another stop does without a standby; the standby and its driver are looked at with `x-ferry-query-nic`.',
+  }),
   'not-plugged-in-yet': entry<{ approach: string; device: string; powerIndicator: string; waitedMs: number }>(
     {
       exit: 'failed',

@@ -6,6 +6,7 @@ import { noStart } from './start/none.js';
 import type { StartDescriptor } from './start/start.js';
 import { stopByCapability } from './stop/capability.js';
 import { stopByDeviceState } from './stop/device-state.js';
+import { failover } from './stop/failover.js';
 import { hotUnplug } from './stop/hot-unplug.js';
 import { hotUnplugQuick } from './stop/hot-unplug-quick.js';
 import { noStop } from './stop/none.js';
@@ -25,7 +26,7 @@ export interface ApproachRegistry {
 
 export const builtIn: ApproachRegistry = {
   tracking: [iommuDirty, deviceLog, pinned, cpuLog],
-  stop: [stopByDeviceState, stopByCapability, hotUnplugQuick, hotUnplug, noStop],
+  stop: [stopByDeviceState, failover, stopByCapability, hotUnplugQuick, hotUnplug, noStop],
   start: [startByDeviceState, startByCapability, hotPlug, noStart],
 };
 

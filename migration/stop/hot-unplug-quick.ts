@@ -2,11 +2,9 @@
 import { ordinary } from '../approach.js';
 import { askGuest } from '../ask-guest.js';
 import type { StopDescriptor } from './stop.js';
-import { stopByUnplug } from './unplug.js';
+import { stopByUnplug, TURN_SLOT_OFF } from './unplug.js';
 
 const NAME = 'hot-unplug-quick';
-/** On the channel of the device's port. */
-const TURN_SLOT_OFF = 'off';
 
 export const hotUnplugQuick: StopDescriptor = {
   ...ordinary,

@@ -8,6 +8,9 @@ import type { RequestLimits } from '../patience.js';
 import type { AssignedDevice, DeviceSlot } from '../ports.js';
 import type { DeviceStop } from './stop.js';
 
+/** On the channel of the device's port: the guest is to turn the slot off, as a person would have it do by sysfs. */
+export const TURN_SLOT_OFF = 'off';
+
 /** The stop called `approach`, of a device that sits in a slot. `ask` puts the request before the guest. */
 export function stopByUnplug(
   approach: string,

@@ -1,0 +1,44 @@
+/** The device is unplugged as by hot-unplug, and the guest goes on by a virtio-net standby with the same address. */
+import { ordinary } from '../approach.js';
+import { askGuest } from '../ask-guest.js';
+import { migrationErrors } from '../errors.js';
+import type { RequestLimits } from '../patience.js';
+import type { AssignedDevice, StandbyDevice } from '../ports.js';
+import type { StopDescriptor } from './stop.js';
+import { stopByUnplug, TURN_SLOT_OFF } from './unplug.js';
+
+const NAME = 'failover';
+
+export const failover: StopDescriptor = {
+  ...ordinary,
+  name: NAME,
+  text: 'the device is unplugged while a virtio-net standby with the same address carries the traffic',
+  steps: [
+    'at boot the guest agreed to use two devices as one interface (VIRTIO_NET_F_STANDBY)',
+    'when the rest would fit the downtime limit, the guest is asked to turn the slot off, by its channel or by the button; pages go on being sent',
+    'the driver lets the device go, the guest goes on by the standby, and the host brings it what was for the device',
+    'the device is taken out of the slot, and kept: a migration that fails puts it back, and the guest uses it again',
+    'the standby moves with the machine; at the destination a device is plugged in, and the guest uses that',
+  ],
+  use: 'Where the network may not pause, and source and destination need not have the same kind of device.',
+  limits:
+    'The guest needs net_failover, and the standby costs CPU time on the host while it carries; a button takes six seconds.',
+  needs: ['slot', 'standby'],
+  leaves: 'unplugged',
+  make: (device) => stopByUnplug(NAME, device, (limits) => handOver(device, limits)),
+};
+
+/** By the guest's channel where it takes requests to turn a slot off, else by the button. */
+async function handOver(device: AssignedDevice, limits: RequestLimits): Promise<void> {
+  const { name, guest, button } = device;
+  const standby = device.standby as StandbyDevice;
+  const takesRequests = (await guest?.features())?.includes(TURN_SLOT_OFF) === true;
+  const problem =
+    !takesRequests && button === undefined
+      ? 'its slot has no button, and the guest takes no request to turn it off'
+      : await standby.problem();
+  if (problem !== undefined) throw migrationErrors.error('no-failover', { device: name, problem });
+  await standby.takeOver();
+  if (takesRequests) await askGuest(device, TURN_SLOT_OFF, [], limits);
+  else await button?.press();
+}
