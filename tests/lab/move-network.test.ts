@@ -105,6 +105,24 @@ describe('a guest with a virtio-net device', () => {
     },
     TIMEOUT_MS,
   );
+
+  it(
+    'carries the traffic of a function that is unplugged for the move, and of which each loss is accounted for',
+    async () => {
+      const { record, network } = await moved({
+        nic: 'vf,failover=on,slot=quick',
+        workload: 'udp-echo',
+        stop: 'failover',
+        start: 'hot-plug',
+      });
+      expect(record!.approaches).toMatchObject({ stop: 'failover', start: 'hot-plug' });
+      expect(record!.fallbacks).toEqual([]);
+      expect(network!.devices.map(({ name }) => name)).toEqual(['vf0']);
+      const told = record!.timeline.filter(({ what }) => what === 'unplug-primary');
+      expect(told.map(({ who }) => who)).toEqual(['vf0']);
+    },
+    TIMEOUT_MS,
+  );
 });
 
 describe('a guest that moves with its virtual function', () => {

@@ -456,6 +456,15 @@ describe('controller', () => {
     expect(second.defects).toEqual([]);
   });
 
+  it('tells what a standby is about, and of nothing else that devices report', async () => {
+    const { state, log } = await running();
+    state.events?.device({ kind: 'link', device: 'vf0', up: true });
+    state.events?.device({ kind: 'failover-negotiated', device: 'virtio-net0' });
+    state.events?.device({ kind: 'unplug-primary', device: 'vf0' });
+    expect(log.slice(-2)).toEqual(['FAILOVER_NEGOTIATED', 'UNPLUG_PRIMARY']);
+    expect(log.filter((entry) => entry.includes('link'))).toEqual([]);
+  });
+
   it('shows setup from the first moment, never the state of an earlier migration', async () => {
     const { controller, state } = await running();
     expect(controller.migration()).toEqual({});
