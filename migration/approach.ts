@@ -23,6 +23,12 @@ export const DIFFERENCES = [
 ] as const;
 export type Difference = (typeof DIFFERENCES)[number];
 
+export interface Goals {
+  /** How long the VM stands still, and how long nothing of the device's traffic comes to its peer, at most. */
+  readonly blackoutMs?: number;
+  readonly gapMs?: number;
+}
+
 /** What is declared of every approach; each effort adds what it is made of. */
 export interface Descriptor {
   /** As users and the peer name it. */
@@ -44,6 +50,8 @@ export interface Descriptor {
   readonly copesWith: readonly Difference[];
   /** Whether its part of a migration ends in bounded time whatever the guest does. */
   readonly bounded: boolean;
+  /** What it is meant to reach with the usual guest and traffic, milliseconds; a comparison shows it beside what it did. */
+  readonly goals?: Goals;
   /** Why a machine with the devices `names` can't use it; of approaches that serve none. */
   readonly refuses?: (names: string) => string;
 }

@@ -57,8 +57,18 @@ const COMMON: Readonly<Record<keyof Descriptor, Rule>> = {
   guestFeatures: listOf('a list of texts', (item) => typeof item === 'string'),
   copesWith: someOf(DIFFERENCES),
   bounded: kind('boolean', 'true or false'),
+  goals: (value) => {
+    const right =
+      typeof value === 'object' &&
+      value !== null &&
+      Object.entries(value).every(([name, ms]) => /^(blackout|gap)Ms$/.test(name) && ms > 0);
+    return right ? undefined : 'an object of blackoutMs and gapMs, both in milliseconds';
+  },
   refuses: kind('function', 'a function'),
 };
+
+/** Those that there is nothing usual for. */
+const OPTIONAL: readonly string[] = ['refuses', 'goals'];
 
 const make = kind('function', 'a function');
 const RULES: {
@@ -120,7 +130,7 @@ export function withOwnApproach<E extends Effort>(
   };
   for (const [member, rule] of Object.entries(rules)) {
     const given = Object.hasOwn(found, member);
-    if (!given && (Object.hasOwn(descriptor, member) || member === 'refuses')) continue;
+    if (!given && (Object.hasOwn(descriptor, member) || OPTIONAL.includes(member))) continue;
     if (!given) throw refuse(`its descriptor has no \`${member}\`: ${rule(undefined)}`);
     const problem = rule(descriptor[member]);
     if (problem !== undefined) throw refuse(`\`${member}\` of its descriptor must be ${problem}`);

@@ -5,7 +5,7 @@
 import { cpus, totalmem } from 'node:os';
 import { isFerryError } from '../../base/errors.js';
 import { EXIT_STATUS } from '../../base/exit-status.js';
-import { EFFORTS, type Effort } from '../../migration/approach.js';
+import { EFFORTS, type Effort, type Goals } from '../../migration/approach.js';
 import type { Approaches } from '../../migration/approaches.js';
 import { type ApproachRegistry, AUTO } from '../../migration/registry.js';
 import { type MigrateResult, migrate } from '../move/move.js';
@@ -164,9 +164,16 @@ function sameAs(lane: Lane, lanes: readonly Lane[]): Lane['out'] {
 /** `tracking pinned`. */
 export const titleOf = ({ effort, name }: Pick<Contestant, 'effort' | 'name'>): string => `${effort} ${name}`;
 
-function entryOf({ contestant, runs, approaches, out }: Lane, registry: ApproachRegistry): CompareEntry {
+function entryOf(lane: Lane, registry: ApproachRegistry): CompareEntry {
+  const { contestant, runs, approaches, out } = lane;
   const { effort, name, asked } = contestant;
-  const common = { effort, name, text: registry[effort].find((one) => one.name === name)?.text ?? '', asked };
+  const common = {
+    effort,
+    name,
+    text: registry[effort].find((one) => one.name === name)?.text ?? '',
+    asked,
+    goals: goalsFor(lane, registry),
+  };
   if (out?.outcome === 'impossible') {
     const figures = spreadsOf([]);
     return { ...common, ...out, approaches: undefined, figures, runs: [], detail: undefined };
@@ -186,6 +193,16 @@ function entryOf({ contestant, runs, approaches, out }: Lane, registry: Approach
     runs: all,
     detail: middle(runs)?.detail,
   };
+}
+
+function goalsFor({ approaches, contestant }: Lane, registry: ApproachRegistry): Goals {
+  const names = approaches ?? contestant.asked;
+  const all = EFFORTS.flatMap((effort) => registry[effort].filter(({ name }) => name === names[effort]));
+  const highest = (of: keyof Goals): Goals => {
+    const known = all.flatMap(({ goals }) => goals?.[of] ?? []);
+    return known.length === 0 ? {} : { [of]: Math.max(...known) };
+  };
+  return { ...highest('blackoutMs'), ...highest('gapMs') };
 }
 
 /** The run with the median blackout, of those that have one. */

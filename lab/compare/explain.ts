@@ -75,6 +75,12 @@ export function explainText(
     ),
   ];
   if (figures !== undefined) {
+    const { blackoutMs, gapMs } = descriptor.goals ?? {};
+    const goals = [
+      ...(blackoutMs === undefined ? [] : [`blackout at most ${blackoutMs} ms`]),
+      ...(gapMs === undefined ? [] : [`network gap at most ${gapMs} ms`]),
+    ];
+    if (goals.length > 0) parts.push(line('What it is meant to reach', goals.join(', ')));
     const { comparison, from } = figures;
     const entry = comparison.entries.find((one) => one.effort === effort && one.name === name);
     if (entry !== undefined)

@@ -1,5 +1,5 @@
 /** What a comparison keeps of each run, as plain data: the table, the report and `--json` derive from it. */
-import type { Effort } from '../../migration/approach.js';
+import type { Effort, Goals } from '../../migration/approach.js';
 import type { Approaches } from '../../migration/approaches.js';
 import type { BlackoutRecord, DeviceTransfer, Fallback, RoundRecord } from '../../migration/record.js';
 import { FLOW, type TimelineEntry } from '../../migration/timeline.js';
@@ -10,7 +10,7 @@ import type { NetworkPhase } from '../move/network-record.js';
 import type { Scenario } from '../move/scenario.js';
 
 /** Raised with each change of what follows. */
-export const COMPARISON_VERSION = 1;
+export const COMPARISON_VERSION = 2;
 
 /** Times in nanoseconds; undefined where a run did not come so far, or it can't be measured here. */
 export interface Figures {
@@ -57,6 +57,8 @@ export interface CompareEntry {
   readonly name: string;
   readonly text: string;
   readonly asked: Approaches;
+  /** Of all approaches that were chosen the highest, so that none is asked for what another takes. */
+  readonly goals: Goals;
   /** As they were chosen, or fallen back to; undefined of one that this machine does not allow. */
   readonly approaches: Approaches | undefined;
   /**
@@ -138,4 +140,18 @@ export function spreadsOf(runs: readonly Figures[]): CompareEntry['figures'] {
     return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
   };
   return Object.fromEntries(NAMES.map((name) => [name, spread(name)])) as CompareEntry['figures'];
+}
+
+/** Each goal of an entry that it can be held against, and whether its median reaches it. */
+export function goalsOf({ goals, figures }: Pick<CompareEntry, 'goals' | 'figures'>): readonly {
+  readonly of: 'blackoutNs' | 'gapNs';
+  readonly ns: number;
+  readonly reached: boolean;
+}[] {
+  return (['blackoutNs', 'gapNs'] as const).flatMap((of) => {
+    const ms = of === 'blackoutNs' ? goals.blackoutMs : goals.gapMs;
+    const measured = figures[of]?.median;
+    if (ms === undefined || measured === undefined) return [];
+    return [{ of, ns: ms * 1e6, reached: measured <= ms * 1e6 }];
+  });
 }

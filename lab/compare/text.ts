@@ -3,7 +3,7 @@ import pc from 'picocolors';
 import { table } from '../report/table.js';
 import { formatBytes, formatCount, formatTime } from '../report/words.js';
 import { type CompareProgress, chosenBeside, titleOf } from './compare.js';
-import type { CompareEntry, Comparison, Figures, Spread } from './figures.js';
+import { type CompareEntry, type Comparison, type Figures, goalsOf, type Spread } from './figures.js';
 
 /** How each figure is written. */
 export const FORMATS: { readonly [F in keyof Figures]-?: (value: number) => string } = {
@@ -67,6 +67,12 @@ const OUTCOME: Readonly<Record<CompareEntry['outcome'], string>> = {
   same: 'the same',
 };
 
+/** `✔ blackout 10 ms, ✘ network gap 25 ms`: told apart without colour, too. */
+export const goalsText = (entry: CompareEntry): string =>
+  goalsOf(entry)
+    .map(({ of, ns, reached }) => `${reached ? '✔' : '✘'} ${HEADS[of]} ${FORMATS[of](ns)}`)
+    .join(', ');
+
 /** The table, and below it what stands behind its words. `width`: of the terminal. */
 export function compareText(comparison: Comparison, width?: number): string {
   const { entries, scenario, runs, host } = comparison;
@@ -76,8 +82,9 @@ export function compareText(comparison: Comparison, width?: number): string {
     titleOf(entry),
     ...names.map((name) => spreadText(name, entry.figures[name], SPREAD.includes(name))),
     OUTCOME[entry.outcome],
+    goalsText(entry),
   ]);
-  const drawn = table(['approach', ...names.map((name) => HEADS[name]), 'outcome'], rows, {
+  const drawn = table(['approach', ...names.map((name) => HEADS[name]), 'outcome', 'goals'], rows, {
     width,
     spare: ['rounds', 'bytes', 'in all', 'lost', 'host CPU', 'guest CPU'],
   });

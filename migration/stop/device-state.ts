@@ -18,6 +18,7 @@ export const stopByDeviceState: StopDescriptor = {
   ],
   use: 'Whenever source and destination have the same kind of device: the guest notices nothing but the blackout.',
   limits: 'The device must speak VFIO migration, and only a device of the same kind takes its state.',
+  goals: { blackoutMs: 10, gapMs: 25 },
   needs: ['vfio'],
   leaves: 'state',
   make: ({ vfio }) => {

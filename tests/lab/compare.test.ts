@@ -9,12 +9,14 @@ import {
   compareStatus,
 } from '../../lab/compare/compare.js';
 import { contestants } from '../../lab/compare/contestants.js';
+import { type CompareEntry, goalsOf } from '../../lab/compare/figures.js';
 import { compareText, progressLine } from '../../lab/compare/text.js';
 import { labErrors } from '../../lab/errors.js';
 import type { MigrateResult } from '../../lab/move/move.js';
 import { type MigrateOptions, scenarioOf } from '../../lab/move/scenario.js';
 import { EFFORTS } from '../../migration/approach.js';
 import { builtIn } from '../../migration/registry.js';
+import type { StopDescriptor } from '../../migration/stop/stop.js';
 import { simulate } from '../migration/simulate.js';
 import { withDevice } from '../migration/test-approaches.js';
 
@@ -108,8 +110,8 @@ describe('a comparison', () => {
       expect(detail!.blackout!.totalNs).toBe(blackouts[1]);
     }
     expect(told.map(({ done, all }) => [done, all])).toEqual([1, 2, 3, 4, 5, 6].map((done) => [done, 6]));
-    expect(text).toMatch(/tracking iommu-dirty +\d.* verified\n/);
-    expect(text).toMatch(/tracking pinned +\d.* verified\n/);
+    expect(text).toMatch(/tracking iommu-dirty +\d.* verified /);
+    expect(text).toMatch(/tracking pinned +\d.* verified /);
     expect(status).toBe(0);
   });
 
@@ -153,5 +155,23 @@ describe('a comparison', () => {
     for (const { reason } of same) expect(reason).toBe('tracking iommu-dirty');
     const turns = comparison.entries.map(({ outcome }) => (/same|impossible/.test(outcome) ? 1 : 2));
     expect(asked).toHaveLength(turns.reduce<number>((sum, count) => sum + count, 0));
+  });
+
+  it('holds medians against the goals of what was chosen, and says which are reached', async () => {
+    const { comparison, text } = await compared({ ...TRACKING, runs: 1 });
+    const [entry] = comparison.entries as [CompareEntry];
+    const [{ goals: wanted }] = builtIn.stop.filter(({ name }) => name === entry.approaches!.stop) as [
+      StopDescriptor,
+    ];
+    expect(wanted).toBeDefined();
+    expect(entry.goals).toEqual(wanted);
+    const ns = wanted!.blackoutMs! * 1e6;
+    const at = (median: number) =>
+      goalsOf({ ...entry, figures: { ...entry.figures, blackoutNs: { median, min: 0, max: ns * 9 } } });
+    expect(at(ns)).toEqual([{ of: 'blackoutNs', ns, reached: true }]);
+    expect(at(ns + 1)).toEqual([{ of: 'blackoutNs', ns, reached: false }]);
+    expect(goalsOf({ ...entry, goals: {} })).toEqual([]);
+    const [reached] = goalsOf(entry);
+    expect(text).toContain(`${reached!.reached ? '✔' : '✘'} blackout 10.0 ms`);
   });
 });

@@ -12,6 +12,7 @@ import { MIB } from '../../base/units.js';
 import { compare } from '../../dist/lab/compare/compare.js';
 import type { CompareEntry, Comparison } from '../../lab/compare/figures.js';
 import { reportHtml } from '../../lab/compare/report/report.js';
+import { commandLine } from '../../lab/ferry.js';
 
 const TIMEOUT_MS = 90_000;
 const folder = mkdtempSync(join(tmpdir(), 'ferry-report-'));
@@ -68,6 +69,14 @@ describe('a comparison of moves between processes', () => {
       // The first and the last millisecond are whole, the phase's ends lie within.
       expect(came).toBeGreaterThanOrEqual(flow!.arrived!.received);
     }
+  });
+});
+
+describe('a report that can not be written', () => {
+  it('is refused before anything is moved', async () => {
+    const args = ['compare', '--report', join(folder, 'nowhere', 'report.html')];
+    const refused = (await commandLine(args)).parseAsync(args, { from: 'user' });
+    await expect(refused).rejects.toMatchObject({ code: 'lab/file-failed', exit: 'environment' });
   });
 });
 

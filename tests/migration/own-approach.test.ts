@@ -92,6 +92,12 @@ describe('a module', () => {
     ['a difference that is none', 'start', { start: { ...start, copesWith: ['all'] } }, /`copesWith`/],
     ['no word on converging', 'tracking', { tracking: { ...tracking, converges: 1 } }, /`converges`/],
     [
+      'goals that are none',
+      'stop',
+      { stop: { ...stop, goals: { blackoutMs: 'short' } } },
+      /`goals` .* blackoutMs/,
+    ],
+    [
       'a member misspelt',
       'stop',
       { stop: { ...stop, leave: 'lost' } },

@@ -4,10 +4,10 @@ import type { BlackoutRecord } from '../../../migration/record.js';
 import { BLACKOUT_PARTS } from '../../report/migration-tables.js';
 import { formatTime } from '../../report/words.js';
 import { titleOf } from '../compare.js';
-import type { CompareEntry, Figures } from '../figures.js';
+import { type CompareEntry, type Figures, goalsOf } from '../figures.js';
 import { FORMATS, HEADS, spreadText } from '../text.js';
 import { figure, htmlTable } from './html.js';
-import { ACCENT, INK, picture, QUIET, seriesColour } from './plot.js';
+import { ACCENT, ALARM, INK, picture, QUIET, seriesColour } from './plot.js';
 
 const MS = 1e6;
 const ROW = 40;
@@ -46,6 +46,9 @@ export function standstills(entries: readonly CompareEntry[]): string {
     .map((name) => {
       const rows = rowsOf(entries.filter(({ figures }) => figures[name] !== undefined));
       const of = ({ entry }: Row) => entry.figures[name]!;
+      const goals = rows.flatMap(({ entry, title }) =>
+        goalsOf(entry).flatMap((goal) => (goal.of === name ? [{ title, ms: goal.ns / MS }] : [])),
+      );
       const what =
         name === 'blackoutNs' ? 'How long the VM stood still' : 'How long nothing came to the peer';
       return figure(
@@ -89,10 +92,11 @@ export function standstills(entries: readonly CompareEntry[]): string {
               dy: 6,
               fill: INK,
             }),
+            Plot.tickX(goals, { y: 'title', x: 'ms', stroke: ALARM, strokeWidth: 3, insetTop: 15 }),
             names(rows),
           ],
         })),
-        'Dots are medians, lines reach from the least to the most of the runs.',
+        `Dots are medians, lines reach from the least to the most of the runs${goals.length === 0 ? '' : '; upright marks are goals'}.`,
         htmlTable(
           ['approach', HEADS[name]],
           rows.map((row) => [row.title, spreadText(name, of(row))]),

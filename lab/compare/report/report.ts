@@ -6,7 +6,7 @@ import { VERSION } from '../../../vmm/version.js';
 import { formatBytes, formatCount } from '../../report/words.js';
 import { chosenBeside, titleOf } from '../compare.js';
 import type { CompareEntry, Comparison, Figures } from '../figures.js';
-import { HEADS, spreadText } from '../text.js';
+import { goalsText, HEADS, spreadText } from '../text.js';
 import { html } from './html.js';
 import { blackouts, cpuTimes, standstills } from './overview.js';
 import { dirtyPages, packets, timeline } from './run.js';
@@ -66,11 +66,12 @@ const OUTCOMES: Readonly<Record<CompareEntry['outcome'], string>> = {
 /** The table of all, which on a narrow page becomes a list of cards. */
 function summary(run: readonly CompareEntry[]): string {
   const names = Object.keys(HEADS) as (keyof Figures)[];
-  const heads = ['approach', ...names.map((name) => HEADS[name]), 'outcome'];
+  const heads = ['approach', ...names.map((name) => HEADS[name]), 'outcome', 'goals'];
   const rows = run.map((entry) => {
     const cells = [
       ...names.map((name) => spreadText(name, entry.figures[name], false)),
       OUTCOMES[entry.outcome],
+      goalsText(entry) || '–',
     ];
     const data = cells.map((cell, i) => `<td data-head="${html(heads[i + 1]!)}">${html(cell)}</td>`).join('');
     return `<tr><th scope="row"><a href="#${html(anchor(entry))}">${html(titleOf(entry))}</a></th>${data}</tr>`;
