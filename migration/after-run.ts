@@ -8,7 +8,7 @@ import { type Duration, nanoseconds } from '../base/units.js';
 import type { OnDevice } from './approaches.js';
 import type { Destination } from './destination-context.js';
 import { malformed } from './frame.js';
-import { withPatience } from './patience.js';
+import { NEVER, type Wait, withPatience } from './patience.js';
 import type { Source } from './source-context.js';
 import type { DeviceStart } from './start/start.js';
 
@@ -49,6 +49,30 @@ async function startDevice(
   }
   const ns = timeline.span(name, 'start', from, problem === null ? undefined : { failed: problem });
   return { ns, problem };
+}
+
+/** How long a tracking may take to begin or to end where the guest is asked for it. */
+export const trackingWait = ({ chosen, machine, parameters }: Source | Destination): Wait => ({
+  effort: 'tracking',
+  approach: chosen?.tracking.name ?? '',
+  device: machine.devices.map(({ name }) => name).join(', ') || 'the machine',
+  duration: parameters.duration('requestTimeoutMs'),
+  grace: parameters.duration('answerTimeoutMs'),
+});
+
+/** At the destination: what the tracking had switched on in the guest is switched off; a failure is noted. */
+export async function endTracking(destination: Destination): Promise<void> {
+  const { chosen, machine, scheduler } = destination;
+  const arrived = chosen?.tracking.arrived;
+  if (arrived === undefined) return;
+  try {
+    await withPatience(scheduler, trackingWait(destination), (patience) =>
+      arrived(machine.devices, { patience, givenUp: NEVER }),
+    );
+  } catch (error) {
+    if (!isFerryError(error)) throw error;
+    destination.afterwards ??= error.toJSON();
+  }
 }
 
 /**

@@ -9,7 +9,7 @@
 import { isFerryError } from '../base/errors.js';
 import { settleAll } from '../base/settle.js';
 import { addDuration, elapsed, type Instant, nanoseconds } from '../base/units.js';
-import { startDevices } from './after-run.js';
+import { endTracking, startDevices } from './after-run.js';
 import { destinationApproaches, judgeApproaches } from './approaches.js';
 import { Conversation } from './conversation.js';
 import type { Destination, DestinationOptions } from './destination-context.js';
@@ -368,6 +368,7 @@ async function run(destination: Destination, loaded: MachineState | undefined): 
   await talk.expect(['released'], destination.parameters.duration('answerTimeoutMs'));
   talk.close();
   await closeAll(destination);
+  await endTracking(destination);
 }
 
 /** Without commit: everything is discarded. With it: the guest runs, and what went wrong is only noted. */

@@ -13,7 +13,7 @@ import type { TrackingDescriptor } from './tracking/tracking.js';
 /** What a module has to say of its approach; the rest is as in most approaches if it is left out. */
 type Own<D extends Descriptor, Said extends keyof D> = Pick<D, 'name' | 'text' | ('make' & keyof D) | Said> &
   Partial<D>;
-export type OwnTracking = Own<TrackingDescriptor, 'converges'>;
+export type OwnTracking = Own<Omit<TrackingDescriptor, 'tries' | 'arrived'>, 'converges'>;
 export type OwnStop = Own<StopDescriptor, 'leaves'>;
 export type OwnStart = Own<StartDescriptor, 'takes'>;
 
@@ -72,7 +72,9 @@ const OPTIONAL: readonly string[] = ['refuses', 'goals'];
 
 const make = kind('function', 'a function');
 const RULES: {
-  readonly [E in Effort]: Readonly<Record<Exclude<keyof ApproachRegistry[E][number], 'tries'>, Rule>>;
+  readonly [E in Effort]: Readonly<
+    Record<Exclude<keyof ApproachRegistry[E][number], 'tries' | 'arrived'>, Rule>
+  >;
 } = {
   tracking: { ...COMMON, converges: kind('boolean', 'true or false'), make },
   stop: { ...COMMON, leaves: oneOf(LEFT), make },

@@ -21,6 +21,9 @@ export interface RequestLimits {
   readonly givenUp: Promise<void>;
 }
 
+/** For whom somebody always waits. */
+export const NEVER = new Promise<void>(() => undefined);
+
 export interface Wait {
   /** The approach, by effort and name, and its device. */
   readonly effort: string;

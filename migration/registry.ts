@@ -13,9 +13,12 @@ import { noStop } from './stop/none.js';
 import type { StopDescriptor } from './stop/stop.js';
 import { cpuLog } from './tracking/cpu-log.js';
 import { deviceLog } from './tracking/device-log.js';
+import { driverTouch } from './tracking/driver-touch.js';
+import { hybrid } from './tracking/hybrid.js';
 import { iommuDirty } from './tracking/iommu-dirty.js';
 import { pinned } from './tracking/pinned.js';
 import type { TrackingDescriptor } from './tracking/tracking.js';
+import { unmapTouch } from './tracking/unmap-touch.js';
 
 /** What a migration can choose from; users may bring their own. */
 export interface ApproachRegistry {
@@ -25,7 +28,7 @@ export interface ApproachRegistry {
 }
 
 export const builtIn: ApproachRegistry = {
-  tracking: [iommuDirty, deviceLog, pinned, cpuLog],
+  tracking: [iommuDirty, deviceLog, unmapTouch, driverTouch, hybrid, pinned, cpuLog],
   stop: [stopByDeviceState, failover, stopByCapability, hotUnplugQuick, hotUnplug, noStop],
   start: [startByDeviceState, startByCapability, hotPlug, noStart],
 };

@@ -11,7 +11,7 @@ import { isFerryError } from '../base/errors.js';
 import { NO_FAULTS } from '../base/fault.js';
 import { settleAll } from '../base/settle.js';
 import { type Duration, elapsed, nanoseconds } from '../base/units.js';
-import { finishDevices } from './after-run.js';
+import { finishDevices, trackingWait } from './after-run.js';
 import { type Chosen, chooseApproaches, namesOf, sourceApproaches } from './approaches.js';
 import { Conversation } from './conversation.js';
 import { DeviceStreamSender } from './device-stream.js';
@@ -22,7 +22,7 @@ import { malformed } from './frame.js';
 import { RunningRoot } from './integrity.js';
 import { rehearse } from './messages.js';
 import { onTimeline } from './observed-device.js';
-import { withPatience } from './patience.js';
+import { NEVER, withPatience } from './patience.js';
 import type { MachineState } from './ports.js';
 import type { MigrationRecord, RoundsEnd } from './record.js';
 import { GuestRequests, resumeOnTakeBack, tellOnTakeBack } from './requests.js';
@@ -169,7 +169,9 @@ async function chooseHow(source: Source): Promise<Chosen> {
   return chosen;
 }
 
-function startTracking({ undo, tracking, chosen, machine, scheduler, parameters }: Source): Promise<void> {
+function startTracking(source: Source): Promise<void> {
+  const { undo, tracking, scheduler } = source;
+  const wait = trackingWait(source);
   let started: Promise<void> = Promise.resolve();
   let giveUp: () => void = () => undefined;
   const givenUp = new Promise<void>((resolve) => {
@@ -178,15 +180,8 @@ function startTracking({ undo, tracking, chosen, machine, scheduler, parameters 
   undo.push('the tracking of dirty pages', async () => {
     giveUp();
     await started.catch(() => undefined);
-    await tracking.stop();
+    await withPatience(scheduler, wait, (patience) => tracking.stop({ patience, givenUp: NEVER }));
   });
-  const wait = {
-    effort: 'tracking',
-    approach: chosen?.tracking.name ?? '',
-    device: machine.devices.map(({ name }) => name).join(', ') || 'the machine',
-    duration: parameters.duration('requestTimeoutMs'),
-    grace: parameters.duration('answerTimeoutMs'),
-  };
   started = withPatience(scheduler, wait, (patience) => tracking.start({ patience, givenUp }));
   // Whoever waits for it hears of a failure.
   started.catch(() => undefined);

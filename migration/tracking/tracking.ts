@@ -18,12 +18,19 @@ export interface DirtyTracking {
    * everything stands still, and no other harvest follows.
    */
   harvest(into: AtomicBitmap, last: boolean): Promise<HarvestReport>;
-  /** Harmless if `start` failed or never came. */
-  stop(): Promise<void>;
+  /** Harmless if `start` failed or never came. `limits`: see `start`. */
+  stop(limits: RequestLimits): Promise<void>;
 }
 
 export interface TrackingDescriptor extends Descriptor {
   /** False if some pages are named by every harvest, written or not: then further rounds gain nothing. */
   readonly converges: boolean;
+  /**
+   * Not one way but several: the first that fits the machine and its guest is used. Only its own descriptor counts then, and it
+   * is what is recorded.
+   */
+  readonly tries?: readonly TrackingDescriptor[];
+  /** At the destination, when the guest runs there: what was switched on in it is switched off. Of those that do that. */
+  readonly arrived?: (devices: readonly AssignedDevice[], limits: RequestLimits) => Promise<void>;
   readonly make: (machine: SourceMachine, devices: readonly AssignedDevice[]) => DirtyTracking;
 }

@@ -15,7 +15,7 @@ export interface WriteMarker {
   /** When it resolves, the writes that it speaks of are visible. `last`: everything stands still, and no other follows. */
   mark(last: boolean): Promise<void>;
   /** Harmless if `start` failed or never came. */
-  stop(): Promise<void>;
+  stop(limits: RequestLimits): Promise<void>;
 }
 
 /** The vCPUs' log together with what the markers name. */
@@ -32,8 +32,8 @@ export function unionOf(machine: SourceMachine, markers: readonly WriteMarker[])
       await settleAll(markers.map((marker) => marker.mark(last)));
       return log.harvest(into, last);
     },
-    stop: async () => {
-      await settleAll([...markers.map((marker) => marker.stop()), log.stop()]);
+    stop: async (limits) => {
+      await settleAll([...markers.map((marker) => marker.stop(limits)), log.stop(limits)]);
     },
   };
 }

@@ -51,7 +51,7 @@ describe('devices behind one IOMMU domain', () => {
       'own domain has read',
       'log is harvested',
     ]);
-    await tracking.stop();
+    await tracking.stop(PATIENT);
     expect(calls.toSorted()).toEqual([
       'common domain tracks undefined',
       'log stops',

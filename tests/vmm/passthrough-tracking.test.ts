@@ -3,6 +3,9 @@
  * every byte compared after the stop; and beside each the defect that the comparison must find.
  */
 import { describe, expect, it } from 'vitest';
+import { builtIn } from '../../migration/registry.js';
+import type { StopDescriptor } from '../../migration/stop/stop.js';
+import type { TrackingDescriptor } from '../../migration/tracking/tracking.js';
 import { moveUnderTraffic, RATE } from './passthrough-world.js';
 
 const caught = /verification-failed|integrity-mismatch/;
@@ -12,7 +15,7 @@ async function moved(
   tracking: string,
   scene: Parameters<typeof moveUnderTraffic>[0] = {},
 ): ReturnType<typeof moveUnderTraffic> {
-  const result = await moveUnderTraffic({ ...scene, parameters: { tracking } });
+  const result = await moveUnderTraffic({ ...scene, parameters: { ...scene.parameters, tracking } });
   const { source, flow, nic } = result;
   expect(source.error).toBeUndefined();
   expect(source.status).toBe('completed');
@@ -51,5 +54,85 @@ describe('device-log: the NIC logs what it writes', () => {
     });
     expect(source.error?.code).toMatch(caught);
     expect(source.error?.message).toMatch(/pages? \d/);
+  });
+});
+
+/** `stop`, after which the device goes on until its state is read. */
+const neverQuiesced = (stop: StopDescriptor): StopDescriptor => ({
+  ...stop,
+  make: (...given) => ({ ...stop.make(...given), quiesce: async () => undefined }),
+});
+
+/** `tracking`, which never hears that a harvest is the last: what is mapped until the end is left out. */
+const withoutMapped = (tracking: TrackingDescriptor): TrackingDescriptor => ({
+  ...tracking,
+  make: (machine, devices) => {
+    const made = tracking.make(machine, devices);
+    return { ...made, harvest: (into) => made.harvest(into, false) };
+  },
+});
+
+/** The guest gets more at the end than it can take in, and all that was written before has been sent. */
+const unconsumed = { sink: true, framesAtStop: 400, parameters: { maxBandwidth: 0 } };
+
+describe.each(['unmap-touch', 'driver-touch'])(
+  '%s: the guest stores to the pages that the NIC wrote',
+  (name) => {
+    it('moves a guest under traffic, and touches no more over there', async () => {
+      const { source, console } = await moved(name);
+      expect(source.dirtied.cpu).toBeGreaterThan(100);
+      const toggled = console.filter((line) => / ferry: (umap|rxwb) is /.test(line));
+      expect(toggled.map((line) => line.split(' ').at(-1))).toEqual(['on', 'off']);
+      expect(source.rounds.at(-1)!.pages).toBeLessThan(source.migratedPages / 4);
+    });
+
+    it('moves one that has not taken in what was written last: it is mapped, and so in the last pass', async () => {
+      const parameters = { ...unconsumed.parameters, tracking: name };
+      const { source } = await moveUnderTraffic({ ...unconsumed, parameters });
+      expect(source.error).toBeUndefined();
+    });
+
+    it('without what is mapped until the end is found out: verification names pages', async () => {
+      const { source } = await moveUnderTraffic({
+        ...unconsumed,
+        parameters: { ...unconsumed.parameters, tracking: name },
+        registry: {
+          ...builtIn,
+          tracking: builtIn.tracking.map((one) => (one.name === name ? withoutMapped(one) : one)),
+        },
+      });
+      expect(source.error?.code).toMatch(caught);
+      expect(source.error?.message).toMatch(/pages? \d/);
+    });
+  },
+);
+
+describe('unmap-touch, while the device is never stopped', () => {
+  it('is found out: what it writes after the last pass is missing', async () => {
+    const { source } = await moveUnderTraffic({
+      ...unconsumed,
+      parameters: { ...unconsumed.parameters, tracking: 'unmap-touch' },
+      framesAfterLastPass: 16,
+      registry: { ...builtIn, stop: builtIn.stop.map(neverQuiesced) },
+    });
+    expect(source.error?.code).toMatch(caught);
+    expect(source.error?.message).toMatch(/pages? \d/);
+  });
+});
+
+describe('hybrid', () => {
+  it('leaves it to the guest where the guest offers to touch, and the record says so', async () => {
+    const { source } = await moveUnderTraffic({ parameters: { tracking: 'hybrid' } });
+    expect(source.error).toBeUndefined();
+    expect(source.approaches?.tracking).toBe('unmap-touch');
+  });
+
+  it('reads the dirty bits of the IOMMU where it does not; touching alone is refused with the reason', async () => {
+    const commandLine = 'pcie_ports=compat';
+    const { source } = await moveUnderTraffic({ commandLine, parameters: { tracking: 'hybrid' } });
+    expect(source.error).toBeUndefined();
+    expect(source.approaches?.tracking).toBe('iommu-dirty');
+    const refused = await moveUnderTraffic({ commandLine, parameters: { tracking: 'unmap-touch' } });
+    expect(refused.source.error?.message).toMatch(/unmap-touch: vf0: its driver does not offer umap/);
   });
 });

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import type { FaultPlan, FaultRule } from '../../base/fault.js';
 import { seededRandom } from '../../base/random.js';
-import { MIB, milliseconds } from '../../base/units.js';
+import { MIB, microseconds, milliseconds } from '../../base/units.js';
 import { parseIpv4, parseMac } from '../../devices/ethernet/addresses.js';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
@@ -38,6 +38,10 @@ const PAYLOAD_BYTES = 200;
 const ETHERTYPE = etherHeader.offset.etherType;
 /** Until the link is up and the first packets went around, and as long after the move. */
 const SETTLE_MS = 40;
+/** The last pages have been copied after that. */
+const LAST_PASS = milliseconds(20);
+/** A frame is through the switch after that. */
+const CABLE = microseconds(2);
 /** The guest's driver sets up one function after the other, and waits for each. */
 const FUNCTION_MS = 11;
 
@@ -115,6 +119,10 @@ export interface TrafficScene {
   readonly writesInFlight?: number;
   /** Frames that arrive right before the devices' writes are asked for: then some are always on their way. */
   readonly framesAtHarvest?: number;
+  /** Frames that arrive right before the devices are quiesced: the guest has no time to take them in. */
+  readonly framesAtStop?: number;
+  /** Frames that arrive when the guest stands still and the last pages have been copied. */
+  readonly framesAfterLastPass?: number;
   readonly leaves?: IommuLeaves;
   /** The guest stands still before it is moved. */
   readonly paused?: boolean;
@@ -169,17 +177,39 @@ function machineOn(
   return machine;
 }
 
-/** `machine`, where `frames` come whenever the devices' writes are about to be harvested. */
-function withFrames(machine: SourceMachine, frames: () => void): SourceMachine {
+/** Frames that come at moments of a migration. */
+interface Arrivals {
+  /** The devices' writes are about to be harvested. */
+  atHarvest(): void;
+  /** The devices are about to be quiesced. */
+  atStop(): Promise<void>;
+  /** The guest stands still, and the state of its devices is about to be read. */
+  afterLastPass(): Promise<void>;
+}
+
+/** `machine`, where frames come at such moments. */
+function withFrames(machine: SourceMachine, { atHarvest, atStop, afterLastPass }: Arrivals): SourceMachine {
   const devices = machine.devices?.map((device) => ({
     ...device,
     dma: device.dma && {
       track: (how: DmaTracking | undefined) => device.dma!.track(how),
       readDirty: () => {
-        frames();
+        atHarvest();
         return device.dma!.readDirty();
       },
     },
+    vfio:
+      device.vfio &&
+      Object.assign(Object.create(device.vfio), {
+        quiesce: async () => {
+          await atStop();
+          await device.vfio!.quiesce();
+        },
+        stopCopy: async () => {
+          await afterLastPass();
+          return device.vfio!.stopCopy();
+        },
+      }),
   }));
   return { ...machine, devices };
 }
@@ -225,6 +255,8 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     nicFaults = {},
     writesInFlight = 0,
     framesAtHarvest = 0,
+    framesAtStop = 0,
+    framesAfterLastPass = 0,
     leaves = 'small',
     sink = false,
     functions = 1,
@@ -254,6 +286,10 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     );
     const to = machineOn(world, network, 'destination', { ...nic, writesInFlight, faults: far }, console);
     const data = new MemoryDataNetwork({ scheduler });
+    const arrive = async (frames: number): Promise<void> => {
+      network.repeat(frames);
+      await scheduler.sleep(CABLE);
+    };
     await from.boot(image, `workload=${workload} status_ms=20 ${scene.commandLine ?? ''}`);
     // A peer that asks for the guest's address too early asks again only after a second.
     await scheduler.sleep(milliseconds(SETTLE_MS + FUNCTION_MS * (functions - 1)));
@@ -283,9 +319,16 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
       source: {
         signal: cancel.signal,
         machine:
-          framesAtHarvest === 0
+          framesAtHarvest + framesAtStop + framesAfterLastPass === 0
             ? from.outgoing
-            : withFrames(from.outgoing, () => network.repeat(framesAtHarvest)),
+            : withFrames(from.outgoing, {
+                atHarvest: () => network.repeat(framesAtHarvest),
+                atStop: () => arrive(framesAtStop),
+                afterLastPass: async () => {
+                  if (framesAfterLastPass > 0) await scheduler.sleep(LAST_PASS);
+                  await arrive(framesAfterLastPass);
+                },
+              }),
         data: data.source(() => from.ram),
         hasher: data.hasher(() => from.ram),
         parameters: new MigrationParameters(parameters, scene.registry),

@@ -80,6 +80,12 @@ function free_range(start: u32, end: u32): void {
   }
 }
 
+/** The smallest order whose blocks hold `bytes`. */
+// @ts-ignore: decorator
+@inline export function get_order(bytes: u32): u32 {
+  return bytes <= PAGE_BYTES ? 0 : 32 - clz((bytes - 1) >> PAGE_SHIFT);
+}
+
 /**
  * Allocates 2^order pages, aligned to their size; their content is whatever was there. Returns the address, 0 if there
  * is no such block.

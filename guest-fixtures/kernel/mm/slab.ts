@@ -4,7 +4,7 @@ import { PAGE_BYTES } from '../generated/abi';
 import { BUG_ON, panic } from '../kernel/panic';
 import { spin_lock_irqsave, spin_unlock_irqrestore } from '../kernel/spinlock';
 import { INIT_LIST_HEAD, ListHead, list_add, list_del_init, list_empty } from '../lib/list';
-import { MAX_ORDER, alloc_pages, free_pages, page_info } from './page_alloc';
+import { MAX_ORDER, alloc_pages, free_pages, get_order, page_info } from './page_alloc';
 
 /** Page info: a slab's page or the first page of a large block, with the block's order in the low bits. */
 const PG_SLAB: u8 = 0x40;
@@ -44,11 +44,6 @@ const caches = memory.data(7 * 64, 64);
 // @ts-ignore: decorator
 @inline function cache_of(shift: u32): KmemCache {
   return changetype<KmemCache>(caches + (shift - KMALLOC_SHIFT_LOW) * 64);
-}
-
-// @ts-ignore: decorator
-@inline function order_of(bytes: u32): u32 {
-  return bytes <= PAGE_BYTES ? 0 : 32 - clz((bytes - 1) >> 12);
 }
 
 export function kmem_cache_init(): void {
@@ -133,9 +128,9 @@ export function try_kmalloc(bytes: u32): usize {
   if (bytes <= KMALLOC_MAX) {
     const shift = bytes <= 32 ? KMALLOC_SHIFT_LOW : 32 - clz(bytes - 1);
     object = kmem_cache_alloc(cache_of(shift));
-  } else if (order_of(bytes) <= MAX_ORDER) {
-    object = alloc_pages(order_of(bytes));
-    if (object != 0) store<u8>(page_info(object), PG_HEAD | <u8>order_of(bytes));
+  } else if (get_order(bytes) <= MAX_ORDER) {
+    object = alloc_pages(get_order(bytes));
+    if (object != 0) store<u8>(page_info(object), PG_HEAD | <u8>get_order(bytes));
   }
   if (object != 0) memory.fill(object, 0, bytes);
   return object;

@@ -27,6 +27,9 @@ import {
   unregister_netdev,
 } from '../../../net/core/dev';
 import { ETH_HLEN, is_valid_ether_addr } from '../../../net/ethernet/eth';
+import { DMA_TOUCH_BY_DRIVER } from '../../base/dma-touch';
+import { ferry_channel_register } from '../../pci/pcie/ferry_channel';
+import { ferry_dma_toggle } from '../../pci/pcie/ferry_dma';
 import { pci_register_driver } from '../../pci/bus';
 import {
   PCI_ERS_RESULT_DISCONNECT,
@@ -436,6 +439,11 @@ function ixgbevf_resume(pdev: PciDev): bool {
   return true;
 }
 
+/** The host asks that the receive path touches what it consumes, or does not any more. */
+function ixgbevf_touch_received(port: PciDev, on: u32): u32 {
+  return ferry_dma_toggle(port, DMA_TOUCH_BY_DRIVER, on, str('rxwb'));
+}
+
 /** Boot CPU, once PCI is there. */
 export function ixgbevf_init_module(): void {
   pr_info('ixgbevf: Intel(R) 10 Gigabit PCI Express Virtual Function Network Driver');
@@ -450,4 +458,5 @@ export function ixgbevf_init_module(): void {
   driver.suspend = ixgbevf_suspend;
   driver.resume = ixgbevf_resume;
   pci_register_driver(driver);
+  ferry_channel_register(str('rxwb'), ixgbevf_touch_received);
 }

@@ -12,6 +12,7 @@ import {
   dma_sync_single_for_device,
   dma_unmap_single,
 } from '../../base/dma-mapping';
+import { DMA_TOUCH_BY_DRIVER, dma_touch, dma_touching } from '../../base/dma-touch';
 import { PAGE_BYTES } from '../../../generated/abi';
 import { alloc_pages, free_pages } from '../../../mm/page_alloc';
 import { kfree, kmalloc } from '../../../mm/slab';
@@ -118,9 +119,15 @@ export function ixgbevf_setup_tx_resources(adapter: IxgbevfAdapter, count: u32):
   return ring.desc != 0;
 }
 
+/** What the device may have written and this driver has not touched, for a host that looks at the CPUs' stores. */
+function ixgbevf_touch(address: usize, size: u32): void {
+  if (dma_touching(DMA_TOUCH_BY_DRIVER)) dma_touch(address, size);
+}
+
 /** Gives back what ixgbevf_setup_tx_resources took. The ring is empty. */
 export function ixgbevf_free_tx_resources(adapter: IxgbevfAdapter): void {
   const ring = adapter.tx_ring;
+  if (ring.desc != 0) ixgbevf_touch(ring.desc, ring.count * IXGBE_DESC_SIZE);
   kfree(ring.buffer_info);
   if (ring.desc != 0) dma_free_coherent(adapter.pdev, ring.count * IXGBE_DESC_SIZE, ring.desc);
   ring.buffer_info = 0;
@@ -245,11 +252,15 @@ export function ixgbevf_free_rx_resources(adapter: IxgbevfAdapter): void {
   for (let i: u32 = 0; i < ring.count; i++) {
     const buffer = rx_buffer_at(ring, i);
     if (buffer == 0) break;
+    ixgbevf_touch(buffer, IXGBEVF_RXBUFFER_2048);
     dma_unmap_single(adapter.pdev, buffer, IXGBEVF_RXBUFFER_2048, DMA_FROM_DEVICE);
     if ((buffer & (PAGE_BYTES - 1)) == 0) free_pages(buffer, 0);
   }
   kfree(ring.buffer_info);
-  if (ring.desc != 0) dma_free_coherent(adapter.pdev, ring.count * IXGBE_DESC_SIZE, ring.desc);
+  if (ring.desc != 0) {
+    ixgbevf_touch(ring.desc, ring.count * IXGBE_DESC_SIZE);
+    dma_free_coherent(adapter.pdev, ring.count * IXGBE_DESC_SIZE, ring.desc);
+  }
   ring.buffer_info = 0;
   ring.desc = 0;
   ring.count = 0;
@@ -304,6 +315,10 @@ function ixgbevf_clean_rx_irq(adapter: IxgbevfAdapter, budget: u32): u32 {
     const length = dma_rmb_load(desc + IXGBE_RXD_LENGTH) & 0xffff;
     if (length == 0) break;
     const status = load<u32>(desc + IXGBE_RXD_STATUS);
+    if (dma_touching(DMA_TOUCH_BY_DRIVER)) {
+      // The frame's first byte again, in its page.
+      store<u8>(rx_buffer_at(ring, index), load<u8>(rx_buffer_at(ring, index)));
+    }
     ring.next_to_clean = ring_next(ring, index);
     packets++;
     const whole = (status & IXGBE_RXD_STAT_EOP) != 0 && length <= SKB_DATA_MAX;

@@ -31,6 +31,7 @@ const CHANNEL_HOST_REQUEST: u32 = 0x14;
 const CHANNEL_HOST_ARGUMENT: u32 = 0x18;
 const CHANNEL_GUEST_SEQUENCE: u32 = 0x28;
 const CHANNEL_GUEST_ANSWER: u32 = 0x2c;
+const CHANNEL_GUEST_ARGUMENT: u32 = 0x30;
 const CHANNEL_GUEST_FEATURE: u32 = 0x40;
 const CHANNEL_FEATURES: u32 = 8;
 
@@ -84,6 +85,12 @@ function find_request(word: u32): ChannelRequest | null {
 function answer(channel: Channel, sequence: u32, word: u32): void {
   pci_write_config_dword(channel.port, channel.at + CHANNEL_GUEST_ANSWER, word);
   pci_write_config_dword(channel.port, channel.at + CHANNEL_GUEST_SEQUENCE, sequence);
+}
+
+/** For a handler: argument `index` (0 to 3) of the answer that it returns. */
+export function ferry_channel_reply(port: PciDev, index: u32, value: u32): void {
+  const at = pci_find_ext_capability(port, PCI_EXT_CAP_ID_DVSEC);
+  pci_write_config_dword(port, at + CHANNEL_GUEST_ARGUMENT + (index << 2), value);
 }
 
 function ferry_channel_work(work: WorkStruct): void {
