@@ -278,7 +278,7 @@ async function load(
   state: State,
   lastPages: Promise<TransferCount>,
 ): Promise<void> {
-  const { machine, talk, data, scheduler, deviceStream } = destination;
+  const { machine, talk, data, scheduler, deviceStream, starts } = destination;
   const { migratedPages } = hello.description;
   const arriving = receiveTheRest(destination, lastPages);
   let arrivedAt = scheduler.now();
@@ -288,7 +288,9 @@ async function load(
   // A failure of one is told when the others have ended too: nothing is under way when the machine is discarded.
   const loading = [
     machine.load(state.machine, arrived).then(() => note(destination, 'loadNs', arrivedAt)),
-    deviceStream && arrived.then(() => deviceStream.done),
+    deviceStream === undefined
+      ? settleAll(starts.map(async ({ does }) => does.load?.()))
+      : arrived.then(() => deviceStream.done),
   ];
   const loaded = Promise.allSettled(loading);
   let intact: boolean;

@@ -202,6 +202,18 @@ export const migrationErrors = catalogue('migration', {
       `the source has ${assigned(source)}, the destination ${assigned(destination)}`,
     advice: () => 'Start the destination with the same assigned device as the source.',
   }),
+  'guest-not-listening': entry<{ approach: string; device: string }>({
+    exit: 'failed',
+    text: ({ approach, device }) =>
+      `start = ${approach}: the guest does not listen to errors or events of ${device}, and does not know that it has a new one`,
+    advice: () => 'Unplug the device and plug it in again, or choose a start that the guest can follow.',
+  }),
+  'not-recovered': entry<{ approach: string; device: string; waitedMs: number }>({
+    exit: 'failed',
+    text: ({ approach, device, waitedMs }) =>
+      `start = ${approach}: the guest's driver has not set ${device} up again in ${waitedMs} ms`,
+    advice: () => "The guest's console tells how far its driver came.",
+  }),
   'device-differs': entry<{ device: string; start: string; differences: string; copes: string }>({
     exit: 'refused',
     text: ({ device, start, differences }) =>

@@ -43,7 +43,9 @@ function oneOnTimeline(
       ]),
     button: button && observed(button, name, here, ['press']),
     slot: slot && observed(slot, name, here, ['takeOutWhenOff', 'keep', 'remove', 'insert']),
-    fn: fn && observed(fn, name, here, ['closeGate', 'openGate', 'announce']),
+    fn:
+      fn &&
+      observed(fn, name, here, ['closeGate', 'openGate', 'isolate', 'restore', 'reportError', 'announce']),
     standby: standby && observed(standby, name, here, ['problem', 'takeOver']),
   };
 }

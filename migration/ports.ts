@@ -82,6 +82,17 @@ export interface HostFunction {
   closeGate(): Promise<boolean>;
   /** What it may do is what the guest's registers say. Harmless while the gate is open. */
   openGate(): Promise<void>;
+  /**
+   * No bus mastering, no mappings, reset: it writes no more, and what it would still write is blocked and recorded. The guest
+   * reads all ones from it, and is told nothing. Harmless if it is so already.
+   */
+  isolate(): Promise<void>;
+  /** It answers again, at its place, as after power-on: its driver's settings are gone. Harmless if it was not isolated. */
+  restore(): Promise<void>;
+  /** Its root port reports an error of it (PCI Express 6.2). False if the guest has not enabled that, and never hears of it. */
+  reportError(severity: 'fatal' | 'nonfatal'): Promise<boolean>;
+  /** Calls `listener` when the driver has switched the device's reception, until cancelled. */
+  onReceiver(listener: (on: boolean) => void): Cancel;
   /** Tells the network that the function's station is here. */
   announce(): Promise<void>;
 }

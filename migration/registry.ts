@@ -1,8 +1,10 @@
 /** The approaches that come with vf-ferry, each effort's in the order in which `auto` prefers them. */
 import { startByCapability } from './start/capability.js';
 import { startByDeviceState } from './start/device-state.js';
+import { errorRecovery, errorRecoveryNonfatal } from './start/error-recovery.js';
 import { hotPlug } from './start/hot-plug.js';
 import { noStart } from './start/none.js';
+import { replaceEvent } from './start/replace-event.js';
 import type { StartDescriptor } from './start/start.js';
 import { stopByCapability } from './stop/capability.js';
 import { stopByDeviceState } from './stop/device-state.js';
@@ -11,6 +13,7 @@ import { hotUnplug } from './stop/hot-unplug.js';
 import { hotUnplugQuick } from './stop/hot-unplug-quick.js';
 import { noStop } from './stop/none.js';
 import type { StopDescriptor } from './stop/stop.js';
+import { surprise } from './stop/surprise.js';
 import { cpuLog } from './tracking/cpu-log.js';
 import { deviceLog } from './tracking/device-log.js';
 import { driverTouch } from './tracking/driver-touch.js';
@@ -29,8 +32,16 @@ export interface ApproachRegistry {
 
 export const builtIn: ApproachRegistry = {
   tracking: [iommuDirty, deviceLog, unmapTouch, driverTouch, hybrid, pinned, cpuLog],
-  stop: [stopByDeviceState, failover, stopByCapability, hotUnplugQuick, hotUnplug, noStop],
-  start: [startByDeviceState, startByCapability, hotPlug, noStart],
+  stop: [stopByDeviceState, failover, stopByCapability, hotUnplugQuick, hotUnplug, surprise, noStop],
+  start: [
+    startByDeviceState,
+    startByCapability,
+    hotPlug,
+    replaceEvent,
+    errorRecoveryNonfatal,
+    errorRecovery,
+    noStart,
+  ],
 };
 
 /** The choice that leaves it to the machine, and the default everywhere. */

@@ -37,6 +37,8 @@ export interface NicOptions {
   readonly wire: EthernetPort;
   /** Called when `run` has something to do again. */
   wake(): void;
+  /** A driver has switched the first receive queue of a virtual function; for who waits for it to work. */
+  receiverSwitched?(vf: number, on: boolean): void;
 }
 
 /** Descriptors and frames that one queue may use before the next has its turn. */
@@ -239,6 +241,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
         (nic.pf.queueFlags[pool * QUEUES_PER_POOL + queue]! & QUEUE_HIDE_VLAN) !== 0,
       doorbell: (pool, queue) => nic.markPending(pool * QUEUES_PER_POOL + queue),
       emit: (pool, tag) => nic.forwarding.emit(pool, tag),
+      receiverSwitched: (pool, on) => nic.options.receiverSwitched?.(pool, on),
       ownQueueCause: (pool, queue, kind) => nic.pf.queueCause(pool * QUEUES_PER_POOL + queue, kind),
       mailboxEvent(pool, kind) {
         if (causes.set(pool, kind)) nic.pf.raiseMailbox();

@@ -32,6 +32,8 @@ export interface PoolHost {
   emit(pool: Pool, tag: number): void;
   /** A queue of a pool without a VF has something to report. */
   ownQueueCause(pool: number, queue: number, kind: 'receive' | 'transmit'): void;
+  /** Its driver has switched its first receive queue. */
+  receiverSwitched(pool: number, on: boolean): void;
   mailboxEvent(pool: number, kind: 'request' | 'acknowledge'): void;
   mailboxRevoked(pool: number): void;
   /** A VF was reset: its queues must be stopped and the driver told. */
@@ -88,6 +90,13 @@ export class Pool implements TransmitOwner {
       MAILBOX: { write: (written) => this.mailbox.virtualFunctionWrote(written) },
       TDT: { write: (_written, _before, queue) => host.doorbell(index, queue) },
       TXDCTL: { write: (_written, _before, queue) => host.doorbell(index, queue) },
+      RXDCTL: {
+        write: (written, before, queue) => {
+          const { ENABLE } = reg.RXDCTL.fields;
+          if (queue === 0 && ENABLE.get(written) !== ENABLE.get(before))
+            host.receiverSwitched(index, ENABLE.get(written) === 1);
+        },
+      },
     });
     this.words = this.registers.words;
     this.receive = Array.from({ length: QUEUES_PER_POOL }, (_, q) => new ReceiveQueue(this, q));

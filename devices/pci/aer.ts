@@ -40,9 +40,9 @@ export class AerReporter {
 
   /**
    * An uncorrectable error, named by its field in `errors`. `advisory` is for those that a receiver with role-based
-   * reporting signals as correctable when they are not fatal (6.2.3.2.4).
+   * reporting signals as correctable when they are not fatal (6.2.3.2.4). True if a message went up for it.
    */
-  uncorrectable(error: BitField, header: TlpHeader = NO_HEADER, advisory = false): void {
+  uncorrectable(error: BitField, header: TlpHeader = NO_HEADER, advisory = false): boolean {
     const { governor } = this;
     const { fn, aer, pcie } = this.own;
     const { DEVICE_STATUS } = pcie;
@@ -55,12 +55,11 @@ export class AerReporter {
     fn.config.set(aer.UNCORRECTABLE_STATUS, (before | error.mask) >>> 0);
     if (advisory && !fatal) {
       if (!masked) this.log(error, before, header);
-      this.correctable(aer.CORRECTABLE_STATUS.fields.ADVISORY);
-      return;
+      return this.correctable(aer.CORRECTABLE_STATUS.fields.ADVISORY);
     }
     const { FATAL, NONFATAL } = DEVICE_STATUS.fields;
     fn.config.setField(DEVICE_STATUS, fatal ? FATAL : NONFATAL, 1);
-    if (masked) return;
+    if (masked) return false;
     this.log(error, before, header);
     const { DEVICE_CONTROL } = governor.pcie;
     const enables = DEVICE_CONTROL.fields;
@@ -72,24 +71,26 @@ export class AerReporter {
     const reported = fatal
       ? enabled(enables.FATAL_ENABLE)
       : enabled(enables.NONFATAL_ENABLE) && (!unsupported || enabled(enables.UNSUPPORTED_ENABLE));
-    if (!reported && serr === 0) return;
+    if (!reported && serr === 0) return false;
     const { STATUS } = fn.layout.header;
     if (serr === 1) fn.config.setField(STATUS, STATUS.fields.SIGNALLED_SYSTEM_ERROR, 1);
     this.send(fatal ? 'fatal' : 'nonfatal');
+    return true;
   }
 
-  /** A correctable error, named by its field in `correctableErrors`. */
-  correctable(error: BitField): void {
+  /** A correctable error, named by its field in `correctableErrors`. True if a message went up for it. */
+  correctable(error: BitField): boolean {
     const { governor } = this;
     const { fn, aer, pcie } = this.own;
     const { DEVICE_STATUS } = pcie;
     fn.config.setField(DEVICE_STATUS, DEVICE_STATUS.fields.CORRECTABLE, 1);
     fn.config.set(aer.CORRECTABLE_STATUS, (fn.config.get(aer.CORRECTABLE_STATUS) | error.mask) >>> 0);
-    if ((governor.fn.config.get(governor.aer.CORRECTABLE_MASK) & error.mask) !== 0) return;
+    if ((governor.fn.config.get(governor.aer.CORRECTABLE_MASK) & error.mask) !== 0) return false;
     const { DEVICE_CONTROL } = governor.pcie;
-    if (governor.fn.config.getField(DEVICE_CONTROL, DEVICE_CONTROL.fields.CORRECTABLE_ENABLE) === 1) {
-      this.send('correctable');
-    }
+    if (governor.fn.config.getField(DEVICE_CONTROL, DEVICE_CONTROL.fields.CORRECTABLE_ENABLE) === 0)
+      return false;
+    this.send('correctable');
+    return true;
   }
 
   /** The log belongs to the first error until software clears that error's status. */

@@ -199,6 +199,24 @@ export class RootPort implements RootPortLike, SaveableDevice {
     return removed;
   }
 
+  /** Hypervisor: cuts the device off without a word to software, or lets it answer again. */
+  sever(on: boolean): void {
+    this.slot.sever(on);
+  }
+
+  /**
+   * Hypervisor: an error message from below in the name of `source`, as if it had come up the link. False if software has not
+   * enabled the interrupt for it, and so hears nothing.
+   */
+  receiveError(severity: ErrorSeverity, source: RequesterId): boolean {
+    const { ROOT_COMMAND } = this.layout.cap.aer;
+    const { FATAL, NONFATAL, CORRECTABLE } = ROOT_COMMAND.fields;
+    const field = severity === 'fatal' ? FATAL : severity === 'nonfatal' ? NONFATAL : CORRECTABLE;
+    if (this.fn.config.getField(ROOT_COMMAND, field) === 0) return false;
+    this.errorMessage(severity, source);
+    return true;
+  }
+
   /** What the guest's driver says that it can do: the words in the channel's registers, without those that are zero. */
   get guestFeatures(): readonly number[] {
     const { GUEST_FEATURE } = this.layout.cap.channel;

@@ -39,6 +39,8 @@ export class Slot {
   /** The interrupt condition as it was: the message is sent when it becomes true. */
   private line = false;
   private linkUp = false;
+  /** Cut off by the hypervisor: the registers say otherwise. */
+  private severed = false;
 
   constructor(owner: () => SlotOwner) {
     this.owner = owner;
@@ -57,7 +59,18 @@ export class Slot {
   }
 
   get isLinkUp(): boolean {
-    return this.linkUp;
+    return this.linkUp && !this.severed;
+  }
+
+  /**
+   * Cuts the device off, so that nothing passes in either direction and it is reset, or lets it answer again. No register
+   * and no event tells software, which reads all ones from it meanwhile.
+   */
+  sever(on: boolean): void {
+    if (on === this.severed) return;
+    this.severed = on;
+    if (this.linkUp) this.owner().linkChanged(!on);
+    if (on) this.device?.reset();
   }
 
   get state(): SlotState {
@@ -145,7 +158,7 @@ export class Slot {
     const up = config.getField(LINK_STATUS, LINK_STATUS.fields.ACTIVE) === 1 && this.device !== undefined;
     if (up !== this.linkUp) {
       this.linkUp = up;
-      this.owner().linkChanged(up);
+      this.owner().linkChanged(this.isLinkUp);
     }
     this.line = this.condition();
   }
@@ -172,7 +185,7 @@ export class Slot {
     this.linkUp = up;
     config.setField(LINK_STATUS, LINK_STATUS.fields.ACTIVE, up ? 1 : 0);
     config.setField(LINK_STATUS, LINK_STATUS.fields.WIDTH, up ? LINK_WIDTH : 0);
-    this.owner().linkChanged(up);
+    this.owner().linkChanged(this.isLinkUp);
     if (!up) this.device?.reset();
     this.event(SLOT_STATUS.fields.LINK_STATE_CHANGED);
   }

@@ -11,7 +11,7 @@ import type { Left } from '../stop/stop.js';
 export interface DeviceStart {
   /** The next piece of the device's data stream. Throws a FerryError that names what does not fit. */
   take?(piece: Uint8Array): Promise<void>;
-  /** The stream is whole, no vCPU runs. After it resolves the device can't fail for reasons of state. */
+  /** The stream is whole, or there is none; no vCPU runs. After it resolves the device can't fail for reasons of state. */
   load?(): Promise<void>;
   /** As `DeviceStop.records`, read back from the device that was loaded. */
   records?(): Promise<readonly DeviceRecord[]>;

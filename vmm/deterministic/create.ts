@@ -107,7 +107,7 @@ function makeDrivers(
     cable = world.plug(host.receive);
     host.setLink(true);
   }
-  const assigned = (host?.functions ?? []).map((fn) => new PassthroughDevice(host!, fn, world.scheduler));
+  const assigned = (host?.functions ?? []).map((fn) => new PassthroughDevice(host!, fn));
   const devices = new DeviceSet([...platform, ...(host === undefined ? [] : host.devices)]);
   const targets = callTargets(
     platformCalls(devices, { rehearse: () => {}, lastWords: () => ({ lines: [], dropped: 0 }) }),

@@ -13,6 +13,7 @@ import type {
   DeviceIdentity,
   DeviceSlot,
   DmaWriter,
+  HostFunction as FunctionFacet,
   GuestChannel,
 } from '../../migration/ports.js';
 import type { FunctionChannel } from '../passthrough/channel.js';
@@ -20,10 +21,12 @@ import type { PassthroughDevice } from '../passthrough/device.js';
 import type { FunctionLog } from '../passthrough/dma-logs.js';
 import type { DeviceEvent } from '../passthrough/events.js';
 import type { PassthroughHost } from '../passthrough/host.js';
+import type { HostFunction } from '../passthrough/host-function.js';
 import {
   assignedName,
   channelName,
   dmaLogName,
+  functionName,
   IOMMU_NAME,
   NIC_NAME,
   type NicOptions,
@@ -104,8 +107,9 @@ export function callTargets(
   if (nic === undefined) return targets;
   targets.set(NIC_NAME, nic.host).set(IOMMU_NAME, nic.host.iommu);
   for (const [index, device] of nic.devices.entries()) {
-    const { slot, channel } = nic.host.functions[index]!;
-    targets.set(assignedName(index), device).set(slotName(index), slot).set(channelName(index), channel);
+    const { host, slot, channel } = nic.host.functions[index]!;
+    targets.set(assignedName(index), device).set(functionName(index), host);
+    targets.set(slotName(index), slot).set(channelName(index), channel);
     targets.set(dmaLogName(index), nic.host.dmaLogs[index]!);
     const standby = nic.host.standbys[index];
     if (standby !== undefined) targets.set(standbyName(index), standby);
@@ -144,6 +148,10 @@ export function assignedDevice(
     onOwn((event) => {
       if (event.kind === 'slot') listener(event.state);
     });
+  const onReceiver: FunctionFacet['onReceiver'] = (listener) =>
+    onOwn((event) => {
+      if (event.kind === 'receiver') listener(event.on);
+    });
   const onMessage: GuestChannel['onMessage'] = (listener) =>
     onOwn((event) => {
       if (event.kind === 'guest-message') listener(event.message);
@@ -154,8 +162,8 @@ export function assignedDevice(
     dma,
     log: remote<FunctionLog>(host, dmaLogName(index)),
     identity: identityOf(nic, index),
-    fn: remote<PassthroughDevice>(host, name),
     vfio: nic.vfioMigration !== false ? remote<PassthroughDevice>(host, name) : undefined,
+    fn: withListeners(remote<HostFunction>(host, functionName(index)), { onReceiver }),
     slot: withListeners(slot, { onChange }),
     button: nic.slot !== 'quick' ? slot : undefined,
     guest: withListeners(remote<FunctionChannel>(host, channelName(index)), { onMessage }),

@@ -2,10 +2,8 @@
  * An assigned device as the machine drives it: running and stopping with the vCPUs, its migration by VFIO's protocol,
  * and the announcement of its new place.
  */
-import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord } from '../../base/device-record.js';
 import { formatMac } from '../../devices/ethernet/addresses.js';
-import { Announcer } from '../../devices/ethernet/announcer.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
 import { VfioMigration } from '../../devices/vfio/migration.js';
@@ -32,17 +30,15 @@ export class PassthroughDevice {
   readonly #host: PassthroughHost;
   readonly #fn: GuestFunction;
   readonly #migration: VfioMigration;
-  readonly #announcer: Announcer;
   /** The state came from another host, and the network has not been told. */
   #arrived = false;
   /** It was stopped, with its guest, before the migration stopped it. */
   #stoodStill = false;
 
-  constructor(host: PassthroughHost, fn: GuestFunction, scheduler: Scheduler) {
+  constructor(host: PassthroughHost, fn: GuestFunction) {
     this.#host = host;
     this.#fn = fn;
     this.#migration = new VfioMigration(new AssignedVf(fn.vf, fn.assigned, fn.queues));
-    this.#announcer = new Announcer(scheduler, (bytes, at, length) => fn.send(bytes, at, length));
   }
 
   /** To PRE_COPY; what its stream has to give until there is nothing new. Of a guest that stands still: nothing yet. */
@@ -74,22 +70,6 @@ export class PassthroughDevice {
   /** VFIO_DEVICE_RESET: as after power-on and running, also out of ERROR. */
   reset(): void {
     this.#migration.reset();
-  }
-
-  /** The function masters no bus, whatever the guest's registers say. Returns whether they let it. */
-  closeGate(): boolean {
-    this.#fn.assigned.setGate(false);
-    return this.#fn.assigned.fn.mastering;
-  }
-
-  openGate(): void {
-    this.#fn.assigned.setGate(true);
-  }
-
-  /** Tells the network that the function's station is here, if it has one. */
-  announce(): void {
-    const address = this.#host.addressOf(this.#fn.index);
-    if (address !== undefined) this.#announcer.announce(Uint8Array.from(address));
   }
 
   /** Takes a piece of the stream, in RESUMING. */
@@ -135,7 +115,7 @@ export class PassthroughDevice {
     if (!this.#arrived) return;
     this.#arrived = false;
     this.#host.arrived(this.#fn.index);
-    this.announce();
+    this.#fn.announce();
   }
 
   report(): PassthroughReport {

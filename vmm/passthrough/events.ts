@@ -17,6 +17,8 @@ export type DeviceEvent =
   | { readonly kind: 'unplug-primary'; readonly device: string }
   /** The NIC's cable was plugged in or out. */
   | { readonly kind: 'link'; readonly device: string; readonly up: boolean }
+  /** The guest's driver has switched the device's reception on or off. */
+  | { readonly kind: 'receiver'; readonly device: string; readonly on: boolean }
   /** VT-d blocked requests of the device: so many since the machine was made. */
   | { readonly kind: 'iommu-faults'; readonly device: string; readonly count: number };
 
@@ -32,6 +34,8 @@ export function factsOf(event: DeviceEvent): TimelineFacts {
       return {};
     case 'link':
       return { up: event.up };
+    case 'receiver':
+      return { on: event.on };
     case 'iommu-faults':
       return { count: event.count };
   }

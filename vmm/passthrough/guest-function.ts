@@ -2,15 +2,19 @@
  * One virtual function of the host's NIC as the guest has it: in a port of its own, with its own interrupts, and with an
  * account of the frames that left it for nowhere.
  */
+import type { Scheduler } from '../../base/clock.js';
 import type { RequesterId } from '../../base/dma.js';
+import { Announcer } from '../../devices/ethernet/announcer.js';
 import { assignVf } from '../../devices/nic82599/assigned.js';
 import type { FunctionOffer } from '../../devices/nic82599/offer.js';
+import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import type { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort, type RootPortObserver } from '../../devices/root-port/device.js';
 import { channelText, FunctionChannel } from './channel.js';
 import type { DeviceEvent } from './events.js';
+import { HostFunction } from './host-function.js';
 import { GuestInterrupts } from './interrupts.js';
 import type { HostIommu } from './iommu.js';
 import { assignedName, rootPortName, type SlotKind } from './records.js';
@@ -25,9 +29,12 @@ export type FrameOutlet = (bytes: Uint8Array, at: number, length: number) => boo
 
 /** What of a function leaves its thread. */
 export interface FunctionPorts {
+  readonly scheduler: Scheduler;
   /** The cable. */
   readonly send: FrameOutlet;
   event(event: DeviceEvent): void;
+  /** The station address that its frames carry; undefined until it has one. */
+  address(): MacAddress | undefined;
 }
 
 export class GuestFunction {
@@ -41,6 +48,9 @@ export class GuestFunction {
   readonly port: RootPort;
   readonly slot: FunctionSlot;
   readonly channel: FunctionChannel;
+  readonly host: HostFunction;
+  readonly #announcer: Announcer;
+  readonly #address: () => MacAddress | undefined;
   readonly #out: FrameOutlet;
   #refused = 0;
 
@@ -50,8 +60,8 @@ export class GuestFunction {
     source: RequesterId,
     vf: VirtualFunction,
     guest: RootComplex,
-    { interruptTable, descriptors }: HostIommu,
-    { send, event }: FunctionPorts,
+    iommu: HostIommu,
+    { scheduler, send, event, address }: FunctionPorts,
     offer: FunctionOffer,
     slot: SlotKind,
   ) {
@@ -59,6 +69,8 @@ export class GuestFunction {
     this.source = source;
     this.vf = vf;
     this.#out = send;
+    this.#address = address;
+    const { interruptTable, descriptors } = iommu;
     const router = new GuestInterrupts(interruptTable, source, offer.vectors, descriptors);
     const device = assignedName(index);
     this.assigned = assignVf(device, vf, router, offer);
@@ -74,8 +86,16 @@ export class GuestFunction {
         event({ kind: 'guest-message', device, message: { sequence, word: channelText(answer), args } }),
     });
     this.port.populate(this.assigned);
+    this.#announcer = new Announcer(scheduler, (bytes, at, length) => this.send(bytes, at, length));
     this.slot = new FunctionSlot(this.port, this.assigned, slotChanged);
     this.channel = new FunctionChannel(this.port);
+    this.host = new HostFunction(this, iommu);
+  }
+
+  /** Tells the network that its station is here, if it has one. */
+  announce(): void {
+    const address = this.#address();
+    if (address !== undefined) this.#announcer.announce(Uint8Array.from(address));
   }
 
   /** Sends a frame, or counts it. */

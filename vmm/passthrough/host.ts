@@ -113,6 +113,11 @@ export class PassthroughHost {
         ...(wireReady === undefined ? {} : { ready: wireReady }),
       },
       wake,
+      receiverSwitched: (vf, on) => {
+        const fn = this.functions?.[vf];
+        if (fn === undefined) return;
+        event({ kind: 'receiver', device: fn.assigned.name, on });
+      },
     });
     this.#host = new RootComplex(bus, bus);
     this.#host.addFunction(0, new HostBridge(HOST_BRIDGE_NAME).fn);
@@ -130,7 +135,16 @@ export class PassthroughHost {
     this.#guest.addFunction(0, this.bridge.fn);
     this.functions = sources.map(
       (source, n) =>
-        new GuestFunction(n, source, this.nic.vf(n), this.#guest, this.iommu, { send, event }, offer, slot),
+        new GuestFunction(
+          n,
+          source,
+          this.nic.vf(n),
+          this.#guest,
+          this.iommu,
+          { scheduler, send, event, address: () => this.addressOf(n) },
+          offer,
+          slot,
+        ),
     );
     const mapped = { bytes: this.iommu.mappedBytes, written: ram.deviceLog, faults };
     this.dmaLogs = this.functions.map(({ assigned, source }) => bus.logOf(assigned.name, source, mapped));

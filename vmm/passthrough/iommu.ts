@@ -109,6 +109,11 @@ export class HostIommu {
     this.#hwpt.attach(source);
   }
 
+  /** From here on requests of `source` are blocked, and recorded. */
+  detach(source: RequesterId): void {
+    this.#hwpt.detach(source);
+  }
+
   /** Starts or (with `undefined`) ends the tracking of device writes. */
   track(how: DmaTracking | undefined): void {
     this.#tracking = how;

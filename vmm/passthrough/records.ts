@@ -14,6 +14,7 @@ export const assignedName = (index: number): string => `vf${index}`;
 export const rootPortName = (index: number): string => `root-port${index}`;
 export const slotName = (index: number): string => `slot${index}`;
 export const dmaLogName = (index: number): string => `dma-log${index}`;
+export const functionName = (index: number): string => `function${index}`;
 export const channelName = (index: number): string => `guest-channel${index}`;
 /** The VMM's own NICs, each with its port. */
 export const standbyName = (index: number): string => `standby${index}`;

@@ -107,7 +107,7 @@ export function rehearse(options: NicOptions): void {
     received === sent && answered === sent,
     `a rehearsal of ${sent} frames: ${received}, ${answered}`,
   );
-  new PassthroughDevice(host, fn!, scheduler).rehearse();
+  new PassthroughDevice(host, fn!).rehearse();
 }
 
 function datagram(from: typeof PEER, to: typeof PEER): FrameBuffer {

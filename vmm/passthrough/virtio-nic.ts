@@ -2,7 +2,6 @@
  * A virtio-net device of the VMM's own in a port of its own, on the cable of the host's NIC: alone, or as the standby of an
  * assigned function with the same address. What it writes are host writes, and its state travels with the platform's.
  */
-import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
 import { formatMac } from '../../devices/ethernet/addresses.js';
 import { Announcer } from '../../devices/ethernet/announcer.js';
@@ -14,8 +13,7 @@ import { addPort, type FunctionPorts } from './guest-function.js';
 import { type VirtioOptions, virtioName, virtioPortName } from './records.js';
 import type { PassthroughReport } from './report.js';
 
-export interface VirtioNicPorts extends FunctionPorts {
-  readonly scheduler: Scheduler;
+export interface VirtioNicPorts extends Omit<FunctionPorts, 'address'> {
   /** Whether the cable takes frames now. */
   ready(): boolean;
   wake(): void;

@@ -1,6 +1,8 @@
 // What a machine has beyond CPUs and memory: found and started before the workload. Without PCI nothing of this runs.
 import { ixgbevf_init_module } from '../drivers/net/ixgbevf/main';
 import { pcie_hp_init } from '../drivers/pci/hotplug/pciehp_core';
+import { pcie_aer_init } from '../drivers/pci/pcie/aer';
+import { pci_replace_event_init } from '../drivers/pci/pcie/replace_event';
 import { ferry_channel_init } from '../drivers/pci/pcie/ferry_channel';
 import { ferry_pm_init } from '../drivers/pci/pcie/ferry_pm';
 import { ferry_dma_init } from '../drivers/pci/pcie/ferry_dma';
@@ -23,6 +25,8 @@ export function devices_init(): void {
   ferry_channel_init();
   ferry_dma_init();
   pcie_hp_init();
+  pcie_aer_init();
+  pci_replace_event_init();
   ferry_pm_init();
   virtio_net_driver_init();
   ixgbevf_init_module();

@@ -37,6 +37,6 @@ export function hostNic(
     link: (up) => host.setLink(up),
   });
   const host = new PassthroughHost(nic, { ...ports, send: cable.send, wireReady: () => cable.ready });
-  const devices = host.functions.map((fn) => new PassthroughDevice(host, fn, ports.scheduler));
+  const devices = host.functions.map((fn) => new PassthroughDevice(host, fn));
   return { host, devices, cable, rehearse: () => rehearse(nic) };
 }

@@ -81,6 +81,19 @@ function walk_bridge(bridge: PciDev, step: u32, state: u32, result: u32): u32 {
   return all;
 }
 
+/** A hot-plug driver takes note that the link below a bridge went down and up by our own doing. */
+// @ts-ignore: decorator
+@unmanaged class SlotReset {
+  done: ((bridge: PciDev) => void) | null;
+}
+
+const slot_reset = changetype<SlotReset>(memory.data(16, 16));
+
+/** Boot CPU: `done` is called after each reset of a bus, before anybody else hears of its link. */
+export function pci_register_slot_reset(done: (bridge: PciDev) => void): void {
+  slot_reset.done = done;
+}
+
 /** Resets what is below `bridge`; false if it does not answer again within a second. */
 export function pci_bridge_secondary_bus_reset(bridge: PciDev): bool {
   const control = pci_read_config_word(bridge, PCI_BRIDGE_CONTROL);
@@ -98,7 +111,27 @@ export function pci_bridge_secondary_bus_reset(bridge: PciDev): bool {
       msleep(20);
     }
   }
+  const done = slot_reset.done;
+  if (done !== null) done(bridge);
   pr_info('pcieport %S: AER: Root Port link has been reset (0)', bridge.name);
+  return true;
+}
+
+/**
+ * What is below the port `bridge` was replaced by its like: the drivers let go of the old device and set up the new one.
+ * Returns whether all could. Task context, with the hot-plug lock.
+ */
+export function pci_bridge_replaced(bridge: PciDev): bool {
+  let status = walk_bridge(bridge, ERROR_DETECTED, pci_channel_io_normal, PCI_ERS_RESULT_CAN_RECOVER);
+  if (status == PCI_ERS_RESULT_CAN_RECOVER || status == PCI_ERS_RESULT_NEED_RESET) {
+    status = walk_bridge(bridge, SLOT_RESET, pci_channel_io_normal, PCI_ERS_RESULT_RECOVERED);
+  }
+  if (status != PCI_ERS_RESULT_RECOVERED) {
+    pr_err('pcieport %S: ferry: the driver could not take over the new device', bridge.name);
+    return false;
+  }
+  walk_bridge(bridge, RESUME, pci_channel_io_normal, PCI_ERS_RESULT_RECOVERED);
+  pr_info('pcieport %S: ferry: the device was replaced', bridge.name);
   return true;
 }
 

@@ -34,6 +34,10 @@ export const PCI_CAP_ID_MSIX: u32 = 0x11;
 export const PCI_EXP_FLAGS: u32 = 0x02;
 export const PCI_EXP_TYPE_ROOT_PORT: u32 = 0x4;
 export const PCI_EXP_FLAGS_SLOT: u32 = 0x100;
+export const PCI_EXP_DEVCTL: u32 = 0x08;
+/** Correctable, non-fatal, fatal, and unsupported requests: all are reported. */
+export const PCI_EXP_DEVCTL_REPORTING: u32 = 0xf;
+export const PCI_EXP_DEVSTA: u32 = 0x0a;
 export const PCI_EXP_LNKCTL: u32 = 0x10;
 export const PCI_EXP_LNKCTL_LD: u32 = 0x10;
 export const PCI_EXP_LNKSTA: u32 = 0x12;
@@ -69,6 +73,21 @@ export const PCI_EXP_SLTSTA_PDS: u32 = 0x40;
 export const PCI_EXP_SLTSTA_DLLSC: u32 = 0x100;
 /** All that happened to a slot, which is written back to be cleared. */
 export const PCI_EXP_SLTSTA_EVENTS: u32 = 0x11f;
+
+export const PCI_EXT_CAP_ID_ERR: u32 = 0x01;
+export const PCI_ERR_UNCOR_STATUS: u32 = 0x04;
+export const PCI_ERR_UNCOR_MASK: u32 = 0x08;
+export const PCI_ERR_COR_STATUS: u32 = 0x10;
+export const PCI_ERR_CAP: u32 = 0x18;
+export const PCI_ERR_ROOT_COMMAND: u32 = 0x2c;
+export const PCI_ERR_ROOT_CMD_ALL: u32 = 0x7;
+export const PCI_ERR_ROOT_STATUS: u32 = 0x30;
+export const PCI_ERR_ROOT_COR_RCV: u32 = 0x01;
+export const PCI_ERR_ROOT_MULTI_COR_RCV: u32 = 0x02;
+export const PCI_ERR_ROOT_UNCOR_RCV: u32 = 0x04;
+export const PCI_ERR_ROOT_MULTI_UNCOR_RCV: u32 = 0x08;
+export const PCI_ERR_ROOT_FATAL_RCV: u32 = 0x40;
+export const PCI_ERR_ROOT_ERR_SRC: u32 = 0x34;
 
 export const PCI_EXT_CAP_ID_DVSEC: u32 = 0x23;
 

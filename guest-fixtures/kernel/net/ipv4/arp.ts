@@ -262,6 +262,23 @@ function neigh_flush_dev(in_dev: InDevice): void {
   spin_unlock_irqrestore(table_lock, flags);
 }
 
+/**
+ * What was asked while there was no link nobody has heard: it is asked again at once. (Linux waits for the entry's timer, so
+ * that an interface whose driver starts anew under traffic may stay silent for a second.)
+ */
+function neigh_ask_again(in_dev: InDevice): void {
+  for (let i: u32 = 0; i < NEIGH_MAX; i++) {
+    const neigh = neigh_at(in_dev, i);
+    const flags = spin_lock_irqsave(table_lock);
+    const asking = neigh.state == NUD_INCOMPLETE && neigh.probes != 0;
+    const ip = neigh.ip;
+    spin_unlock_irqrestore(table_lock, flags);
+    if (!asking) continue;
+    arp_send(neigh.dev, ARPOP_REQUEST, ip, eth_broadcast_addr());
+    mod_timer(neigh.timer, ktime_get() + RETRANS_TIME);
+  }
+}
+
 /** An interface has its table as long as it is started. One that loses its link forgets its neighbours, and no other's. */
 function arp_netdev_event(event: u32, data: usize): void {
   const dev = changetype<NetDevice>(data);
@@ -272,6 +289,7 @@ function arp_netdev_event(event: u32, data: usize): void {
   // Its own address is what is asked for: an announcement that everybody hears, and nobody answers (RFC 5227, 3).
   if (event == NETDEV_NOTIFY_PEERS) arp_send(dev, ARPOP_REQUEST, in_dev.ifa_local, eth_broadcast_addr());
   if (event == NETDEV_CHANGE && dev.carrier == 0) neigh_flush_dev(in_dev);
+  if (event == NETDEV_CHANGE && dev.carrier != 0) neigh_ask_again(in_dev);
   if (event == NETDEV_CHANGE && dev.carrier != 0 && in_dev.arp_notify != 0) {
     arp_send(dev, ARPOP_REQUEST, in_dev.ifa_local, eth_broadcast_addr());
   }

@@ -6,6 +6,7 @@ import { DelayedWork, INIT_DELAYED_WORK, INIT_WORK, WorkStruct } from '../../../
 import { str } from '../../../lib/string';
 import { scnprintf } from '../../../lib/vsprintf';
 import { kmalloc } from '../../../mm/slab';
+import { pci_register_slot_reset } from '../err';
 import { channel_word, ferry_channel_register } from '../pcie/ferry_channel';
 import { PciePortService, pcie_port_service_data, pcie_port_service_register } from '../pcie/portdrv';
 import { PciDev, pci_read_config_dword, pci_read_config_word } from '../pci';
@@ -38,6 +39,7 @@ import {
   pcie_enable_notification,
   pcie_init_slot,
   pciehp_card_present_or_link_active,
+  pciehp_drop_events,
   pciehp_isr,
   pciehp_request,
 } from './pciehp_hpc';
@@ -119,9 +121,16 @@ function pciehp_channel_disable(port: PciDev, _argument: u32): u32 {
   return channel_word(str('ok'));
 }
 
+/** A reset of the bus took the link down and up: no device has come or gone. */
+function pciehp_reset_done(bridge: PciDev): void {
+  const ctrl = pcie_port_service_data(bridge, service);
+  if (ctrl != 0) pciehp_drop_events(changetype<Controller>(ctrl), PCI_EXP_SLTSTA_PDC | PCI_EXP_SLTSTA_DLLSC);
+}
+
 /** Boot CPU. */
 export function pcie_hp_init(): void {
   ferry_channel_register(str('off'), pciehp_channel_disable);
+  pci_register_slot_reset(pciehp_reset_done);
   service.name = str('pciehp');
   service.probe = pciehp_probe;
   service.enable = pciehp_enable;
