@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { compileKernel } from './kernel-source.js';
-import { GUEST_IP, NicMachine } from './nic-machine.js';
+import { GUEST_IP, NicMachine, type NicMachineOptions } from './nic-machine.js';
 import { MS, SECOND } from './plain-machine.js';
 
 let kernel: WebAssembly.Module;
@@ -9,16 +9,18 @@ beforeAll(async () => {
 });
 
 /** Runs the suite and does the host's part when the guest asks for it, by the words that it prints. */
-function run(): { net: NicMachine; end: string } {
-  const net = new NicMachine(kernel, { commandLine: 'kunit=hotplug pcie_ports=compat status_ms=60000' });
-  const device = net.assigned[0]!;
+function run(options: NicMachineOptions = {}): { net: NicMachine; end: string } {
+  const commandLine = 'kunit=hotplug pcie_ports=compat status_ms=60000';
+  const net = new NicMachine(kernel, { ...options, commandLine });
+  const [device, port] =
+    net.virtio === undefined ? [net.assigned[0]!, net.port] : [net.virtio.transport, net.virtioPort];
   const flow = (rate: number, count: number): void => {
     net.peer.startFlow({ kind: 'echo', ip: GUEST_IP, port: 7, rate, payloadBytes: 400, count });
   };
   const actions: Record<string, () => void> = {
     traffic: () => flow(2000, 100_000),
-    eject: () => net.port.eject(),
-    populate: () => net.port.populate(device),
+    eject: () => port.eject(),
+    populate: () => port.populate(device),
     count: () => flow(1000, 1000),
   };
   let heard = 0;
@@ -49,5 +51,15 @@ describe('devices that come and go', () => {
       'pcieport 0000:00:01.0: AER: subordinate device reset failed',
       'pcieport 0000:00:01.0: AER: device recovery failed',
     ]);
+  });
+
+  it('do so as virtio-net devices as well, whose driver takes no part in recovery from errors', () => {
+    const { net, end } = run({ vfs: 0, virtio: true });
+    const results = net.machine.printed(/^(not )?ok \d+ - /);
+    expect(results.filter((line) => !line.startsWith('ok'))).toEqual([]);
+    expect(results.length).toBeGreaterThan(10);
+    expect(end).toBe('power-off');
+    expect(net.machine.printed(/DMA-API: virtio|BUG|AER/)).toEqual([]);
+    expect(net.peer.report().at(-1)!.arrived).toMatchObject({ received: 1000, lost: 0, corrupt: 0 });
   });
 });

@@ -47,6 +47,32 @@ describe('virtio_net', () => {
   });
 });
 
+describe.each(['asked for', 'a surprise'])('a virtio-net device whose removal is %s', (how) => {
+  it('leaves nothing behind, and carries traffic again when it is back', () => {
+    const net = start('workload=udp-echo status_ms=60000');
+    const { virtioPort: port, virtio } = net;
+    const echoes = (count: number) => () =>
+      net.peer.startFlow({ kind: 'echo', ip: GUEST_IP, port: 7, rate: 1000, payloadBytes: 300, count });
+    const asked = how === 'asked for';
+    const [gone, back] = asked ? [7.5 * SECOND, 8 * SECOND] : [SECOND, 3 * SECOND];
+    net.machine.at(200 * MS, echoes(asked ? 9000 : 3000));
+    if (asked) net.machine.at(SECOND, () => port.requestUnplug());
+    net.machine.at(gone, () => {
+      if (asked) expect(port.slotState.released).toBe(true);
+      port.eject();
+    });
+    net.machine.at(back, () => port.plug(virtio!.transport, 'link'));
+    net.machine.at(back + SECOND, echoes(500));
+    run(net, back + 3 * SECOND);
+    const [first, second] = net.peer.report();
+    expect(first!.arrived!.received).toBeGreaterThan(700);
+    expect(second!.arrived).toMatchObject({ received: 500, lost: 0, corrupt: 0 });
+    expect(net.machine.printed(/device=eth0/)).toHaveLength(2);
+    expect(net.machine.printed(/BUG|DMA-API: device driver has pending|No irq handler/)).toEqual([]);
+    expect(virtio!.transport.needsReset).toBe(false);
+  });
+});
+
 describe('net_failover', () => {
   /** A guest with a function and its standby, to which its slot's button is pressed, and which gets the function back. */
   function pair(until: number, acts: readonly (readonly [at: number, act: (net: NicMachine) => void])[]) {
