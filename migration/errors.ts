@@ -171,6 +171,17 @@ export const migrationErrors = catalogue('migration', {
     advice: () =>
       'Another stop does without a standby; the standby and its driver are looked at with `x-ferry-query-nic`.',
   }),
+  'not-plugged-in-again': entry<{
+    approach: string;
+    device: string;
+    powerIndicator: string;
+    waitedMs: number;
+  }>({
+    exit: 'failed',
+    text: ({ approach, device, powerIndicator, waitedMs }) =>
+      `stop = ${approach}: the guest has not taken ${device} back into use in ${waitedMs} ms; its power indicator: ${powerIndicator}`,
+    advice: () => 'It is in its slot, where the guest may still find it; its console tells what it lacks.',
+  }),
   'not-plugged-in-yet': entry<{ approach: string; device: string; powerIndicator: string; waitedMs: number }>(
     {
       exit: 'failed',

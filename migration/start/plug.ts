@@ -1,5 +1,6 @@
 /** Starts by hot-plug: they differ in what the guest has kept of the device that it had. */
 import { toMilliseconds } from '../../base/units.js';
+import { awaitSlot, isOn } from '../await-slot.js';
 import { migrationErrors } from '../errors.js';
 import type { AssignedDevice, DeviceSlot } from '../ports.js';
 import type { DeviceStart } from './start.js';
@@ -9,13 +10,7 @@ export function startByPlug(approach: string, device: AssignedDevice): DeviceSta
   const slot = device.slot as DeviceSlot;
   return {
     async afterRun({ duration, over }) {
-      let stopListening = (): void => undefined;
-      const on = new Promise<void>((resolve) => {
-        stopListening = slot.onChange(({ link, powerIndicator }) => {
-          if (link && powerIndicator === 'on') resolve();
-        });
-      });
-      const overdue = over.then(async (): Promise<never> => {
+      const overdue = over.then(async (): Promise<void> => {
         const { powerIndicator } = await slot.state();
         const waitedMs = Math.round(toMilliseconds(duration));
         throw migrationErrors.error('not-plugged-in-yet', {
@@ -25,12 +20,8 @@ export function startByPlug(approach: string, device: AssignedDevice): DeviceSta
           waitedMs,
         });
       });
-      try {
-        await slot.insert(device.button === undefined ? 'link' : 'button');
-        await Promise.race([on, overdue]);
-      } finally {
-        stopListening();
-      }
+      const announce = device.button === undefined ? 'link' : 'button';
+      await awaitSlot(slot, isOn, () => slot.insert(announce), overdue);
     },
   };
 }

@@ -3,8 +3,9 @@
  * the slot. It is kept, so that a migration that comes to nothing puts it back. They differ in how they ask.
  */
 import { toMilliseconds } from '../../base/units.js';
+import { awaitSlot, isEmpty, isOn } from '../await-slot.js';
 import { migrationErrors } from '../errors.js';
-import type { RequestLimits } from '../patience.js';
+import type { Patience, RequestLimits } from '../patience.js';
 import type { AssignedDevice, DeviceSlot } from '../ports.js';
 import type { DeviceStop } from './stop.js';
 
@@ -18,40 +19,40 @@ export function stopByUnplug(
   ask: (limits: RequestLimits) => Promise<unknown>,
 ): DeviceStop {
   const slot = device.slot as DeviceSlot;
+  const facts = { approach, device: device.name };
+  const overdue = async (
+    { duration, over }: Patience,
+    code: 'still-plugged-in' | 'not-plugged-in-again',
+  ): Promise<void> => {
+    await over;
+    const { powerIndicator } = await slot.state();
+    throw migrationErrors.error(code, {
+      ...facts,
+      powerIndicator,
+      waitedMs: Math.round(toMilliseconds(duration)),
+    });
+  };
+  /** The guest was asked, and is not back at what it was. */
   let asked = false;
   return {
     async request(limits) {
-      const facts = { approach, device: device.name };
-      if (!(await slot.state()).present) throw migrationErrors.error('not-plugged-in', facts);
+      if (isEmpty(await slot.state())) throw migrationErrors.error('not-plugged-in', facts);
       asked = true;
-      let stopListening = (): void => undefined;
-      const gone = new Promise<void>((resolve) => {
-        stopListening = slot.onChange(({ present }) => {
-          if (!present) resolve();
-        });
-      });
-      const { duration, over } = limits.patience;
-      const overdue = over.then(async (): Promise<never> => {
-        const { powerIndicator } = await slot.state();
-        throw migrationErrors.error('still-plugged-in', {
-          ...facts,
-          powerIndicator,
-          waitedMs: Math.round(toMilliseconds(duration)),
-        });
-      });
-      try {
+      const begin = async (): Promise<void> => {
         await slot.takeOutWhenOff();
-        await Promise.race([ask(limits).then(() => gone), overdue, limits.givenUp]);
-      } finally {
-        stopListening();
-      }
+        await ask(limits);
+      };
+      await awaitSlot(slot, isEmpty, begin, overdue(limits.patience, 'still-plugged-in'), limits.givenUp);
     },
     // It is not in its slot any more, and reaches no memory.
     quiesce: async () => undefined,
     async resume() {
-      if (!asked) return undefined;
+      return asked && (await slot.keep()) ? 'was unplugged, and is plugged in again' : undefined;
+    },
+    async resumed(patience) {
+      if (!asked) return;
       asked = false;
-      return (await slot.keep()) ? 'was unplugged, and is plugged in again' : undefined;
+      await awaitSlot(slot, isOn, async () => undefined, overdue(patience, 'not-plugged-in-again'));
     },
   };
 }

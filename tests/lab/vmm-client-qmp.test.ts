@@ -39,6 +39,8 @@ function idleVm(): VmControl {
     nics: async () => {
       throw vmmErrors.error('machine-state', { operation: 'x-ferry-query-nic', state: 'idle' });
     },
+    deviceDel: async () => {},
+    deviceAdd: async () => {},
     dumpPci: async () => {},
     consoleTail: () => [],
     stop: async () => {},

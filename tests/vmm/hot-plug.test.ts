@@ -55,3 +55,38 @@ describe.each([
     expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(2);
   });
 });
+
+describe('a guest whose device was asked to leave', () => {
+  it.each([
+    ['while it blinks', 'hot-unplug', { cancelAfterMs: 300 }, 1, undefined],
+    ['while its slot loses power', 'hot-unplug-quick', { cancelAfterMs: 500 }, 2, undefined],
+    [
+      'when it is refused at the destination',
+      'hot-unplug-quick',
+      { nic: { slot: 'quick' }, destinationNic: { slot: 'ordinary' } },
+      2,
+      'was unplugged, and is plugged in again',
+    ],
+  ] as const)('has it back %s, and its traffic', async (_, stop, scene, linksUp, notice) => {
+    const { source, flow, console } = await move({ ...scene, afterwardsMs: 2000, parameters: { stop } });
+    expect(source.status).toBe('cancelAfterMs' in scene ? 'cancelled' : 'failed');
+    expect(source.guest).toBe('here');
+    expect(source.devices[0]!.takenBack).toBe(notice);
+    expect(source.afterwards).toBeUndefined();
+    expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(linksUp);
+    expect(flow.arrived).toMatchObject({ duplicated: 0, reordered: 0, corrupt: 0 });
+    expect(flow.arrived!.silentNs / 1e6).toBeLessThan(50);
+    expect(console.filter((line) => /DMA-API: ixgbevf|BUG/.test(line))).toEqual([]);
+  });
+
+  it('keeps it where there is no answer in time', async () => {
+    const { source, flow, console } = await move({
+      commandLine: 'pcie_ports=compat status_ms=1000',
+      parameters: { stop: 'hot-unplug', requestTimeoutMs: 200 },
+    });
+    expect(source.error).toMatchObject({ code: 'migration/still-plugged-in' });
+    expect(source.guest).toBe('here');
+    expect(flow.arrived).toMatchObject({ lost: 0, corrupt: 0 });
+    expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(1);
+  });
+});

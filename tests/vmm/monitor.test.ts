@@ -48,6 +48,8 @@ function fakeVm(): Calls {
         },
       ];
     },
+    deviceDel: async (id) => void calls.push(['deviceDel', id]),
+    deviceAdd: async (id, bus) => void calls.push(['deviceAdd', id, bus]),
     dumpPci: async (path) => void calls.push(['dumpPci', path]),
     consoleTail: (lines) => [`last ${lines}`],
     stop: async () => void calls.push(['stop']),
@@ -273,6 +275,8 @@ describe('monitor', () => {
       cont: ['prelaunch', 'running', 'paused', 'inmigrate'],
       migrate: ['prelaunch', 'running', 'paused'],
       'x-ferry-reclaim': [],
+      device_del: ['prelaunch', 'running', 'paused'],
+      device_add: ['prelaunch', 'running', 'paused'],
       'migrate-incoming': ['inmigrate', 'postmigrate'],
     };
     const args: Record<string, unknown> = {
@@ -280,6 +284,8 @@ describe('monitor', () => {
       'migrate-incoming': { uri: 'tcp:h:1' },
       'migrate-set-capabilities': { capabilities: [] },
       'x-ferry-pci-dump': { path: 'pci.txt' },
+      device_del: { id: 'vf0' },
+      device_add: { driver: 'vfio-pci', id: 'vf0' },
       'x-ferry-mute-events': { events: [] },
     };
     const { negotiated, vm } = setUp();

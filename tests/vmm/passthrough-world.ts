@@ -130,6 +130,8 @@ export interface TrafficScene {
   readonly commandLine?: string;
   /** What else is said of both NICs. */
   readonly nic?: Partial<NicOptions>;
+  /** What is said of the destination's alone. */
+  readonly destinationNic?: Partial<NicOptions>;
   /** Packets per second of all flows; RATE if absent. */
   readonly rate?: number;
   /** How long the guest goes on at the end. */
@@ -225,6 +227,7 @@ export interface Alone {
 export async function echoingAlone(
   body: (world: Alone) => Promise<void>,
   ramBytes = 64 * MIB,
+  { nic = {}, rate = RATE }: Pick<TrafficScene, 'nic' | 'rate'> = {},
 ): Promise<void> {
   const random = seededRandom(1);
   const trace = new Trace();
@@ -232,7 +235,7 @@ export async function echoingAlone(
   const world = { scheduler, trace, random };
   const console: string[] = [];
   const network = new Network(world);
-  const machine = machineOn(world, network, 'machine', {}, console, ramBytes);
+  const machine = machineOn(world, network, 'machine', nic, console, ramBytes);
   const run = async (): Promise<void> => {
     await machine.boot(image, 'workload=udp-echo status_ms=20');
     await scheduler.sleep(milliseconds(SETTLE_MS));
@@ -240,7 +243,7 @@ export async function echoingAlone(
       kind: 'echo',
       ip: GUEST_IP,
       port: PORT_ECHO,
-      rate: RATE,
+      rate,
       payloadBytes: PAYLOAD_BYTES,
     });
     await body({ machine, network, scheduler, console });
@@ -284,7 +287,13 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
       { ...nic, writesInFlight, leaves, faults: near },
       console,
     );
-    const to = machineOn(world, network, 'destination', { ...nic, writesInFlight, faults: far }, console);
+    const to = machineOn(
+      world,
+      network,
+      'destination',
+      { ...nic, ...scene.destinationNic, writesInFlight, faults: far },
+      console,
+    );
     const data = new MemoryDataNetwork({ scheduler });
     const arrive = async (frames: number): Promise<void> => {
       network.repeat(frames);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AbortSignalLike } from '../../base/clock.js';
-import { milliseconds } from '../../base/units.js';
+import { instant, milliseconds } from '../../base/units.js';
 import { VMM_ENDS } from '../../migration/endings.js';
 import { migrationErrors } from '../../migration/errors.js';
 import type {
@@ -123,6 +123,7 @@ function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false)
           close: () => void log.push('listener closed'),
         }),
       },
+      clock: { now: () => instant(0) },
       console: new ConsoleLog(
         () => {},
         () => 0,

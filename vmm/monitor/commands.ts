@@ -70,6 +70,16 @@ const STANDSTILL: Readonly<Record<Standstill, string>> = {
 
 const AWAITED = 'Guest is waiting for an incoming migration';
 
+/** A machine whose guest is not here, or over, takes no devices out or in. */
+const NO_HOT_PLUG = {
+  inmigrate: AWAITED,
+  'finish-migrate': SWITCHING,
+  postmigrate: MOVED,
+  'guest-panicked': PANICKED,
+  shutdown: OFF,
+  'internal-error': BROKEN,
+} as const;
+
 /** `channels` of `migrate`, the newer way to say where to: one main channel over a socket. */
 const migrationChannels = list(
   struct({
@@ -306,6 +316,20 @@ export const COMMANDS: readonly Command[] = [
       "The guest's network devices, a list: name, address, link, device state, what each counted, what VT-d blocked.",
     arguments: NOTHING,
     run: ({ vm }) => vm.nics(),
+  }),
+  command({
+    name: 'device_del',
+    summary: 'Asks the guest to let a device go; DEVICE_DELETED tells when it has left its slot.',
+    arguments: struct({ id: string(64) }),
+    refused: NO_HOT_PLUG,
+    run: ({ vm }, { id }) => vm.deviceDel(id),
+  }),
+  command({
+    name: 'device_add',
+    summary: 'Puts a device that `device_del` took out back into its slot.',
+    arguments: struct({ driver: oneOf('vfio-pci'), id: string(64), bus: optional(string(64)) }),
+    refused: NO_HOT_PLUG,
+    run: ({ vm }, { id, bus }) => vm.deviceAdd(id, bus),
   }),
   command({
     name: 'x-ferry-pci-dump',

@@ -122,6 +122,10 @@ export interface VmControl {
   memory(): MemoryInfo;
   /** What the host knows of the guest's NIC. Throws a QmpError on a machine without one. */
   nics(): Promise<readonly NicInfo[]>;
+  /** Asks the guest to let a device go, which then leaves its slot. Throws QmpErrors. */
+  deviceDel(id: string): Promise<void>;
+  /** Puts a device back into its slot. Throws QmpErrors. */
+  deviceAdd(id: string, bus: string | undefined): Promise<void>;
   /** Writes the configuration space of all PCI functions to `path`, for `lspci -F`. Throws FerryErrors. */
   dumpPci(path: string): Promise<void>;
   /** The last `lines` whole console lines. */

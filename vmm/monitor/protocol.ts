@@ -68,6 +68,8 @@ export interface QmpEvents {
   FAILOVER_NEGOTIATED: { readonly 'device-id': string };
   /** The guest is asked to let this device go; its standby is to carry the traffic. */
   UNPLUG_PRIMARY: { readonly 'device-id': string };
+  /** A device that was asked to leave (`device_del`) is out of its slot. */
+  DEVICE_DELETED: { readonly device: string; readonly path: string };
   /** Whole lines that the guest wrote to its console; `dropped` counts those left out of a flood. */
   X_FERRY_CONSOLE: { readonly lines: readonly string[]; readonly dropped: number };
 }
@@ -81,6 +83,7 @@ export const QMP_EVENT_NAMES: readonly (keyof QmpEvents)[] = [
   'MIGRATION_PASS',
   'FAILOVER_NEGOTIATED',
   'UNPLUG_PRIMARY',
+  'DEVICE_DELETED',
   'X_FERRY_CONSOLE',
 ];
 

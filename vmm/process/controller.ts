@@ -7,6 +7,7 @@
  *                               ▼
  *     wait ──▶ inmigrate     finish-migrate ──▶ postmigrate ──▶ inmigrate (`migrate-incoming`) ──▶ running ...
  */
+import type { Clock } from '../../base/clock.js';
 import { FerryError, invariant, isFerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { blockersOf } from '../../migration/approaches.js';
@@ -30,6 +31,7 @@ import { reasonOf } from '../sockets/listening.js';
 import { loadApproaches } from './approach-modules.js';
 import type { ConsoleLog } from './console-log.js';
 import { GuestRun } from './guest-run.js';
+import { HotPlug } from './hot-plug.js';
 import { lendToDestination, lendToSource } from './lent-machine.js';
 import { migrationInfo } from './migration-info.js';
 import { writeOutput } from './output-file.js';
@@ -42,6 +44,7 @@ export interface ControllerOptions {
   readonly machines: Machines;
   readonly links: Links;
   readonly console: ConsoleLog;
+  readonly clock: Clock;
   readonly emit: <K extends keyof QmpEvents>(name: K, data: QmpEvents[K]) => void;
   /** `quit` was asked for. */
   readonly onQuit: () => void;
@@ -83,6 +86,8 @@ export class Controller implements VmControl {
   readonly #options: ControllerOptions;
   readonly #guest: GuestRun;
   #machine: GuestMachine | undefined;
+  /** Of the machine that is here. */
+  #hotPlug: HotPlug | undefined;
   #outgoing: Outgoing | undefined;
   #incoming: Incoming | undefined;
   /** Where the guest came from, or went to, at last. */
@@ -181,6 +186,30 @@ export class Controller implements VmControl {
         'iommu-faults': faults,
       };
     });
+  }
+
+  async deviceDel(id: string): Promise<void> {
+    await this.#hotPlugFor('device_del').remove(id);
+  }
+
+  async deviceAdd(id: string, bus: string | undefined): Promise<void> {
+    await this.#hotPlugFor('device_add').add(id, bus);
+  }
+
+  /** Of the guest that is here; one that is on its way keeps the devices that it has. */
+  #hotPlugFor(command: string): HotPlug {
+    if (this.#outgoing !== undefined || this.#incoming !== undefined) {
+      throw new QmpError(`${command} not allowed while migrating`);
+    }
+    const { devices } = this.#theMachine().outgoing;
+    if (this.#hotPlug?.devices !== devices) {
+      this.#hotPlug?.close();
+      this.#hotPlug = new HotPlug(devices, this.#options.clock, {
+        deleted: (device) =>
+          this.#options.emit('DEVICE_DELETED', { device, path: `/machine/peripheral/${device}` }),
+      });
+    }
+    return this.#hotPlug;
   }
 
   async dumpPci(path: string): Promise<void> {

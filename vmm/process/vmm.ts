@@ -15,6 +15,7 @@ import { Controller } from './controller.js';
 import { SocketLinks } from './links.js';
 import { ThreadMachines } from './machines.js';
 import { settle, type VmmSettings } from './options.js';
+import { realTime } from './real-time.js';
 import { reportOf } from './report.js';
 
 export interface VmmManner {
@@ -154,6 +155,7 @@ class Vmm {
         machines: new ThreadMachines(settings),
         links: new SocketLinks(settings.recordTo),
         console: this.#console,
+        clock: realTime,
         emit: (name, data) => this.#monitor.emit(name, data),
         onQuit: () => finish({ exitStatus: 0, reason: 'host-qmp-quit' }),
         onState: (state, why) => this.#stateChanged(state, why),

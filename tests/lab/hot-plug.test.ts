@@ -1,0 +1,38 @@
+/** A real VMM whose guest loses its device at the monitor's word and gets it back. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { MIB } from '../../base/units.js';
+import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
+import { spawnVmm } from '../../dist/lab/vmm-client/spawn.js';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const TIMES = 3;
+const PROBED = /Intel\(R\) 82599 Virtual Function/;
+
+describe('the device of a running VMM', () => {
+  it('is taken out and put back at its monitor, three times over', async () => {
+    const vmm = await spawnVmm({
+      nic: 'vf,slot=quick',
+      guest: KERNEL_IMAGE,
+      memoryBytes: 64 * MIB,
+      append: 'workload=idle',
+    });
+    cleanups.push(() => vmm.quit());
+    await vmm.waitForConsole(/Run idle as workload/);
+    for (let i = 0; i < TIMES; i++) {
+      const deleted = vmm.waitFor('DEVICE_DELETED');
+      deleted.catch(() => undefined);
+      await vmm.execute('device_del', { id: 'vf0' });
+      expect((await deleted).data).toEqual({ device: 'vf0', path: '/machine/peripheral/vf0' });
+      await expect(vmm.execute('device_del', { id: 'vf0' })).rejects.toThrow(/Device 'vf0' not found/);
+      const after = vmm.console.length;
+      await vmm.execute('device_add', { driver: 'vfio-pci', id: 'vf0' });
+      await vmm.waitForConsole(PROBED, { after });
+    }
+    expect(vmm.console.filter(({ text }) => PROBED.test(text))).toHaveLength(1 + TIMES);
+    expect(await vmm.runState()).toBe('running');
+  }, 60_000);
+});

@@ -1,0 +1,73 @@
+/** Devices that leave a guest which never moves, and come back, on a person's word. */
+import { describe, expect, it } from 'vitest';
+import { MIB, milliseconds, seconds } from '../../base/units.js';
+import { awaitSlot, isOn } from '../../migration/await-slot.js';
+import { HotPlug } from '../../vmm/process/hot-plug.js';
+import { type Alone, echoingAlone } from './passthrough-world.js';
+
+const RATE = 500;
+
+/** A guest that echoes, and its devices in a person's hands. `left` resolves when the next device has left. */
+function plugging(
+  slot: 'ordinary' | 'quick',
+  body: (world: Alone & { readonly hotPlug: HotPlug; left(): Promise<string> }) => Promise<void>,
+): Promise<void> {
+  return echoingAlone(
+    (alone) => {
+      let heard: (device: string) => void = () => undefined;
+      const hotPlug = new HotPlug(alone.machine.devices, alone.scheduler, { deleted: (id) => heard(id) });
+      const left = (): Promise<string> =>
+        new Promise((resolve) => {
+          heard = resolve;
+        });
+      return body({ ...alone, hotPlug, left });
+    },
+    64 * MIB,
+    { nic: { slot }, rate: RATE },
+  );
+}
+
+describe('the device of a guest that never moves', () => {
+  it('leaves and comes back a hundred times under traffic, and nothing of it is left behind', () =>
+    plugging('quick', async ({ machine, scheduler, network, console, hotPlug, left }) => {
+      const slot = machine.devices[0]!.slot!;
+      for (let i = 0; i < 100; i++) {
+        const leaving = left();
+        await hotPlug.remove('vf0');
+        expect(await leaving).toBe('vf0');
+        await awaitSlot(slot, isOn, () => hotPlug.add('vf0', 'root-port0'));
+        await scheduler.sleep(milliseconds(10));
+      }
+      // A neighbour that was asked for before the link was up is asked for again after a second.
+      await scheduler.sleep(milliseconds(1100));
+      const flow = network.peer.report()[0]!.arrived!;
+      expect(flow).toMatchObject({ duplicated: 0, reordered: 0, corrupt: 0 });
+      expect(flow.received).toBeGreaterThan(100);
+      expect(flow.silentNs / 1e6).toBeLessThan(50);
+      expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(101);
+      expect(console.filter((line) => /DMA-API: (ixgbevf|.*memory)|BUG|out of/.test(line))).toEqual([]);
+      const [nic] = await machine.nicReports();
+      expect(nic!.faults.count).toBe(0);
+    }));
+
+  it("is refused in QEMU's words what can not be", () =>
+    plugging('ordinary', async ({ machine, scheduler, hotPlug, left }) => {
+      const slot = machine.devices[0]!.slot!;
+      const notFound = { message: "Device 'vf0' not found", class: 'DeviceNotFound' };
+      await expect(hotPlug.remove('vf7')).rejects.toMatchObject({
+        message: "Device 'vf7' not found",
+        class: 'DeviceNotFound',
+      });
+      await expect(hotPlug.add('vf7')).rejects.toThrow(/no device 'vf7' to add; its devices: vf0/);
+      await expect(hotPlug.add('vf0')).rejects.toThrow("Duplicate device ID 'vf0'");
+      const leaving = left();
+      await hotPlug.remove('vf0');
+      await expect(hotPlug.remove('vf0')).rejects.toThrow('Device vf0 is already in the process of unplug');
+      await scheduler.sleep(seconds(5));
+      await expect(hotPlug.remove('vf0')).rejects.toThrow('guest is busy (power indicator blinking)');
+      expect(await leaving).toBe('vf0');
+      await expect(hotPlug.remove('vf0')).rejects.toMatchObject(notFound);
+      await expect(hotPlug.add('vf0', 'root-port7')).rejects.toThrow("Bus 'root-port7' not found");
+      await awaitSlot(slot, isOn, () => hotPlug.add('vf0'));
+    }));
+});
