@@ -75,7 +75,10 @@ export function define(command: Command): void {
       const write = (text: string): unknown => process.stdout.write(text);
       const file = report === undefined ? undefined : new WholeFile(report, 'report');
       const comparison = await compare(options, (progress) => {
-        if (!flags.json) write(`${progressLine(progress)}\n`);
+        const line = `${progressLine(progress)}\n`;
+        // It is long, and whoever puts the figures into a file may look on.
+        if (!flags.json) write(line);
+        else if (process.stderr.isTTY) process.stderr.write(line);
       });
       write(
         flags.json
