@@ -11,6 +11,7 @@ import type { PageRanges } from './page-ranges.js';
 import type { VerifyMode } from './parameters.js';
 import type { TransferCount } from './ports.js';
 import type { DestinationState, SourceState } from './states.js';
+import type { Left } from './stop/stop.js';
 import type { TimelineEntry } from './timeline.js';
 
 /** Pages by who wrote them: vCPUs only, host and devices only, both. */
@@ -131,6 +132,8 @@ export interface MigrationRecord {
   readonly verify: VerifyMode;
   /** Undefined until they were chosen. */
   readonly approaches: Approaches | undefined;
+  /** How the stop left the devices, as their drivers know them. */
+  readonly left: Left | undefined;
   /** Stops that were tried before the one that the approaches name, in order. */
   readonly fallbacks: readonly Fallback[];
   readonly devices: readonly DeviceTransfer[];

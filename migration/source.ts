@@ -165,7 +165,7 @@ async function chooseHow(source: Source): Promise<Chosen> {
   const devices = onTimeline(machine.devices, timeline);
   const { tracking, stops, atWork } = sourceApproaches(chosen, machine, devices, faults);
   Object.assign(source, { chosen, tracking, stops });
-  stats.chosen(atWork);
+  stats.chosen(atWork, chosen.stop.leaves);
   return chosen;
 }
 

@@ -21,6 +21,7 @@ import type {
   VerificationRecord,
 } from './record.js';
 import type { SourceState } from './states.js';
+import type { Left } from './stop/stop.js';
 import { FLOW, type Timeline } from './timeline.js';
 import {
   blackoutOf,
@@ -71,6 +72,7 @@ export class SourceStatistics {
   #error: SerializedError | undefined;
   #guest: Whereabouts | undefined;
   #approaches: Approaches | undefined;
+  #left: Left | undefined;
   readonly #fallbacks: Fallback[] = [];
   readonly #devices = new Map<string, Mutable<Omit<DeviceTransfer, 'name'>>>();
   #afterwards: SerializedError | undefined;
@@ -98,12 +100,14 @@ export class SourceStatistics {
     return this.#rate.bytesPerSecond;
   }
 
-  chosen(approaches: Approaches): void {
+  chosen(approaches: Approaches, left: Left): void {
     this.#approaches = approaches;
+    this.#left = left;
   }
 
   /** The guest did not follow one stop, and another is at work. */
-  fellBack(fallback: Fallback): void {
+  fellBack(fallback: Fallback, left: Left): void {
+    this.#left = left;
     this.#timeline.moment(FLOW, 'fallback', { ...fallback });
     this.#fallbacks.push(fallback);
     if (this.#approaches !== undefined) this.#approaches = { ...this.#approaches, stop: fallback.to };
@@ -288,6 +292,7 @@ export class SourceStatistics {
       error: this.#error,
       guest: this.#guest,
       approaches: this.#approaches,
+      left: this.#left,
       fallbacks: [...this.#fallbacks],
       afterwards: this.#afterwards,
       devices: this.#machine.devices.map(({ name }) => ({ name, ...this.#device(name) })),

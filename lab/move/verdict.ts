@@ -50,13 +50,16 @@ export const statusPattern = (ownKernel: boolean, workload: Workload): RegExp =>
 /** What the kernel, its workloads and its driver say when something is wrong. */
 const COMPLAINT =
   /\bCORRUPT\b|[1-9]\d* corrupt|[Pp]anic|stale|BUG:|crashed|DMA-API: \S+ \S+: |Adapter removed|Reset adapter|PF still resetting|Could not \w+ queue|Link is Down/;
+/** What a driver says that finds its device gone: right, where it was taken away without a word. */
+const GONE = /Adapter removed/;
 
 export function judge(evidence: Evidence): Verdict {
   const { record } = evidence;
   const after = evidence.console.filter((line) => line.side === 'destination').map((line) => line.text);
   const all = evidence.console.map((line) => line.text);
   const statusLines = after.filter((line) => evidence.statusLine.test(line));
-  const complaint = all.find((line) => COMPLAINT.test(line));
+  const wentUnasked = record?.left === 'lost';
+  const complaint = all.find((line) => COMPLAINT.test(line) && !(wentUnasked && GONE.test(line)));
   const checks: Check[] = [
     {
       name: 'the migration completed',

@@ -112,7 +112,7 @@ describe('a guest moved between processes', () => {
       expect(await source.runState()).toBe('postmigrate');
       [source, destination] = [destination, source];
     }
-  });
+  }, 240_000);
 
   it('is throttled until it converges when it dirties faster than the link', async () => {
     const { source, destination } = await pair('workload=stress dirty_rate=209715200 status_ms=100');
