@@ -3,6 +3,7 @@
  * what was sent to a machine that stood still, or was on the wire to or from it.
  */
 import type { MigrationRecord } from '../../migration/record.js';
+import { FLOW } from '../../migration/timeline.js';
 import { formatCount, formatTime } from '../report/words.js';
 import { type Check, heldIf } from './check.js';
 import { type DeviceView, deviceViews, type FlowRecord, type NetworkRecord } from './network-record.js';
@@ -23,18 +24,36 @@ const OTHER_FRAMES = 32;
 const FLOWING_SHARE = 0.5;
 
 /**
+ * How long the device was away besides the blackout: from the request to its driver to take it down until the blackout, and
+ * from then until it worked, where it is started once the guest runs.
+ */
+function awayNs({ timeline, devices }: Evidence, device: string | undefined): number {
+  const asked = timeline.find(({ who, what }) => who === device && what === 'request');
+  const quiescing = timeline.findLast(({ who, what }) => who === FLOW && what === 'quiescing');
+  const before = asked === undefined || quiescing === undefined ? 0 : Math.max(0, quiescing.at - asked.at);
+  return before + (devices.find(({ name }) => name === device)?.startedAfterNs ?? 0);
+}
+
+/** What of a migration's record tells how long nobody could be reached. */
+type Evidence = Pick<MigrationRecord, 'blackout' | 'verification' | 'timeline' | 'devices'>;
+
+/**
  * How many datagrams of a flow may be lost: those sent while the machine stood still (with full verification, which
- * is done meanwhile), those that were under way when it stopped, and a burst: what the peer owed for the longest time
+ * is done meanwhile) or its device was away, those that were under way when it stopped, and a burst: what the peer owed for the longest time
  * that it could not run. `under way` is the longest time that one took before the move; a flow that the guest sends has
  * nothing but that to lose.
  */
 export function lossAllowance(
   flow: Flow,
   { rate, before, move }: Pick<NetworkRecord, 'rate' | 'before' | 'move'>,
-  record: Pick<MigrationRecord, 'blackout' | 'verification'> | undefined,
+  record: Evidence | undefined,
+  device?: string,
 ): { readonly datagrams: number; readonly stoodNs: number; readonly underWayNs: number } {
   const { mode, durationNs = 0 } = record?.verification ?? {};
-  const stoodNs = (record?.blackout?.totalNs ?? 0) + (mode === 'full' ? durationNs : 0);
+  const stoodNs =
+    (record?.blackout?.totalNs ?? 0) +
+    (mode === 'full' ? durationNs : 0) +
+    (record === undefined ? 0 : awayNs(record, device));
   const underWayNs = Math.max(0, ...before.flows.map(({ arrived }) => arrived?.latency?.maxNs ?? 0));
   const fromPeer = flow !== 'from-guest';
   const burstNs = fromPeer ? Math.max(BURST_NS, move.longestStallNs) : BURST_NS;
@@ -157,7 +176,7 @@ function lossesAccountedFor(
     (network.guest.echo?.notSent ?? 0) +
     (network.guest.device?.dropped ?? 0) +
     sum(network.fabric.ports.map((port) => port.lost + port.queueDrops + port.refused));
-  const allowances = flows.map((flow) => lossAllowance(flow, network, record));
+  const allowances = flows.map((flow) => lossAllowance(flow, network, record, network.name));
   const allowed = sum(allowances.map(({ datagrams }) => datagrams));
   const stoodNs = Math.max(...allowances.map((allowance) => allowance.stoodNs));
   const words = [

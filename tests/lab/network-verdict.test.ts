@@ -288,23 +288,29 @@ describe('what may be lost', () => {
   it('grows with the time that the machine stood, full verification included, and with the rate', () => {
     const { before, move } = whole;
     const none = lossAllowance('echo', { rate: RATE, before, move }, undefined);
-    const moved = lossAllowance('echo', { rate: RATE, before, move }, {
-      blackout,
-      verification: undefined,
-    } as never);
+    const record = { blackout, verification: undefined, timeline: [], devices: [] };
+    const moved = lossAllowance('echo', { rate: RATE, before, move }, record as never);
+    const verification = { mode: 'full', durationNs: 100 * MS };
     const verified = lossAllowance('echo', { rate: RATE, before, move }, {
-      blackout,
-      verification: { mode: 'full', durationNs: 100 * MS },
+      ...record,
+      verification,
     } as never);
     expect([none, moved, verified].map(({ datagrams }) => datagrams)).toEqual([70, 190, 1190]);
+    // A device that was asked for 30 ms before the blackout, and worked 20 ms after it.
+    const timeline = [
+      { who: 'vf0', what: 'request', at: 100 * MS, duration: 10 * MS },
+      { who: 'migration', what: 'quiescing', at: 130 * MS },
+    ];
+    const devices = [{ name: 'vf0', startedAfterNs: 20 * MS }];
+    const away = { ...record, timeline, devices } as never;
+    expect(lossAllowance('echo', { rate: RATE, before, move }, away, 'vf0').datagrams).toBe(690);
+    expect(lossAllowance('echo', { rate: RATE, before, move }, away, 'vf1').datagrams).toBe(190);
     expect(lossAllowance('echo', { rate: 2 * RATE, before, move }, undefined).datagrams).toBe(140);
     // After it could not run the peer sends what it owes at once; what the guest sends waits with it.
     const stalled = { rate: RATE, before, move: { ...move, longestStallNs: 30 * MS } };
     expect(lossAllowance('echo', stalled, undefined).datagrams).toBe(320);
     expect(lossAllowance('from-guest', stalled, undefined).datagrams).toBe(70);
-    expect(lossAllowance('from-guest', { rate: RATE, before, move }, { blackout } as never).datagrams).toBe(
-      70,
-    );
+    expect(lossAllowance('from-guest', { rate: RATE, before, move }, record as never).datagrams).toBe(70);
   });
 });
 

@@ -115,7 +115,9 @@ function neigh_lookup(in_dev: InDevice, ip: u32): Neighbour | null {
   return null;
 }
 
+/** Drops what waits, and counts it. */
 function neigh_purge(neigh: Neighbour): void {
+  neigh.dev.tx_dropped += neigh.queued;
   for (let i: u32 = 0; i < neigh.queued; i++) kfree_skb(changetype<SkBuff>(load<usize>(neigh.queue + (i << 2))));
   neigh.queued = 0;
 }
@@ -211,6 +213,7 @@ export function neigh_output(skb: SkBuff, dev: NetDevice, in_dev: InDevice, ip: 
     kfree_skb(changetype<SkBuff>(load<usize>(neigh.queue)));
     memory.copy(neigh.queue, neigh.queue + 4, (UNRES_QLEN - 1) << 2);
     neigh.queued--;
+    dev.tx_dropped++;
   }
   store<usize>(neigh.queue + (neigh.queued << 2), changetype<usize>(skb));
   neigh.queued++;
