@@ -23,6 +23,7 @@ export const failover: StopDescriptor = {
   use: 'Where the network may not pause, and source and destination need not have the same kind of device.',
   limits:
     'The guest needs net_failover, and the standby costs CPU time on the host while it carries; a button takes six seconds.',
+  goals: { gapMs: 20 },
   needs: ['slot', 'standby'],
   leaves: 'unplugged',
   make: (device) => stopByUnplug(NAME, device, (limits) => handOver(device, limits)),

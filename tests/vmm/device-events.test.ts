@@ -115,6 +115,31 @@ describe.each(WORLDS)("the channel to the guest's driver on a machine of $name",
     }));
 });
 
+describe.each(WORLDS)('the standby of a function of a machine of $name', ({ run }) => {
+  const [mac] = NIC.macs;
+
+  test('can take over only once the guest has agreed to it, and says so when it is to', () =>
+    run(async (world) => {
+      const nic = { ...NIC, virtio: [{ mac, standby: true }] };
+      const { machine } = await booted(world, 'hello', 0, { nic });
+      const standby = machine.devices[0]!.standby!;
+      expect(await standby.problem()).toBe('the guest has not agreed to use virtio-net0 as a standby');
+      const taken = heard<MachineEvent>(
+        (listener) => machine.on(listener),
+        (event) => event.kind === 'device' && event.event.kind === 'unplug-primary',
+      );
+      await standby.takeOver();
+      expect(await taken).toMatchObject({ event: { device: 'vf0' } });
+    }));
+
+  test('is not there where no device was given as one', () =>
+    run(async (world) => {
+      const nic = { ...NIC, virtio: [{ mac }] };
+      const { machine } = await booted(world, 'hello', 0, { nic });
+      expect(machine.devices[0]!.standby).toBeUndefined();
+    }));
+});
+
 test('words on the channel are what registers hold, whatever a guest wrote there', () => {
   for (const text of ['a', 'go', 'susp']) expect(channelText(channelWord(text))).toBe(text);
   expect(channelWord('susp')).toBe(0x7073_7573);
