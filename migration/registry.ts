@@ -9,6 +9,7 @@ import type { StartDescriptor } from './start/start.js';
 import { stopByCapability } from './stop/capability.js';
 import { stopByDeviceState } from './stop/device-state.js';
 import { failover } from './stop/failover.js';
+import { graceful } from './stop/graceful.js';
 import { hotUnplug } from './stop/hot-unplug.js';
 import { hotUnplugQuick } from './stop/hot-unplug-quick.js';
 import { noStop } from './stop/none.js';
@@ -32,7 +33,16 @@ export interface ApproachRegistry {
 
 export const builtIn: ApproachRegistry = {
   tracking: [iommuDirty, deviceLog, unmapTouch, driverTouch, hybrid, pinned, cpuLog],
-  stop: [stopByDeviceState, failover, stopByCapability, hotUnplugQuick, hotUnplug, surprise, noStop],
+  stop: [
+    stopByDeviceState,
+    failover,
+    stopByCapability,
+    hotUnplugQuick,
+    hotUnplug,
+    surprise,
+    graceful,
+    noStop,
+  ],
   start: [
     startByDeviceState,
     startByCapability,

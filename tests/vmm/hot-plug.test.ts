@@ -90,3 +90,28 @@ describe('a guest whose device was asked to leave', () => {
     expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(1);
   });
 });
+
+describe('a guest that does not let its device go in time', () => {
+  it.each([
+    ['by surprise, at once', 'surprise', {}, []],
+    [
+      'at its deadline, though it blinks',
+      'graceful',
+      { requestTimeoutMs: 300 },
+      ['hot-unplug-quick', 'hot-unplug'],
+    ],
+  ] as const)('loses it %s, and has traffic with the next', async (_, stop, more, tried) => {
+    const { source, destination, flow, console } = await move({ parameters: { stop, ...more } });
+    expect(source.error).toBeUndefined();
+    expect([source.afterwards, destination.afterwards]).toEqual([undefined, undefined]);
+    expect(source.approaches).toMatchObject({ stop: 'surprise', start: 'hot-plug' });
+    expect(source.fallbacks.map(({ from }) => from)).toEqual(tried);
+    // One that was turning its slot off has let the device go in good order meanwhile.
+    const pulledOut = console.filter((line) => /Slot\(1\): (Link Down|Card not present)/.test(line));
+    expect(pulledOut).toHaveLength(stop === 'surprise' ? 2 : 0);
+    expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(2);
+    expect(flow.arrived).toMatchObject({ duplicated: 0, reordered: 0, corrupt: 0 });
+    expect(flow.arrived!.silentNs / 1e6).toBeLessThan(50);
+    expect(console.filter((line) => /DMA-API: ixgbevf|BUG/.test(line))).toEqual([]);
+  });
+});
