@@ -15,7 +15,7 @@ type Own<D extends Descriptor, Said extends keyof D> = Pick<D, 'name' | 'text' |
   Partial<D>;
 export type OwnTracking = Own<Omit<TrackingDescriptor, 'tries' | 'arrived'>, 'converges'>;
 export type OwnStop = Own<StopDescriptor, 'leaves'>;
-export type OwnStart = Own<StartDescriptor, 'takes'>;
+export type OwnStart = Own<Omit<StartDescriptor, 'prepare'>, 'takes'>;
 
 /** Judges a value: what it would have to be, if it is not. */
 type Rule = (value: unknown) => string | undefined;
@@ -73,7 +73,7 @@ const OPTIONAL: readonly string[] = ['refuses', 'goals'];
 const make = kind('function', 'a function');
 const RULES: {
   readonly [E in Effort]: Readonly<
-    Record<Exclude<keyof ApproachRegistry[E][number], 'tries' | 'arrived'>, Rule>
+    Record<Exclude<keyof ApproachRegistry[E][number], 'tries' | 'arrived' | 'prepare'>, Rule>
   >;
 } = {
   tracking: { ...COMMON, converges: kind('boolean', 'true or false'), make },
@@ -100,7 +100,10 @@ const RESULTS: Readonly<Record<string, Rule>> = {
 const STEPS: Readonly<Record<Effort, { readonly must: readonly string[]; readonly may: readonly string[] }>> =
   {
     tracking: { must: ['start', 'harvest', 'stop'], may: [] },
-    stop: { must: ['quiesce', 'resume'], may: ['ahead', 'request', 'stopCopy', 'records', 'release'] },
+    stop: {
+      must: ['quiesce', 'resume'],
+      may: ['ahead', 'request', 'stopCopy', 'records', 'resumed', 'release'],
+    },
     start: { must: [], may: ['take', 'load', 'records', 'afterRun'] },
   };
 

@@ -77,7 +77,7 @@ export class GuestRequests {
   }
 
   #ask(): Promise<void> {
-    const { stops, chosen, scheduler, parameters, undo, timeline } = this.#source;
+    const { stops, chosen, machine, scheduler, parameters, undo, timeline } = this.#source;
     const wait = {
       effort: 'stop',
       approach: chosen?.stop.name ?? '',
@@ -97,9 +97,11 @@ export class GuestRequests {
     const asking = stops.map(async ({ name, does }) => {
       if (does.request === undefined) return;
       await timeline.during(name, 'request', () =>
-        withPatience(scheduler, { ...wait, device: name }, (patience) =>
-          does.request!({ patience, givenUp }),
-        ),
+        withPatience(scheduler, { ...wait, device: name }, async (patience) => {
+          const device = machine.devices.find((one) => one.name === name)!;
+          await chosen?.start.prepare?.(device, { patience, givenUp });
+          await does.request!({ patience, givenUp });
+        }),
       );
     });
     // The first refusal ends it, whatever the others are about to say.

@@ -4,7 +4,7 @@
  */
 import type { DeviceRecord } from '../../base/device-record.js';
 import type { Descriptor } from '../approach.js';
-import type { Patience } from '../patience.js';
+import type { Patience, RequestLimits } from '../patience.js';
 import type { AssignedDevice } from '../ports.js';
 import type { Left } from '../stop/stop.js';
 
@@ -27,5 +27,7 @@ export interface StartDescriptor extends Descriptor {
   readonly takes: readonly Left[];
   /** Whether there is something to do once the guest runs. */
   readonly afterRun: boolean;
+  /** At the source, before the guest is asked to stop the device: what it is to do while it still has it. Rejects as requests do. */
+  readonly prepare?: (device: AssignedDevice, limits: RequestLimits) => Promise<void>;
   readonly make: (device: AssignedDevice) => DeviceStart;
 }

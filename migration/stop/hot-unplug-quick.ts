@@ -21,5 +21,6 @@ export const hotUnplugQuick: StopDescriptor = {
   needs: ['slot', 'guest'],
   guestFeatures: [TURN_SLOT_OFF],
   leaves: 'unplugged',
+  goals: { gapMs: 300 },
   make: (device) => stopByUnplug(NAME, device, (limits) => askGuest(device, TURN_SLOT_OFF, [], limits)),
 };

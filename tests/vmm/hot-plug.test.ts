@@ -56,6 +56,32 @@ describe.each([
   });
 });
 
+describe('the interface of a device that comes back', () => {
+  const again = async (start: 'hot-plug' | 'hot-plug-restore') => {
+    const { source, destination, flow, console } = await move({
+      nic: { slot: 'quick' },
+      parameters: { stop: 'hot-unplug-quick', start },
+    });
+    expect([source.status, source.afterwards, destination.afterwards]).toEqual([
+      'completed',
+      undefined,
+      undefined,
+    ]);
+    expect(flow.arrived).toMatchObject({ duplicated: 0, reordered: 0, corrupt: 0 });
+    expect(flow.arrived!.silentNs / 1e6).toBeLessThan(50);
+    const lines = (pattern: RegExp): number => console.filter((line) => pattern.test(line)).length;
+    return {
+      configured: lines(/IP-Config: Complete/),
+      back: lines(/eth0: ipaddr=10.0.0.2 and 1 neighbours/),
+    };
+  };
+
+  it('is set up by the command line again, unless the guest was asked to keep what it had', async () => {
+    expect(await again('hot-plug')).toEqual({ configured: 2, back: 0 });
+    expect(await again('hot-plug-restore')).toEqual({ configured: 1, back: 1 });
+  });
+});
+
 describe('a guest whose device was asked to leave', () => {
   it.each([
     ['while it blinks', 'hot-unplug', { cancelAfterMs: 300 }, 1, undefined],

@@ -6,6 +6,7 @@ import { pci_replace_event_init } from '../drivers/pci/pcie/replace_event';
 import { ferry_channel_init } from '../drivers/pci/pcie/ferry_channel';
 import { ferry_pm_init } from '../drivers/pci/pcie/ferry_pm';
 import { ferry_dma_init } from '../drivers/pci/pcie/ferry_dma';
+import { ferry_keep_init } from '../drivers/pci/pcie/ferry_keep';
 import { pcie_port_bus_init, pcie_portdrv_init } from '../drivers/pci/pcie/portdrv';
 import { virtio_net_driver_init } from '../drivers/net/virtio_net';
 import { pci_subsys_init } from '../drivers/pci/probe';
@@ -23,6 +24,7 @@ export function devices_init(): void {
   dma_debug_init();
   pcie_port_bus_init();
   ferry_channel_init();
+  ferry_keep_init();
   ferry_dma_init();
   pcie_hp_init();
   pcie_aer_init();

@@ -88,6 +88,8 @@ export const NETDEV_DOWN: u32 = 0x2;
 /** The carrier has come or gone. */
 export const NETDEV_CHANGE: u32 = 0x4;
 export const NETDEV_REGISTER: u32 = 0x5;
+/** About to be closed; all of it still works. */
+export const NETDEV_GOING_DOWN: u32 = 0x9;
 /** Closed, and no packet has to do with it any more: the last that is heard of it. */
 export const NETDEV_UNREGISTER: u32 = 0x6;
 /** About to be opened. */
@@ -216,6 +218,7 @@ export function dev_open(dev: NetDevice): bool {
 /** Stops the device, if it is started. Task context. */
 export function dev_close(dev: NetDevice): void {
   if ((dev.flags & IFF_UP) == 0) return;
+  call_netdevice_notifiers(NETDEV_GOING_DOWN, dev);
   dev.flags &= ~IFF_UP;
   dev.stop(dev);
   call_netdevice_notifiers(NETDEV_DOWN, dev);

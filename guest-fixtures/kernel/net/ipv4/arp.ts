@@ -93,7 +93,7 @@ function neigh_table_init(dev: NetDevice, in_dev: InDevice): void {
 
 /** The interface is stopped. */
 function neigh_table_free(in_dev: InDevice): void {
-  neigh_flush_dev(in_dev);
+  neigh_flush_dev(in_dev, true);
   for (let i: u32 = 0; i < NEIGH_MAX; i++) {
     const neigh = neigh_at(in_dev, i);
     timer_delete(neigh.timer);
@@ -255,10 +255,38 @@ function neigh_update(dev: NetDevice, in_dev: InDevice, ip: u32, ha: usize, crea
   spin_unlock_irqrestore(table_lock, flags);
 }
 
-/** Who is where has to be asked again. */
-function neigh_flush_dev(in_dev: InDevice): void {
+/** What neigh_save writes of each: where it is, and its address on the link. */
+const NEIGH_KEPT_BYTES: usize = 12;
+
+/** Writes the neighbours that are known to `at`, where there is room for all of a table; returns how many. */
+export function neigh_save(in_dev: InDevice, at: usize): u32 {
+  let count: u32 = 0;
+  if (in_dev.arp_table == 0) return count;
   const flags = spin_lock_irqsave(table_lock);
   for (let i: u32 = 0; i < NEIGH_MAX; i++) {
+    const neigh = neigh_at(in_dev, i);
+    if (neigh.state != NUD_REACHABLE) continue;
+    store<u32>(at + count * NEIGH_KEPT_BYTES, neigh.ip);
+    memory.copy(at + count * NEIGH_KEPT_BYTES + 4, neigh.ha, ETH_ALEN);
+    count++;
+  }
+  spin_unlock_irqrestore(table_lock, flags);
+  return count;
+}
+
+/** Knows the `count` neighbours again that neigh_save wrote to `at`. */
+export function neigh_restore(dev: NetDevice, in_dev: InDevice, at: usize, count: u32): void {
+  for (let i: u32 = 0; i < count; i++) {
+    const entry = at + i * NEIGH_KEPT_BYTES;
+    neigh_update(dev, in_dev, load<u32>(entry), entry + 4, true);
+  }
+}
+
+/** Who is where has to be asked again; `all` but those that are known, without. */
+function neigh_flush_dev(in_dev: InDevice, all: bool): void {
+  const flags = spin_lock_irqsave(table_lock);
+  for (let i: u32 = 0; i < NEIGH_MAX; i++) {
+    if (!all && neigh_at(in_dev, i).state == NUD_REACHABLE) continue;
     neigh_at(in_dev, i).state = NUD_NONE;
     neigh_purge(neigh_at(in_dev, i));
   }
@@ -291,7 +319,8 @@ function arp_netdev_event(event: u32, data: usize): void {
   if (in_dev.arp_table == 0) return;
   // Its own address is what is asked for: an announcement that everybody hears, and nobody answers (RFC 5227, 3).
   if (event == NETDEV_NOTIFY_PEERS) arp_send(dev, ARPOP_REQUEST, in_dev.ifa_local, eth_broadcast_addr());
-  if (event == NETDEV_CHANGE && dev.carrier == 0) neigh_flush_dev(in_dev);
+  // With the carrier gone nobody is known any more; and what was asked before it came was heard by nobody.
+  if (event == NETDEV_CHANGE) neigh_flush_dev(in_dev, dev.carrier == 0);
   if (event == NETDEV_CHANGE && dev.carrier != 0) neigh_ask_again(in_dev);
   if (event == NETDEV_CHANGE && dev.carrier != 0 && in_dev.arp_notify != 0) {
     arp_send(dev, ARPOP_REQUEST, in_dev.ifa_local, eth_broadcast_addr());

@@ -18,6 +18,7 @@ import {
   register_netdevice_notifier,
 } from '../core/dev';
 import { InDevice, inetdev_init } from './devinet';
+import { netdev_restore } from './keep';
 
 /** 10.0.0.2, as it lies in memory: eth0's, and each further interface has the next. */
 const DEFAULT_IP: u32 = 0x0200_000a;
@@ -128,7 +129,7 @@ function ip_setup_if(dev: NetDevice, notify: u32): void {
 function ip_setup_all(notify: u32): void {
   for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
     const dev = changetype<NetDevice>(entry);
-    if (dev.ip_ptr == 0 && dev.master == 0) ip_setup_if(dev, notify);
+    if (dev.ip_ptr == 0 && dev.master == 0 && !netdev_restore(dev)) ip_setup_if(dev, notify);
   }
 }
 
