@@ -14,7 +14,8 @@ export default defineConfig({
     maxWorkers: 3,
     // No test changes anything outside its own objects, so that files may share a process, and load the product once.
     isolate: false,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // What bounds a hang must not bound a busy machine: a test that takes 10 s may take 100 beside other work.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
   },
 });
