@@ -4,13 +4,29 @@ import { compileAssemblyScript } from '../../guest-fixtures/toolchain/assemblysc
 
 const KERNEL = fileURLToPath(new URL('../../guest-fixtures/kernel', import.meta.url));
 
-/** `entry`: `main.ts` is the kernel, `kunit/main.ts` its own tests. */
-export async function kernelBinary(entry = 'main.ts'): Promise<Uint8Array<ArrayBuffer>> {
-  return (await compileAssemblyScript(KERNEL, entry)) as Uint8Array<ArrayBuffer>;
+/** Test files that share a process share what was compiled: a kernel takes seconds. */
+const binaries = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
+const modules = new Map<string, Promise<WebAssembly.Module>>();
+
+/** `entry`: `main.ts` is the kernel, `kunit/main.ts` its own tests. Not to be written to. */
+export function kernelBinary(entry = 'main.ts'): Promise<Uint8Array<ArrayBuffer>> {
+  return once(
+    binaries,
+    entry,
+    async () => (await compileAssemblyScript(KERNEL, entry)) as Uint8Array<ArrayBuffer>,
+  );
 }
 
-export async function compileKernel(entry?: string): Promise<WebAssembly.Module> {
-  return new WebAssembly.Module(await kernelBinary(entry));
+export function compileKernel(entry = 'main.ts'): Promise<WebAssembly.Module> {
+  return once(modules, entry, async () => new WebAssembly.Module(await kernelBinary(entry)));
+}
+
+function once<T>(known: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  const before = known.get(key);
+  if (before !== undefined) return before;
+  const made = make();
+  known.set(key, made);
+  return made;
 }
 
 /** Numbers of the sections of a wasm binary (core specification, 5.5.2). */
