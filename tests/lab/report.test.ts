@@ -129,7 +129,7 @@ describe.skipIf(chromium === undefined && process.env.CI === undefined)('the rep
       // It runs in the page, where these names are the browser's.
       const seen = (await page.evaluate(`(() => {
         const shown = (element) => element.getClientRects().length > 0;
-        const scrolls = (element) => element.closest('.table') !== null;
+        const scrolls = (element) => element.closest('.table:not(.cards)') !== null;
         const over = [...document.body.querySelectorAll('*')]
           .filter((element) => shown(element) && !scrolls(element))
           .filter((element) => {

@@ -16,7 +16,7 @@ export const STYLE = `
   }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1000px; padding: 16px; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; max-width: 1160px; padding: 16px; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1.5rem; }
 p, li, figcaption { overflow-wrap: anywhere; }
@@ -25,8 +25,9 @@ figure { margin: 1.5rem 0; } svg { --plot-background: var(--paper); color: var(-
 .narrow { display: none; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 8px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
-.cards td.words { white-space: normal; text-align: left; min-width: 9rem; }
+th:first-child { text-align: left; } .cards thead th:last-child { text-align: left; }
+thead th { color: var(--soft); font-weight: 600; }
+.cards td:last-child { white-space: normal; text-align: left; min-width: 9.5rem; }
 details { margin-top: 0.5rem; } summary { cursor: pointer; color: var(--accent); }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 16px; padding: 0; margin: 0.75rem 0; font-size: 0.875rem; }
 .legend span { display: inline-block; width: 0.8em; height: 0.8em; margin-right: 0.4em; border-radius: 2px; }
