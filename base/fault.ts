@@ -20,6 +20,7 @@ export const FAULT_SITES = {
   'migration/page-byte-flipped': 'one byte of a page changes on the way; argument: page number',
   'vmm/harvest-without-safepoint': 'the CPU dirty log is harvested while the vCPU runs',
   'nic/ring-index-off-by-one': 'a ring index is restored off by one',
+  'nic/rings-unsnooped': 'the ring snooper leaves out the rings themselves',
   'nic/log-range-missed': 'the device log misses ranges that were mapped later',
 } as const;
 

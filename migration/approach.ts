@@ -78,6 +78,10 @@ export const FACETS: Readonly<Record<Facet, { readonly has: string; readonly lac
     has: 'it keeps a log of what it writes (VFIO DMA logging)',
     lacks: 'it keeps no log of what it writes',
   },
+  rings: {
+    has: 'its rings are of a kind that the hypervisor can read',
+    lacks: 'its rings are of no kind that the hypervisor can read',
+  },
   vfio: { has: 'it speaks VFIO migration', lacks: 'it does not speak VFIO migration' },
   slot: {
     has: 'it sits in a slot that the host controls',

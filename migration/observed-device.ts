@@ -23,11 +23,12 @@ function oneOnTimeline(
   timeline: Timeline,
   dma: DmaWriter | undefined,
 ): AssignedDevice {
-  const { name, log, vfio, slot, button, fn, standby } = device;
+  const { name, log, rings, vfio, slot, button, fn, standby } = device;
   const here = (): Timeline => timeline;
   return {
     ...device,
     dma,
+    rings: rings && observed(rings, name, here, ['start', 'report', 'stop']),
     log: log && observed(log, name, here, ['start', 'report', 'stop']),
     vfio:
       vfio &&

@@ -64,7 +64,10 @@ export interface AssignedDevice {
   readonly name: string;
   readonly identity: DeviceIdentity;
   readonly dma?: DmaWriter | undefined;
-  readonly log?: DeviceLog | undefined;
+  /** Its own log, VFIO's DMA logging (features 6 to 8), of what is mapped at the start: that is fixed then. */
+  readonly log?: WriteReporter | undefined;
+  /** What the host reads from its rings. */
+  readonly rings?: WriteReporter | undefined;
   readonly vfio?: VfioDevice | undefined;
   readonly slot?: DeviceSlot | undefined;
   readonly button?: AttentionButton | undefined;
@@ -124,16 +127,13 @@ export interface DmaWriter {
   readDirty(): Promise<void>;
 }
 
-/**
- * The device's own log of what it writes: VFIO's DMA logging (features 6 to 8). It goes into the machine's log of host
- * writes, as with `DmaWriter`.
- */
-export interface DeviceLog {
-  /** Logs what is mapped for the device now, which is fixed: what were mapped later would be written unseen. */
+/** What tells of one device which pages it writes, in the machine's log of host writes, as with `DmaWriter`. */
+export interface WriteReporter {
+  /** Every write that the device begins after this resolves is in a later report. */
   start(): Promise<void>;
   /** Moves what was written since the last call into the machine's log; those writes are visible then. */
   report(): Promise<void>;
-  /** Harmless while it does not log. */
+  /** Harmless while it does not watch. */
   stop(): Promise<void>;
 }
 

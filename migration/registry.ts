@@ -22,6 +22,7 @@ import { driverTouch } from './tracking/driver-touch.js';
 import { hybrid } from './tracking/hybrid.js';
 import { iommuDirty } from './tracking/iommu-dirty.js';
 import { pinned } from './tracking/pinned.js';
+import { ringSnoop } from './tracking/ring-snoop.js';
 import type { TrackingDescriptor } from './tracking/tracking.js';
 import { unmapTouch } from './tracking/unmap-touch.js';
 
@@ -33,7 +34,7 @@ export interface ApproachRegistry {
 }
 
 export const builtIn: ApproachRegistry = {
-  tracking: [iommuDirty, deviceLog, unmapTouch, driverTouch, hybrid, pinned, cpuLog],
+  tracking: [iommuDirty, deviceLog, unmapTouch, driverTouch, hybrid, ringSnoop, pinned, cpuLog],
   stop: [
     stopByDeviceState,
     failover,

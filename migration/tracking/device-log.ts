@@ -4,9 +4,9 @@
  * writes there is lost to the migration. This machine maps all of its RAM before the device works, and nothing later.
  */
 import { ordinary } from '../approach.js';
-import type { DeviceLog } from '../ports.js';
+import type { WriteReporter } from '../ports.js';
 import type { TrackingDescriptor } from './tracking.js';
-import { unionOf } from './union.js';
+import { unionWithReports } from './union.js';
 
 export const deviceLog: TrackingDescriptor = {
   ...ordinary,
@@ -23,11 +23,8 @@ export const deviceLog: TrackingDescriptor = {
   needs: ['log'],
   converges: true,
   make: (machine, devices) =>
-    unionOf(
+    unionWithReports(
       machine,
-      devices.map(({ log }) => {
-        const own = log as DeviceLog;
-        return { start: () => own.start(), mark: () => own.report(), stop: () => own.stop() };
-      }),
+      devices.map(({ log }) => log as WriteReporter),
     ),
 };

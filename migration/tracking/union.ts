@@ -4,7 +4,7 @@
  */
 import { settleAll } from '../../base/settle.js';
 import type { RequestLimits } from '../patience.js';
-import type { AssignedDevice, DmaTracking, DmaWriter, SourceMachine } from '../ports.js';
+import type { AssignedDevice, DmaTracking, DmaWriter, SourceMachine, WriteReporter } from '../ports.js';
 import { logOf } from './cpu-log.js';
 import type { DirtyTracking } from './tracking.js';
 
@@ -37,6 +37,16 @@ export function unionOf(machine: SourceMachine, markers: readonly WriteMarker[])
     },
   };
 }
+
+/** The vCPUs' log together with what each device's own reporter names. */
+export const unionWithReports = (
+  machine: SourceMachine,
+  reporters: readonly WriteReporter[],
+): DirtyTracking =>
+  unionOf(
+    machine,
+    reporters.map((own) => ({ start: () => own.start(), mark: () => own.report(), stop: () => own.stop() })),
+  );
 
 /** The vCPUs' log together with what the IOMMU tells of the devices' writes. */
 export function unionWith(

@@ -6,7 +6,7 @@ import { migrate } from '../../dist/lab/index.js';
 const TIMEOUT_MS = 120_000;
 
 describe('ferry migrate --tracking', () => {
-  it.each(['device-log', 'unmap-touch', 'driver-touch'])(
+  it.each(['device-log', 'unmap-touch', 'driver-touch', 'ring-snoop'])(
     '%s: the guest arrives byte for byte, with its traffic',
     async (tracking) => {
       const { record, verdict } = await migrate({

@@ -8,6 +8,12 @@ import type { StopDescriptor } from '../../migration/stop/stop.js';
 import type { TrackingDescriptor } from '../../migration/tracking/tracking.js';
 import { moveUnderTraffic, RATE } from './passthrough-world.js';
 
+/** The guest gets more at the end than it can take in, and all that was written before has been sent. */
+const unconsumed = { sink: true, framesAtStop: 400, parameters: { maxBandwidth: 0 } };
+
+/** Frames between two looks that the ring snooper can follow. */
+const FOLLOWED = 60;
+
 const caught = /verification-failed|integrity-mismatch/;
 
 /** A move by `tracking` that went well: no byte wrong, and nothing lost but what the blackout drops. */
@@ -57,6 +63,41 @@ describe('device-log: the NIC logs what it writes', () => {
   });
 });
 
+describe("ring-snoop: the hypervisor reads the NIC's rings", () => {
+  it('moves a guest under traffic, and names the buffers that were used, not all that are mapped', async () => {
+    const { source } = await moved('ring-snoop');
+    expect(source.dirtied.device).toBeGreaterThan(100);
+    expect(source.rounds.at(-1)!.pages).toBeLessThan(source.migratedPages / 4);
+  });
+
+  it('moves it with writes on their way at any time, and with more at the end than the guest takes in', async () => {
+    for (const framesAtStop of [FOLLOWED, 400]) {
+      const parameters = { ...unconsumed.parameters, tracking: 'ring-snoop' };
+      const { source } = await moveUnderTraffic({
+        ...unconsumed,
+        framesAtStop,
+        writesInFlight: 8,
+        parameters,
+      });
+      expect(source.error).toBeUndefined();
+      // So many between two looks may have filled the ring more than once, and then everything counts as written.
+      const all = source.rounds.at(-1)!.pages > source.migratedPages / 2;
+      expect(all, `after ${framesAtStop} frames`).toBe(framesAtStop !== FOLLOWED);
+    }
+  });
+
+  it('and not the rings themselves is found out: verification names pages', async () => {
+    // A ring of many pages: those that the device writes at the end are not those that the driver did.
+    const parameters = { ...unconsumed.parameters, tracking: 'ring-snoop' };
+    const scene = { ...unconsumed, commandLine: 'rx_ring=4096', parameters };
+    const unsnooped = [{ site: 'nic/rings-unsnooped', count: 1000 }] as const;
+    const { source } = await moveUnderTraffic({ ...scene, nicFaults: { source: unsnooped } });
+    expect(source.error?.code).toMatch(caught);
+    expect(source.error?.message).toMatch(/pages? \d/);
+    expect((await moveUnderTraffic(scene)).source.error).toBeUndefined();
+  });
+});
+
 /** `stop`, after which the device goes on until its state is read. */
 const neverQuiesced = (stop: StopDescriptor): StopDescriptor => ({
   ...stop,
@@ -71,9 +112,6 @@ const withoutMapped = (tracking: TrackingDescriptor): TrackingDescriptor => ({
     return { ...made, harvest: (into) => made.harvest(into, false) };
   },
 });
-
-/** The guest gets more at the end than it can take in, and all that was written before has been sent. */
-const unconsumed = { sink: true, framesAtStop: 400, parameters: { maxBandwidth: 0 } };
 
 describe.each(['unmap-touch', 'driver-touch'])(
   '%s: the guest stores to the pages that the NIC wrote',

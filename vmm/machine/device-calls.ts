@@ -30,9 +30,11 @@ import {
   IOMMU_NAME,
   NIC_NAME,
   type NicOptions,
+  ringSnoopName,
   slotName,
   standbyName,
 } from '../passthrough/records.js';
+import type { RingSnoop } from '../passthrough/ring-snoop.js';
 import type { FunctionSlot } from '../passthrough/slot.js';
 import type { Standby } from '../passthrough/standby.js';
 import type { ConsoleBatch } from './console-outbox.js';
@@ -111,6 +113,7 @@ export function callTargets(
     targets.set(assignedName(index), device).set(functionName(index), host);
     targets.set(slotName(index), slot).set(channelName(index), channel);
     targets.set(dmaLogName(index), nic.host.dmaLogs[index]!);
+    targets.set(ringSnoopName(index), nic.host.ringSnoops[index]!);
     const standby = nic.host.standbys[index];
     if (standby !== undefined) targets.set(standbyName(index), standby);
   }
@@ -161,6 +164,7 @@ export function assignedDevice(
     name,
     dma,
     log: remote<FunctionLog>(host, dmaLogName(index)),
+    rings: remote<RingSnoop>(host, ringSnoopName(index)),
     identity: identityOf(nic, index),
     vfio: nic.vfioMigration !== false ? remote<PassthroughDevice>(host, name) : undefined,
     fn: withListeners(remote<HostFunction>(host, functionName(index)), { onReceiver }),

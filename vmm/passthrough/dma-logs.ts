@@ -8,10 +8,11 @@ import type { FaultPlan } from '../../base/fault.js';
 import { type Iova, PAGE_BYTES } from '../../base/units.js';
 import { DmaLog } from '../../devices/vfio/dma-log.js';
 
-/** Hands requests to the log of their function, if it runs, and else on at once. */
+/** Hands requests to the log of their function, if it runs, and else on at once; and tells of interrupts. */
 export class LoggedBus implements DmaPort, MsiPort {
   readonly #next: DmaPort & MsiPort;
   readonly #running = new Map<RequesterId, DmaLog>();
+  readonly #watched = new Map<RequesterId, () => void>();
 
   constructor(next: DmaPort & MsiPort) {
     this.#next = next;
@@ -38,6 +39,13 @@ export class LoggedBus implements DmaPort, MsiPort {
 
   send(requester: RequesterId, address: Iova, data: number): void {
     this.#wayOf(requester).send(requester, address, data);
+    if (this.#watched.size > 0) this.#watched.get(requester)?.();
+  }
+
+  /** Calls `listener` after each interrupt of `source`; undefined: no more. */
+  onInterrupt(source: RequesterId, listener: (() => void) | undefined): void {
+    if (listener === undefined) this.#watched.delete(source);
+    else this.#watched.set(source, listener);
   }
 
   /** A log of what `source` writes, which does not run yet. */

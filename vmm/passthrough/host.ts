@@ -10,7 +10,7 @@ import { BAR_WINDOW_BASE, BAR_WINDOW_BYTES, ECAM_BASE, ECAM_BYTES } from '../../
 import type { Scheduler } from '../../base/clock.js';
 import type { SaveableDevice } from '../../base/device-record.js';
 import type { MsiPort, RequesterId } from '../../base/dma.js';
-import { requesterOf } from '../../base/dma.js';
+import { iovaOf, requesterOf } from '../../base/dma.js';
 import { invariant } from '../../base/errors.js';
 import { FaultPlan } from '../../base/fault.js';
 import type { MachineDevice, MmioRegion } from '../../base/mmio.js';
@@ -39,6 +39,7 @@ import {
 } from './interrupts.js';
 import { HostIommu } from './iommu.js';
 import { assignedName, HOST_BRIDGE_NAME, NIC_NAME, type NicOptions } from './records.js';
+import { RingSnoop } from './ring-snoop.js';
 import { Standby } from './standby.js';
 import { Stations } from './stations.js';
 import { VirtioNic } from './virtio-nic.js';
@@ -78,6 +79,8 @@ export class PassthroughHost {
   readonly functions: readonly GuestFunction[];
   /** What each of them logs of its writes. */
   readonly dmaLogs: readonly FunctionLog[];
+  /** What the host reads from the rings of each of them. */
+  readonly ringSnoops: readonly RingSnoop[];
   /** The VMM's own NICs, and of each function the one that is its standby. */
   readonly virtio: readonly VirtioNic[];
   readonly standbys: readonly (Standby | undefined)[];
@@ -147,6 +150,18 @@ export class PassthroughHost {
         ),
     );
     const mapped = { bytes: this.iommu.mappedBytes, written: ram.deviceLog, faults };
+    const nothing = new Uint8Array(0);
+    this.ringSnoops = this.functions.map(
+      ({ vf, source }) =>
+        new RingSnoop(vf, {
+          ram: new DataView(ram.u8.buffer, ram.u8.byteOffset, mapped.bytes),
+          written: mapped.written,
+          faults,
+          interrupts: (look) => bus.onInterrupt(source, look),
+          // A read pushes all writes before it. PCI Express 2.2.5
+          drain: () => bus.read(source, iovaOf(0, 0), nothing, 0, 0),
+        }),
+    );
     this.dmaLogs = this.functions.map(({ assigned, source }) => bus.logOf(assigned.name, source, mapped));
     const ready = wireReady ?? (() => true);
     this.virtio = (options.virtio ?? []).map(

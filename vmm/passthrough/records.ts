@@ -13,6 +13,7 @@ export const ASSIGNED_MAX = 8;
 export const assignedName = (index: number): string => `vf${index}`;
 export const rootPortName = (index: number): string => `root-port${index}`;
 export const slotName = (index: number): string => `slot${index}`;
+export const ringSnoopName = (index: number): string => `ring-snoop${index}`;
 export const dmaLogName = (index: number): string => `dma-log${index}`;
 export const functionName = (index: number): string => `function${index}`;
 export const channelName = (index: number): string => `guest-channel${index}`;
