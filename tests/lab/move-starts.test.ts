@@ -6,7 +6,10 @@ import { migrate } from '../../dist/lab/index.js';
 const TIMEOUT_MS = 120_000;
 
 describe('ferry migrate --stop --start', () => {
-  it.each([['capability', 'capability']])(
+  it.each([
+    ['capability', 'capability'],
+    ['surprise', 'replace-event'],
+  ])(
     '%s, %s: the guest arrives byte for byte, its device works again, and every packet is accounted for',
     async (stop, start) => {
       const { record, verdict } = await migrate({
