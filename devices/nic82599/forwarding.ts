@@ -22,8 +22,6 @@ export interface EthernetPort {
   send(frame: FrameView, pool: number): void;
   /** Whether it takes frames now; transmit queues stand still while it does not. Always, if absent. */
   ready?(): boolean;
-  /** A frame that is for no virtual function came to a pool of the host's, which has no use for it. Valid until this returns. */
-  unclaimed?(frame: FrameView): void;
 }
 
 const ETHER_HEADER_BYTES = 14;
@@ -136,10 +134,7 @@ export class Forwarding {
   }
 
   private deliverTo(pool: number, received: ReceivedFrame): void {
-    const to = this.pools[pool]!;
-    if (to.deliver(received)) return;
-    this.count(reg.QPRDC.word + dropCounterStep(pool));
-    if (!to.hasVf) this.wire.unclaimed?.(received.frame);
+    if (!this.pools[pool]!.deliver(received)) this.count(reg.QPRDC.word + dropCounterStep(pool));
   }
 
   /** Inserts the tag that descriptor and VMVIR ask for. Returns it, or -1. */

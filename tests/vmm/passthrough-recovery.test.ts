@@ -71,7 +71,7 @@ describe('a device that was cut off', () => {
     expect(flow.arrived!.longestGapNs).toBeLessThan(milliseconds(FIXED_MS + 60));
     expect(flow.sent - flow.arrived!.received).toBeLessThan((FIXED_MS + 60) * (RATE / 1000) + 40);
     expect(nic).toMatchObject({ state: 'RUNNING', link: true });
-    // What came for it while it was cut off came to the host's own pool, and counts as its own.
+    // What came for it while it was cut off is counted as its own.
     expect(nic.drops.stopped + nic.drops.noDescriptor).toBeGreaterThan(flow.arrived!.lost - 200);
     expect(console.join('\n')).toMatch(/AER: device recovery successful/);
   });

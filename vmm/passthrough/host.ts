@@ -113,7 +113,6 @@ export class PassthroughHost {
       scheduler,
       wire: {
         send: ({ bytes, length }, pool) => this.functions[pool]!.send(bytes, 0, length),
-        unclaimed: ({ bytes }) => this.#countUnclaimed(bytes),
         ...(wireReady === undefined ? {} : { ready: wireReady }),
       },
       wake,
@@ -226,14 +225,6 @@ export class PassthroughHost {
       this.functions.some(({ vf }) => vf.fn === fn) ? vfIdentity : undefined,
     );
     return host + dumpTopology(this.#guest, undefined, 1);
-  }
-
-  /** A frame that came to the host's own pool: it was for the function whose address it carries, which does not receive now. */
-  #countUnclaimed(bytes: Uint8Array): void {
-    for (const { index, vf } of this.functions) {
-      const address = this.addressOf(index);
-      if (address?.every((byte, i) => bytes[i] === byte) === true) vf.pool.drops.stopped++;
-    }
   }
 
   #takeFaults(): void {
