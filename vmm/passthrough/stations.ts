@@ -18,6 +18,9 @@ interface Station {
 
 export class Stations {
   readonly #nic: Nic82599;
+  readonly #functions: readonly GuestFunction[];
+  /** Of the functions. */
+  readonly #addresses: readonly Uint8Array[];
   /** Of the VMM's own NICs. */
   readonly #stations: readonly Station[];
 
@@ -28,6 +31,8 @@ export class Stations {
     virtio: readonly VirtioNic[],
   ) {
     this.#nic = nic;
+    this.#functions = functions;
+    this.#addresses = macs.map((mac) => Uint8Array.from(mac));
     this.#stations = virtio.map((own) => ({
       nic: own,
       primary: functions[macs.findIndex((mac) => sameMac(own.mac, 0, Uint8Array.from(mac), 0))],
@@ -45,10 +50,23 @@ export class Stations {
         return;
       }
     }
+    if (length >= MAC_BYTES && !isGroupMac(bytes, at) && this.#isAway(bytes, at)) return;
     this.#nic.receiveBytes(bytes, at, length);
   };
+
+  /** Whether a frame is for a function that is out of its slot, or that no driver has started: then it is counted as dropped. */
+  #isAway(bytes: Uint8Array, at: number): boolean {
+    for (let i = 0; i < this.#functions.length; i++) {
+      const fn = this.#functions[i]!;
+      if (hears(fn) || !sameMac(bytes, at, this.#addresses[i]!, 0)) continue;
+      fn.vf.pool.drops.stopped++;
+      return true;
+    }
+    return false;
+  }
 }
 
 /** Whether the function hears what is for its address. */
-const isReached = ({ primary }: Station): boolean =>
-  primary?.port.endpoint !== undefined && primary.vf.pool.receives;
+const isReached = ({ primary }: Station): boolean => primary !== undefined && hears(primary);
+
+const hears = ({ port, vf }: GuestFunction): boolean => port.endpoint !== undefined && vf.pool.receives;
