@@ -22,7 +22,8 @@ const move = (scene: TrafficScene): ReturnType<typeof moveUnderTraffic> =>
 const slotStates = ({ timeline }: MigrationRecord | DestinationRecord): string[] =>
   timeline
     .filter(({ who, what }) => who === 'vf0' && what === 'slot')
-    .map(({ facts }) => `${facts!['present'] ? 'occupied' : 'empty'}, ${facts!['powerIndicator']}`);
+    .map(({ facts = {} }) => facts)
+    .map(({ present, powerIndicator }) => `${present ? 'occupied' : 'empty'}, ${powerIndicator}`);
 
 describe.each([
   { stop: 'hot-unplug', slot: 'ordinary', least: 6000, most: 6100 },
