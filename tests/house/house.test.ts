@@ -223,7 +223,12 @@ describe('files', () => {
     const control = small({
       'docs/a.md': 'see /home/me/x\nhttps://x.org/home/y and ./work/z',
       'b.ts': "'/tmp/socket'",
+      'c.ts': "'../../dist/a.js' 'https://x.org/y/dist/z' '/srv/me/dist/guests/kernel.img'",
     });
-    expect(machinePaths(control)).toEqual(['docs/a.md:1 /home/me', 'b.ts:1 /tmp/socket']);
+    expect(machinePaths(control)).toEqual([
+      'docs/a.md:1 /home/me',
+      'b.ts:1 /tmp/socket',
+      'c.ts:1 /srv/me/dist/guests',
+    ]);
   });
 });

@@ -253,8 +253,10 @@ export function bannedWords(tree: Tree): string[] {
   return [...matches(tree, LATER, source), ...matches(tree, SILENCED, isHostSource)];
 }
 
+/** Folders of somebody's, and the way to a checkout's build. */
 const MACHINE_PATH = new RegExp(
-  `(?<![\\w.$}])/(?:${['work', 'farm', 'tmp', 'home', 'root', 'Users', 'mnt'].join('|')})/[\\w.-]+`,
+  `(?<![\\w.$}])/(?:${['work', 'farm', 'tmp', 'home', 'root', 'Users', 'mnt'].join('|')})/[\\w.-]+` +
+    '|(?<![\\w.$}/:*-])/(?:[\\w.-]+/)+dist/[\\w.-]+',
   'g',
 );
 
