@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
 import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
-import { spawnVmm } from '../../dist/lab/vmm-client/spawn.js';
+import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -11,6 +11,18 @@ afterEach(async () => {
 
 const TIMES = 3;
 const PROBED = /Intel\(R\) 82599 Virtual Function/;
+
+/** As a client does it: a guest that still blinks, because it has just turned its slot on, is asked again. */
+async function deviceDel(vmm: Vmm): Promise<void> {
+  for (;;) {
+    const refusal = await vmm.execute('device_del', { id: 'vf0' }).then(
+      () => undefined,
+      (error: Error) => error,
+    );
+    if (refusal === undefined) return;
+    if (!/guest is busy \(power indicator blinking\)/.test(refusal.message)) throw refusal;
+  }
+}
 
 describe('the device of a running VMM', () => {
   it('is taken out and put back at its monitor, three times over', async () => {
@@ -25,7 +37,7 @@ describe('the device of a running VMM', () => {
     for (let i = 0; i < TIMES; i++) {
       const deleted = vmm.waitFor('DEVICE_DELETED');
       deleted.catch(() => undefined);
-      await vmm.execute('device_del', { id: 'vf0' });
+      await deviceDel(vmm);
       expect((await deleted).data).toEqual({ device: 'vf0', path: '/machine/peripheral/vf0' });
       await expect(vmm.execute('device_del', { id: 'vf0' })).rejects.toThrow(/Device 'vf0' not found/);
       const after = vmm.console.length;
