@@ -59,7 +59,7 @@ const FIFO_ENTRY_BYTES: u32 = 8;
 
 const service = changetype<PciePortService>(memory.data(32, 16));
 
-/** Uncorrectable errors in Linux's words, 16 bytes each, by bit. */
+/** An uncorrectable error by its bit in the status register (7.8.4.2), in Linux's words. */
 function error_name(bit: u32): usize {
   switch (bit) {
     case 4: return str('DLP');

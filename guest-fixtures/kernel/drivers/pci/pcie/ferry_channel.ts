@@ -1,6 +1,7 @@
 // The hypervisor's channel: the vendor block of a root port, on which the host asks something of this kernel, and it
 // answers. Who can do something registers a word for it; words of up to four characters fit a register (docs/guest-interface).
 import { hotplug_lock } from '../../../kernel/hotplug';
+import { BUG_ON } from '../../../kernel/panic';
 import { pr_err, pr_info } from '../../../kernel/printk';
 import { INIT_WORK, WorkStruct, schedule_work } from '../../../kernel/workqueue';
 import { INIT_LIST_HEAD, ListHead, list_add_tail } from '../../../lib/list';
@@ -125,7 +126,8 @@ function ferry_channel_probe(port: PciDev): usize {
   channel.work = changetype<WorkStruct>(kmalloc(offsetof<WorkStruct>()));
   INIT_WORK(channel.work, ferry_channel_work, changetype<usize>(channel), hotplug_lock());
   let feature: u32 = 0;
-  for (let entry = requests.next; entry != requests && feature < CHANNEL_FEATURES; entry = entry.next) {
+  for (let entry = requests.next; entry != requests; entry = entry.next) {
+    BUG_ON(feature == CHANNEL_FEATURES, 'ferry: more features than the channel has room for');
     const word = changetype<ChannelRequest>(entry).word;
     pci_write_config_dword(port, at + CHANNEL_GUEST_FEATURE + (feature << 2), word);
     feature++;

@@ -1,6 +1,7 @@
 // portdrv: root ports and the services they carry (drivers/pci/pcie/portdrv.c). A port has one interrupt message for all
 // of its services, so each is asked whether it was its own.
 import { param_is } from '../../../kernel/params';
+import { BUG_ON } from '../../../kernel/panic';
 import { pr_err } from '../../../kernel/printk';
 import { ListHead, INIT_LIST_HEAD, list_add_tail } from '../../../lib/list';
 import { str } from '../../../lib/string';
@@ -91,6 +92,7 @@ export function pcie_port_bus_init(): void {
 /** Boot CPU: a service that ports have from now on. */
 export function pcie_port_service_register(service: PciePortService): void {
   service.index = load<u32>(service_count);
+  BUG_ON(service.index == PCIE_PORT_SERVICES_MAX, 'pcieport: more services than a port has room for');
   store<u32>(service_count, service.index + 1);
   list_add_tail(service, services);
 }
