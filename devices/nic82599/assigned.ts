@@ -1,5 +1,5 @@
 /** A virtual function of the 82599 given to a guest: the guest's view of it, over the host's control of it. */
-import { AssignedFunction, type GuestMessage } from '../pci/assigned-function.js';
+import { AssignedFunction, type MessageRouter } from '../pci/assigned-function.js';
 import { LINK_SPEED_5GT } from '../pci/pcie-capability.js';
 import {
   LINK_WIDTH,
@@ -12,12 +12,6 @@ import {
 } from './functions.js';
 import { type FunctionOffer, WHOLE_PART } from './offer.js';
 import type { VirtualFunction } from './vf.js';
-
-/** The host's interrupt remapping: turns a guest's message into the one that the device is to send. */
-export interface MessageRouter {
-  /** `undefined` for a message that leads nowhere: the vector is then masked in the device. */
-  route(vector: number, message: GuestMessage | undefined): GuestMessage | undefined;
-}
 
 /** Assigns `vf` to a guest as the device `name`, as far as it is offered; `router` places its interrupts. */
 export function assignVf(

@@ -7,10 +7,10 @@
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
 import { iovaOf } from '../../base/dma.js';
 import { RegisterFile, type RegisterTable } from '../../base/registers.js';
-import { PciFunction, type Upstream } from '../pci/function.js';
+import { PciFunction } from '../pci/function.js';
 import { Msix } from '../pci/msix.js';
+import { SingleFunction } from '../pci/single-function.js';
 import { registerSection, SectionedState, type StateSection } from '../pci/state.js';
-import type { Endpoint } from '../pci/topology.js';
 import {
   COMMON_AT,
   commonConfig,
@@ -62,7 +62,7 @@ type CommonSpecs = typeof commonConfig extends RegisterTable<infer T> ? T : neve
 type TransportSpecs = typeof transportState extends RegisterTable<infer T> ? T : never;
 type QueueSpecs = ReturnType<typeof queueState> extends RegisterTable<infer T> ? T : never;
 
-export class VirtioTransport implements Endpoint, SaveableDevice {
+export class VirtioTransport extends SingleFunction implements SaveableDevice {
   readonly name: string;
   readonly version = VIRTIO_VERSION;
   readonly fn: PciFunction;
@@ -78,6 +78,7 @@ export class VirtioTransport implements Endpoint, SaveableDevice {
   private readonly state: SectionedState;
 
   constructor(name: string, type: VirtioType) {
+    super();
     this.name = name;
     this.type = type;
     this.offered = wordsOf([...type.features, F_VERSION_1]);
@@ -149,24 +150,6 @@ export class VirtioTransport implements Endpoint, SaveableDevice {
       this.queueSection(),
     ]);
     this.showBank();
-  }
-
-  functions(): readonly PciFunction[] {
-    return [this.fn];
-  }
-
-  functionAt(relativeId: number): PciFunction | undefined {
-    return relativeId === 0 ? this.fn : undefined;
-  }
-
-  attach(upstream: Upstream | undefined): void {
-    this.fn.attach(upstream);
-    this.fn.refresh();
-  }
-
-  /** Hot reset, or loss of power. */
-  reset(): void {
-    this.fn.reset('conventional');
   }
 
   /** As the driver asks for it, by status 0. */

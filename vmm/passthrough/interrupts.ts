@@ -4,8 +4,7 @@
  * host's own.
  */
 import { iovaOf, type RequesterId } from '../../base/dma.js';
-import type { MessageRouter } from '../../devices/nic82599/assigned.js';
-import type { GuestMessage } from '../../devices/pci/assigned-function.js';
+import type { GuestMessage, MessageRouter } from '../../devices/pci/assigned-function.js';
 import type { InterruptTable, InterruptTarget } from '../../iommu/host/interrupt-table.js';
 import type { InterruptSink } from '../../iommu/interrupt-sink.js';
 
@@ -54,7 +53,7 @@ export function hostMessage(table: InterruptTable, source: RequesterId): GuestMe
 }
 
 /**
- * Routes the vectors of one virtual function. Each has an entry of its own from the start, in their order, so that the
+ * Routes the vectors of one assigned function. Each has an entry of its own from the start, in their order, so that the
  * function's own table says the same on every host, whatever the guest set up first.
  */
 export class GuestInterrupts implements MessageRouter {
