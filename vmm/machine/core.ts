@@ -10,11 +10,11 @@ import type { PowerRequest } from '../../devices/power/device.js';
 import type { AssignedDevice, MachineDescription, MachineState } from '../../migration/ports.js';
 import type { Timeline } from '../../migration/timeline.js';
 import { vmmErrors } from '../errors.js';
-import type { PassthroughDevice } from '../passthrough/device.js';
 import { factsOf } from '../passthrough/events.js';
 import type { PassthroughHost } from '../passthrough/host.js';
 import type { HostIommu } from '../passthrough/iommu.js';
 import { assignedName, IOMMU_NAME, NIC_NAME, virtioName } from '../passthrough/records.js';
+import type { VfDevice } from '../passthrough/vf-device.js';
 import type { VirtioNic } from '../passthrough/virtio-nic.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
 import { assignedDevice, PLATFORM_NAME, type PlatformCalls, type Remote, remote } from './device-calls.js';
@@ -32,7 +32,7 @@ export class MachineCore {
   /** In the thread that owns them: the platform's devices, the host's NIC, functions of it that were assigned, and our own. */
   readonly platform: Remote<PlatformCalls>;
   readonly nic: Remote<PassthroughHost> | undefined;
-  readonly assigned: readonly Remote<PassthroughDevice>[];
+  readonly assigned: readonly Remote<VfDevice>[];
   readonly virtio: readonly Remote<VirtioNic>[];
   readonly devices: readonly AssignedDevice[];
   readonly events = new MachineEvents();

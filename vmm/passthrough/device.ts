@@ -1,11 +1,5 @@
-/**
- * An assigned device as the machine drives it: running and stopping with the vCPUs, its migration by VFIO's protocol,
- * and the announcement of its new place.
- */
+/** An assigned device as the machine drives it: running and stopping with the vCPUs, and its migration by VFIO's protocol. */
 import type { DeviceRecord } from '../../base/device-record.js';
-import { formatMac } from '../../devices/ethernet/addresses.js';
-import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
-import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
 import { VfioMigration } from '../../devices/vfio/migration.js';
 import type { DataSession } from '../../devices/vfio/session.js';
 import {
@@ -18,8 +12,6 @@ import {
   stateName,
 } from '../../devices/vfio/states.js';
 import type { GuestFunction } from './guest-function.js';
-import type { PassthroughHost } from './host.js';
-import type { PassthroughReport } from './report.js';
 
 const CHUNK_BYTES = 64 * 1024;
 const NOTHING = new Uint8Array(0);
@@ -27,18 +19,21 @@ const NOTHING = new Uint8Array(0);
 const REHEARSALS = 15;
 
 export class PassthroughDevice {
-  readonly #host: PassthroughHost;
   readonly #fn: GuestFunction;
   readonly #migration: VfioMigration;
-  /** The state came from another host, and the network has not been told. */
+  /** The state came from another host, and has not run here. */
   #arrived = false;
   /** It was stopped, with its guest, before the migration stopped it. */
   #stoodStill = false;
 
-  constructor(host: PassthroughHost, fn: GuestFunction) {
-    this.#host = host;
+  constructor(fn: GuestFunction) {
     this.#fn = fn;
-    this.#migration = new VfioMigration(new AssignedVf(fn.vf, fn.assigned, fn.queues));
+    this.#migration = new VfioMigration(fn.migratable);
+  }
+
+  /** VFIO's device state, by name. */
+  get state(): string {
+    return stateName(this.#migration.state);
   }
 
   /** To PRE_COPY; what its stream has to give until there is nothing new. Of a guest that stands still: nothing yet. */
@@ -82,13 +77,10 @@ export class PassthroughDevice {
   load(): void {
     this.#migration.setState(STOP);
     this.#arrived = true;
-    if (this.#host.faults.strikes('nic/ring-index-off-by-one') !== undefined) this.#skipDescriptor();
   }
 
-  /** Named by their part in it, because the host may use another of its functions than the other host did. */
   save(): readonly DeviceRecord[] {
-    const { vf, assigned } = this.#fn;
-    return [{ ...vf.save(), name: `${assigned.name}-function` }, assigned.save()];
+    return this.#fn.migratable.records();
   }
 
   /** Goes once through all of a move, on a device that nobody has used: the first time takes longer than a blackout may. */
@@ -114,41 +106,14 @@ export class PassthroughDevice {
     this.#migration.setState(RUNNING);
     if (!this.#arrived) return;
     this.#arrived = false;
-    this.#host.arrived(this.#fn.index);
+    this.arrived();
+  }
+
+  /** It goes on here with the state of another host's. */
+  protected arrived(): void {
     this.#fn.announce();
   }
-
-  report(): PassthroughReport {
-    const { iommu, link } = this.#host;
-    const { vf, index, source, refusedByCable } = this.#fn;
-    const address = this.#host.addressOf(index);
-    const { registers } = vf.pool;
-    return {
-      name: this.#migration.device.name,
-      mac: address === undefined ? '' : formatMac(Uint8Array.from(address), 0),
-      state: stateName(this.#migration.state),
-      link,
-      counters: {
-        'frames-received': registers.get(reg.GPRC),
-        'frames-sent': registers.get(reg.GPTC),
-        'multicast-received': registers.get(reg.MPRC),
-        'octets-received': registers.get(reg.GORC_LSB) + registers.get(reg.GORC_MSB) * 2 ** 32,
-        'octets-sent': registers.get(reg.GOTC_LSB) + registers.get(reg.GOTC_MSB) * 2 ** 32,
-      },
-      drops: { ...vf.pool.drops, cable: refusedByCable },
-      faults: iommu.faultsOf(source),
-    };
-  }
-
-  /** The defect of the fault site: the receive head one too far, as if a descriptor had been used. */
-  #skipDescriptor(): void {
-    const { registers } = this.#fn.vf.pool;
-    const count = registers.get(reg.RDLEN) / DESCRIPTOR_BYTES;
-    if (count > 0) registers.set(reg.RDH, (registers.get(reg.RDH) + 1) % count);
-  }
 }
-
-const DESCRIPTOR_BYTES = 16;
 
 /** Everything up to the stream's end, or to what there is for now. */
 function readAll(session: DataSession): Uint8Array {

@@ -29,7 +29,8 @@ import type { GuestRam } from '../ram/guest-ram.js';
 import { RamDma } from '../ram/ram-dma.js';
 import { type FunctionLog, LoggedBus } from './dma-logs.js';
 import type { DeviceEvent } from './events.js';
-import { addPort, FIRST_PORT_DEVFN, type FrameOutlet, GuestFunction } from './guest-function.js';
+import { addPort, FIRST_PORT_DEVFN } from './guest-function.js';
+import { type FrameOutlet, GuestVf } from './guest-vf.js';
 import {
   destinationOf,
   hostMessage,
@@ -75,8 +76,8 @@ export interface PassthroughPorts {
 export class PassthroughHost {
   readonly iommu: HostIommu;
   readonly nic: Nic82599;
-  /** What the guest was given. */
-  readonly functions: readonly GuestFunction[];
+  /** The NIC's, as the guest was given them. */
+  readonly functions: readonly GuestVf[];
   /** What each of them logs of its writes. */
   readonly dmaLogs: readonly FunctionLog[];
   /** What the host reads from the rings of each of them. */
@@ -136,17 +137,15 @@ export class PassthroughHost {
 
     this.#guest = new RootComplex(new RamDma(ram), emulatedMessages(ports));
     this.#guest.addFunction(0, this.bridge.fn);
+    const place = { guest: this.#guest, iommu: this.iommu, slot, event };
     this.functions = sources.map(
       (source, n) =>
-        new GuestFunction(
+        new GuestVf(
           n,
-          source,
           this.nic.vf(n),
-          this.#guest,
-          this.iommu,
-          { scheduler, send, event, address: () => this.addressOf(n) },
           offer,
-          slot,
+          { scheduler, send, address: () => this.addressOf(n) },
+          { ...place, port: n, source },
         ),
     );
     const mapped = { bytes: this.iommu.mappedBytes, written: ram.deviceLog, faults };

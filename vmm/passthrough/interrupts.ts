@@ -52,6 +52,13 @@ export function hostMessage(table: InterruptTable, source: RequesterId): GuestMe
   return messageOf(table, index);
 }
 
+/** What it needs of the host's IOMMU. */
+interface RemappingUnit {
+  readonly interruptTable: InterruptTable;
+  /** Host address of each vCPU's posted-interrupt descriptor. */
+  readonly descriptors: readonly number[];
+}
+
 /**
  * Routes the vectors of one assigned function. Each has an entry of its own from the start, in their order, so that the
  * function's own table says the same on every host, whatever the guest set up first.
@@ -59,16 +66,20 @@ export function hostMessage(table: InterruptTable, source: RequesterId): GuestMe
 export class GuestInterrupts implements MessageRouter {
   readonly #table: InterruptTable;
   readonly #source: RequesterId;
-  /** Host address of each vCPU's posted-interrupt descriptor. */
   readonly #descriptors: readonly number[];
   /** By vector: the entry, and what it was last asked to do. */
   readonly #routes: { readonly index: number; address: number; data: number }[];
 
-  constructor(table: InterruptTable, source: RequesterId, vectors: number, descriptors: readonly number[]) {
-    this.#table = table;
+  /** Of the function whose requests carry `source`. */
+  constructor({ interruptTable, descriptors }: RemappingUnit, source: RequesterId, vectors: number) {
+    this.#table = interruptTable;
     this.#source = source;
     this.#descriptors = descriptors;
-    this.#routes = Array.from({ length: vectors }, () => ({ index: table.reserve(), address: -1, data: 0 }));
+    this.#routes = Array.from({ length: vectors }, () => ({
+      index: interruptTable.reserve(),
+      address: -1,
+      data: 0,
+    }));
   }
 
   route(vector: number, message: GuestMessage | undefined): GuestMessage | undefined {

@@ -19,9 +19,9 @@ import { OP_RESET } from '../../devices/nic82599/pf-driver/messages.js';
 import { DESCTYPE_ADVANCED, vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { GuestRam } from '../ram/guest-ram.js';
 import { allocateControl } from '../threads/control-block.js';
-import { PassthroughDevice } from './device.js';
 import { PassthroughHost } from './host.js';
 import type { NicOptions } from './records.js';
+import { VfDevice } from './vf-device.js';
 
 /** Frames received and answered: so many that the engine compiles what runs, in some 50 ms. */
 const FRAMES = 3000;
@@ -107,7 +107,7 @@ export function rehearse(options: NicOptions): void {
     received === sent && answered === sent,
     `a rehearsal of ${sent} frames: ${received}, ${answered}`,
   );
-  new PassthroughDevice(host, fn!).rehearse();
+  new VfDevice(host, fn!).rehearse();
 }
 
 function datagram(from: typeof PEER, to: typeof PEER): FrameBuffer {

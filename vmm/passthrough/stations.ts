@@ -7,18 +7,18 @@ import { isGroupMac, MAC_BYTES, sameMac } from '../../devices/ethernet/addresses
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import type { Nic82599 } from '../../devices/nic82599/device.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
-import type { GuestFunction } from './guest-function.js';
+import type { GuestVf } from './guest-vf.js';
 import type { VirtioNic } from './virtio-nic.js';
 
 interface Station {
   readonly nic: VirtioNic;
   /** The function with the same address. */
-  readonly primary: GuestFunction | undefined;
+  readonly primary: GuestVf | undefined;
 }
 
 export class Stations {
   readonly #nic: Nic82599;
-  readonly #functions: readonly GuestFunction[];
+  readonly #functions: readonly GuestVf[];
   /** Of the functions. */
   readonly #addresses: readonly Uint8Array[];
   /** Of the VMM's own NICs. */
@@ -26,7 +26,7 @@ export class Stations {
 
   constructor(
     nic: Nic82599,
-    functions: readonly GuestFunction[],
+    functions: readonly GuestVf[],
     macs: readonly MacAddress[],
     virtio: readonly VirtioNic[],
   ) {
@@ -69,4 +69,4 @@ export class Stations {
 /** Whether the function hears what is for its address. */
 const isReached = ({ primary }: Station): boolean => primary !== undefined && hears(primary);
 
-const hears = ({ port, vf }: GuestFunction): boolean => port.endpoint !== undefined && vf.pool.receives;
+const hears = ({ port, vf }: GuestVf): boolean => port.endpoint !== undefined && vf.pool.receives;

@@ -9,11 +9,14 @@ import type { RootComplex } from '../../devices/pci/topology.js';
 import type { RootPort } from '../../devices/root-port/device.js';
 import { RUNNING, STOP, stateName } from '../../devices/vfio/states.js';
 import { VirtioNet } from '../../devices/virtio/net.js';
-import { addPort, type FunctionPorts } from './guest-function.js';
+import type { DeviceEvent } from './events.js';
+import { addPort } from './guest-function.js';
+import type { StationPorts } from './guest-vf.js';
 import { type VirtioOptions, virtioName, virtioPortName } from './records.js';
 import type { PassthroughReport } from './report.js';
 
-export interface VirtioNicPorts extends Omit<FunctionPorts, 'address'> {
+export interface VirtioNicPorts extends Omit<StationPorts, 'address'> {
+  event(event: DeviceEvent): void;
   /** Whether the cable takes frames now. */
   ready(): boolean;
   wake(): void;

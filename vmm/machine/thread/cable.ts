@@ -7,7 +7,7 @@ import { connect as connectSocket, type Socket } from 'node:net';
 import type { FrameSink } from '../../../devices/ethernet/frame-sink.js';
 import { FrameStreamEncoder, FrameStreamParser } from '../../../devices/ethernet/stream-framing.js';
 import { vmmErrors } from '../../errors.js';
-import type { FrameOutlet } from '../../passthrough/guest-function.js';
+import type { FrameOutlet } from '../../passthrough/guest-vf.js';
 import { formatSocketAddress, type SocketAddress } from '../../sockets/address.js';
 import { reasonOf } from '../../sockets/listening.js';
 

@@ -1,0 +1,71 @@
+/**
+ * One virtual function of the host's NIC as the guest has it: with its own interrupts, and with an account of the frames that
+ * left it for nowhere.
+ */
+import type { Scheduler } from '../../base/clock.js';
+import { Announcer } from '../../devices/ethernet/announcer.js';
+import { assignVf } from '../../devices/nic82599/assigned.js';
+import type { FunctionOffer } from '../../devices/nic82599/offer.js';
+import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
+import type { VirtualFunction } from '../../devices/nic82599/vf.js';
+import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
+import { type FunctionPlace, GuestFunction } from './guest-function.js';
+import { GuestInterrupts } from './interrupts.js';
+import { assignedName } from './records.js';
+
+/** Takes a frame of `length` bytes at `bytes[at]`, as `FrameSink` does; false if there is no room for it. */
+export type FrameOutlet = (bytes: Uint8Array, at: number, length: number) => boolean;
+
+export interface StationPorts {
+  readonly scheduler: Scheduler;
+  /** The cable. */
+  readonly send: FrameOutlet;
+  /** The station address that its frames carry; undefined until it has one. */
+  address(): MacAddress | undefined;
+}
+
+export class GuestVf extends GuestFunction {
+  readonly index: number;
+  readonly vf: VirtualFunction;
+  readonly #announcer: Announcer;
+  readonly #address: () => MacAddress | undefined;
+  readonly #out: FrameOutlet;
+  #refused = 0;
+
+  /** Function number `index`, as far as it is offered. */
+  constructor(
+    index: number,
+    vf: VirtualFunction,
+    offer: FunctionOffer,
+    { scheduler, send, address }: StationPorts,
+    place: FunctionPlace,
+  ) {
+    const assigned = assignVf(
+      assignedName(index),
+      vf,
+      new GuestInterrupts(place.iommu, place.source, offer.vectors),
+      offer,
+    );
+    super(assigned, new AssignedVf(vf, assigned, offer.queues), place);
+    this.index = index;
+    this.vf = vf;
+    this.#out = send;
+    this.#address = address;
+    this.#announcer = new Announcer(scheduler, (bytes, at, length) => this.send(bytes, at, length));
+  }
+
+  override announce(): void {
+    const address = this.#address();
+    if (address !== undefined) this.#announcer.announce(Uint8Array.from(address));
+  }
+
+  /** Sends a frame, or counts it. */
+  send(bytes: Uint8Array, at: number, length: number): void {
+    if (!this.#out(bytes, at, length)) this.#refused++;
+  }
+
+  /** Frames that the cable had no room for. */
+  get refusedByCable(): number {
+    return this.#refused;
+  }
+}
