@@ -1,5 +1,6 @@
 /** A virtual function of the 82599 given to a guest: the guest's view of it, over the host's control of it. */
-import { AssignedFunction, type MessageRouter } from '../pci/assigned-function.js';
+import type { MessageRouter } from '../pci/assigned-backend.js';
+import { AssignedFunction } from '../pci/assigned-function.js';
 import { LINK_SPEED_5GT } from '../pci/pcie-capability.js';
 import {
   LINK_WIDTH,

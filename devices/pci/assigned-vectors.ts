@@ -4,7 +4,7 @@
  */
 import { iovaOf } from '../../base/dma.js';
 import { RegisterFile, type RegisterHooks, type RegisterTable } from '../../base/registers.js';
-import type { AssignedBackend, GuestMessage } from './assigned-function.js';
+import type { AssignedBackend, GuestMessage } from './assigned-backend.js';
 import type { Registers } from './capability.js';
 import type { MsiRegisters } from './msi.js';
 import { type MsixWindow, msixWindow } from './msix.js';

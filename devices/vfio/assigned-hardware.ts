@@ -33,45 +33,45 @@ const ASSIGNED = 'assigned';
 export class AssignedHardware implements MigratableDevice {
   readonly name: string;
   readonly identity: DeviceIdentity;
-  readonly #role: string;
-  readonly #hardware: Hardware;
-  readonly #assigned: AssignedFunction;
-  readonly #late: ReadonlySet<string>;
+  private readonly role: string;
+  private readonly hardware: Hardware;
+  private readonly assigned: AssignedFunction;
+  private readonly late: ReadonlySet<string>;
 
   constructor({ role, hardware, assigned, identity, late }: AssignedHardwareOptions) {
     this.identity = identity;
     this.name = assigned.name;
-    this.#role = role;
-    this.#hardware = hardware;
-    this.#assigned = assigned;
-    this.#late = late;
+    this.role = role;
+    this.hardware = hardware;
+    this.assigned = assigned;
+    this.late = late;
   }
 
   setActivity(activity: Activity): void {
-    if (activity === 'running') this.#hardware.start();
-    else if (activity === 'quiesced') this.#hardware.quiesce();
-    else this.#hardware.stop();
+    if (activity === 'running') this.hardware.start();
+    else if (activity === 'quiesced') this.hardware.quiesce();
+    else this.hardware.stop();
   }
 
   save(): readonly DeviceSection[] {
-    return this.#parts().flatMap(([role, part]) => this.#sectionsOf(role, part.save()));
+    return this.parts().flatMap(([role, part]) => this.sectionsOf(role, part.save()));
   }
 
   /** The hardware first: the guest's function then wires its vectors to this host's, on top of what the other host had. */
   restore(sections: readonly MigrationSection[]): void {
-    const before = this.#hardware.save();
-    this.#hardware.restore(recordOf(this.#role, this.#hardware, sections));
+    const before = this.hardware.save();
+    this.hardware.restore(recordOf(this.role, this.hardware, sections));
     try {
-      this.#assigned.restore(recordOf(ASSIGNED, this.#assigned, sections));
+      this.assigned.restore(recordOf(ASSIGNED, this.assigned, sections));
     } catch (error) {
-      if (isFerryError(error)) this.#hardware.restore(before);
+      if (isFerryError(error)) this.hardware.restore(before);
       throw error;
     }
   }
 
   /** Sections in words, named `vf/registers.RDH[0]`. Never throws for what they hold. */
   describe(sections: readonly MigrationSection[]): readonly (readonly [string, string])[] {
-    return this.#parts().flatMap(([role, part]) =>
+    return this.parts().flatMap(([role, part]) =>
       part
         .describe(recordOf(role, part, sections))
         .map(([name, value]) => [`${role}/${name}`, value] as const),
@@ -80,25 +80,25 @@ export class AssignedHardware implements MigratableDevice {
 
   /** Function-level reset, which the guest's function passes on. */
   reset(): void {
-    this.#assigned.fn.reset('function');
+    this.assigned.fn.reset('function');
   }
 
   /** Named by their part in it, because the host may use another of its functions than the other host did. */
   records(): readonly DeviceRecord[] {
-    return [{ ...this.#hardware.save(), name: `${this.name}-function` }, this.#assigned.save()];
+    return [{ ...this.hardware.save(), name: `${this.name}-function` }, this.assigned.save()];
   }
 
-  #parts(): readonly (readonly [role: string, part: SaveableDevice])[] {
+  private parts(): readonly (readonly [role: string, part: SaveableDevice])[] {
     return [
-      [this.#role, this.#hardware],
-      [ASSIGNED, this.#assigned],
+      [this.role, this.hardware],
+      [ASSIGNED, this.assigned],
     ];
   }
 
-  #sectionsOf(role: string, record: DeviceRecord): DeviceSection[] {
+  private sectionsOf(role: string, record: DeviceRecord): DeviceSection[] {
     return decodeSections(record.state).sections.map(([part, bytes]) => {
       const name = `${role}/${part}`;
-      return { name, version: record.version, bytes, early: !this.#late.has(name) };
+      return { name, version: record.version, bytes, early: !this.late.has(name) };
     });
   }
 }

@@ -32,15 +32,15 @@ const identityOf = ({ identity, vectors }: AssignedFunction, queues: number): De
 });
 
 export class AssignedVf extends AssignedHardware {
-  readonly #vf: VirtualFunction;
+  private readonly vf: VirtualFunction;
 
   /** `assigned` is what the guest sees of `vf`; its name is the device's. `queues`: pairs that it may use. */
   constructor(vf: VirtualFunction, assigned: AssignedFunction, queues: number = QUEUES_PER_POOL) {
     super({ role: 'vf', hardware: vf, assigned, identity: identityOf(assigned, queues), late: LATE });
-    this.#vf = vf;
+    this.vf = vf;
   }
 
   judge({ name, bytes }: MigrationSection): string | undefined {
-    return name === `vf/${DRIVER_SECTION}` ? this.#vf.judgeDriver(bytes) : undefined;
+    return name === `vf/${DRIVER_SECTION}` ? this.vf.judgeDriver(bytes) : undefined;
   }
 }

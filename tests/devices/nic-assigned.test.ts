@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { assignVf } from '../../devices/nic82599/assigned.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
-import type { GuestMessage } from '../../devices/pci/assigned-function.js';
+import type { GuestMessage } from '../../devices/pci/assigned-backend.js';
 import { enumerate } from '../../devices/pci/enumerate.js';
 import { hostBridge } from '../../devices/pci/host-bridge.js';
 import { ecamOffset, RootComplex } from '../../devices/pci/topology.js';

@@ -4,7 +4,7 @@
  * host's own.
  */
 import { iovaOf, type RequesterId } from '../../base/dma.js';
-import type { GuestMessage, MessageRouter } from '../../devices/pci/assigned-function.js';
+import type { GuestMessage, MessageRouter } from '../../devices/pci/assigned-backend.js';
 import type { InterruptTable, InterruptTarget } from '../../iommu/host/interrupt-table.js';
 import type { InterruptSink } from '../../iommu/interrupt-sink.js';
 
