@@ -107,9 +107,9 @@ export interface DeviceIdentity {
   readonly revision: number;
   /** MSI-X vectors. */
   readonly vectors: number;
-  /** Queue pairs. */
+  /** Queue pairs, 0 of a device that is no NIC. */
   readonly queues: number;
-  /** The address that the host's administrator set. */
+  /** The address that the host's administrator set, `none` of a device that is no NIC. */
   readonly mac: string;
 }
 

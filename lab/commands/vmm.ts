@@ -5,7 +5,7 @@
 import { type Command, Option } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { parseMonitorAddress } from '../../vmm/monitor/monitor-address.js';
-import { ASSIGNED_MAX, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { type NicKind, stationsOf } from '../../vmm/process/nic-options.js';
 import { conflictOf, type VmmOptions } from '../../vmm/process/options.js';
 import { parseSocketAddress } from '../../vmm/sockets/address.js';
@@ -31,6 +31,7 @@ interface Flags {
   readonly paused?: boolean;
   readonly recordTo?: string;
   readonly nic?: NicKind;
+  readonly device?: string;
   readonly mac?: string;
   readonly netdev?: string;
   readonly iommuLeaves?: string;
@@ -116,6 +117,12 @@ export function define(command: Command): void {
       '--nic <kind>',
       `the guest's NIC: vf, a virtual function behind VT-d; vf=N, up to ${ASSIGNED_MAX} of them; virtio, a device of the VMM's own; none; properties of a function follow, as in vf,enable-migration=off: it does not speak VFIO migration; vf,failover=on: with a virtio-net standby beside it (default: none)`,
       optionValue(NAME, '--nic', parseNic),
+    )
+    .addOption(
+      new Option(
+        '--device <kind>',
+        'give the guest another device behind VT-d as well: edu, a DMA engine as QEMU has it',
+      ).choices([...DEVICE_KINDS]),
     )
     .option(
       '--mac <addresses>',

@@ -4,7 +4,7 @@ import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../b
 import { PAGE_BYTES } from '../../base/units.js';
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
 import { CHANNELS_MAX } from '../../migration/parameters.js';
-import { ASSIGNED_MAX, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { RATE_MAX } from '../fabric/options.js';
 import { parseNic } from '../options/nic-kind.js';
 import { optionValue } from '../options/option-value.js';
@@ -27,6 +27,7 @@ export interface MoveFlags
     | 'workload'
     | 'dirtyRate'
     | 'nic'
+    | 'device'
     | 'iommuLeaves'
     | 'tracking'
     | 'stop'
@@ -89,6 +90,12 @@ export function moveOptions(
       '--nic <kind>',
       `the guest's NIC: vf, a virtual function behind VT-d, on a network with a traffic peer; vf=N, up to ${ASSIGNED_MAX} of them; virtio, a device of the VMM's own; none; properties of a function follow, as in vf,enable-migration=off: it does not speak VFIO migration; vf,failover=on: with a virtio-net standby beside it (default: vf; with --guest: none)`,
       value('--nic', parseNic),
+    )
+    .addOption(
+      new Option(
+        '--device <kind>',
+        'another device behind VT-d, which the guest works with meanwhile: edu, a DMA engine (default: none)',
+      ).choices([...DEVICE_KINDS]),
     )
     .addOption(
       new Option(

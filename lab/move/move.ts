@@ -19,6 +19,7 @@ import { deviceLine, incomingLine, type NetworkRecord, type NicDrops } from './n
 import { judgeValues } from './option-values.js';
 import {
   commandLine,
+  hasDevices,
   KERNEL_IMAGE,
   type MigrateOptions,
   monitorParameters,
@@ -103,14 +104,15 @@ export async function migrate(
       traffic = await Traffic.open(scenario);
     }
     display.step('starting a source and a destination VMM');
-    const { iommuLeaves } = scenario;
-    const nic: Partial<SpawnOptions> =
-      traffic === undefined
-        ? {}
-        : { nic: scenario.nic, netdev: traffic.address, iommuLeaves, ...ownApproaches(scenario) };
+    const { iommuLeaves, device } = scenario;
+    const given: Partial<SpawnOptions> = {
+      ...(traffic === undefined ? {} : { nic: scenario.nic, netdev: traffic.address }),
+      ...(device === undefined ? {} : { device }),
+      ...(hasDevices(scenario) ? { iommuLeaves, ...ownApproaches(scenario) } : {}),
+    };
     const started = performance.now();
     const spawned = async (side: ConsoleLine['side'], options: SpawnOptions): Promise<Vmm> => {
-      const vmm = await spawnVmm({ name: side, ...nic, ...options });
+      const vmm = await spawnVmm({ name: side, ...given, ...options });
       vmms.push(vmm);
       const take = ({ text, arrivedMs }: ConsoleEntry): void => {
         if (lines.length === 0) bootMs = arrivedMs - started;
@@ -192,6 +194,7 @@ export async function migrate(
       statusLinesMin: wanted,
       statusLine,
       ownKernel,
+      device: ownKernel ? scenario.device : undefined,
       traffic: { flows: scenario.flows, network },
     });
     const unwritten: FerryError[] = [];

@@ -7,7 +7,7 @@ import { MIB } from '../../base/units.js';
 import { EFFORTS, type Effort } from '../../migration/approach.js';
 import type { ParameterValues, VerifyMode } from '../../migration/parameters.js';
 import { AUTO, MODULE_PREFIX } from '../../migration/registry.js';
-import type { IommuLeaves } from '../../vmm/passthrough/records.js';
+import type { DeviceKind, IommuLeaves } from '../../vmm/passthrough/records.js';
 import { devicesOf, type NicKind } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
 
@@ -39,6 +39,8 @@ export interface MigrateOptions {
    * functions, each with an address of its own and all the flows.
    */
   readonly nic?: NicKind;
+  /** A device of another kind, which the guest works with meanwhile; none if absent. */
+  readonly device?: DeviceKind;
   /** How VT-d maps guest RAM on both sides, and so what one dirty bit stands for; `small`, 4 KiB, if absent. */
   readonly iommuLeaves?: IommuLeaves;
   /** How the device's writes are tracked: a name, or `module:PATH`; the migration's choice if absent. */
@@ -74,21 +76,28 @@ export interface MigrateOptions {
   readonly traceTo?: string;
 }
 
-type Optional = 'workingSetBytes' | 'maxBandwidth' | 'recordTo' | 'traceTo' | 'pcap';
+type Optional = 'device' | 'workingSetBytes' | 'maxBandwidth' | 'recordTo' | 'traceTo' | 'pcap';
 
 export type Scenario = {
   readonly [K in keyof Omit<MigrateOptions, Optional>]-?: NonNullable<MigrateOptions[K]>;
 } & Pick<MigrateOptions, Optional>;
 
+/** Whether there is a device whose writes have to be tracked, and that is stopped and started. */
+export const hasDevices = ({ nic, device }: Scenario): boolean => nic !== 'none' || device !== undefined;
+
 /** The guest kernel that comes with the project. */
 export const KERNEL_IMAGE = fileURLToPath(new URL('../../guests/kernel.img', import.meta.url));
 
-/** Options that say something about the NIC or its traffic, with the flags that people know them by. */
-const NIC_OPTIONS = [
+/** Options that say something about assigned devices, with the flags that people know them by. */
+const DEVICE_OPTIONS = [
   ['iommuLeaves', '--iommu-leaves'],
   ['tracking', '--tracking'],
   ['stop', '--stop'],
   ['start', '--start'],
+] as const;
+
+/** Options that say something about the traffic. */
+const TRAFFIC_OPTIONS = [
   ['flows', '--flow'],
   ['rate', '--rate'],
   ['payloadBytes', '--size'],
@@ -174,9 +183,14 @@ function conflictOf(
   }
   if (nic === 'none') {
     const without = given.nic === undefined ? 'without --nic vf' : 'with --nic none';
-    for (const [name, flag] of NIC_OPTIONS) {
+    for (const [name, flag] of given.device === undefined ? DEVICE_OPTIONS : []) {
       if (given[name] !== undefined)
         return `${flag} says nothing ${without}: there is no device and no network`;
+    }
+    for (const [name, flag] of TRAFFIC_OPTIONS) {
+      if (given[name] === undefined) continue;
+      const nothing = given.device === undefined ? 'no device and no network' : 'no network';
+      return `${flag} says nothing ${without}: there is ${nothing}`;
     }
     if (isTraffic(workload)) return `--workload ${workload} needs a network: it can't run ${without}`;
     return undefined;
@@ -208,15 +222,15 @@ export const PEER_IP = '10.0.0.1';
 /** Number of the interface with this address, or with an address and port. */
 export const interfaceAt = (remote: string): number => Number(/\.(\d+)(?::|$)/.exec(remote)![1]) - GUEST_HOST;
 
-/** What the guest runs: the workload, and what answers or makes the traffic. */
-function guestWorkloads({ workload, flows }: Scenario): string {
+/** What the guest runs: the workload, what answers or makes the traffic, and what works with another device. */
+function guestWorkloads({ workload, flows, device }: Scenario): string {
   const names: string[] = workload === 'mixed' ? ['ledger', 'stress'] : [workload];
   const network = flows.some((flow) => flow !== 'echo')
     ? ['udp-stream']
     : flows.length > 0
       ? ['udp-echo']
       : [];
-  return [...new Set([...names, ...network])].join(',');
+  return [...new Set([...names, ...network, ...(device === undefined ? [] : [device])])].join(',');
 }
 
 /** The guest's kernel command line. */
@@ -234,13 +248,13 @@ export function commandLine(scenario: Scenario): string {
 export function monitorParameters(
   scenario: Scenario,
 ): Record<string, number | string> & { readonly verify: ParameterValues['verify'] } {
-  const { tracking, stop, start, nic, maxBandwidth } = scenario;
+  const { tracking, stop, start, maxBandwidth } = scenario;
   return {
     'multifd-channels': scenario.channels,
     'downtime-limit': scenario.downtimeLimitMs,
     verify: scenario.verify,
     ...(maxBandwidth === undefined ? {} : { 'max-bandwidth': maxBandwidth }),
-    ...(nic === 'none' ? {} : { tracking, stop, start }),
+    ...(hasDevices(scenario) ? { tracking, stop, start } : {}),
   };
 }
 

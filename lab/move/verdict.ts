@@ -3,6 +3,7 @@
  * could not be made says so, and a move with such a check is not verified.
  */
 import type { MigrationRecord } from '../../migration/record.js';
+import type { DeviceKind } from '../../vmm/passthrough/records.js';
 import { type Check, type ConsoleLine, heldIf } from './check.js';
 import { type NetworkEvidence, networkChecks } from './network-verdict.js';
 import type { Workload } from './scenario.js';
@@ -24,6 +25,8 @@ export interface Evidence {
   readonly statusLine: RegExp;
   /** Whether the guest is the project's own kernel: it is known to tell the time, and what it says when it finds a fault. */
   readonly ownKernel: boolean;
+  /** Another device that the guest is known to work with. */
+  readonly device?: DeviceKind | undefined;
   readonly traffic: NetworkEvidence;
 }
 
@@ -94,10 +97,25 @@ export function judge(evidence: Evidence): Verdict {
     });
   }
   if (record !== undefined && record.verify !== 'off') checks.push(compared(record));
+  if (evidence.device !== undefined) checks.push(works(evidence.device, after));
   checks.push(...networkChecks(evidence.traffic, record));
   const held = checks.every((check) => check.outcome === 'held');
   const outcome = !held ? 'failed' : record?.verify === 'off' ? 'unverified' : 'verified';
   return { outcome, checks };
+}
+
+/** What the guest says of its work with a device, where it is now. */
+function works(device: DeviceKind, console: readonly string[]): Check {
+  const made = console.flatMap((line) => {
+    const count = new RegExp(`\\b${device}: \\d+ copies/s, (\\d+) made, .*clean$`).exec(line)?.[1];
+    return count === undefined ? [] : [Number(count)];
+  });
+  const copies = made.length === 0 ? 0 : made.at(-1)! - made[0]!;
+  return {
+    name: 'the guest works with its other device at the destination',
+    outcome: heldIf(copies > 0),
+    seen: `${copies} pages copied by ${device}`,
+  };
 }
 
 /** Both sides must be known: of one that does not answer nobody can say what it runs. */

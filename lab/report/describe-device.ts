@@ -1,16 +1,16 @@
 /** What devices have saved, in words, for `ferry inspect`: the devices themselves know what their bytes mean. */
 import type { DeviceRecord } from '../../base/device-record.js';
 import { FerryError } from '../../base/errors.js';
-import type { AssignedVf } from '../../devices/vfio/assigned-vf.js';
+import type { AssignedHardware } from '../../devices/vfio/assigned-hardware.js';
 import { StreamReader } from '../../devices/vfio/stream-reader.js';
 import type { DeviceDataDescriber } from '../../migration/describe-message.js';
 import { PLATFORM_DEVICES } from '../../vmm/machine/devices.js';
 import { describePlatform } from '../../vmm/machine/platform-records.js';
 import {
+  unconnectedAssigned,
   unconnectedBridge,
   unconnectedPorts,
   unconnectedRootPorts,
-  unconnectedVf,
   unconnectedVirtio,
 } from './unconnected.js';
 
@@ -25,13 +25,13 @@ export function describeDevice(record: DeviceRecord): readonly (readonly [string
 }
 
 interface Stream {
-  readonly vf: AssignedVf;
+  readonly assigned: AssignedHardware;
   readonly reader: StreamReader;
   broken: boolean;
 }
 
 /**
- * Explains the data streams of assigned virtual functions: with the last piece, the state that the stream has come to,
+ * Explains the data streams of assigned devices: with the last piece, the state that the stream has come to,
  * register by register. What is damaged, or is the state of another kind of device, is said and never thrown.
  */
 export function deviceDataDescriber(): DeviceDataDescriber {
@@ -44,11 +44,11 @@ export function deviceDataDescriber(): DeviceDataDescriber {
     }
     if (last) streams.delete(device);
     if (stream.broken) return [];
-    const { vf, reader } = stream;
+    const { assigned, reader } = stream;
     try {
       reader.write(data);
       if (!last) return [];
-      return vf.describe(reader.finish()).map(([name, value]) => `${name} = ${value}`);
+      return assigned.describe(reader.finish()).map(([name, value]) => `${name} = ${value}`);
     } catch (error) {
       if (!(error instanceof FerryError)) throw error;
       stream.broken = true;
@@ -58,7 +58,11 @@ export function deviceDataDescriber(): DeviceDataDescriber {
 }
 
 function open(device: string): Stream {
-  const vf = unconnectedVf(device);
-  const sections = vf.save().map(({ name, version }) => ({ name, version }));
-  return { vf, reader: new StreamReader({ device, identity: vf.identity, sections }), broken: false };
+  const assigned = unconnectedAssigned(device);
+  const sections = assigned.save().map(({ name, version }) => ({ name, version }));
+  return {
+    assigned,
+    reader: new StreamReader({ device, identity: assigned.identity, sections }),
+    broken: false,
+  };
 }

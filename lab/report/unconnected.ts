@@ -3,6 +3,8 @@ import type { Scheduler } from '../../base/clock.js';
 import type { SaveableDevice } from '../../base/device-record.js';
 import type { DmaPort, MsiPort } from '../../base/dma.js';
 import { instant } from '../../base/units.js';
+import { assignEdu } from '../../devices/edu/assigned.js';
+import { EduDevice } from '../../devices/edu/device.js';
 import { assignVf } from '../../devices/nic82599/assigned.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
 import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
@@ -10,11 +12,15 @@ import { enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.j
 import { HostBridge } from '../../devices/pci/host-bridge.js';
 import { RootComplex } from '../../devices/pci/topology.js';
 import { RootPort } from '../../devices/root-port/device.js';
+import { AssignedEdu } from '../../devices/vfio/assigned-edu.js';
+import type { AssignedHardware } from '../../devices/vfio/assigned-hardware.js';
 import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
 import { VirtioNet } from '../../devices/virtio/net.js';
 import type { DevicePorts } from '../../vmm/machine/devices.js';
 import {
   ASSIGNED_MAX,
+  eduName,
+  eduPortName,
   HOST_BRIDGE_NAME,
   rootPortName,
   virtioName,
@@ -47,20 +53,21 @@ const PORT_DEVFN = 8;
 const NIC_BUS = 1;
 const BARS = { base: 0xf000_0000, bytes: 0x0e00_0000 };
 
-const newRootPort = (index: number): RootPort =>
-  new RootPort(rootPortName(index), { number: index + 1, surprise: true });
+const newRootPort = (name: string, index: number): RootPort =>
+  new RootPort(name, { number: index + 1, surprise: true });
+const numbers = Array.from({ length: ASSIGNED_MAX }, (_, i) => i);
 
 /** The host bridge of the bus that the ports are on. */
 export const unconnectedBridge: HostBridge = new HostBridge(HOST_BRIDGE_NAME);
 
-/** The root ports that assigned functions sit in. */
-export const unconnectedRootPorts: readonly RootPort[] = Array.from({ length: ASSIGNED_MAX }, (_, i) =>
-  newRootPort(i),
+/** The root ports that assigned devices sit in. */
+export const unconnectedRootPorts: readonly RootPort[] = [rootPortName, eduPortName].flatMap((name) =>
+  numbers.map((i) => newRootPort(name(i), i)),
 );
 
 /** The VMM's own NICs, and the ports that they sit in. */
-export const unconnectedVirtio: readonly SaveableDevice[] = Array.from({ length: ASSIGNED_MAX }, (_, i) => [
-  new RootPort(virtioPortName(i), { number: i + 1, surprise: true }),
+export const unconnectedVirtio: readonly SaveableDevice[] = numbers.flatMap((i) => [
+  newRootPort(virtioPortName(i), i),
   new VirtioNet({
     name: virtioName(i),
     mac: new Uint8Array(6),
@@ -69,7 +76,16 @@ export const unconnectedVirtio: readonly SaveableDevice[] = Array.from({ length:
     ready: () => false,
     wake() {},
   }).transport,
-]).flat();
+]);
+
+/** The assigned device called `name`, in whatever host. */
+export const unconnectedAssigned = (name: string): AssignedHardware =>
+  numbers.some((i) => name === eduName(i)) ? unconnectedEdu(name) : unconnectedVf(name);
+
+function unconnectedEdu(name: string): AssignedEdu {
+  const edu = new EduDevice({ name: 'host-edu', wake() {} });
+  return new AssignedEdu(edu, assignEdu(name, edu, { route: () => undefined }));
+}
 
 /** An assigned virtual function called `name`, of a NIC whose physical function has its driver. */
 export function unconnectedVf(name: string): AssignedVf {
@@ -81,7 +97,7 @@ export function unconnectedVf(name: string): AssignedVf {
     wake() {},
   });
   const complex = new RootComplex(nowhere, nowhere);
-  const port = newRootPort(0);
+  const port = newRootPort(rootPortName(0), 0);
   complex.addPort(PORT_DEVFN, port);
   port.populate(nic);
   enumerate(complex, BARS);

@@ -9,6 +9,7 @@ import { isFerryError } from '../../base/errors.js';
 import { seededRandom } from '../../base/random.js';
 import { instant } from '../../base/units.js';
 import { ConsoleDevice } from '../../devices/console/device.js';
+import { eduRegisters } from '../../devices/edu/registers.js';
 import { vfLayout } from '../../devices/nic82599/functions.js';
 import { vfRegisters } from '../../devices/nic82599/registers.js';
 import { ecamOffset } from '../../devices/pci/topology.js';
@@ -33,7 +34,11 @@ function passthroughHost(): PassthroughHost {
     yield: async () => {},
   };
   return new PassthroughHost(
-    { macs: [[0x52, 0x54, 0, 0x12, 0x34, 0x56]], virtio: [{ mac: [0x52, 0x54, 0, 0x12, 0x34, 0x57] }] },
+    {
+      macs: [[0x52, 0x54, 0, 0x12, 0x34, 0x56]],
+      virtio: [{ mac: [0x52, 0x54, 0, 0x12, 0x34, 0x57] }],
+      edus: 1,
+    },
     {
       ram: GuestRam.create(memory, 1024),
       control: allocateControl(1),
@@ -61,6 +66,7 @@ function consoleDevice(): ConsoleDevice {
 const INTERRUPT_LINE = vfLayout.header.INTERRUPT_LINE.offset;
 /** Each port has two. */
 const VIRTIO_BUS = 3;
+const EDU_BUS = 5;
 const { MBMEM, MAILBOX, RDBAL, TDBAL } = vfRegisters;
 
 /** What a guest and a host write to their devices, so that none of them is as it was made. */
@@ -71,6 +77,8 @@ function use(host: PassthroughHost): void {
   ecam!.write(ecamOffset(0, 8, INTERRUPT_LINE), 1, 0x5a);
   ecam!.write(ecamOffset(1, 0, INTERRUPT_LINE), 1, 0x5b);
   ecam!.write(ecamOffset(VIRTIO_BUS, 0, INTERRUPT_LINE), 1, 0x5c);
+  ecam!.write(ecamOffset(EDU_BUS, 0, INTERRUPT_LINE), 1, 0x5d);
+  host.edus[0]!.edu.registers.write(eduRegisters.reg.FACTORIAL.offset, 4, 5);
   window!.write(MBMEM.offset, 4, 1);
   window!.write(MAILBOX.offset, 4, MAILBOX.fields.REQ.mask);
   window!.write(RDBAL.offset, 4, 0x1000);
@@ -112,6 +120,8 @@ const SUBJECTS: readonly Subject[] = [
   hosted('virtual function', (host) => host.functions[0]!.vf),
   hosted('assigned function', (host) => host.functions[0]!.assigned),
   hosted('virtio-net device', (host) => host.virtio[0]!),
+  hosted('edu device', (host) => host.edus[0]!.edu),
+  hosted('assigned function with MSI', (host) => host.edus[0]!.assigned),
   hosted('VT-d unit', (host) => host.iommu.unit),
 ];
 

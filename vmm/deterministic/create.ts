@@ -14,9 +14,9 @@ import type { DriverEvents, MachineDrivers } from '../machine/drivers.js';
 import { Machine } from '../machine/machine.js';
 import type { MachineOptions } from '../machine/options.js';
 import { sha256 } from '../machine/thread/sha256.js';
+import { devicesOf } from '../passthrough/devices.js';
 import type { FrameOutlet } from '../passthrough/guest-vf.js';
 import { PassthroughHost } from '../passthrough/host.js';
-import { VfDevice } from '../passthrough/vf-device.js';
 import { allocateRam, checkMachineSize, GuestRam } from '../ram/guest-ram.js';
 import { allocateControl } from '../threads/control-block.js';
 import { VcpuSignals } from '../threads/signals.js';
@@ -107,7 +107,7 @@ function makeDrivers(
     cable = world.plug(host.receive);
     host.setLink(true);
   }
-  const assigned = (host?.functions ?? []).map((fn) => new VfDevice(host!, fn));
+  const assigned = host === undefined ? [] : devicesOf(host);
   const devices = new DeviceSet([...platform, ...(host === undefined ? [] : host.devices)]);
   const targets = callTargets(
     platformCalls(devices, { rehearse: () => {}, lastWords: () => ({ lines: [], dropped: 0 }) }),

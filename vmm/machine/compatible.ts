@@ -2,15 +2,24 @@
 import { PAGE_BYTES } from '../../base/units.js';
 import type { MachineDescription } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
-import { ASSIGNED_MAX, passthroughRecords, rootPortName, virtioName } from '../passthrough/records.js';
+import {
+  ASSIGNED_MAX,
+  eduPortName,
+  passthroughRecords,
+  rootPortName,
+  virtioName,
+} from '../passthrough/records.js';
 
 type Device = MachineDescription['devices'][number];
 
-const NIC_RECORDS: readonly string[] = passthroughRecords(ASSIGNED_MAX, ASSIGNED_MAX).map(({ name }) => name);
+const NIC_RECORDS: readonly string[] = passthroughRecords(ASSIGNED_MAX, ASSIGNED_MAX, ASSIGNED_MAX).map(
+  ({ name }) => name,
+);
 const numbered = (name: (index: number) => string): readonly string[] =>
   Array.from({ length: ASSIGNED_MAX }, (_, i) => name(i));
 const PORTS = numbered(rootPortName);
 const VIRTIO = numbered(virtioName);
+const EDUS = numbered(eduPortName);
 
 /**
  * Throws `vmm/machine-incompatible`, which names every cause for which what arrives does not fit this machine, and no cause
@@ -48,7 +57,11 @@ function deviceDifferences(ours: readonly Device[], theirs: readonly Device[]): 
     here[nics] === there[nics]
       ? []
       : unlike(what, `${here[nics]} (${nicWords(here)})`, `${there[nics]} (${nicWords(there)})`);
-  const different = [...counted('assigned functions', 'functions'), ...counted('virtio NICs', 'virtio')];
+  const different = [
+    ...counted('assigned functions', 'functions'),
+    ...counted('virtio NICs', 'virtio'),
+    ...unlike('edu devices', here.edus, there.edus),
+  ];
   if (different.length === 0) return unlike('devices', named(ours), named(theirs));
   const others = (devices: readonly Device[]): string =>
     named(devices.filter(({ name }) => !NIC_RECORDS.includes(name)));
@@ -58,11 +71,13 @@ function deviceDifferences(ours: readonly Device[], theirs: readonly Device[]): 
 interface Nics {
   readonly functions: number;
   readonly virtio: number;
+  readonly edus: number;
 }
 
 const nicsOf = (devices: readonly Device[]): Nics => ({
   functions: devices.filter(({ name }) => PORTS.includes(name)).length,
   virtio: devices.filter(({ name }) => VIRTIO.includes(name)).length,
+  edus: devices.filter(({ name }) => EDUS.includes(name)).length,
 });
 
 /** As `--nic` has it: a NIC of the VMM's own beside a function is its standby. */

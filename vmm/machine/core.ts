@@ -10,10 +10,11 @@ import type { PowerRequest } from '../../devices/power/device.js';
 import type { AssignedDevice, MachineDescription, MachineState } from '../../migration/ports.js';
 import type { Timeline } from '../../migration/timeline.js';
 import { vmmErrors } from '../errors.js';
+import type { PassthroughDevice } from '../passthrough/device.js';
 import { factsOf } from '../passthrough/events.js';
 import type { PassthroughHost } from '../passthrough/host.js';
 import type { HostIommu } from '../passthrough/iommu.js';
-import { assignedName, IOMMU_NAME, NIC_NAME, virtioName } from '../passthrough/records.js';
+import { assignedName, assignedNames, IOMMU_NAME, NIC_NAME, virtioName } from '../passthrough/records.js';
 import type { VfDevice } from '../passthrough/vf-device.js';
 import type { VirtioNic } from '../passthrough/virtio-nic.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
@@ -29,10 +30,11 @@ import { vcpusOnTimeline } from './vcpus-on-timeline.js';
 export class MachineCore {
   readonly options: MachineOptions;
   readonly drivers: MachineDrivers;
-  /** In the thread that owns them: the platform's devices, the host's NIC, functions of it that were assigned, and our own. */
+  /** In the thread that owns them: the platform's devices, the host's NIC, what was assigned, of that the NIC's, and our own. */
   readonly platform: Remote<PlatformCalls>;
   readonly nic: Remote<PassthroughHost> | undefined;
-  readonly assigned: readonly Remote<VfDevice>[];
+  readonly assigned: readonly Remote<PassthroughDevice>[];
+  readonly functions: readonly Remote<VfDevice>[];
   readonly virtio: readonly Remote<VirtioNic>[];
   readonly devices: readonly AssignedDevice[];
   readonly events = new MachineEvents();
@@ -59,10 +61,12 @@ export class MachineCore {
     this.platform = remote(drivers.devices, PLATFORM_NAME);
     const { nic } = options;
     this.nic = nic && remote(drivers.devices, NIC_NAME);
-    this.assigned = (nic?.macs ?? []).map((_, i) => remote(drivers.devices, assignedName(i)));
+    const names = nic === undefined ? [] : assignedNames(nic);
+    this.assigned = names.map((name) => remote(drivers.devices, name));
+    this.functions = (nic?.macs ?? []).map((_, i) => remote(drivers.devices, assignedName(i)));
     this.virtio = (nic?.virtio ?? []).map((_, i) => remote(drivers.devices, virtioName(i)));
     const domain = remote<HostIommu>(drivers.devices, IOMMU_NAME);
-    this.devices = this.assigned.map((_, i) => assignedDevice(i, drivers.devices, domain, this.events, nic!));
+    this.devices = names.map((name) => assignedDevice(name, drivers.devices, domain, this.events, nic!));
   }
 
   get state(): MachineRunState {

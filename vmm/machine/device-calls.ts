@@ -5,9 +5,11 @@
 import type { Cancel } from '../../base/clock.js';
 import type { DeviceRecord } from '../../base/device-record.js';
 import { invariant } from '../../base/errors.js';
+import { eduIdentity } from '../../devices/edu/registers.js';
 import { formatMac } from '../../devices/ethernet/addresses.js';
 import { vfIdentity } from '../../devices/nic82599/functions.js';
 import { WHOLE_PART } from '../../devices/nic82599/offer.js';
+import type { Identity } from '../../devices/pci/registers.js';
 import type {
   AssignedDevice,
   DeviceIdentity,
@@ -100,7 +102,7 @@ export function platformCalls(
 /** What can be asked, by name. */
 export type CallTargets = ReadonlyMap<string, object>;
 
-/** The platform's devices, and what there is of a NIC and of its functions. */
+/** The platform's devices, and what there is of a NIC and of assigned devices, which are in the order of the host's. */
 export function callTargets(
   platform: PlatformCalls,
   nic: { readonly host: PassthroughHost; readonly devices: readonly PassthroughDevice[] } | undefined,
@@ -108,14 +110,17 @@ export function callTargets(
   const targets = new Map<string, object>([[PLATFORM_NAME, platform]]);
   if (nic === undefined) return targets;
   targets.set(NIC_NAME, nic.host).set(IOMMU_NAME, nic.host.iommu);
-  for (const [index, device] of nic.devices.entries()) {
-    const { host, slot, channel } = nic.host.functions[index]!;
-    targets.set(assignedName(index), device).set(functionName(index), host);
-    targets.set(slotName(index), slot).set(channelName(index), channel);
-    targets.set(dmaLogName(index), nic.host.dmaLogs[index]!);
-    targets.set(ringSnoopName(index), nic.host.ringSnoops[index]!);
+  for (const [index, { assigned, host, slot, channel }] of nic.host.assigned.entries()) {
+    const { name } = assigned;
+    targets.set(name, nic.devices[index]!).set(functionName(name), host);
+    targets.set(slotName(name), slot).set(channelName(name), channel);
+  }
+  for (const [index, { assigned }] of nic.host.functions.entries()) {
+    const { name } = assigned;
+    targets.set(dmaLogName(name), nic.host.dmaLogs[index]!);
+    targets.set(ringSnoopName(name), nic.host.ringSnoops[index]!);
     const standby = nic.host.standbys[index];
-    if (standby !== undefined) targets.set(standbyName(index), standby);
+    if (standby !== undefined) targets.set(standbyName(name), standby);
   }
   for (const virtio of nic.host.virtio) targets.set(virtio.name, virtio);
   return targets;
@@ -136,13 +141,12 @@ export function carryOut(
 
 /** A device as a migration sees it. All devices write through one domain, which tells what was written, not by whom. */
 export function assignedDevice(
-  index: number,
+  name: string,
   host: DeviceHost,
   dma: DmaWriter,
   events: MachineEvents,
   nic: NicOptions,
 ): AssignedDevice {
-  const name = assignedName(index);
   const onOwn = (heard: (event: DeviceEvent) => void): Cancel =>
     events.on((event) => {
       if (event.kind === 'device' && event.event.device === name) heard(event.event);
@@ -159,34 +163,55 @@ export function assignedDevice(
     onOwn((event) => {
       if (event.kind === 'guest-message') listener(event.message);
     });
-  const slot = remote<FunctionSlot>(host, slotName(index));
+  const slot = remote<FunctionSlot>(host, slotName(name));
   return {
     name,
     dma,
-    log: remote<FunctionLog>(host, dmaLogName(index)),
-    rings: remote<RingSnoop>(host, ringSnoopName(index)),
-    identity: identityOf(nic, index),
     vfio: nic.vfioMigration !== false ? remote<PassthroughDevice>(host, name) : undefined,
-    fn: withListeners(remote<HostFunction>(host, functionName(index)), { onReceiver }),
+    fn: withListeners(remote<HostFunction>(host, functionName(name)), { onReceiver }),
     slot: withListeners(slot, { onChange }),
     button: nic.slot !== 'quick' ? slot : undefined,
-    guest: withListeners(remote<FunctionChannel>(host, channelName(index)), { onMessage }),
-    standby: hasStandby(nic, index) ? remote<Standby>(host, standbyName(index)) : undefined,
+    guest: withListeners(remote<FunctionChannel>(host, channelName(name)), { onMessage }),
+    ...ofItsKind(name, host, nic),
+  };
+}
+
+/** What a device has as one of its kind: a virtual function logs what it writes, has rings, and may have a standby. */
+function ofItsKind(
+  name: string,
+  host: DeviceHost,
+  nic: NicOptions,
+): Pick<AssignedDevice, 'identity' | 'log' | 'rings' | 'standby'> {
+  const index = nic.macs.findIndex((_, i) => assignedName(i) === name);
+  if (index < 0) return { identity: eduDevice };
+  return {
+    identity: functionOf(nic, index),
+    log: remote<FunctionLog>(host, dmaLogName(name)),
+    rings: remote<RingSnoop>(host, ringSnoopName(name)),
+    standby: hasStandby(nic, index) ? remote<Standby>(host, standbyName(name)) : undefined,
   };
 }
 
 const hasStandby = ({ macs, virtio = [] }: NicOptions, index: number): boolean =>
   virtio.some(({ standby, mac }) => standby === true && mac.join() === macs[index]!.join());
 
-function identityOf({ macs, offer = WHOLE_PART }: NicOptions, index: number): DeviceIdentity {
-  const hex = (id: number): string => id.toString(16).padStart(4, '0');
-  const { vendorId, deviceId } = vfIdentity;
-  return {
-    kind: `${hex(vendorId)}:${hex(deviceId)}`,
-    ...offer,
-    mac: formatMac(Uint8Array.from(macs[index]!), 0),
-  };
-}
+const kindOf = ({ vendorId, deviceId }: Identity): string =>
+  [vendorId, deviceId].map((id) => id.toString(16).padStart(4, '0')).join(':');
+
+const functionOf = ({ macs, offer = WHOLE_PART }: NicOptions, index: number): DeviceIdentity => ({
+  kind: kindOf(vfIdentity),
+  ...offer,
+  mac: formatMac(Uint8Array.from(macs[index]!), 0),
+});
+
+/** It has one message, and is no NIC. */
+const eduDevice: DeviceIdentity = {
+  kind: kindOf(eduIdentity),
+  revision: eduIdentity.revision,
+  vectors: 1,
+  queues: 0,
+  mac: 'none',
+};
 
 /** What is called there, and what is heard of here. */
 const withListeners = <T extends object, L extends object>(there: T, here: L): T & L =>

@@ -39,10 +39,13 @@ export const PLATFORM_DEVICES: readonly DeviceModel[] = [
 /** The record of a device as the machine's description names it. */
 export type RecordName = Pick<DeviceModel, 'name' | 'version'>;
 
-/** Records of a machine, in the order in which they travel; the assigned function's state takes its own way. */
+/** Records of a machine, in the order in which they travel; the state of assigned devices takes its own way. */
 export function deviceRecords(nic: NicOptions | undefined): readonly RecordName[] {
   const platform = PLATFORM_DEVICES.map(({ name, version }) => ({ name, version }));
-  return [...platform, ...passthroughRecords(nic?.macs.length ?? 0, nic?.virtio?.length ?? 0)];
+  return [
+    ...platform,
+    ...passthroughRecords(nic?.macs.length ?? 0, nic?.virtio?.length ?? 0, nic?.edus ?? 0),
+  ];
 }
 
 export function platformDevices(ports: DevicePorts): MachineDevice[] {

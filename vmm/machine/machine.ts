@@ -83,10 +83,10 @@ export class Machine {
     return this.#core.devices;
   }
 
-  /** What the host knows of each assigned device. */
+  /** What the host knows of each of the guest's NICs. */
   async nicReports(): Promise<readonly PassthroughReport[]> {
-    const { assigned, virtio } = this.#core;
-    return Promise.all([...assigned, ...virtio].map((device) => device.report()));
+    const { functions, virtio } = this.#core;
+    return Promise.all([...functions, ...virtio].map((device) => device.report()));
   }
 
   /** Configuration space of all PCI functions, in the format of `lspci -F`; undefined without any. */

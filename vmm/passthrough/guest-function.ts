@@ -8,17 +8,19 @@ import { channelText, FunctionChannel } from './channel.js';
 import type { DeviceEvent } from './events.js';
 import { HostFunction } from './host-function.js';
 import type { HostIommu } from './iommu.js';
-import { rootPortName, type SlotKind } from './records.js';
+import type { SlotKind } from './records.js';
 import { FunctionSlot, slotStateOf } from './slot.js';
 
 /** Ports follow each other from device 1 of bus 0, as QEMU's root ports often do. */
-export const FIRST_PORT_DEVFN = 8;
+const FIRST_PORT_DEVFN = 8;
 const DEVFN_STEP = 8;
+export const portDevfn = (index: number): number => FIRST_PORT_DEVFN + index * DEVFN_STEP;
 
 /** Where a function is put, and what of it leaves its thread. */
 export interface FunctionPlace {
-  /** Number of its port. */
+  /** Number of its port among all, and the port's name. */
   readonly port: number;
+  readonly portName: string;
   readonly slot: SlotKind;
   /** What its requests carry. */
   readonly source: RequesterId;
@@ -45,7 +47,7 @@ export class GuestFunction {
     this.migratable = migratable;
     const device = assigned.name;
     const slotChanged = (): void => event({ kind: 'slot', device, state: slotStateOf(this.port) });
-    this.port = addPort(guest, rootPortName(place.port), place.port, place.slot, {
+    this.port = addPort(guest, place.portName, place.port, place.slot, {
       slotControl: () => {
         this.slot.follow();
         slotChanged();
@@ -74,6 +76,6 @@ export function addPort(
 ): RootPort {
   const quick = slot === 'quick';
   const port = new RootPort(name, { number: index + 1, surprise: true, quick }, observer);
-  complex.addPort(FIRST_PORT_DEVFN + index * DEVFN_STEP, port);
+  complex.addPort(portDevfn(index), port);
   return port;
 }

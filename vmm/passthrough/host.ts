@@ -1,6 +1,6 @@
 /**
- * The host's half of a machine with assigned virtual functions: the 82599 in a root port of the host, the physical
- * function's driver, VT-d in front of guest RAM; and what the guest sees of it: a root complex of its own, with a root
+ * The host's half of a machine with assigned devices: the 82599 in a root port of the host, the physical function's driver,
+ * `edu` devices in further ports, VT-d in front of guest RAM; and what the guest sees of it: a root complex of its own, with a root
  * port for each function, in whose slot it sits. NICs of the VMM's own are at the same cable.
  *
  * It is a core: time, the cable and the vCPUs' attention are arguments, and nothing in it waits. Whoever owns the
@@ -14,6 +14,7 @@ import { iovaOf, requesterOf } from '../../base/dma.js';
 import { invariant } from '../../base/errors.js';
 import { FaultPlan } from '../../base/fault.js';
 import type { MachineDevice, MmioRegion } from '../../base/mmio.js';
+import { EduDevice } from '../../devices/edu/device.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
 import { PF_MSIX_BAR, pfLayout, pfMsixWindow, vfIdentity } from '../../devices/nic82599/functions.js';
@@ -29,7 +30,8 @@ import type { GuestRam } from '../ram/guest-ram.js';
 import { RamDma } from '../ram/ram-dma.js';
 import { type FunctionLog, LoggedBus } from './dma-logs.js';
 import type { DeviceEvent } from './events.js';
-import { addPort, FIRST_PORT_DEVFN } from './guest-function.js';
+import { GuestEdu } from './guest-edu.js';
+import { addPort, type GuestFunction, portDevfn } from './guest-function.js';
 import { type FrameOutlet, GuestVf } from './guest-vf.js';
 import {
   destinationOf,
@@ -39,7 +41,15 @@ import {
   PHYSICAL_FUNCTION_VECTOR,
 } from './interrupts.js';
 import { HostIommu } from './iommu.js';
-import { assignedName, HOST_BRIDGE_NAME, NIC_NAME, type NicOptions } from './records.js';
+import {
+  assignedName,
+  eduName,
+  eduPortName,
+  HOST_BRIDGE_NAME,
+  NIC_NAME,
+  type NicOptions,
+  rootPortName,
+} from './records.js';
 import { RingSnoop } from './ring-snoop.js';
 import { Standby } from './standby.js';
 import { Stations } from './stations.js';
@@ -78,6 +88,10 @@ export class PassthroughHost {
   readonly nic: Nic82599;
   /** The NIC's, as the guest was given them. */
   readonly functions: readonly GuestVf[];
+  /** `edu` devices that it was given. */
+  readonly edus: readonly GuestEdu[];
+  /** All that it was given, in this order. */
+  readonly assigned: readonly GuestFunction[];
   /** What each of them logs of its writes. */
   readonly dmaLogs: readonly FunctionLog[];
   /** What the host reads from the rings of each of them. */
@@ -101,7 +115,8 @@ export class PassthroughHost {
   constructor(options: NicOptions, ports: PassthroughPorts) {
     const { ram, control, vcpus, scheduler, send, wireReady, kick, wake, event } = ports;
     this.#event = event;
-    const { macs, slot = 'ordinary', leaves = 'small', writesInFlight = 0, offer = WHOLE_PART } = options;
+    const { macs, virtio = [], edus = 0, slot = 'ordinary', offer = WHOLE_PART } = options;
+    const { leaves = 'small', writesInFlight = 0 } = options;
     const faults = new FaultPlan(options.faults ?? []);
     this.faults = faults;
     const interrupts = interruptSink({ kick, host: (vector) => this.#hostInterrupt(vector, wake) });
@@ -125,14 +140,24 @@ export class PassthroughHost {
     });
     this.#host = new RootComplex(bus, bus);
     this.#host.addFunction(0, new HostBridge(HOST_BRIDGE_NAME).fn);
-    const hostPort = addPort(this.#host, 'host-port0', 0);
-    hostPort.populate(this.nic);
+    const hostEdus = Array.from(
+      { length: edus },
+      (_, i) => new EduDevice({ name: `host-${eduName(i)}`, wake }),
+    );
+    const hostPorts = [this.nic, ...hostEdus].map((device, i) => {
+      const port = addPort(this.#host, `host-port${i}`, i);
+      port.populate(device);
+      return port;
+    });
     enumerate(this.#host, HOST_BARS);
     // Without isolation all functions of the NIC would be one IOMMU group, and the guest could be given all or none.
-    enableAccessControl(this.#host, 0, FIRST_PORT_DEVFN);
-    invariant(hostPort.isolates, 'the port above the NIC isolates its functions');
+    for (const [i, port] of hostPorts.entries()) {
+      enableAccessControl(this.#host, 0, portDevfn(i));
+      invariant(port.isolates, 'a port of the host isolates what is behind it');
+    }
     const sources = enableVirtualFunctions(this.#host, HOST_NIC_BUS, 0, macs.length).map(requesterOf);
-    for (const source of sources) this.iommu.attach(source);
+    const eduSources = hostEdus.map(({ fn }) => fn.routingId);
+    for (const source of [...sources, ...eduSources]) this.iommu.attach(source);
     this.#driver = this.#startPhysicalFunction(scheduler, macs, offer.queues);
 
     this.#guest = new RootComplex(new RamDma(ram), emulatedMessages(ports));
@@ -145,9 +170,20 @@ export class PassthroughHost {
           this.nic.vf(n),
           offer,
           { scheduler, send, address: () => this.addressOf(n) },
-          { ...place, port: n, source },
+          { ...place, port: n, portName: rootPortName(n), source },
         ),
     );
+    const firstEduPort = macs.length + virtio.length;
+    this.edus = hostEdus.map(
+      (edu, n) =>
+        new GuestEdu(n, edu, {
+          ...place,
+          port: firstEduPort + n,
+          portName: eduPortName(n),
+          source: eduSources[n]!,
+        }),
+    );
+    this.assigned = [...this.functions, ...this.edus];
     const mapped = { bytes: this.iommu.mappedBytes, written: ram.deviceLog, faults };
     const nothing = new Uint8Array(0);
     this.ringSnoops = this.functions.map(
@@ -163,7 +199,7 @@ export class PassthroughHost {
     );
     this.dmaLogs = this.functions.map(({ assigned, source }) => bus.logOf(assigned.name, source, mapped));
     const ready = wireReady ?? (() => true);
-    this.virtio = (options.virtio ?? []).map(
+    this.virtio = virtio.map(
       (nic, n) =>
         new VirtioNic(n, macs.length + n, nic, this.#guest, { send, event, ready, wake, scheduler }),
     );
@@ -178,6 +214,7 @@ export class PassthroughHost {
       asMachineDevice(this.bridge, guestRegions(this.#guest)),
       ...[...this.functions, ...this.virtio].map(({ port }) => asMachineDevice(port, [])),
       ...this.virtio.map((nic) => asMachineDevice(nic, [])),
+      ...this.edus.map(({ port }) => asMachineDevice(port, [])),
     ];
   }
 
@@ -192,6 +229,7 @@ export class PassthroughHost {
     }
     let more = this.nic.run(BUDGET);
     for (const { net } of this.virtio) if (net.run(BUDGET)) more = true;
+    for (const { edu } of this.edus) if (edu.run()) more = true;
     return more;
   }
 

@@ -9,18 +9,28 @@ import { VIRTIO_NET_VERSION } from '../../devices/virtio/net.js';
 /** Virtual functions that one guest may be given. */
 export const ASSIGNED_MAX = 8;
 
-/** The guest's devices, and the ports that they sit in, counted from 0. */
+/** The guest's devices, and the ports that they sit in, each kind counted from 0. */
 export const assignedName = (index: number): string => `vf${index}`;
 export const rootPortName = (index: number): string => `root-port${index}`;
-export const slotName = (index: number): string => `slot${index}`;
-export const ringSnoopName = (index: number): string => `ring-snoop${index}`;
-export const dmaLogName = (index: number): string => `dma-log${index}`;
-export const functionName = (index: number): string => `function${index}`;
-export const channelName = (index: number): string => `guest-channel${index}`;
+export const eduName = (index: number): string => `edu${index}`;
+export const eduPortName = (index: number): string => `edu-port${index}`;
 /** The VMM's own NICs, each with its port. */
-export const standbyName = (index: number): string => `standby${index}`;
 export const virtioName = (index: number): string => `virtio-net${index}`;
 export const virtioPortName = (index: number): string => `virtio-port${index}`;
+
+/** What there is of an assigned device beside itself. */
+export const slotName = (device: string): string => `${device}-slot`;
+export const channelName = (device: string): string => `${device}-channel`;
+export const functionName = (device: string): string => `${device}-function`;
+export const dmaLogName = (device: string): string => `${device}-dma-log`;
+export const ringSnoopName = (device: string): string => `${device}-ring-snoop`;
+export const standbyName = (device: string): string => `${device}-standby`;
+
+/** The assigned devices of a machine, in their order. */
+export const assignedNames = ({ macs, edus = 0 }: NicOptions): readonly string[] => [
+  ...macs.map((_, i) => assignedName(i)),
+  ...Array.from({ length: edus }, (_, i) => eduName(i)),
+];
 
 export const HOST_BRIDGE_NAME = 'host-bridge';
 
@@ -28,12 +38,16 @@ export const HOST_BRIDGE_NAME = 'host-bridge';
 export const NIC_NAME = 'nic0';
 export const IOMMU_NAME = 'iommu0';
 
-/** Records of a machine with `functions` virtual functions and `virtio` NICs of the VMM's own, each in a port of its own. */
+/**
+ * Records of a machine with `functions` virtual functions, `virtio` NICs of the VMM's own and `edus` further devices, each in a
+ * port of its own.
+ */
 export function passthroughRecords(
   functions: number,
   virtio: number,
+  edus: number,
 ): readonly { name: string; version: number }[] {
-  if (functions + virtio === 0) return [];
+  if (functions + virtio + edus === 0) return [];
   const many = (count: number, name: (index: number) => string, version: number) =>
     Array.from({ length: count }, (_, i) => ({ name: name(i), version }));
   return [
@@ -41,6 +55,7 @@ export function passthroughRecords(
     ...many(functions, rootPortName, ROOT_PORT_VERSION),
     ...many(virtio, virtioPortName, ROOT_PORT_VERSION),
     ...many(virtio, virtioName, VIRTIO_NET_VERSION),
+    ...many(edus, eduPortName, ROOT_PORT_VERSION),
   ];
 }
 
@@ -50,6 +65,10 @@ export function passthroughRecords(
  */
 export const IOMMU_LEAVES = ['small', 'huge', 'demote'] as const;
 export type IommuLeaves = (typeof IOMMU_LEAVES)[number];
+
+/** Devices of the host, beside its NIC's, that a guest may be given. */
+export const DEVICE_KINDS = ['edu'] as const;
+export type DeviceKind = (typeof DEVICE_KINDS)[number];
 
 /** `quick`: the slot has neither attention button nor power controller, and so none of the waits that belong to them. */
 export const SLOT_KINDS = ['ordinary', 'quick'] as const;
@@ -62,7 +81,10 @@ export interface VirtioOptions {
   readonly standby?: boolean;
 }
 
-/** A NIC of the host, some of whose virtual functions are the guest's, and at whose cable the VMM's own NICs are as well. */
+/**
+ * A NIC of the host, some of whose virtual functions are the guest's, and at whose cable the VMM's own NICs are as well; and what
+ * else of the host's the guest is given.
+ */
 export interface NicOptions {
   /** One function for each of these addresses, which the host's administrator sets: up to ASSIGNED_MAX. */
   readonly macs: readonly MacAddress[];
@@ -70,9 +92,11 @@ export interface NicOptions {
   readonly offer?: FunctionOffer;
   /** None if absent. */
   readonly virtio?: readonly VirtioOptions[];
-  /** The slots that the functions sit in; `ordinary` if absent. */
+  /** `edu` devices of the host, beside the NIC, that are the guest's as well: up to ASSIGNED_MAX; none if absent. */
+  readonly edus?: number;
+  /** The slots that assigned devices sit in; `ordinary` if absent. */
   readonly slot?: SlotKind;
-  /** Whether a migration may move the functions by VFIO's protocol; it may if absent. */
+  /** Whether a migration may move assigned devices by VFIO's protocol; it may if absent. */
   readonly vfioMigration?: boolean;
   /** `small` if absent. */
   readonly leaves?: IommuLeaves;

@@ -5,7 +5,7 @@
 import { EFFORTS } from '../../migration/approach.js';
 import { vmmErrors } from '../errors.js';
 import { type MonitorAddress, parseMonitorAddress } from '../monitor/monitor-address.js';
-import { IOMMU_LEAVES, type NicOptions } from '../passthrough/records.js';
+import { DEVICE_KINDS, IOMMU_LEAVES, type NicOptions } from '../passthrough/records.js';
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
 import type { ApproachWords } from './approach-modules.js';
 import { DEFAULT_MAC, NIC_KINDS, type NicKind, nicChoiceOf, stationsOf } from './nic-options.js';
@@ -38,6 +38,8 @@ export interface VmmOptions {
    * `none` (if absent). Properties of the functions may follow, as in `vf,enable-migration=off`.
    */
   readonly nic?: NicKind;
+  /** A device of another kind that the guest is given as well: `edu`, a DMA engine. */
+  readonly device?: string;
   /**
    * Station addresses of those functions, with commas between them; `52:54:00:12:34:56` if absent. Functions for which
    * there is none have each the one after the last.
@@ -93,6 +95,7 @@ const KINDS = {
   paused: 'boolean',
   recordTo: 'string',
   nic: 'string',
+  device: 'string',
   mac: 'string',
   netdev: 'string',
   iommuLeaves: 'string',
@@ -106,6 +109,9 @@ const KINDS = {
 const NIC_FLAGS = [
   ['mac', '--mac'],
   ['netdev', '--netdev'],
+] as const;
+
+const DEVICE_FLAGS = [
   ['iommuLeaves', '--iommu-leaves'],
   ['tracking', '--tracking'],
   ['stop', '--stop'],
@@ -130,6 +136,10 @@ export function conflictOf(options: VmmOptions): string | undefined {
   if ((options.nic ?? 'none') === 'none') {
     for (const [name, flag] of NIC_FLAGS) {
       if (options[name] !== undefined) return `${flag} is of no use without --nic vf or virtio`;
+    }
+    for (const [name, flag] of options.device === undefined ? DEVICE_FLAGS : []) {
+      if (options[name] !== undefined)
+        return `${flag} is of no use without --nic vf or virtio, or another --device`;
     }
   }
   if (options.paused === true && options.guest !== undefined && (options.monitors ?? []).length === 0) {
@@ -194,12 +204,16 @@ export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
 }
 
 function nicOf(
-  { nic = 'none', mac = DEFAULT_MAC, iommuLeaves = 'small' }: VmmOptions,
+  { nic = 'none', device, mac = DEFAULT_MAC, iommuLeaves = 'small' }: VmmOptions,
   refuse: (why: string) => Error,
 ): NicOptions | undefined {
   const choice = nicChoiceOf(nic);
   if (choice === undefined) throw refuse(`'${nic.slice(0, 40)}' is no NIC: ${NIC_KINDS}`);
-  if (choice.functions === 0 && !choice.virtio) return undefined;
+  const known: readonly string[] = DEVICE_KINDS;
+  if (device !== undefined && !known.includes(device)) {
+    throw refuse(`'${device.slice(0, 40)}' is no device: ${known.join(', ')}`);
+  }
+  if (choice.functions === 0 && !choice.virtio && device === undefined) return undefined;
   const stations = stationsOf(mac, choice.functions === 0 ? 1 : choice.functions);
   if (typeof stations === 'string') throw refuse(stations);
   const leaves = IOMMU_LEAVES.find((known) => known === iommuLeaves);
@@ -212,7 +226,15 @@ function nicOf(
   const standby = choice.failover === 'on';
   const virtio = choice.virtio || standby ? stations.map((station) => ({ mac: station, standby })) : [];
   const vfioMigration = choice['enable-migration'] === 'on';
-  return { macs, virtio, leaves, offer, slot: choice.slot, vfioMigration };
+  return {
+    macs,
+    virtio,
+    edus: device === undefined ? 0 : 1,
+    leaves,
+    offer,
+    slot: choice.slot,
+    vfioMigration,
+  };
 }
 
 function consoleOf(text: string): VmmSettings['console'] {

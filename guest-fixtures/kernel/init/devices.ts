@@ -1,4 +1,5 @@
 // What a machine has beyond CPUs and memory: found and started before the workload. Without PCI nothing of this runs.
+import { edu_init_module } from '../drivers/misc/edu';
 import { ixgbevf_init_module } from '../drivers/net/ixgbevf/main';
 import { pcie_hp_init } from '../drivers/pci/hotplug/pciehp_core';
 import { pcie_aer_init } from '../drivers/pci/pcie/aer';
@@ -32,6 +33,7 @@ export function devices_init(): void {
   ferry_pm_init();
   virtio_net_driver_init();
   ixgbevf_init_module();
+  edu_init_module();
   pcie_portdrv_init();
   ip_auto_config();
 }

@@ -12,12 +12,12 @@ import { str } from '../lib/string';
 import { alloc_contig_pages, nr_free_pages } from '../mm/page_alloc';
 import { kmalloc } from '../mm/slab';
 import { Pacer, pacer_account, pacer_due, pacer_init } from './pacer';
+import { WORD_STEP, page_stamp } from './pattern';
 import { start_periodic } from './periodic';
 import { status_period, tick_period, workload_seed } from './params';
 
 const DEFAULT_DIRTY_RATE: u64 = 50 << 20;
 const DEFAULT_WORKING_SET: u64 = 64 << 20;
-const WORD_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 /** Pages between two looks at the clock when there is no rate to keep. */
 const BATCH: u32 = 16;
 
@@ -48,10 +48,6 @@ const cpus = memory.data(16, 16);
 // @ts-ignore: decorator
 @inline function stress_cpu(cpu: u32): StressCpu { return changetype<StressCpu>(load<u32>(cpus + (cpu << 2))); }
 
-/** First word of the page at `page` in its `generation`; each further word adds WORD_STEP. */
-// @ts-ignore: decorator
-@inline function stamp(page: usize, generation: u32): u64 { return mix64((<u64>generation << 32) | <u64>page); }
-
 /** Panics, saying which page is stale: generations only grow, so the smaller one is what was lost. */
 function report(page: usize, table_entry: usize, word: u32): void {
   const expected = load<u32>(table_entry);
@@ -60,7 +56,7 @@ function report(page: usize, table_entry: usize, word: u32): void {
   // Which generation wrote this page can be found again within reason.
   for (let back: i32 = -8; back < 4096; back++) {
     const generation = <i32>expected - back;
-    if (generation > 0 && stamp(page, generation) == first) found = generation;
+    if (generation > 0 && page_stamp(page, generation) == first) found = generation;
   }
   const bad = found > expected ? table_entry & ~(PAGE_BYTES - 1) : page;
   const newer = max(found, expected);
@@ -74,7 +70,7 @@ function report(page: usize, table_entry: usize, word: u32): void {
 function visit(page: usize, table_entry: usize): void {
   const generation = load<u32>(table_entry);
   if (generation != 0) {
-    let expected = stamp(page, generation);
+    let expected = page_stamp(page, generation);
     for (let at: u32 = 0; at < PAGE_BYTES; at += 64) {
       let wrong = load<u64>(page + at) ^ expected;
       wrong |= load<u64>(page + at, 8) ^ (expected + WORD_STEP);
@@ -88,7 +84,7 @@ function visit(page: usize, table_entry: usize): void {
       expected += 8 * WORD_STEP;
     }
   }
-  let value = stamp(page, generation + 1);
+  let value = page_stamp(page, generation + 1);
   for (let at: u32 = 0; at < PAGE_BYTES; at += 64) {
     store<u64>(page + at, value);
     store<u64>(page + at, value + WORD_STEP, 8);

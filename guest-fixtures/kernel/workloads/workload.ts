@@ -2,6 +2,7 @@
 import { panic } from '../kernel/panic';
 import { param_count, param_flag, param_items } from '../kernel/params';
 import { pr_info } from '../kernel/printk';
+import { start_edu } from './edu';
 import { start_idle } from './idle';
 import { start_ledger } from './ledger/ledger';
 import { start_udp_echo } from './net/udp_echo';
@@ -23,10 +24,11 @@ export function run_init_workload(): void {
   const stress = wanted('stress');
   const echo = wanted('udp-echo');
   const stream = wanted('udp-stream');
+  const edu = wanted('edu');
   const idle = wanted('idle', 1);
-  if (mixed + ledger + stress + echo + stream + idle != max<u32>(param_items('workload'), 1)) {
+  if (mixed + ledger + stress + echo + stream + edu + idle != max<u32>(param_items('workload'), 1)) {
     panic(
-      'No working workload found. Pass workload=idle, stress, ledger, udp-echo, udp-stream or mixed to the kernel.',
+      'No working workload found. Pass workload=idle, stress, ledger, edu, udp-echo, udp-stream or mixed to the kernel.',
     );
   }
   // In company of memory workloads there is traffic if there is a network.
@@ -36,5 +38,6 @@ export function run_init_workload(): void {
   if (dirties) start_stress();
   if (traffic || stream != 0) start_udp_stream();
   if (traffic || stream != 0 || echo != 0) start_udp_echo();
+  if (edu != 0) start_edu();
   if (idle != 0) start_idle();
 }

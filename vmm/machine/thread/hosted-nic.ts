@@ -4,10 +4,10 @@
  */
 import type { FrameSink } from '../../../devices/ethernet/frame-sink.js';
 import type { PassthroughDevice } from '../../passthrough/device.js';
+import { devicesOf } from '../../passthrough/devices.js';
 import { PassthroughHost, type PassthroughPorts } from '../../passthrough/host.js';
 import type { NicOptions } from '../../passthrough/records.js';
 import { rehearse } from '../../passthrough/rehearsal.js';
-import { VfDevice } from '../../passthrough/vf-device.js';
 import { Cable } from './cable.js';
 
 /** A piece of the cable's stream may hold hundreds of frames: after so many the guest's doorbells are looked at. */
@@ -38,6 +38,6 @@ export function hostNic(
     link: (up) => host.setLink(up),
   });
   const host = new PassthroughHost(nic, { ...ports, send: cable.send, wireReady: () => cable.ready });
-  const devices = host.functions.map((fn) => new VfDevice(host, fn));
+  const devices = devicesOf(host);
   return { host, devices, cable, rehearse: () => rehearse(nic) };
 }

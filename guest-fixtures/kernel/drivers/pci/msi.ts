@@ -44,9 +44,19 @@ export function pci_enable_msi(dev: PciDev, cpu: u32, handler: IrqHandler, name:
   pci_write_config_dword(dev, at + PCI_MSI_ADDRESS_LO, LAPIC_BASE | (cpu << MSI_DESTINATION_SHIFT));
   pci_write_config_dword(dev, at + PCI_MSI_ADDRESS_HI, 0);
   pci_write_config_word(dev, at + PCI_MSI_DATA_64, vector);
+  dev.msi_vector = vector;
   const flags = pci_read_config_word(dev, at + PCI_MSI_FLAGS);
   pci_write_config_word(dev, at + PCI_MSI_FLAGS, flags | PCI_MSI_FLAGS_ENABLE);
   return true;
+}
+
+/** Takes the message's handler away, and keeps the device from sending it. */
+export function pci_disable_msi(dev: PciDev): void {
+  if (dev.msi_vector == 0) return;
+  const flags = pci_find_capability(dev, PCI_CAP_ID_MSI) + PCI_MSI_FLAGS;
+  pci_write_config_word(dev, flags, pci_read_config_word(dev, flags) & ~PCI_MSI_FLAGS_ENABLE);
+  free_irq(dev.msi_vector);
+  dev.msi_vector = 0;
 }
 
 // @ts-ignore: decorator

@@ -48,6 +48,8 @@ export const IORESOURCE_MEM_64: u32 = 0x10_0000;
   resource: usize;
   /** The driver's own. */
   drvdata: usize;
+  /** MSI: the interrupt vector; 0 while there is none. */
+  msi_vector: u32;
   /** MSI-X: where the table lies, how many vectors are set up, the interrupt vector of each (u32). */
   msix_table: usize;
   msix_count: u32;
