@@ -6,14 +6,15 @@ import { guestErrors } from './errors.js';
 
 /**
  * No garbage collector and no allocator of the compiler's: a guest brings its own. Memory is as large as static data
- * needs, so that its size tells the toolchain where that data ends. Names stay in for crash reports.
+ * needs, so that its size tells the toolchain where that data ends. Names stay in for crash reports. The toolchain
+ * optimises once more, after inlining: more than the first level here takes seconds, and gives nothing to measure.
  */
 const OPTIONS = [
   ...['--runtime', 'stub'],
   ...['--importMemory', '--noExportMemory', '--sharedMemory', '--maximumMemory', '65536'],
   ...['--memoryBase', String(GUEST_DATA_BASE)],
   ...['--enable', 'threads', '--enable', 'simd'],
-  ...['--optimizeLevel', '3', '--shrinkLevel', '0', '--debug'],
+  ...['--optimizeLevel', '1', '--shrinkLevel', '0', '--debug'],
 ];
 
 /**

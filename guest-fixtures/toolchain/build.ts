@@ -10,6 +10,7 @@ import { type FinishedModule, finishModule, readModule, weaveUnwinding } from '.
 import { liftData } from './data.js';
 import { guestErrors } from './errors.js';
 import { sourceName, splitFunctions } from './fast-path.js';
+import { finishVariants } from './finish-variants.js';
 import {
   checkInterface,
   type GuestInterface,
@@ -29,13 +30,22 @@ export interface BuildOptions {
   readonly name: string;
 }
 
-/** The variants of one guest before they are packed. */
-export interface BuiltGuest {
+/** What all variants of a guest have in common. */
+interface CommonParts {
   readonly registers: readonly RegisterInfo[];
   readonly data: readonly ImageData[];
   readonly dataEnd: number;
   readonly smp: boolean;
+}
+
+/** The variants of one guest before they are packed. */
+export interface BuiltGuest extends CommonParts {
   readonly variants: Readonly<Record<CodeVariant, FinishedModule>>;
+}
+
+/** A guest whose variants are still text, their small helpers not yet inlined. */
+interface UnfinishedGuest extends CommonParts {
+  readonly texts: Readonly<Record<CodeVariant, string>>;
 }
 
 /**
@@ -43,8 +53,13 @@ export interface BuiltGuest {
  * `FerryError` that says what is wrong with the module (`guest/...`) or that it is too large (`image/malformed`).
  */
 export async function buildImage(source: Uint8Array | string, options: BuildOptions): Promise<Uint8Array> {
-  const guest = buildGuest(source, options);
-  const { registers, dataEnd, smp, data, variants } = guest;
+  const { registers, dataEnd, smp, data, texts } = nestedDeep(options, () => writeVariants(source, options));
+  const variants = await finishVariants(texts).catch((cause) =>
+    nestedDeep(options, () => {
+      throw cause;
+    }),
+  );
+  checkVariants(variants, registers);
   const { run, log, postcopy } = variants;
   return encodeImage(
     {
@@ -56,10 +71,20 @@ export async function buildImage(source: Uint8Array | string, options: BuildOpti
   );
 }
 
-/** All steps but the packing; throws as `buildImage` rejects. */
-export function buildGuest(source: Uint8Array | string, { name }: BuildOptions): BuiltGuest {
+/** All steps but the packing, in this thread; throws as `buildImage` rejects. */
+export function buildGuest(source: Uint8Array | string, options: BuildOptions): BuiltGuest {
+  return nestedDeep(options, () => {
+    const { texts, ...common } = writeVariants(source, options);
+    const { run, log, postcopy } = texts;
+    const variants = { run: finishModule(run), log: finishModule(log), postcopy: finishModule(postcopy) };
+    checkVariants(variants, common.registers);
+    return { ...common, variants };
+  });
+}
+
+function nestedDeep<T>({ name }: BuildOptions, work: () => T): T {
   try {
-    return buildSteps(source, name);
+    return work();
   } catch (cause) {
     // binaryen and we recurse along with the code.
     if (!(cause instanceof RangeError)) throw cause;
@@ -67,7 +92,7 @@ export function buildGuest(source: Uint8Array | string, { name }: BuildOptions):
   }
 }
 
-function buildSteps(source: Uint8Array | string, name: string): BuiltGuest {
+function writeVariants(source: Uint8Array | string, { name }: BuildOptions): UnfinishedGuest {
   const reader = readModule(name, source);
   let whole: GuestInterface;
   let wholeData: ImageData[];
@@ -88,16 +113,14 @@ function buildSteps(source: Uint8Array | string, name: string): BuiltGuest {
   );
   const common = commonModule(name, text, dataEnd);
   const woven = splitFunctions(weaveUnwinding(common.text));
-  const variant = (kind: CodeVariant): FinishedModule =>
-    finishModule(variantModule(woven, kind, common.accesses));
-  const variants = { run: variant('run'), log: variant('log'), postcopy: variant('postcopy') };
-  for (const { binary } of Object.values(variants)) checkBinary(binary, common.registers);
+  const forms = topLevelForms(woven).map(({ start, end }) => woven.slice(start, end));
+  const variant = (kind: CodeVariant): string => variantModule(forms, kind, common.accesses);
   return {
     registers: common.registers,
     data: wholeData,
     dataEnd,
     smp: whole.entries.has('secondary_start'),
-    variants,
+    texts: { run: variant('run'), log: variant('log'), postcopy: variant('postcopy') },
   };
 }
 
@@ -168,12 +191,10 @@ function nameRegisters(guest: GuestInterface): { info: RegisterInfo; identifier:
   });
 }
 
-/** One code variant: the woven text with the imported access helpers exchanged for definitions. */
-function variantModule(woven: string, kind: CodeVariant, accesses: readonly Access[]): string {
+/** One code variant: the forms of the woven text with the imported access helpers exchanged for definitions. */
+function variantModule(woven: readonly string[], kind: CodeVariant, accesses: readonly Access[]): string {
   const { imports, functions } = variantParts(kind, accesses);
-  const kept = topLevelForms(woven)
-    .map(({ start, end }) => woven.slice(start, end))
-    .filter((form) => !form.startsWith(`(import "${ACCESS_MODULE}"`));
+  const kept = woven.filter((form) => !form.startsWith(`(import "${ACCESS_MODULE}"`));
   const firstDefinition = kept.findIndex((form) => !/^\((type|import)/.test(form));
   return [
     '(module',
@@ -183,6 +204,10 @@ function variantModule(woven: string, kind: CodeVariant, accesses: readonly Acce
     functions,
     ')',
   ].join('\n');
+}
+
+function checkVariants(variants: BuiltGuest['variants'], registers: readonly RegisterInfo[]): void {
+  for (const { binary } of Object.values(variants)) checkBinary(binary, registers);
 }
 
 /** What we wrote must be what the vCPU expects: the engine accepts it and every register is exported. */

@@ -1,0 +1,2 @@
+/** A thread of `finishVariants`. */
+export { finishModule as default } from './binaryen.js';
