@@ -1,45 +1,24 @@
 // Devices that come and go, on a machine with a network: `kunit=hotplug`. The host does its part when it reads so on the
 // console.
-import { dma_debug_mappings } from '../drivers/base/dma-debug';
 import { device_attach, device_release_driver, pci_devices } from '../drivers/pci/bus';
 import { pci_bridge_secondary_bus_reset, pcie_do_recovery } from '../drivers/pci/err';
 import { PciDev, pci_channel_io_frozen, pci_channel_io_normal, pci_device_is_present, pci_is_bridge } from '../drivers/pci/pci';
 import { pci_rescan } from '../drivers/pci/probe';
 import { hotplug_lock, lock_device_hotplug, unlock_device_hotplug } from '../kernel/hotplug';
-import { irq_handlers, irq_spurious } from '../kernel/irq';
+import { irq_spurious } from '../kernel/irq';
 import { tty_print } from '../kernel/printk';
 import { msleep } from '../kernel/sched';
-import { timers_armed } from '../kernel/timer';
 import { INIT_WORK, WorkStruct, schedule_work } from '../kernel/workqueue';
-import { nr_free_pages } from '../mm/page_alloc';
-import { nr_slab_objects } from '../mm/slab';
 import { NetDevice, dev_get_by_index, have_netdev } from '../net/core/dev';
-import { skb_cached } from '../net/skbuff';
 import { start_udp_echo } from '../workloads/net/udp_echo';
+import { Resources, count_resources } from '../workloads/resources';
 import { expect } from './test';
 
 const CYCLES: u32 = 6;
 
 /** What a device that is gone must not have left behind. */
-// @ts-ignore: decorator
-@unmanaged class Footprint {
-  pages: u32;
-  objects: u32;
-  mappings: u32;
-  vectors: u32;
-  timers: u32;
-}
-
-const first = changetype<Footprint>(memory.data(32, 16));
-const last = changetype<Footprint>(memory.data(32, 16));
-
-function measure(footprint: Footprint): void {
-  footprint.pages = nr_free_pages();
-  footprint.objects = nr_slab_objects() - skb_cached();
-  footprint.mappings = dma_debug_mappings();
-  footprint.vectors = irq_handlers();
-  footprint.timers = timers_armed(0);
-}
+const first = changetype<Resources>(memory.data(32, 16));
+const last = changetype<Resources>(memory.data(32, 16));
 
 /** The first device behind a bridge, or the first bridge; null if there is none. */
 function find_device(bridge: bool): PciDev | null {
@@ -91,7 +70,7 @@ function expect_same_footprint(): void {
   expect(last.vectors == first.vectors, 'hotplug: no interrupt vector is left');
   expect(last.timers == first.timers, 'hotplug: no timer is left');
   expect(last.objects == first.objects, 'hotplug: no object is left');
-  expect(last.pages == first.pages, 'hotplug: no page is left');
+  expect(last.free_pages == first.free_pages, 'hotplug: no page is left');
 }
 
 /** The driver is taken away from its device and given back, under traffic. */
@@ -101,8 +80,8 @@ function test_rebind(dev: PciDev): void {
     unbind(dev);
     if (have_netdev()) came_back = false;
     // What packets need for themselves has settled after two times.
-    if (cycle == 1) measure(first);
-    if (cycle == CYCLES - 1) measure(last);
+    if (cycle == 1) count_resources(first);
+    if (cycle == CYCLES - 1) count_resources(last);
     msleep(20);
     if (!bind(dev) || !wait_for_carrier()) came_back = false;
     msleep(300);
@@ -117,7 +96,7 @@ function test_rescan(): void {
   expect(gone !== null && !pci_device_is_present(gone), 'hotplug: a device that was pulled out does not answer');
   rescan();
   expect(find_device(false) === null && !have_netdev(), 'hotplug: a rescan takes out what is gone');
-  measure(last);
+  count_resources(last);
   expect(last.mappings == 0 && last.vectors == first.vectors, 'hotplug: a device that is gone leaves nothing behind');
   rescan();
   expect(find_device(false) === null, 'hotplug: a rescan finds nothing where nothing is');
@@ -143,7 +122,7 @@ function test_recovery(): void {
   unlock_device_hotplug();
   expect(!lost, 'hotplug: a device that does not answer after its reset is given up');
   rescan();
-  measure(last);
+  count_resources(last);
   expect(last.mappings == 0 && last.vectors == first.vectors, 'hotplug: and can be taken out nevertheless, with nothing left behind');
   host('populate');
   rescan();

@@ -8,6 +8,7 @@ import { start_ledger } from './ledger/ledger';
 import { start_udp_echo } from './net/udp_echo';
 import { start_udp_stream } from './net/udp_stream';
 import { have_netdev } from '../net/core/dev';
+import { start_resources } from './resources';
 import { start_stress } from './stress';
 
 /** How often the command line asks for the workload `name`, of which there are `unasked` if it asks for none. */
@@ -25,10 +26,11 @@ export function run_init_workload(): void {
   const echo = wanted('udp-echo');
   const stream = wanted('udp-stream');
   const edu = wanted('edu');
+  const resources = wanted('resources');
   const idle = wanted('idle', 1);
-  if (mixed + ledger + stress + echo + stream + edu + idle != max<u32>(param_items('workload'), 1)) {
+  if (mixed + ledger + stress + echo + stream + edu + resources + idle != max<u32>(param_items('workload'), 1)) {
     panic(
-      'No working workload found. Pass workload=idle, stress, ledger, edu, udp-echo, udp-stream or mixed to the kernel.',
+      'No working workload found. Pass workload=idle, stress, ledger, edu, udp-echo, udp-stream, resources or mixed to the kernel.',
     );
   }
   // In company of memory workloads there is traffic if there is a network.
@@ -39,5 +41,6 @@ export function run_init_workload(): void {
   if (traffic || stream != 0) start_udp_stream();
   if (traffic || stream != 0 || echo != 0) start_udp_echo();
   if (edu != 0) start_edu();
+  if (resources != 0) start_resources();
   if (idle != 0) start_idle();
 }

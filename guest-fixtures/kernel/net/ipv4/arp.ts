@@ -96,7 +96,6 @@ function neigh_table_free(in_dev: InDevice): void {
   neigh_flush_dev(in_dev, true);
   for (let i: u32 = 0; i < NEIGH_MAX; i++) {
     const neigh = neigh_at(in_dev, i);
-    timer_delete(neigh.timer);
     kfree(changetype<usize>(neigh.timer));
     kfree(neigh.queue);
     kfree(neigh.ha);
@@ -245,6 +244,7 @@ function neigh_update(dev: NetDevice, in_dev: InDevice, ip: u32, ha: usize, crea
   }
   memory.copy(neigh.ha, ha, ETH_ALEN);
   neigh.state = NUD_REACHABLE;
+  timer_delete(neigh.timer);
   const count = neigh.queued;
   neigh.queued = 0;
   for (let i: u32 = 0; i < count; i++) {
@@ -274,6 +274,14 @@ export function neigh_save(in_dev: InDevice, at: usize): u32 {
   return count;
 }
 
+/** Neighbours that are known. */
+export function neigh_reachable(in_dev: InDevice): u32 {
+  let count: u32 = 0;
+  if (in_dev.arp_table == 0) return count;
+  for (let i: u32 = 0; i < NEIGH_MAX; i++) count += <u32>(neigh_at(in_dev, i).state == NUD_REACHABLE);
+  return count;
+}
+
 /** Knows the `count` neighbours again that neigh_save wrote to `at`. */
 export function neigh_restore(dev: NetDevice, in_dev: InDevice, at: usize, count: u32): void {
   for (let i: u32 = 0; i < count; i++) {
@@ -288,6 +296,7 @@ function neigh_flush_dev(in_dev: InDevice, all: bool): void {
   for (let i: u32 = 0; i < NEIGH_MAX; i++) {
     if (!all && neigh_at(in_dev, i).state == NUD_REACHABLE) continue;
     neigh_at(in_dev, i).state = NUD_NONE;
+    timer_delete(neigh_at(in_dev, i).timer);
     neigh_purge(neigh_at(in_dev, i));
   }
   spin_unlock_irqrestore(table_lock, flags);
