@@ -65,6 +65,9 @@ export class Conversation {
   #peerError: FerryError | undefined;
   #peerDiscarded = false;
   #closed = false;
+  /** Resolves when it is closed. */
+  readonly #over: Promise<void>;
+  #end!: () => void;
   /** Heartbeats since the peer was last heard. Counted, not timed: a process that stood still blames nobody. */
   #silentBeats = 0;
   /** Until when nothing is read. */
@@ -82,6 +85,9 @@ export class Conversation {
     this.#phase = options.phase;
     this.#record = options.record;
     this.#pingAt = options.scheduler.now();
+    this.#over = new Promise((resolve) => {
+      this.#end = resolve;
+    });
     this.#failed = new Promise((_, reject) => {
       this.#reject = reject;
     });
@@ -170,7 +176,7 @@ export class Conversation {
   async explain(error: unknown): Promise<unknown> {
     if (error === this.#failure) return error;
     if (this.#failure === undefined && !this.#closed) {
-      await this.#atMost(EXPLANATION_TIMEOUT, this.#failed);
+      await this.#atMost(EXPLANATION_TIMEOUT, Promise.race([this.#failed, this.#over]));
     }
     return this.#peerError ?? error;
   }
@@ -229,6 +235,7 @@ export class Conversation {
   /** Closes the link in good order; what was sent still arrives. */
   close(): void {
     this.#closed = true;
+    this.#end();
     this.#stopHeartbeat();
     this.#link.close();
   }
