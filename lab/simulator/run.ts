@@ -6,7 +6,7 @@
  * backpressure of an operating system, the cost of anything.
  */
 import { createHash } from 'node:crypto';
-import type { AbortSignalLike } from '../../base/clock.js';
+import type { AbortSignalLike, Scheduler } from '../../base/clock.js';
 import { invariant } from '../../base/errors.js';
 import type { FaultPlan } from '../../base/fault.js';
 import { type SeededRandom, seededRandom } from '../../base/random.js';
@@ -81,10 +81,28 @@ export async function runSimulatedMigration(
   seed: number,
   build: (world: SimulatedWorld) => SimulatedSetup | Promise<SimulatedSetup>,
 ): Promise<SimulationResult> {
+  const world = simulatedWorld(seed);
+  const { scheduler, trace } = world;
+  const setup = await scheduler.run(Promise.resolve(build(world)));
+  const { source, destination } = await scheduler.run(simulateMigration(world, setup));
+  if (setup.afterwards !== undefined) await scheduler.run(setup.afterwards({ source, destination }));
+  const unfired = setup.faults?.unfired() ?? [];
+  invariant(unfired.length === 0, `faults that never fired: ${unfired.map((rule) => rule.site).join(', ')}`);
+  trace.note(scheduler.now(), JSON.stringify([source, destination]));
+  return { source, destination, trace, hash: trace.hash() };
+}
+
+export function simulatedWorld(seed: number): SimulatedWorld {
   const random = seededRandom(seed);
   const trace = new Trace();
-  const scheduler = new VirtualTime(random.fork('ties'), trace);
-  const setup = await scheduler.run(Promise.resolve(build({ scheduler, trace, random })));
+  return { random, trace, scheduler: new VirtualTime(random.fork('ties'), trace) };
+}
+
+/** One migration among whatever else happens in `world`, whose events the caller runs. */
+export async function simulateMigration(
+  { scheduler, trace, random }: Omit<SimulatedWorld, 'scheduler'> & { readonly scheduler: Scheduler },
+  setup: SimulatedSetup,
+): Promise<SimulatedRecords> {
   const rules = setup.rules ?? [];
   const fired = new Set<LinkRule>();
   const jitter = random.fork('jitter');
@@ -101,7 +119,7 @@ export async function runSimulatedMigration(
   const noteSource = note('source');
   const common = { scheduler, digest: sha256 };
 
-  const flows = Promise.all([
+  const [source, destination] = await Promise.all([
     migrateSource({
       ...common,
       ...setup.source,
@@ -125,14 +143,9 @@ export async function runSimulatedMigration(
       observer: { stateChanged: note('destination') },
     }),
   ]);
-  const [source, destination] = await scheduler.run(flows);
-  if (setup.afterwards !== undefined) await scheduler.run(setup.afterwards({ source, destination }));
   const idle = rules.filter((rule) => !fired.has(rule));
   invariant(idle.length === 0, `rules that never fired: ${idle.map((rule) => rule.name).join(', ')}`);
-  const unfired = setup.faults?.unfired() ?? [];
-  invariant(unfired.length === 0, `faults that never fired: ${unfired.map((rule) => rule.site).join(', ')}`);
-  trace.note(scheduler.now(), JSON.stringify([source, destination]));
-  return { source, destination, trace, hash: trace.hash() };
+  return { source, destination };
 }
 
 function hexDigits(random: SeededRandom): string {

@@ -3,6 +3,7 @@
  * driver, the 82599 behind VT-d, a learning switch, and a peer that sends numbered, checksummed datagrams through it.
  */
 import { readFileSync } from 'node:fs';
+import type { Scheduler } from '../../base/clock.js';
 import type { FaultPlan, FaultRule } from '../../base/fault.js';
 import { seededRandom } from '../../base/random.js';
 import { MIB, microseconds, milliseconds } from '../../base/units.js';
@@ -11,12 +12,13 @@ import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { PORT_DISCARD, PORT_ECHO, TrafficPeer } from '../../devices/ethernet/peer.js';
 import { ETHERTYPE_RARP, etherHeader } from '../../devices/ethernet/protocols.js';
-import { EthernetSwitch } from '../../devices/ethernet/switch.js';
+import { EthernetSwitch, type SwitchPort } from '../../devices/ethernet/switch.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { MemoryDataNetwork } from '../../lab/simulator/memory-data-plane.js';
 import { runSimulatedMigration, type SimulatedWorld } from '../../lab/simulator/run.js';
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
+import type { PageKernels } from '../../migration/pages/page-kernels.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { DmaTracking, SourceMachine } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
@@ -25,16 +27,17 @@ import { createDeterministicMachine } from '../../vmm/deterministic/create.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import type { IommuLeaves, NicOptions } from '../../vmm/passthrough/records.js';
 import type { PassthroughReport } from '../../vmm/passthrough/report.js';
+import { simdKernels } from '../../vmm/transfer/kernels.js';
 
-const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
+export const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
 
-const macOf = (index: number): MacAddress => [0x52, 0x54, 0, 0x12, 0x34, 0x56 + index];
+export const macOf = (index: number): MacAddress => [0x52, 0x54, 0, 0x12, 0x34, 0x56 + index];
 /** The guest's first interface has this address, each further one the next. */
-const GUEST_IP = parseIpv4('10.0.0.2')!;
+export const GUEST_IP = parseIpv4('10.0.0.2')!;
 const PEER = { ip: parseIpv4('10.0.0.1')!, mac: parseMac('02:00:0a:00:00:01')! };
 
 export const RATE = 20_000;
-const PAYLOAD_BYTES = 200;
+export const PAYLOAD_BYTES = 200;
 const ETHERTYPE = etherHeader.offset.etherType;
 /** Until the link is up and the first packets went around, and as long after the move. */
 const SETTLE_MS = 40;
@@ -45,12 +48,14 @@ const CABLE = microseconds(2);
 /** The guest's driver sets up one function after the other, and waits for each. */
 const FUNCTION_MS = 11;
 
-class Network {
-  readonly peer: TrafficPeer;
+export class Network {
+  peer: TrafficPeer;
   /** Ports at which a guest's place was announced, in the order of the announcements. */
   readonly announcedAt: string[] = [];
   readonly #switch: EthernetSwitch;
+  readonly #cables = new Map<string, SwitchPort>();
   readonly #fromPeer: FrameSink;
+  readonly #newPeer: () => TrafficPeer;
   #latest = new Uint8Array(0);
 
   constructor({ scheduler, random }: SimulatedWorld) {
@@ -74,7 +79,13 @@ class Network {
       this.#latest = bytes.slice(at, at + length);
       port.receive(bytes, at, length);
     };
-    this.peer = new TrafficPeer({ station: PEER, scheduler, sharedClock: true, send });
+    this.#newPeer = () => new TrafficPeer({ station: PEER, scheduler, sharedClock: true, send });
+    this.peer = this.#newPeer();
+  }
+
+  /** Another in the place of the peer, that has sent nothing yet: one has so many flows, and no more. */
+  renewPeer(): void {
+    this.peer = this.#newPeer();
   }
 
   /** What the peer sent last comes so many times more, all at once. */
@@ -98,8 +109,14 @@ class Network {
           return true;
         },
       })!;
+      this.#cables.set(name, port);
       return port.receive;
     };
+
+  unplug(name: string): void {
+    this.#switch.removePort(this.#cables.get(name)!);
+    this.#cables.delete(name);
+  }
 }
 
 export interface TrafficScene {
@@ -161,7 +178,7 @@ export interface TrafficResult {
 }
 
 /** A machine in `world` with a NIC on `network`. */
-function machineOn(
+export function machineOn(
   world: SimulatedWorld,
   network: Network,
   name: string,
@@ -177,6 +194,13 @@ function machineOn(
     if (event.kind === 'console') console.push(event.line.text);
   });
   return machine;
+}
+
+/** Where the pages of these machines travel: in virtual time, by the kernels that real machines have. */
+export function dataNetwork(scheduler: Scheduler, ...machines: readonly Machine[]): MemoryDataNetwork {
+  const kernels = (ram: Uint8Array): PageKernels =>
+    simdKernels(machines.find((machine) => machine.ram === ram)!.memory);
+  return new MemoryDataNetwork({ scheduler, kernels });
 }
 
 /** Frames that come at moments of a migration. */
@@ -294,7 +318,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
       { ...nic, ...scene.destinationNic, writesInFlight, faults: far },
       console,
     );
-    const data = new MemoryDataNetwork({ scheduler });
+    const data = dataNetwork(scheduler, from, to);
     const arrive = async (frames: number): Promise<void> => {
       network.repeat(frames);
       await scheduler.sleep(CABLE);
