@@ -42,6 +42,7 @@ export type { FabricReport, PhaseReport } from './fabric/report.js';
 export { FabricProcess, type SpawnFabricOptions, spawnFabric } from './fabric/spawn.js';
 export type { Check, ConsoleLine } from './move/check.js';
 export type { Display } from './move/display.js';
+export type { GuestBehaviour } from './move/guest-behaviour.js';
 export { type MigrateResult, migrate } from './move/move.js';
 export type {
   DeviceNetwork,

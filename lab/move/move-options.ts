@@ -16,6 +16,7 @@ import {
   parseSize,
   parseWhole,
 } from '../options/quantities.js';
+import { BEHAVIOUR_TEXTS, GUEST_BEHAVIOURS } from './guest-behaviour.js';
 import { FLOWS, type Flow, type MigrateOptions, WORKLOADS } from './scenario.js';
 
 /** Options of `ferry migrate`, and of commands that move guests as it does, as the parser has them. */
@@ -26,6 +27,7 @@ export interface MoveFlags
     | 'vcpus'
     | 'workload'
     | 'dirtyRate'
+    | 'guestBehaviour'
     | 'nic'
     | 'device'
     | 'iommuLeaves'
@@ -44,6 +46,8 @@ export interface MoveFlags
   readonly memory?: number;
   readonly workingSet?: number;
   readonly downtimeLimit?: number;
+  readonly requestTimeout?: number;
+  readonly deviceStartTimeout?: number;
   readonly settle?: number;
   readonly record?: string;
   readonly trace?: string;
@@ -85,6 +89,12 @@ export function moveOptions(
       '--working-set <size>',
       'how much memory the workload works on',
       value('--working-set', (text) => parseSize(text, { min: PAGE_BYTES, max: RAM_BYTES_MAX })),
+    )
+    .addOption(
+      new Option(
+        '--guest-behaviour <name>',
+        `a guest that does not help: ${GUEST_BEHAVIOURS.map((one) => `${one}: ${BEHAVIOUR_TEXTS[one]}`).join('; ')} (default: it helps)`,
+      ).choices([...GUEST_BEHAVIOURS]),
     )
     .option(
       '--nic <kind>',
@@ -135,6 +145,16 @@ export function moveOptions(
       'blackout to aim for (default: 3ms)',
       value('--downtime-limit', (text) => Math.round(parseDuration(text, { min: 1e6, max: 2e12 }) / 1e6)),
     )
+    .option(
+      '--request-timeout <time>',
+      'how long a guest that is asked to stop its device may take (default: 10s)',
+      value('--request-timeout', parsePatience),
+    )
+    .option(
+      '--device-start-timeout <time>',
+      'how long a device may take to work that is started after the guest (default: 30s)',
+      value('--device-start-timeout', parsePatience),
+    )
     .addOption(
       new Option(
         '--verify <how>',
@@ -156,12 +176,15 @@ export function moveOptions(
 
 /** What `migrate` of the library takes, of the options of a command line. */
 export function optionsOf(flags: MoveFlags): MigrateOptions {
-  const { memory, workingSet, downtimeLimit, settle, record, trace, flow, size, json: _, ...same } = flags;
+  const { memory, workingSet, downtimeLimit, settle, record, trace, flow, size, json: _, ...others } = flags;
+  const { requestTimeout, deviceStartTimeout, ...same } = others;
   const all = {
     ...same,
     memoryBytes: memory,
     workingSetBytes: workingSet,
     downtimeLimitMs: downtimeLimit,
+    requestTimeoutMs: requestTimeout,
+    deviceStartTimeoutMs: deviceStartTimeout,
     flows: flow,
     payloadBytes: size,
     settleMs: settle,
@@ -170,6 +193,10 @@ export function optionsOf(flags: MoveFlags): MigrateOptions {
   };
   return Object.fromEntries(Object.entries(all).filter(([, given]) => given !== undefined)) as MigrateOptions;
 }
+
+/** Milliseconds, as much as the parameters take. Throws BadValue. */
+const parsePatience = (text: string): number =>
+  Math.round(parseDuration(text, { min: 5e7, max: 3.6e12 }) / 1e6);
 
 /** `echo,to-guest`, or `none`. Throws BadValue. */
 function parseFlows(text: string): readonly Flow[] {

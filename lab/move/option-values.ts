@@ -9,10 +9,14 @@ import { nicChoiceOf } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
 import { RATE_MAX } from '../fabric/options.js';
 import { wrongApproach } from '../options/approaches.js';
+import { GUEST_BEHAVIOURS } from './guest-behaviour.js';
 import { FLOWS, type MigrateOptions, WORKLOADS } from './scenario.js';
 
 const whole = (min: number, max: number) =>
   v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
+
+/** Milliseconds, as the parameters take them. */
+const patience = whole(50, 3_600_000);
 
 const approach = (effort: Effort) =>
   v.pipe(
@@ -30,6 +34,7 @@ const optionValues = v.strictObject({
   workload: v.optional(v.picklist(WORKLOADS)),
   dirtyRate: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
   workingSetBytes: v.optional(whole(1, RAM_BYTES_MAX)),
+  guestBehaviour: v.optional(v.picklist(GUEST_BEHAVIOURS)),
   nic: v.optional(
     v.pipe(
       v.string(),
@@ -53,6 +58,8 @@ const optionValues = v.strictObject({
   channels: v.optional(whole(1, CHANNELS_MAX)),
   maxBandwidth: v.optional(v.pipe(v.number(), v.finite(), v.minValue(4096))),
   downtimeLimitMs: v.optional(whole(1, 2_000_000)),
+  requestTimeoutMs: v.optional(patience),
+  deviceStartTimeoutMs: v.optional(patience),
   verify: v.optional(v.picklist(['full', 'after', 'root', 'off'])),
   seed: v.optional(whole(0, 0xffff_ffff)),
   settleMs: v.optional(v.pipe(v.number(), v.finite(), v.minValue(100), v.maxValue(3_600_000))),

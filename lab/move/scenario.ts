@@ -10,6 +10,7 @@ import { AUTO, MODULE_PREFIX } from '../../migration/registry.js';
 import type { DeviceKind, IommuLeaves } from '../../vmm/passthrough/records.js';
 import { devicesOf, type NicKind } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
+import { behaviourWords, type GuestBehaviour } from './guest-behaviour.js';
 
 export const WORKLOADS = ['idle', 'ledger', 'stress', 'mixed', 'udp-echo', 'udp-stream'] as const;
 export type Workload = (typeof WORKLOADS)[number];
@@ -34,6 +35,8 @@ export interface MigrateOptions {
   readonly dirtyRate?: number;
   /** Bytes that `stress` and `mixed` dirty over and over, or the size of the ledger; the guest's choice if absent. */
   readonly workingSetBytes?: number;
+  /** How the guest does not help; it does if absent. */
+  readonly guestBehaviour?: GuestBehaviour;
   /**
    * The guest's NIC; `vf`, a virtual function, if absent, and `none` for a guest image of one's own. `vf=N`: so many
    * functions, each with an address of its own and all the flows.
@@ -62,6 +65,10 @@ export interface MigrateOptions {
   readonly maxBandwidth?: number;
   /** Blackout to aim for in milliseconds; 3 if absent. */
   readonly downtimeLimitMs?: number;
+  /** How long a guest that is asked to stop its device may take, in milliseconds; 10 s if absent. */
+  readonly requestTimeoutMs?: number;
+  /** How long a device may take to work that is started after the guest, in milliseconds; 30 s if absent. */
+  readonly deviceStartTimeoutMs?: number;
   /** What is compared, and when; `after` if absent. */
   readonly verify?: VerifyMode;
   /** Seed of the guest's random numbers; random if absent (the result names it). */
@@ -76,7 +83,16 @@ export interface MigrateOptions {
   readonly traceTo?: string;
 }
 
-type Optional = 'device' | 'workingSetBytes' | 'maxBandwidth' | 'recordTo' | 'traceTo' | 'pcap';
+type Optional =
+  | 'device'
+  | 'workingSetBytes'
+  | 'guestBehaviour'
+  | 'maxBandwidth'
+  | 'requestTimeoutMs'
+  | 'deviceStartTimeoutMs'
+  | 'recordTo'
+  | 'traceTo'
+  | 'pcap';
 
 export type Scenario = {
   readonly [K in keyof Omit<MigrateOptions, Optional>]-?: NonNullable<MigrateOptions[K]>;
@@ -94,6 +110,8 @@ const DEVICE_OPTIONS = [
   ['tracking', '--tracking'],
   ['stop', '--stop'],
   ['start', '--start'],
+  ['requestTimeoutMs', '--request-timeout'],
+  ['deviceStartTimeoutMs', '--device-start-timeout'],
 ] as const;
 
 /** Options that say something about the traffic. */
@@ -109,6 +127,7 @@ const GUEST_OPTIONS = [
   ['workload', '--workload'],
   ['dirtyRate', '--dirty-rate'],
   ['workingSetBytes', '--working-set'],
+  ['guestBehaviour', '--guest-behaviour'],
 ] as const;
 
 const MEMORY_BYTES = 256 * MIB;
@@ -123,7 +142,7 @@ export function scenarioOf(options: MigrateOptions): Scenario {
   const given = definedOnly(options);
   const { guest, workload = 'ledger' } = given;
   const nic = given.nic ?? (guest === undefined ? 'vf' : 'none');
-  const flows = given.flows ?? defaultFlows(nic, workload, guest);
+  const flows = given.flows ?? defaultFlows(nic, workload, given);
   const conflict = conflictOf(given, workload, nic, flows);
   if (conflict !== undefined) throw labErrors.error('usage', { why: conflict, command: 'ferry migrate' });
   return {
@@ -154,8 +173,12 @@ function definedOnly(options: MigrateOptions): MigrateOptions {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
-function defaultFlows(nic: NicKind, workload: Workload, guest: string | undefined): readonly Flow[] {
-  if (nic === 'none' || guest !== undefined) return [];
+function defaultFlows(
+  nic: NicKind,
+  workload: Workload,
+  { guest, guestBehaviour }: MigrateOptions,
+): readonly Flow[] {
+  if (nic === 'none' || guest !== undefined || guestBehaviour === 'driverless') return [];
   return workload === 'udp-stream' ? ['from-guest', 'to-guest'] : ['echo'];
 }
 
@@ -198,6 +221,9 @@ function conflictOf(
   if (given.guest !== undefined && flows.length > 0) {
     return '--flow and --guest contradict each other: only the guest that comes with vf-ferry is known to answer';
   }
+  if (given.guestBehaviour === 'driverless' && (flows.length > 0 || isTraffic(workload))) {
+    return '--guest-behaviour driverless and traffic contradict each other: without a driver there is no interface';
+  }
   if (workload === 'udp-echo' && (flows.length !== 1 || flows[0] !== 'echo')) {
     return '--workload udp-echo answers the flow echo, and no other; --workload idle takes any';
   }
@@ -238,6 +264,7 @@ export function commandLine(scenario: Scenario): string {
   const words = [`workload=${guestWorkloads(scenario)}`, `status_ms=${statusPeriodMs(scenario)}`];
   if (dirties(scenario.workload)) words.push(`dirty_rate=${Math.round(scenario.dirtyRate)}`);
   if (scenario.workingSetBytes !== undefined) words.push(`working_set=${scenario.workingSetBytes}`);
+  if (scenario.guestBehaviour !== undefined) words.push(behaviourWords(scenario.guestBehaviour));
   const { flows, rate, payloadBytes } = scenario;
   if (flows.includes('from-guest')) words.push(`rate=${rate}`, `payload=${payloadBytes}`);
   else if (flows.includes('to-guest')) words.push('rate=0');
@@ -248,13 +275,15 @@ export function commandLine(scenario: Scenario): string {
 export function monitorParameters(
   scenario: Scenario,
 ): Record<string, number | string> & { readonly verify: ParameterValues['verify'] } {
-  const { tracking, stop, start, maxBandwidth } = scenario;
+  const { tracking, stop, start, maxBandwidth, requestTimeoutMs, deviceStartTimeoutMs } = scenario;
   return {
     'multifd-channels': scenario.channels,
     'downtime-limit': scenario.downtimeLimitMs,
     verify: scenario.verify,
     ...(maxBandwidth === undefined ? {} : { 'max-bandwidth': maxBandwidth }),
     ...(hasDevices(scenario) ? { tracking, stop, start } : {}),
+    ...(requestTimeoutMs === undefined ? {} : { 'request-timeout': requestTimeoutMs }),
+    ...(deviceStartTimeoutMs === undefined ? {} : { 'device-start-timeout': deviceStartTimeoutMs }),
   };
 }
 

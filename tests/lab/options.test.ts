@@ -148,6 +148,14 @@ describe('the scenario of a move', () => {
     ],
     [{ guest: 'x.img', nic: 'vf', flows: ['echo'] }, /--flow and --guest contradict each other/],
     [{ guest: 'x.img', rate: 5 }, /--rate says nothing without --nic vf/],
+    [{ guest: 'x.img', guestBehaviour: 'late' }, /--guest-behaviour and --guest contradict each other/],
+    [{ guestBehaviour: 'driverless', flows: ['echo'] }, /driverless and traffic contradict each other/],
+    [
+      { guestBehaviour: 'driverless', workload: 'udp-stream' },
+      /driverless and traffic contradict each other/,
+    ],
+    [{ nic: 'none', requestTimeoutMs: 50 }, /--request-timeout says nothing with --nic none/],
+    [{ nic: 'none', deviceStartTimeoutMs: 50 }, /--device-start-timeout says nothing with --nic none/],
     [{ nic: 'none', tracking: 'pinned' }, /--tracking says nothing with --nic none/],
     [{ nic: 'none', iommuLeaves: 'huge' }, /--iommu-leaves says nothing with --nic none/],
     [{ nic: 'none', stop: 'auto' }, /--stop says nothing/],
@@ -192,6 +200,15 @@ describe('the scenario of a move', () => {
     expect(line({ workload: 'idle', flows: ['to-guest'] })).toBe(
       'workload=idle,udp-stream status_ms=500 rate=0',
     );
+    expect(line({ guestBehaviour: 'lying' })).toBe('workload=ledger,udp-echo status_ms=500 behaviour=lying');
+    expect(line({ guestBehaviour: 'driverless' })).toBe(
+      'workload=ledger status_ms=250 module_blacklist=ixgbevf',
+    );
+    const patience = { requestTimeoutMs: 60, deviceStartTimeoutMs: 70 };
+    expect(monitorParameters(scenarioOf(patience))).toMatchObject({
+      'request-timeout': 60,
+      'device-start-timeout': 70,
+    });
     const parameters = monitorParameters(scenarioOf({ tracking: 'pinned', maxBandwidth: 5 }));
     expect(parameters).toMatchObject({ tracking: 'pinned', stop: 'auto', start: 'auto', 'max-bandwidth': 5 });
     expect(monitorParameters(scenarioOf({ nic: 'none' }))).not.toHaveProperty('tracking');

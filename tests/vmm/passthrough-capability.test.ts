@@ -55,7 +55,7 @@ describe('capability: a driver that is asked to take its device down', () => {
   });
 
   it('that says so and goes on using its device is found out, and kept from memory meanwhile', async () => {
-    const result = await moveUnderTraffic(scene({ commandLine: 'ferry_pm=lie' }));
+    const result = await moveUnderTraffic(scene({ commandLine: 'behaviour=lying' }));
     expect(result.source.error?.code).toBe('migration/guest-broke-word');
     expect(result.source).toMatchObject({ status: 'failed', guest: 'here' });
     expectWorks(result);
@@ -63,7 +63,7 @@ describe('capability: a driver that is asked to take its device down', () => {
 
   it('that never answers is not waited for longer than it may take, and its network goes on', async () => {
     const parameters = { requestTimeoutMs: 100, deviceStartTimeoutMs: 50 };
-    const result = await moveUnderTraffic(scene({ commandLine: 'ferry_pm=hang', parameters }));
+    const result = await moveUnderTraffic(scene({ commandLine: 'behaviour=silent', parameters }));
     expect(result.source.error?.code).toBe('migration/guest-silent');
     expect(result.source.totalNs).toBeLessThan(milliseconds(1000));
     expectWorks(result);

@@ -10,6 +10,7 @@ import { CONSOLE_LOGLEVEL_DEFAULT, CONSOLE_LOGLEVEL_QUIET, console_set_loglevel,
 import { param_flag, param_u64, warn_unknown_params } from '../kernel/params';
 import { cpu_startup_entry } from '../kernel/sched';
 import { init_timers } from '../kernel/timer';
+import { behaviour_init } from './behaviour';
 import { devices_init } from './devices';
 import { mem_init } from '../mm/page_alloc';
 import { kmem_cache_init } from '../mm/slab';
@@ -42,6 +43,7 @@ export function kernel_init(page: u32): void {
 export function start_kernel(page: u32): void {
   kernel_init(page);
   devices_init();
+  behaviour_init();
   warn_unknown_params();
   run_init_workload();
   cpu_startup_entry();

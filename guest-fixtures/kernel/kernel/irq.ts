@@ -46,6 +46,25 @@ export function free_irq(vector: u32): void {
   spin_unlock_irqrestore(irq_desc_lock, flags);
 }
 
+/**
+ * Boot CPU: puts `handler` in the place of each that was requested as `name`, a string literal's address. `wrap` is told what it
+ * replaces, and returns what it gets as its data.
+ */
+export function wrap_irq_handlers(
+  name: usize, handler: IrqHandler, wrap: (replaced: IrqHandler, data: usize) => usize,
+): void {
+  for (let vector: u32 = 0; vector < NR_VECTORS; vector++) {
+    const desc = desc_of(vector);
+    const replaced = desc.handler;
+    if (replaced === null || desc.name != name) continue;
+    const data = wrap(replaced, desc.data);
+    const flags = spin_lock_irqsave(irq_desc_lock);
+    desc.data = data;
+    desc.handler = handler;
+    spin_unlock_irqrestore(irq_desc_lock, flags);
+  }
+}
+
 /** Finds a device vector without a handler; 0 if all are taken. */
 export function irq_alloc_vector(): u32 {
   for (let vector = FIRST_EXTERNAL_VECTOR; vector < TIMER_VECTOR; vector++) {

@@ -1,5 +1,6 @@
 // The PCI bus of the driver model: which devices there are, which drivers, and who has whom. A device and a driver that
 // know each other are brought together whichever of them comes later.
+import { param_count } from '../../kernel/params';
 import { pr_info } from '../../kernel/printk';
 import { INIT_LIST_HEAD, ListHead, list_add_tail, list_del_init } from '../../lib/list';
 import { kfree } from '../../mm/slab';
@@ -54,8 +55,15 @@ export function device_release_driver(dev: PciDev): void {
   dev.driver_name = 0;
 }
 
-/** Boot CPU: a driver, which gets every device that it knows and nobody has, those that come later too. */
+/**
+ * Boot CPU: a driver, which gets every device that it knows and nobody has, those that come later too. One that
+ * `module_blacklist=` names gets none, as if it had not been built.
+ */
 export function pci_register_driver(driver: PciDriver): void {
+  if (param_count('module_blacklist', changetype<string>(driver.name)) != 0) {
+    pr_info('Module %s is blacklisted', driver.name);
+    return;
+  }
   list_add_tail(driver, drivers);
   for (let entry = devices.next; entry != devices; entry = entry.next) {
     const dev = changetype<PciDev>(entry);

@@ -32,6 +32,8 @@ export const IFF_UP: u32 = 1;
   carrier: u32;
   /** 1 while the driver's ring is full. */
   tx_stopped: u32;
+  /** 1 while the driver has let go of the device: it opens it by itself once it has it again. */
+  detached: u32;
   mtu: u32;
   /** Bytes of the link's header. */
   hard_header_len: u32;
@@ -203,10 +205,10 @@ export function free_netdev(dev: NetDevice): void {
   kfree(changetype<usize>(dev));
 }
 
-/** Starts the device; false if its driver could not. */
+/** Starts the device, at once or when it is attached again; false if its driver could not. */
 export function dev_open(dev: NetDevice): bool {
   call_netdevice_notifiers(NETDEV_PRE_UP, dev);
-  if (!dev.open(dev)) {
+  if (dev.detached == 0 && !dev.open(dev)) {
     call_netdevice_notifiers(NETDEV_DOWN, dev);
     return false;
   }
@@ -220,8 +222,18 @@ export function dev_close(dev: NetDevice): void {
   if ((dev.flags & IFF_UP) == 0) return;
   call_netdevice_notifiers(NETDEV_GOING_DOWN, dev);
   dev.flags &= ~IFF_UP;
-  dev.stop(dev);
+  if (dev.detached == 0) dev.stop(dev);
   call_netdevice_notifiers(NETDEV_DOWN, dev);
+}
+
+/** The driver lets go of the device, which it has stopped if it was started. */
+export function netif_device_detach(dev: NetDevice): void {
+  dev.detached = 1;
+}
+
+/** The driver has the device again, as after power-on, and starts it if that is wanted: IFF_UP. */
+export function netif_device_attach(dev: NetDevice): void {
+  dev.detached = 0;
 }
 
 export function netif_carrier_on(dev: NetDevice): void {

@@ -20,6 +20,8 @@ import {
   napi_schedule,
   netif_carrier_off,
   netif_carrier_on,
+  netif_device_attach,
+  netif_device_detach,
   netif_napi_add,
   netif_stop_queue,
   netif_wake_queue,
@@ -392,7 +394,9 @@ function ixgbevf_remove(pdev: PciDev): void {
 function ixgbevf_close_suspend(adapter: IxgbevfAdapter): void {
   clear_state(adapter, __IXGBEVF_SERVICE_INITED);
   cancel_work_sync(adapter.service_task);
-  if (adapter.netdev.flags & IFF_UP) ixgbevf_close(adapter.netdev);
+  const started = (adapter.netdev.flags & IFF_UP) != 0 && adapter.netdev.detached == 0;
+  netif_device_detach(adapter.netdev);
+  if (started) ixgbevf_close(adapter.netdev);
 }
 
 /** Lets go of the device: whatever was wrong, it is set up anew. */
@@ -418,6 +422,7 @@ function ixgbevf_io_slot_reset(pdev: PciDev): u32 {
 
 function ixgbevf_io_resume(pdev: PciDev): void {
   const netdev = changetype<IxgbevfAdapter>(pdev.drvdata).netdev;
+  netif_device_attach(netdev);
   if ((netdev.flags & IFF_UP) != 0 && !ixgbevf_open(netdev)) {
     pr_err('ixgbevf %S: Failed to open %S after a reset', pdev.name, netdev.name);
   }

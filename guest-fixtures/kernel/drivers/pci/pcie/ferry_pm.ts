@@ -1,8 +1,6 @@
 // Devices that the host asks to be taken down, because their machine is about to move, and to be set up again: at the
 // destination, as after power-on, or where they were if nothing came of it. Any driver that can suspend and resume takes part.
-import { param_is } from '../../../kernel/params';
 import { pr_err, pr_info } from '../../../kernel/printk';
-import { msleep } from '../../../kernel/sched';
 import { str } from '../../../lib/string';
 import { pci_devices } from '../bus';
 import { PciDev, pci_restore_bars } from '../pci';
@@ -14,7 +12,8 @@ function refused(dev: PciDev, what: usize): u32 {
   return channel_word(str('no'));
 }
 
-function suspend_device(dev: PciDev): bool {
+/** Has its driver take the device down; false if there is none that can. Task context, with the hot-plug lock. */
+export function suspend_device(dev: PciDev): bool {
   const driver = dev.driver;
   const suspend = driver !== null ? driver.suspend : null;
   if (suspend === null || !suspend(dev)) return false;
@@ -23,7 +22,8 @@ function suspend_device(dev: PciDev): bool {
   return true;
 }
 
-function resume_device(dev: PciDev): bool {
+/** Undoes suspend_device. */
+export function resume_device(dev: PciDev): bool {
   const driver = dev.driver;
   const resume = driver !== null ? driver.resume : null;
   pci_restore_bars(dev);
@@ -33,10 +33,8 @@ function resume_device(dev: PciDev): bool {
   return true;
 }
 
-/** What is suspended already stays so. `ferry_pm=lie` answers without doing anything, `ferry_pm=hang` never does. */
+/** What is suspended already stays so. */
 function ferry_pm_suspend(port: PciDev, _argument: u32): u32 {
-  if (param_is('ferry_pm', 'lie')) return channel_word(str('susp'));
-  while (param_is('ferry_pm', 'hang')) msleep(1000);
   for (let entry = pci_devices().next; entry != pci_devices(); entry = entry.next) {
     const dev = changetype<PciDev>(entry);
     if (dev.bus != port.secondary || dev.is_suspended) continue;

@@ -53,6 +53,15 @@ export function pcie_port_service_data(dev: PciDev, service: PciePortService): u
   return data_of(changetype<PciePort>(dev.drvdata), service);
 }
 
+/** The service called so (a string literal's address), or null. */
+export function pcie_port_service_find(name: usize): PciePortService | null {
+  for (let entry = services.next; entry != services; entry = entry.next) {
+    const service = changetype<PciePortService>(entry);
+    if (service.name == name) return service;
+  }
+  return null;
+}
+
 function pcie_portdrv_irq(data: usize): void {
   const port = changetype<PciePort>(data);
   for (let entry = services.next; entry != services; entry = entry.next) {
