@@ -5,10 +5,11 @@
 import { isFerryError } from '../base/errors.js';
 import { settleAll } from '../base/settle.js';
 import { type Duration, nanoseconds } from '../base/units.js';
-import type { OnDevice } from './approaches.js';
+import type { Chosen, OnDevice } from './approaches.js';
 import type { Destination } from './destination-context.js';
 import { malformed } from './frame.js';
 import { NEVER, type Wait, withPatience } from './patience.js';
+import type { SourceMachine } from './ports.js';
 import type { Source } from './source-context.js';
 import type { DeviceStart } from './start/start.js';
 
@@ -52,7 +53,14 @@ async function startDevice(
 }
 
 /** How long a tracking may take to begin or to end where the guest is asked for it. */
-export const trackingWait = ({ chosen, machine, parameters }: Source | Destination): Wait => ({
+export const trackingWait = ({
+  chosen,
+  machine,
+  parameters,
+}: Pick<Source, 'parameters'> & {
+  readonly chosen: Pick<Chosen, 'tracking'> | undefined;
+  readonly machine: Pick<SourceMachine, 'devices'>;
+}): Wait => ({
   effort: 'tracking',
   approach: chosen?.tracking.name ?? '',
   device: machine.devices.map(({ name }) => name).join(', ') || 'the machine',

@@ -50,6 +50,15 @@ function fakeVm(): Calls {
     },
     deviceDel: async (id) => void calls.push(['deviceDel', id]),
     deviceAdd: async (id, bus) => void calls.push(['deviceAdd', id, bus]),
+    calcDirtyRate: (request) => void calls.push(['calcDirtyRate', request]),
+    dirtyRate: {
+      status: 'measured',
+      'start-time': 3,
+      'calc-time': 2500,
+      'calc-time-unit': 'millisecond',
+      mode: 'dirty-bitmap',
+      'dirty-rate': 7,
+    },
     dumpPci: async (path) => void calls.push(['dumpPci', path]),
     consoleTail: (lines) => [`last ${lines}`],
     stop: async () => void calls.push(['stop']),
@@ -237,6 +246,22 @@ describe('monitor', () => {
     ]);
   });
 
+  it('measures the dirty rate for so many seconds, or milliseconds, and tells it in either', async () => {
+    const { negotiated, vm } = setUp();
+    const client = await negotiated();
+    const calc = (args: object) => client.ask({ execute: 'calc-dirty-rate', arguments: args });
+    await calc({ 'calc-time': 2 });
+    await calc({ 'calc-time': 250, 'calc-time-unit': 'millisecond', 'x-ferry-period': 20 });
+    expect(vm.calls).toEqual([
+      ['calcDirtyRate', { durationMs: 2000, periodMs: 100 }],
+      ['calcDirtyRate', { durationMs: 250, periodMs: 20 }],
+    ]);
+    const query = async (args: object) =>
+      (await client.ask({ execute: 'query-dirty-rate', arguments: args })).return;
+    expect(await query({})).toMatchObject({ 'dirty-rate': 7, 'calc-time': 3, 'calc-time-unit': 'second' });
+    expect(await query({ 'calc-time-unit': 'millisecond' })).toMatchObject({ 'calc-time': 2500 });
+  });
+
   it('sets all of the parameters or capabilities asked for, or none, and shows what is in force', async () => {
     const { negotiated, vm } = setUp();
     const client = await negotiated();
@@ -275,6 +300,7 @@ describe('monitor', () => {
       cont: ['prelaunch', 'running', 'paused', 'inmigrate'],
       migrate: ['prelaunch', 'running', 'paused'],
       'x-ferry-reclaim': [],
+      'calc-dirty-rate': ['prelaunch', 'running', 'paused'],
       device_del: ['prelaunch', 'running', 'paused'],
       device_add: ['prelaunch', 'running', 'paused'],
       'migrate-incoming': ['inmigrate', 'postmigrate'],
@@ -284,6 +310,7 @@ describe('monitor', () => {
       'migrate-incoming': { uri: 'tcp:h:1' },
       'migrate-set-capabilities': { capabilities: [] },
       'x-ferry-pci-dump': { path: 'pci.txt' },
+      'calc-dirty-rate': { 'calc-time': 1 },
       device_del: { id: 'vf0' },
       device_add: { driver: 'vfio-pci', id: 'vf0' },
       'x-ferry-mute-events': { events: [] },

@@ -1,182 +1,26 @@
 import { describe, expect, it } from 'vitest';
 import type { AbortSignalLike } from '../../base/clock.js';
-import { instant, milliseconds } from '../../base/units.js';
 import { VMM_ENDS } from '../../migration/endings.js';
 import { migrationErrors } from '../../migration/errors.js';
 import type {
-  DestinationMachine,
   MachineDescription,
   MachineState,
-  SourceMachine,
 } from '../../migration/ports.js';
-import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { vmmErrors } from '../../vmm/errors.js';
-import { ConsoleLog } from '../../vmm/process/console-log.js';
-import { Controller } from '../../vmm/process/controller.js';
-import type { GuestEvents, GuestMachine, IncomingOptions, OutgoingOptions } from '../../vmm/process/ports.js';
-import type { SocketAddress } from '../../vmm/sockets/address.js';
 
-const DESCRIPTION: MachineDescription = {
-  ramBytes: 1 << 26,
-  vcpus: 1,
-  migratedPages: 16000,
-  imageGpa: 0,
-  imageBytes: 1,
-  imageHash: '',
-  devices: [{ name: 'console', version: 1 }],
-};
-const STATE: MachineState = { vcpus: [], devices: [], clockNs: 7 };
-const TARGET: SocketAddress = { kind: 'unix', path: '/there' };
-
-const sourceRecord = (status: MigrationRecord['status']): MigrationRecord =>
-  ({
-    role: 'source',
-    status,
-    error: undefined,
-    devices: [],
-    rounds: [],
-    transferred: { pages: 0, zeroPages: 0, bytes: 0 },
-    harvests: { count: 0 },
-  }) as unknown as MigrationRecord;
-const destinationRecord = (status: DestinationRecord['status'], error?: Error): DestinationRecord =>
-  ({
-    role: 'destination',
-    status,
-    error: error === undefined ? undefined : (error as ReturnType<typeof vmmErrors.error>).toJSON(),
-  }) as unknown as DestinationRecord;
-
-/** Everything around a controller, recorded; `script` plays the flow of a migration. */
-function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false) {
-  const log: string[] = [];
-  const defects: unknown[] = [];
-  const state = {
-    events: undefined as GuestEvents | undefined,
-    /** What the next pause waits for. */
-    pausing: async (): Promise<void> => {},
-    /** What happens before a resume is answered. */
-    resuming: (): void => {},
-    goesOn: false,
-    leave: async (_options: OutgoingOptions): Promise<MigrationRecord> => sourceRecord('failed'),
-    arrivals: [] as ((options: IncomingOptions) => Promise<DestinationRecord>)[],
-  };
-  const outgoing = (name: string): SourceMachine => ({
-    description: DESCRIPTION,
-    ram: new Uint8Array(0),
-    devices: [],
-    startDirtyLog: async () => {},
-    stopDirtyLog: async () => {},
-    harvest: async () => ({ cpuPages: 0, devicePages: 0, bothPages: 0, cost: milliseconds(0) }),
-    throttle: () => {},
-    pause: async () => {
-      log.push(`${name} pause`);
-      await state.pausing();
-    },
-    resume: async () => {
-      log.push(`${name} resume`);
-      state.resuming();
-    },
-    save: async () => STATE,
-    relinquish: () => void log.push(`${name} relinquish`),
-  });
-  const machine = (name: string): GuestMachine => ({
-    ...outgoing(name),
-    outgoing: outgoing(name),
-    memory: undefined as unknown as WebAssembly.Memory,
-    nics: async () => [],
-    guestName: 'guest',
-    pciDump: async () => undefined,
-    cpus: () => [],
-    destroy: async () => void log.push(`${name} destroy`),
-  });
-  let machines = 0;
-  const controller = new Controller(
-    {
-      name: undefined,
-      paused,
-      machines: {
-        async boot(events) {
-          state.events = events;
-          return machine('booted');
-        },
-        await(events) {
-          state.events = events;
-          const name = `awaiting${machines++}`;
-          return {
-            ram: new Uint8Array(0),
-            devices: [],
-            save: async () => STATE,
-            accept: async (d) => void log.push(`${name} accept ${d.devices.map((x) => x.name).join()}`),
-            prepareCode: async () => {},
-            load: async (s) => void log.push(`${name} load ${s.devices.length}`),
-            run: async () => void log.push(`${name} run`),
-            hold: async () => void log.push(`${name} hold`),
-            discard: async () => void log.push(`${name} discard`),
-            guest: () => machine(name),
-          };
-        },
-      },
-      links: {
-        migrate: async (_target, options) => state.leave(options),
-        listen: async (address) => ({
-          address,
-          next: async (options) => state.arrivals.shift()?.(options),
-          close: () => void log.push('listener closed'),
-        }),
-      },
-      clock: { now: () => instant(0) },
-      console: new ConsoleLog(
-        () => {},
-        () => 0,
-        () => {},
-      ),
-      emit: (event) => void log.push(event),
-      onQuit: () => void log.push('quit'),
-      onState: (now) => void log.push(`-> ${now}`),
-      onIncomingFailed: () => state.goesOn,
-      onWaiting: () => {},
-      onTurnedAway: () => {},
-      onOutgoingFailed: () => {},
-      onOutputCut: () => {},
-      onDefect: (error) => void defects.push(error),
-    },
-    initial,
-  );
-  return { controller, log, state, defects };
-}
-
-async function running() {
-  const set = setUp();
-  await set.controller.boot();
-  await set.controller.cont();
-  set.log.length = 0;
-  return set;
-}
-
-const settled = async (condition: () => boolean): Promise<void> => {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
-};
-
-/** What a source's flow does to its machine up to the switchover, and then. */
-const untilPaused = async ({ machine }: OutgoingOptions): Promise<MachineState> => {
-  await machine.startDirtyLog();
-  await machine.harvest(undefined as never);
-  await machine.pause();
-  return machine.save();
-};
-const giveAway = async (options: OutgoingOptions): Promise<MigrationRecord> => {
-  await untilPaused(options);
-  options.machine.relinquish();
-  return sourceRecord('completed');
-};
-/** What a destination's flow does to its machine. */
-const arrive =
-  (description: MachineDescription, state: MachineState) =>
-  async ({ machine }: { machine: DestinationMachine }): Promise<DestinationRecord> => {
-    await machine.accept(description);
-    await machine.load(state);
-    await machine.run();
-    return destinationRecord('completed');
-  };
+import {
+  arrive,
+  DESCRIPTION,
+  destinationRecord,
+  giveAway,
+  running,
+  STATE,
+  settled,
+  setUp,
+  sourceRecord,
+  TARGET,
+  untilPaused,
+} from './controller-world.js';
 
 describe('a guest that was booted', () => {
   it.each([

@@ -23,7 +23,7 @@ function plugging(
       return body({ ...alone, hotPlug, left });
     },
     64 * MIB,
-    { nic: { slot }, rate: RATE },
+    { nic: { slot, edus: 1 }, rate: RATE },
   );
 }
 
@@ -61,7 +61,7 @@ describe('the device of a guest that never moves', () => {
         message: "Device 'vf7' not found",
         class: 'DeviceNotFound',
       });
-      await expect(hotPlug.add('vf7')).rejects.toThrow(/no device 'vf7' to add; its devices: vf0/);
+      await expect(hotPlug.add('vf7')).rejects.toThrow(/no device 'vf7' to add; its devices: vf0, edu0/);
       await expect(hotPlug.add('vf0')).rejects.toThrow("Duplicate device ID 'vf0'");
       const leaving = left();
       await hotPlug.remove('vf0');
@@ -72,5 +72,8 @@ describe('the device of a guest that never moves', () => {
       await expect(hotPlug.remove('vf0')).rejects.toMatchObject(notFound);
       await expect(hotPlug.add('vf0', 'root-port7')).rejects.toThrow("Bus 'root-port7' not found");
       await awaitSlot(slot, isOn, () => hotPlug.add('vf0'));
+      // One of another kind is where its own port is.
+      await expect(hotPlug.add('edu0', 'root-port0')).rejects.toThrow("Bus 'root-port0' not found");
+      await expect(hotPlug.add('edu0', 'edu-port0')).rejects.toThrow("Duplicate device ID 'edu0'");
     }));
 });

@@ -70,8 +70,8 @@ const STANDSTILL: Readonly<Record<Standstill, string>> = {
 
 const AWAITED = 'Guest is waiting for an incoming migration';
 
-/** A machine whose guest is not here, or over, takes no devices out or in. */
-const NO_HOT_PLUG = {
+/** What is asked of a machine and its guest while they are here, and not over. */
+const NO_GUEST = {
   inmigrate: AWAITED,
   'finish-migrate': SWITCHING,
   postmigrate: MOVED,
@@ -321,15 +321,45 @@ export const COMMANDS: readonly Command[] = [
     name: 'device_del',
     summary: 'Asks the guest to let a device go; DEVICE_DELETED tells when it has left its slot.',
     arguments: struct({ id: string(64) }),
-    refused: NO_HOT_PLUG,
+    refused: NO_GUEST,
     run: ({ vm }, { id }) => vm.deviceDel(id),
   }),
   command({
     name: 'device_add',
     summary: 'Puts a device that `device_del` took out back into its slot.',
     arguments: struct({ driver: oneOf('vfio-pci'), id: string(64), bus: optional(string(64)) }),
-    refused: NO_HOT_PLUG,
+    refused: NO_GUEST,
     run: ({ vm }, { id, bus }) => vm.deviceAdd(id, bus),
+  }),
+  command({
+    name: 'calc-dirty-rate',
+    summary:
+      'Measures how fast guest and devices write memory: the tracking of `migrate-set-parameters` at work, without a migration.',
+    arguments: struct({
+      'calc-time': integer(1, 60_000, 'a time'),
+      'calc-time-unit': optional(oneOf('second', 'millisecond')),
+      mode: optional(oneOf('dirty-bitmap')),
+      'x-ferry-period': optional(integer(1, 60_000, 'a number of milliseconds')),
+    }),
+    refused: NO_GUEST,
+    run: (
+      { vm },
+      { 'calc-time': time, 'calc-time-unit': unit = 'second', 'x-ferry-period': periodMs = 100 },
+    ) => vm.calcDirtyRate({ durationMs: unit === 'second' ? time * 1000 : time, periodMs }),
+  }),
+  command({
+    name: 'query-dirty-rate',
+    summary: 'What `calc-dirty-rate` has found.',
+    arguments: struct({ 'calc-time-unit': optional(oneOf('second', 'millisecond')) }),
+    run: ({ vm }, { 'calc-time-unit': unit = 'second' }) => {
+      const info = vm.dirtyRate;
+      const time = info['calc-time'];
+      return {
+        ...info,
+        'calc-time': unit === 'second' ? Math.round(time / 1000) : time,
+        'calc-time-unit': unit,
+      };
+    },
   }),
   command({
     name: 'x-ferry-pci-dump',

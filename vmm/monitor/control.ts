@@ -103,6 +103,36 @@ export type QmpSocketAddress =
   | { readonly type: 'inet'; readonly host: string; readonly port: string }
   | { readonly type: 'unix'; readonly path: string };
 
+/** What `calc-dirty-rate` is asked for; milliseconds. */
+export interface DirtyRateRequest {
+  readonly durationMs: number;
+  readonly periodMs: number;
+}
+
+/** QEMU's DirtyRateInfo, with what we know besides. */
+export interface DirtyRateInfo {
+  readonly status: 'unstarted' | 'measuring' | 'measured';
+  /** Seconds of this host's monotonic clock. */
+  readonly 'start-time': number;
+  readonly 'calc-time': number;
+  readonly 'calc-time-unit': 'second' | 'millisecond';
+  readonly mode: 'dirty-bitmap';
+  /** MiB/s, when it is measured. */
+  readonly 'dirty-rate'?: number;
+  /** The tracking, once it is at work. */
+  readonly 'x-ferry-tracking'?: string;
+  /** Pages of all harvests, by who wrote them. */
+  readonly 'x-ferry-dirtied'?: { readonly cpu: number; readonly device: number; readonly both: number };
+  /** How many there were, what they took, and for how long they kept vCPUs from the guest. */
+  readonly 'x-ferry-harvests'?: {
+    readonly count: number;
+    readonly 'time-ns': number;
+    readonly 'vcpus-away-ns': number;
+  };
+  /** Why the last measurement came to nothing. */
+  readonly 'error-desc'?: string;
+}
+
 /**
  * `switching`: a migration is at its last pages. `undecided`: its commit was never acknowledged. `kept`: it failed, and the
  * machine could not be resumed.
@@ -126,6 +156,9 @@ export interface VmControl {
   deviceDel(id: string): Promise<void>;
   /** Puts a device back into its slot. Throws QmpErrors. */
   deviceAdd(id: string, bus: string | undefined): Promise<void>;
+  /** Begins to measure how fast guest and devices write; `dirtyRate` tells. Throws QmpErrors. */
+  calcDirtyRate(request: DirtyRateRequest): void;
+  readonly dirtyRate: DirtyRateInfo;
   /** Writes the configuration space of all PCI functions to `path`, for `lspci -F`. Throws FerryErrors. */
   dumpPci(path: string): Promise<void>;
   /** The last `lines` whole console lines. */

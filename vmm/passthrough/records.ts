@@ -18,6 +18,10 @@ export const eduPortName = (index: number): string => `edu-port${index}`;
 export const virtioName = (index: number): string => `virtio-net${index}`;
 export const virtioPortName = (index: number): string => `virtio-port${index}`;
 
+/** The port that an assigned device sits in: `root-port0` of `vf0`. */
+export const portOf = (device: string): string =>
+  device.replace(/^vf(?=\d)/, 'root-port').replace(/^edu(?=\d)/, 'edu-port');
+
 /** What there is of an assigned device beside itself. */
 export const slotName = (device: string): string => `${device}-slot`;
 export const channelName = (device: string): string => `${device}-channel`;

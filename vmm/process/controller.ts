@@ -7,7 +7,7 @@
  *                               ▼
  *     wait ──▶ inmigrate     finish-migrate ──▶ postmigrate ──▶ inmigrate (`migrate-incoming`) ──▶ running ...
  */
-import type { Clock } from '../../base/clock.js';
+import type { Scheduler } from '../../base/clock.js';
 import { FerryError, invariant, isFerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { blockersOf } from '../../migration/approaches.js';
@@ -18,6 +18,8 @@ import { type DestinationState, qmpStatus, type SourceState } from '../../migrat
 import { vmmErrors } from '../errors.js';
 import type {
   CpuInfo,
+  DirtyRateInfo,
+  DirtyRateRequest,
   MemoryInfo,
   MigrationInfo,
   NicInfo,
@@ -30,6 +32,7 @@ import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { reasonOf } from '../sockets/listening.js';
 import { loadApproaches } from './approach-modules.js';
 import type { ConsoleLog } from './console-log.js';
+import { DirtyRate } from './dirty-rate.js';
 import { GuestRun } from './guest-run.js';
 import { HotPlug } from './hot-plug.js';
 import { lendToDestination, lendToSource } from './lent-machine.js';
@@ -44,7 +47,7 @@ export interface ControllerOptions {
   readonly machines: Machines;
   readonly links: Links;
   readonly console: ConsoleLog;
-  readonly clock: Clock;
+  readonly clock: Scheduler;
   readonly emit: <K extends keyof QmpEvents>(name: K, data: QmpEvents[K]) => void;
   /** `quit` was asked for. */
   readonly onQuit: () => void;
@@ -86,6 +89,7 @@ export class Controller implements VmControl {
   readonly #options: ControllerOptions;
   readonly #guest: GuestRun;
   #machine: GuestMachine | undefined;
+  readonly #dirtyRate: DirtyRate;
   /** Of the machine that is here. */
   #hotPlug: HotPlug | undefined;
   #outgoing: Outgoing | undefined;
@@ -106,6 +110,7 @@ export class Controller implements VmControl {
     this.name = options.name;
     this.#autostart = !options.paused;
     this.#guest = new GuestRun(initial, options);
+    this.#dirtyRate = new DirtyRate(options.clock, this.parameters, options.onDefect);
   }
 
   get runState(): RunState {
@@ -212,6 +217,17 @@ export class Controller implements VmControl {
     return this.#hotPlug;
   }
 
+  calcDirtyRate(request: DirtyRateRequest): void {
+    if (this.#outgoing !== undefined || this.#incoming !== undefined) {
+      throw new QmpError('calc-dirty-rate not allowed while migrating');
+    }
+    this.#dirtyRate.measure(lendToSource(this.#theMachine().outgoing, this.#guest), request);
+  }
+
+  get dirtyRate(): DirtyRateInfo {
+    return this.#dirtyRate.info;
+  }
+
   async dumpPci(path: string): Promise<void> {
     const pci = await this.#machine?.pciDump();
     if (pci === undefined) throw noNic();
@@ -259,6 +275,8 @@ export class Controller implements VmControl {
 
   migrate(target: SocketAddress): void {
     if (this.#outgoing !== undefined) throw new QmpError("There's a migration process in progress");
+    if (this.#dirtyRate.isMeasuring)
+      throw new QmpError('migrate not allowed while the dirty rate is measured');
     const { links, onDefect } = this.#options;
     const machine = this.#theMachine();
     const outgoing: Outgoing = { cancel: new AbortController(), done: Promise.resolve() };
@@ -383,6 +401,7 @@ export class Controller implements VmControl {
     this.#outgoing?.cancel.abort(VMM_ENDS);
     this.#incoming?.cancel.abort(VMM_ENDS);
     this.#incoming?.listener.close();
+    await this.#dirtyRate.end();
     await this.#outgoing?.done;
     await this.#incoming?.done;
     await this.#machine?.destroy().catch(this.#options.onDefect);

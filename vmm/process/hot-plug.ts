@@ -7,12 +7,10 @@ import { seconds } from '../../base/units.js';
 import type { AssignedDevice, DeviceSlot } from '../../migration/ports.js';
 import { TURN_SLOT_OFF } from '../../migration/stop/unplug.js';
 import { QmpError } from '../monitor/protocol.js';
+import { portOf } from '../passthrough/records.js';
 
 /** Within this a request is under way; after it, it may be made again. As QEMU's. */
 const UNPLUG_EXPIRES = seconds(5);
-
-/** The port that the device sits in, as a bus: `root-port0` of `vf0`. */
-const busOf = ({ name }: AssignedDevice): string => name.replace(/^\D+/, 'root-port');
 
 export interface HotPlugEvents {
   /** The device that was asked to leave has left. */
@@ -62,7 +60,7 @@ export class HotPlug {
       const known = this.devices.map(({ name }) => name).join(', ') || 'none';
       throw new QmpError(`This VMM has no device '${id}' to add; its devices: ${known}`);
     }
-    if (bus !== undefined && bus !== busOf(device)) throw new QmpError(`Bus '${bus}' not found`);
+    if (bus !== undefined && bus !== portOf(device.name)) throw new QmpError(`Bus '${bus}' not found`);
     if ((await device.slot.state()).present) throw new QmpError(`Duplicate device ID '${id}'`);
     await device.slot.insert(device.button === undefined ? 'link' : 'button');
   }
