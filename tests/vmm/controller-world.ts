@@ -1,4 +1,4 @@
-
+/** A controller with everything around it made up and recorded: machines, links, console, clock. */
 import { instant, milliseconds } from '../../base/units.js';
 import type {
   DestinationMachine,

@@ -2,10 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { AbortSignalLike } from '../../base/clock.js';
 import { VMM_ENDS } from '../../migration/endings.js';
 import { migrationErrors } from '../../migration/errors.js';
-import type {
-  MachineDescription,
-  MachineState,
-} from '../../migration/ports.js';
+import type { MachineDescription, MachineState } from '../../migration/ports.js';
 import { vmmErrors } from '../../vmm/errors.js';
 
 import {
