@@ -31,4 +31,6 @@ export const allOnes = (width: AccessWidth): number => (width === 4 ? 0xffff_fff
 /** A device that the bus reaches and whose state travels with the machine. */
 export interface MachineDevice extends SaveableDevice {
   readonly regions: readonly MmioRegion[];
+  /** What of it the host may call, by the name that it goes by there. */
+  readonly calls?: ReadonlyMap<string, object>;
 }

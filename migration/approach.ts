@@ -99,6 +99,10 @@ export const FACETS: Readonly<Record<Facet, { readonly has: string; readonly lac
     has: 'there is a channel to its driver in the guest',
     lacks: 'there is no channel to its driver in the guest',
   },
+  agent: {
+    has: 'an agent in the guest may be asked',
+    lacks: 'there is no way to an agent in the guest',
+  },
   fn: { has: 'the host has hold of its function', lacks: 'the host has no hold of its function' },
 };
 

@@ -72,6 +72,7 @@ export interface AssignedDevice {
   readonly slot?: DeviceSlot | undefined;
   readonly button?: AttentionButton | undefined;
   readonly guest?: GuestChannel | undefined;
+  readonly agent?: GuestAgent | undefined;
   readonly fn?: HostFunction | undefined;
   readonly standby?: StandbyDevice | undefined;
 }
@@ -215,6 +216,22 @@ export interface GuestMessage {
   /** Four numbers, 32 bits each. */
   readonly args: readonly number[];
 }
+
+/** A program in the guest that the host may ask, in the protocol of QEMU's guest agent. One for all devices. */
+export interface GuestAgent {
+  /** Whether there is one, by what the guest says. */
+  listens(): Promise<boolean>;
+  /**
+   * Has it execute the command. Resolves with its reply, or with undefined if `givenUp` resolves before that: the command may be
+   * carried out all the same.
+   */
+  execute(command: string, args: object, givenUp: Promise<void>): Promise<AgentReply | undefined>;
+}
+
+/** A guest says it: of what it returns nothing is known, and texts are of any kind. */
+export type AgentReply =
+  | { readonly return: unknown }
+  | { readonly error: { readonly class: string; readonly desc: string } };
 
 /** Another device, with the same address, by which the guest can go on while this one is away. Virtio 1.2, 5.1.3 (STANDBY) */
 export interface StandbyDevice {

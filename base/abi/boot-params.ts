@@ -38,6 +38,8 @@ export const bootParams = layout(
     ecamBytes: u32(),
     lapicBase: u32(),
     hypervisor: ascii(12),
+    /** 0: there are no serial ports. */
+    serialBase: u32(),
     /** memoryMapEntry records start here. */
     memoryMap: u8(0x80),
   },

@@ -36,6 +36,9 @@ export const CONSOLE_BYTES = 0x1000;
 /** The power device (`devices/power`): shutdown and guest panic. */
 export const POWER_BASE = 0xfed0_1000;
 export const POWER_BYTES = 0x1000;
+/** The serial ports (`devices/serial`): byte streams between programs of the guest and of the host. */
+export const SERIAL_BASE = 0xfed0_2000;
+export const SERIAL_BYTES = 0x1000;
 /** The local APIC's page, one per vCPU at the same address; also the MSI window for devices. */
 export const LAPIC_BASE = 0xfee0_0000;
 export const LAPIC_BYTES = 0x10_0000;

@@ -24,6 +24,7 @@ interface Flags {
   readonly vcpus?: number;
   readonly append?: string;
   readonly monitor?: readonly string[];
+  readonly agent?: string;
   readonly incoming?: string;
   readonly name?: string;
   readonly seed?: number;
@@ -104,6 +105,14 @@ export function define(command: Command): void {
       'serve a QMP monitor at unix:PATH or tcp:HOST:PORT; `,wait=on` starts the guest at the first client; repeatable',
       optionValues(NAME, '--monitor', (text) => {
         parseMonitorAddress(text);
+        return text;
+      }),
+    )
+    .option(
+      '--agent <address>',
+      "let a client of QEMU's guest agent connect to the guest's, at unix:PATH or tcp:HOST:PORT; one at a time",
+      optionValue(NAME, '--agent', (text) => {
+        parseSocketAddress(text);
         return text;
       }),
     )

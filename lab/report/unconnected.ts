@@ -33,6 +33,7 @@ export const unconnectedPorts: DevicePorts = {
   interrupt() {},
   print() {},
   power() {},
+  serial() {},
 };
 
 const timeless: Scheduler = {

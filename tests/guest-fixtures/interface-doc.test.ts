@@ -28,6 +28,7 @@ import { EXIT_STATUS } from '../../base/exit-status.js';
 import { consoleRegisters, WRITE_BYTES_MAX } from '../../devices/console/registers.js';
 import { LINE_BYTES_MAX } from '../../devices/console/state.js';
 import { POWER_OFF, POWER_PANIC, POWER_RESET } from '../../devices/power/registers.js';
+import { SERIAL_FIFO_BYTES, SERIAL_PORTS, serialRegisters } from '../../devices/serial/registers.js';
 import { guestErrors } from '../../guest-fixtures/toolchain/errors.js';
 
 const page = readFileSync(new URL('../../docs/guest-interface.md', import.meta.url), 'utf8');
@@ -61,6 +62,19 @@ describe('the page about the guest interface', () => {
   it('has the registers of the console where they are', () => {
     const declared = Object.entries(consoleRegisters.reg).map(([name, { offset }]) => [hex(offset), name]);
     expect(rows('Console').map(([offset, , name]) => [offset, name])).toEqual(declared);
+  });
+
+  it('has the registers of a serial port where they are, and the next port', () => {
+    const { reg } = serialRegisters;
+    const declared = Object.entries(reg).map(([name, { offset }]) => [hex(offset), name]);
+    expect(rows('Serial ports').map(([offset, , name]) => [offset, name])).toEqual(declared);
+    expect(section('Serial ports')).toContain(`of port n at n × ${hex(reg.CONTROL.stride)}`);
+    expect(section('Serial ports')).toContain(`Up to ${SERIAL_FIFO_BYTES} bytes wait`);
+    SERIAL_PORTS.forEach((name, port) => {
+      expect(section('Serial ports').replaceAll('`', '')).toMatch(
+        new RegExp(`port ${port}(,| is) ${name}`, 'i'),
+      );
+    });
   });
 
   it.each([

@@ -19,9 +19,13 @@ import {
   ECAM_BYTES,
   LAPIC_BASE,
   POWER_BASE,
+  SERIAL_BASE,
+  SERIAL_BYTES,
   TIMER_VECTOR,
 } from '../../base/abi/platform.js';
+import type { AccessWidth, MmioHandler } from '../../base/mmio.js';
 import { MIB, PAGE_BYTES } from '../../base/units.js';
+import { SerialDevice } from '../../devices/serial/device.js';
 
 /** Where the kernel's static data ends at the latest. */
 export const DATA_END = 1 * MIB;
@@ -36,6 +40,8 @@ export interface PlainMachineOptions {
   readonly seed?: number;
   /** Of the boot information page. */
   readonly version?: number;
+  /** With serial ports. */
+  readonly serial?: boolean;
 }
 
 /** Devices of the machine beyond console and power. */
@@ -58,6 +64,10 @@ export class PlainMachine {
   readonly lines: string[] = [];
   /** Set before `run`. Without them there is no PCI, and a read of MMIO gives 0. */
   devices: PlainDevices | undefined;
+  /** Their host's ends are its `calls`. */
+  readonly serial: SerialDevice | undefined;
+  /** Told what the guest does to a serial port. */
+  serialChanged: (port: string) => void = () => {};
   mmioReads = 0;
   halts = 0;
   interrupts = 0;
@@ -79,11 +89,14 @@ export class PlainMachine {
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: 57344, shared: true });
     this.u8 = new Uint8Array(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
+    this.serial = options.serial === true ? this.#serialDevice() : undefined;
     const { exports } = new WebAssembly.Instance(module, {
       env: { memory: this.memory },
       ferry: {
         mmio_read: (address: number, width: number) => {
           this.mmioReads++;
+          const serial = this.#serialAt(address >>> 0);
+          if (serial !== undefined) return serial.read((address >>> 0) - SERIAL_BASE, width as AccessWidth);
           return this.devices?.read(address >>> 0, width) ?? 0;
         },
         mmio_write: (address: number, width: number, value: number) =>
@@ -107,6 +120,30 @@ export class PlainMachine {
     this.#entry = exports.start_kernel as (page: number) => void;
     this.#irqEntry = exports.irq_entry as (vector: number) => void;
     this.#writeBootParams(ramBytes, options);
+  }
+
+  #serialDevice(): SerialDevice {
+    return new SerialDevice({
+      memory: {
+        slots: [],
+        contains: () => false,
+        view: (at, length) => (at + length <= this.u8.length ? this.u8.subarray(at, at + length) : undefined),
+        write: (at, bytes) => {
+          if (at + bytes.length > this.u8.length) return false;
+          this.u8.set(bytes, at);
+          return true;
+        },
+        markDirty: () => {},
+      },
+      interrupt: (_target, vector) => this.interrupt(vector),
+      changed: (port) => this.serialChanged(port),
+    });
+  }
+
+  #serialAt(address: number): MmioHandler | undefined {
+    return address >= SERIAL_BASE && address < SERIAL_BASE + SERIAL_BYTES
+      ? this.serial?.regions[0]!.handler
+      : undefined;
   }
 
   #writeBootParams(
@@ -138,6 +175,7 @@ export class PlainMachine {
       ecamBase: ECAM_BASE,
       ecamBytes: ECAM_BYTES,
       hypervisor: 'FerryVMM',
+      serialBase: this.serial === undefined ? 0 : SERIAL_BASE,
     });
     map.forEach((entry, index) => {
       memoryMapEntry.write(
@@ -216,7 +254,9 @@ export class PlainMachine {
   #mmioWrite(address: number, width: number, value: number): void {
     if (width !== 4 && this.devices === undefined)
       throw new Error(`write of ${width} bytes to 0x${address.toString(16)}`);
-    if (address === CONSOLE_BASE + 4) this.#consoleAddress = value;
+    const serial = this.#serialAt(address);
+    if (serial !== undefined) serial.write(address - SERIAL_BASE, width as AccessWidth, value);
+    else if (address === CONSOLE_BASE + 4) this.#consoleAddress = value;
     else if (address === CONSOLE_BASE + 8) this.#print(this.#consoleAddress, value);
     else if (address === POWER_BASE) {
       this.#end = value === 3 ? 'panic' : 'power-off';

@@ -80,6 +80,7 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
     ...outgoing(name),
     outgoing: outgoing(name),
     memory: undefined as unknown as WebAssembly.Memory,
+    serial: () => undefined as never,
     nics: async () => [],
     guestName: 'guest',
     pciDump: async () => undefined,

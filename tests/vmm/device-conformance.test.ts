@@ -14,6 +14,8 @@ import { vfLayout } from '../../devices/nic82599/functions.js';
 import { vfRegisters } from '../../devices/nic82599/registers.js';
 import { ecamOffset } from '../../devices/pci/topology.js';
 import { PowerDevice } from '../../devices/power/device.js';
+import { SerialDevice } from '../../devices/serial/device.js';
+import { serialRegisters } from '../../devices/serial/registers.js';
 import { reg } from '../../iommu/registers.js';
 import { PassthroughHost } from '../../vmm/passthrough/host.js';
 import { GuestRam } from '../../vmm/ram/guest-ram.js';
@@ -60,6 +62,11 @@ function consoleDevice(): ConsoleDevice {
     clock: { now: () => instant(0) },
     print: () => {},
   });
+}
+
+function serialDevice(): SerialDevice {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  return new SerialDevice({ memory: GuestRam.create(memory, 16), interrupt: () => {}, changed: () => {} });
 }
 
 /** Stored and of no use to any device, at the same place in every function. */
@@ -114,6 +121,18 @@ const SUBJECTS: readonly Subject[] = [
     },
   },
   { name: 'power', make: () => new PowerDevice(() => {}), used: () => new PowerDevice(() => {}) },
+  {
+    name: 'set of serial ports',
+    make: serialDevice,
+    used: () => {
+      const device = serialDevice();
+      for (const port of device.calls.values()) port.write(Uint8Array.of(1, 2, 3));
+      const { write } = device.regions[0]!.handler;
+      write(serialRegisters.reg.CONTROL.offset, 4, 0x3001);
+      write(serialRegisters.reg.SEND.offset, 4, 5);
+      return device;
+    },
+  },
   hosted('host bridge', (host) => host.bridge),
   hosted('root port', (host) => host.functions[0]!.port),
   hosted('physical function', (host) => host.nic),

@@ -70,6 +70,7 @@ function makeDrivers(
     interrupt,
     print: (line) => runner.defer(() => events.console({ lines: [line], dropped: 0 })),
     power: (request) => runner.defer(() => events.power(request)),
+    serial: (port) => runner.defer(() => events.device({ kind: 'serial', device: port })),
   });
   const { nic } = options;
   let cable: FrameSink | undefined;
@@ -111,6 +112,7 @@ function makeDrivers(
   const devices = new DeviceSet([...platform, ...(host === undefined ? [] : host.devices)]);
   const targets = callTargets(
     platformCalls(devices, { rehearse: () => {}, lastWords: () => ({ lines: [], dropped: 0 }) }),
+    devices.calls,
     host && { host, devices: assigned },
   );
   const deviceHost: DeviceHost = {

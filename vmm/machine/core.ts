@@ -7,8 +7,11 @@ import { type FerryError, invariant } from '../../base/errors.js';
 import { settleAll } from '../../base/settle.js';
 import { type Duration, nanoseconds } from '../../base/units.js';
 import type { PowerRequest } from '../../devices/power/device.js';
+import { SERIAL_PORTS, type SerialPortName } from '../../devices/serial/registers.js';
 import type { AssignedDevice, MachineDescription, MachineState } from '../../migration/ports.js';
 import type { Timeline } from '../../migration/timeline.js';
+import { AgentClient } from '../agent/client.js';
+import type { SerialLine } from '../agent/serial-line.js';
 import { vmmErrors } from '../errors.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
 import { factsOf } from '../passthrough/events.js';
@@ -18,7 +21,14 @@ import { assignedName, assignedNames, IOMMU_NAME, NIC_NAME, virtioName } from '.
 import type { VfDevice } from '../passthrough/vf-device.js';
 import type { VirtioNic } from '../passthrough/virtio-nic.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
-import { assignedDevice, PLATFORM_NAME, type PlatformCalls, type Remote, remote } from './device-calls.js';
+import {
+  assignedDevice,
+  PLATFORM_NAME,
+  type PlatformCalls,
+  type Remote,
+  remote,
+  serialLine,
+} from './device-calls.js';
 import { deviceRecords } from './devices.js';
 import type { DriverEvents, MachineDrivers } from './drivers.js';
 import { MachineEvents, type MachineRunState } from './events.js';
@@ -26,6 +36,8 @@ import { type Guest, guestInRam } from './guest-in-ram.js';
 import type { MachineOptions } from './options.js';
 import { encodePlatform, PLATFORM_RECORDS } from './platform-records.js';
 import { vcpusOnTimeline } from './vcpus-on-timeline.js';
+
+const NS_PER_MS = 1e6;
 
 export class MachineCore {
   readonly options: MachineOptions;
@@ -37,6 +49,8 @@ export class MachineCore {
   readonly functions: readonly Remote<VfDevice>[];
   readonly virtio: readonly Remote<VirtioNic>[];
   readonly devices: readonly AssignedDevice[];
+  /** By the names of the ports. */
+  readonly serial: (port: SerialPortName) => SerialLine;
   readonly events = new MachineEvents();
   /** The guest and its code; undefined before `boot`, and before enough of a guest that comes has arrived. */
   guest: Guest | undefined;
@@ -63,10 +77,16 @@ export class MachineCore {
     this.nic = nic && remote(drivers.devices, NIC_NAME);
     const names = nic === undefined ? [] : assignedNames(nic);
     this.assigned = names.map((name) => remote(drivers.devices, name));
+    this.serial = (port) => serialLine(port, drivers.devices, this.events);
     this.functions = (nic?.macs ?? []).map((_, i) => remote(drivers.devices, assignedName(i)));
     this.virtio = (nic?.virtio ?? []).map((_, i) => remote(drivers.devices, virtioName(i)));
     const domain = remote<HostIommu>(drivers.devices, IOMMU_NAME);
-    this.devices = names.map((name) => assignedDevice(name, drivers.devices, domain, this.events, nic!));
+    const agent = new AgentClient(this.serial(SERIAL_PORTS[1]), () =>
+      Math.floor(drivers.wallNow() / NS_PER_MS),
+    );
+    this.devices = names.map((name) =>
+      assignedDevice(name, drivers.devices, domain, this.events, nic!, agent),
+    );
   }
 
   get state(): MachineRunState {

@@ -10,14 +10,18 @@ import { formatMac } from '../../devices/ethernet/addresses.js';
 import { vfIdentity } from '../../devices/nic82599/functions.js';
 import { WHOLE_PART } from '../../devices/nic82599/offer.js';
 import type { Identity } from '../../devices/pci/registers.js';
+import type { SerialPort } from '../../devices/serial/device.js';
+import type { SerialPortName } from '../../devices/serial/registers.js';
 import type {
   AssignedDevice,
   DeviceIdentity,
   DeviceSlot,
   DmaWriter,
   HostFunction as FunctionFacet,
+  GuestAgent,
   GuestChannel,
 } from '../../migration/ports.js';
+import type { SerialLine } from '../agent/serial-line.js';
 import type { FunctionChannel } from '../passthrough/channel.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
 import type { FunctionLog } from '../passthrough/dma-logs.js';
@@ -102,12 +106,13 @@ export function platformCalls(
 /** What can be asked, by name. */
 export type CallTargets = ReadonlyMap<string, object>;
 
-/** The platform's devices, and what there is of a NIC and of assigned devices, which are in the order of the host's. */
+/** The platform as a whole, what of its devices may be called, and what there is of a NIC and of assigned devices, in the host's order. */
 export function callTargets(
   platform: PlatformCalls,
+  calls: ReadonlyMap<string, object>,
   nic: { readonly host: PassthroughHost; readonly devices: readonly PassthroughDevice[] } | undefined,
 ): CallTargets {
-  const targets = new Map<string, object>([[PLATFORM_NAME, platform]]);
+  const targets = new Map<string, object>([[PLATFORM_NAME, platform], ...calls]);
   if (nic === undefined) return targets;
   targets.set(NIC_NAME, nic.host).set(IOMMU_NAME, nic.host.iommu);
   for (const [index, { assigned, host, slot, channel }] of nic.host.assigned.entries()) {
@@ -139,6 +144,14 @@ export function carryOut(
   return call.apply(object, args);
 }
 
+export function serialLine(port: SerialPortName, host: DeviceHost, events: MachineEvents): SerialLine {
+  const onChange: SerialLine['onChange'] = (listener) =>
+    events.on((event) => {
+      if (event.kind === 'device' && event.event.kind === 'serial' && event.event.device === port) listener();
+    });
+  return withListeners(remote<SerialPort>(host, port), { onChange });
+}
+
 /** A device as a migration sees it. All devices write through one domain, which tells what was written, not by whom. */
 export function assignedDevice(
   name: string,
@@ -146,6 +159,7 @@ export function assignedDevice(
   dma: DmaWriter,
   events: MachineEvents,
   nic: NicOptions,
+  agent: GuestAgent,
 ): AssignedDevice {
   const onOwn = (heard: (event: DeviceEvent) => void): Cancel =>
     events.on((event) => {
@@ -170,6 +184,7 @@ export function assignedDevice(
     vfio: nic.vfioMigration !== false ? remote<PassthroughDevice>(host, name) : undefined,
     fn: withListeners(remote<HostFunction>(host, functionName(name)), { onReceiver }),
     slot: withListeners(slot, { onChange }),
+    agent,
     button: nic.slot !== 'quick' ? slot : undefined,
     guest: withListeners(remote<FunctionChannel>(host, channelName(name)), { onMessage }),
     ...ofItsKind(name, host, nic),

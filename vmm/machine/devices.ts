@@ -9,6 +9,9 @@ import type { MachineDevice } from '../../base/mmio.js';
 import { ConsoleDevice, type ConsoleLine } from '../../devices/console/device.js';
 import { CONSOLE_VERSION } from '../../devices/console/state.js';
 import { POWER_VERSION, PowerDevice, type PowerRequest } from '../../devices/power/device.js';
+import { SerialDevice } from '../../devices/serial/device.js';
+import type { SerialPortName } from '../../devices/serial/registers.js';
+import { SERIAL_VERSION } from '../../devices/serial/state.js';
 import { vmmErrors } from '../errors.js';
 import { type NicOptions, passthroughRecords } from '../passthrough/records.js';
 import { MmioBus } from './mmio-bus.js';
@@ -21,6 +24,8 @@ export interface DevicePorts {
   interrupt(target: number, vector: number): void;
   print(line: ConsoleLine): void;
   power(request: PowerRequest): void;
+  /** The guest has done something to a serial port. */
+  serial(port: SerialPortName): void;
 }
 
 /** One device of a machine. Name and record version are known before it exists, for the machine's description. */
@@ -34,6 +39,11 @@ export interface DeviceModel {
 export const PLATFORM_DEVICES: readonly DeviceModel[] = [
   { name: 'console', version: CONSOLE_VERSION, create: (ports) => new ConsoleDevice(ports) },
   { name: 'power', version: POWER_VERSION, create: (ports) => new PowerDevice((what) => ports.power(what)) },
+  {
+    name: 'serial',
+    version: SERIAL_VERSION,
+    create: ({ memory, interrupt, serial }) => new SerialDevice({ memory, interrupt, changed: serial }),
+  },
 ];
 
 /** The record of a device as the machine's description names it. */
@@ -54,11 +64,14 @@ export function platformDevices(ports: DevicePorts): MachineDevice[] {
 
 export class DeviceSet {
   readonly bus: MmioBus;
+  /** What of them the host may call, by name. */
+  readonly calls: ReadonlyMap<string, object>;
   readonly #devices: readonly MachineDevice[];
 
   constructor(devices: readonly MachineDevice[]) {
     this.#devices = devices;
     this.bus = new MmioBus(this.#devices.flatMap((device) => device.regions));
+    this.calls = new Map(this.#devices.flatMap(({ calls }) => [...(calls ?? [])]));
   }
 
   save(): DeviceRecord[] {

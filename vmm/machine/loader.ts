@@ -12,7 +12,14 @@ import {
   memoryMapEntry,
 } from '../../base/abi/boot-params.js';
 import type { ParsedImage } from '../../base/abi/image-parse.js';
-import { CONSOLE_BASE, ECAM_BASE, ECAM_BYTES, LAPIC_BASE, POWER_BASE } from '../../base/abi/platform.js';
+import {
+  CONSOLE_BASE,
+  ECAM_BASE,
+  ECAM_BYTES,
+  LAPIC_BASE,
+  POWER_BASE,
+  SERIAL_BASE,
+} from '../../base/abi/platform.js';
 import type { ReservedRange } from '../../base/abi/reserved-range.js';
 import { invariant } from '../../base/errors.js';
 import { gpa, MIB, PAGE_SHIFT } from '../../base/units.js';
@@ -97,6 +104,7 @@ function encodeBootParams(
     ecamBytes: ECAM_BYTES,
     lapicBase: LAPIC_BASE,
     hypervisor: 'vf-ferry',
+    serialBase: SERIAL_BASE,
   });
   const view = new DataView(page.buffer);
   map.forEach((entry, i) => {

@@ -4,12 +4,14 @@
  */
 import type { CodeVariant } from '../../base/abi/image.js';
 import type { Cancel } from '../../base/clock.js';
+import type { SerialPortName } from '../../devices/serial/registers.js';
 import type {
   AssignedDevice,
   MachineDescription,
   MachineState,
   SourceMachine,
 } from '../../migration/ports.js';
+import type { SerialLine } from '../agent/serial-line.js';
 import type { PassthroughReport } from '../passthrough/report.js';
 import type { VcpuCounters, VcpuPending, VcpuState } from '../threads/control-block.js';
 import type { VcpuCode } from '../vcpu/code.js';
@@ -81,6 +83,11 @@ export class Machine {
 
   get devices(): readonly AssignedDevice[] {
     return this.#core.devices;
+  }
+
+  /** The host's end of a serial port of the guest's. */
+  serial(port: SerialPortName): SerialLine {
+    return this.#core.serial(port);
   }
 
   /** What the host knows of each of the guest's NICs. */

@@ -19,6 +19,8 @@ export type DeviceEvent =
   | { readonly kind: 'link'; readonly device: string; readonly up: boolean }
   /** The guest's driver has switched the device's reception on or off. */
   | { readonly kind: 'receiver'; readonly device: string; readonly on: boolean }
+  /** The guest has opened or closed a serial port, sent something by it, or made room. */
+  | { readonly kind: 'serial'; readonly device: string }
   /** VT-d blocked requests of the device: so many since the machine was made. */
   | { readonly kind: 'iommu-faults'; readonly device: string; readonly count: number };
 
@@ -31,6 +33,7 @@ export function factsOf(event: DeviceEvent): TimelineFacts {
       return { sequence: event.message.sequence, answer: event.message.word };
     case 'failover-negotiated':
     case 'unplug-primary':
+    case 'serial':
       return {};
     case 'link':
       return { up: event.up };

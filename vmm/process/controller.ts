@@ -10,11 +10,13 @@
 import type { Scheduler } from '../../base/clock.js';
 import { FerryError, invariant, isFerryError } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
+import type { SerialPortName } from '../../devices/serial/registers.js';
 import { blockersOf } from '../../migration/approaches.js';
 import { VMM_ENDS, type Whereabouts } from '../../migration/endings.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { type DestinationState, qmpStatus, type SourceState } from '../../migration/states.js';
+import type { SerialLine } from '../agent/serial-line.js';
 import { vmmErrors } from '../errors.js';
 import type {
   CpuInfo,
@@ -120,6 +122,11 @@ export class Controller implements VmControl {
   /** As this VMM was told to call its guest, or else as the image has it; empty without a guest. */
   get guestName(): string {
     return this.name ?? this.#machine?.guestName ?? '';
+  }
+
+  /** The host's end of a serial port of the guest that is here. */
+  serial(port: SerialPortName): SerialLine | undefined {
+    return this.#machine?.serial(port);
   }
 
   /** Where the guest came from, or was to go to, in the last migration; empty before one. */

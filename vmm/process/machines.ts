@@ -169,6 +169,7 @@ function guestMachine(machine: Machine): GuestMachine {
       },
     },
     memory: machine.memory,
+    serial: (port) => machine.serial(port),
     nics: () => machine.nicReports(),
     pciDump: () => machine.pciDump(),
     pause: () => machine.pause(),

@@ -21,6 +21,8 @@ export interface VmmOptions {
   readonly append?: string;
   /** Addresses of monitors, as `--monitor` takes them. */
   readonly monitors?: readonly string[];
+  /** Where a client of the guest's agent may connect, `unix:PATH` or `tcp:HOST:PORT`: one at a time. */
+  readonly agent?: string;
   /** Where to wait for a guest, or `defer`: a monitor will say where with `migrate-incoming`. */
   readonly incoming?: string;
   /** Name for people. */
@@ -66,6 +68,7 @@ export interface VmmSettings {
   readonly vcpus: number | undefined;
   readonly append: string;
   readonly monitors: readonly MonitorAddress[];
+  readonly agent: SocketAddress | undefined;
   readonly incoming: SocketAddress | 'defer' | undefined;
   readonly name: string | undefined;
   readonly seed: number;
@@ -88,6 +91,7 @@ const KINDS = {
   vcpus: 'number',
   append: 'string',
   monitors: 'strings',
+  agent: 'string',
   incoming: 'string',
   name: 'string',
   seed: 'number',
@@ -184,6 +188,7 @@ export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
     vcpus: options.vcpus ?? (options.incoming === undefined ? 1 : undefined),
     append: options.append ?? '',
     monitors: (options.monitors ?? []).map(parseMonitorAddress),
+    agent: options.agent === undefined ? undefined : parseSocketAddress(options.agent),
     incoming:
       options.incoming === undefined || options.incoming === 'defer'
         ? options.incoming

@@ -3,10 +3,12 @@
  * `drivers.ts` provides the real ones.
  */
 import type { FerryError } from '../../base/errors.js';
+import type { SerialPortName } from '../../devices/serial/registers.js';
 import type { DestinationOptions } from '../../migration/destination-context.js';
 import type { DestinationMachine, MachineDescription, SourceMachine } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { SourceOptions } from '../../migration/source-context.js';
+import type { SerialLine } from '../agent/serial-line.js';
 import type { CpuInfo } from '../monitor/control.js';
 import type { DeviceEvent } from '../passthrough/events.js';
 import type { PassthroughReport } from '../passthrough/report.js';
@@ -41,6 +43,8 @@ export interface GuestMachine {
   pause(): Promise<void>;
   resume(): Promise<void>;
   cpus(): readonly CpuInfo[];
+  /** The host's end of a serial port of the guest's. */
+  serial(port: SerialPortName): SerialLine;
   /** What the host knows of each of the guest's network devices. */
   nics(): Promise<readonly PassthroughReport[]>;
   /** Configuration space of all PCI functions, in the format of `lspci -F`; undefined without any. */

@@ -3,12 +3,14 @@
  */
 import { Socket } from 'node:net';
 import { type FerryError, isFerryError } from '../../base/errors.js';
+import { SERIAL_PORTS } from '../../devices/serial/registers.js';
 import { vmmCommands } from '../monitor/commands.js';
 import { MonitorListener, serveClient } from '../monitor/listener.js';
 import { Monitor } from '../monitor/monitor.js';
 import type { RunState } from '../monitor/run-state.js';
 import { formatSocketAddress } from '../sockets/address.js';
 import { VERSION } from '../version.js';
+import { AgentListener } from './agent-listener.js';
 import { ConsoleLog } from './console-log.js';
 import { ConsoleOutput } from './console-output.js';
 import { Controller } from './controller.js';
@@ -111,6 +113,9 @@ export async function runVmm(options: unknown, manner: VmmManner): Promise<numbe
   return exitStatus;
 }
 
+/** The serial port that the socket of `--agent` leads to. */
+const [AGENT_PORT] = SERIAL_PORTS;
+
 /** Between two notices of connections that were turned away. */
 const TURNED_AWAY_EVERY_MS = 1000;
 
@@ -123,6 +128,7 @@ class Vmm {
   readonly #console: ConsoleLog;
   readonly #output: ConsoleOutput;
   readonly #listeners: MonitorListener[] = [];
+  #agent: AgentListener | undefined;
   #owner: Socket | undefined;
   #unwritten: FerryError | undefined;
   /** As people were told last. */
@@ -182,7 +188,7 @@ class Vmm {
 
   /** Opens the monitors, loads the guest or waits for one, and lets it run. Throws FerryErrors. */
   async start(): Promise<void> {
-    const { incoming, monitors, approaches } = this.#settings;
+    const { incoming, monitors, agent, approaches } = this.#settings;
     // Clients may connect and ask at once; they are answered when there is a machine to ask about.
     let ready = (): void => {};
     const machineIsThere = new Promise<void>((resolve) => {
@@ -196,6 +202,10 @@ class Vmm {
       this.#listeners.push(listener);
       this.#notice(`monitor at ${listener.address}`);
       if (wait) clients.push(listener.firstClient);
+    }
+    if (agent !== undefined) {
+      this.#agent = await AgentListener.open(agent);
+      this.#notice(`guest agent at ${this.#agent.address}`);
     }
     if (incoming === undefined) {
       await this.#controller.boot();
@@ -221,6 +231,7 @@ class Vmm {
     this.#console.flush();
     this.#monitor.flush();
     this.#output.close();
+    this.#agent?.close();
     await Promise.all(this.#listeners.map((listener) => listener.close(200)));
     const owner = this.#owner;
     if (owner !== undefined && !owner.destroyed) {
@@ -253,6 +264,9 @@ class Vmm {
   #stateChanged(state: RunState, why: Error | undefined): void {
     const before = this.#state;
     this.#state = state;
+    // A client does not follow its guest: it finds the other VMM's socket, and syncs.
+    const guestIsHere = state !== 'postmigrate' && state !== 'inmigrate';
+    this.#agent?.serve(guestIsHere ? this.#controller.serial(AGENT_PORT) : undefined);
     const answerable = this.#listeners.length > 0 || this.#owner !== undefined;
     // Nobody could look at what is left, or end it; the end says why.
     if (why !== undefined && !answerable) {

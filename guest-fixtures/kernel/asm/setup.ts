@@ -17,6 +17,7 @@ import {
   BOOT_PARAMS_POWER_BASE,
   BOOT_PARAMS_RAM_PAGES,
   BOOT_PARAMS_SEED,
+  BOOT_PARAMS_SERIAL_BASE,
   BOOT_PARAMS_VCPUS,
   BOOT_PARAMS_WALL_CLOCK_NS,
   COMMAND_LINE_BYTES_MAX,
@@ -44,6 +45,8 @@ const COMMAND_LINE_COPY: u32 = 2048;
   ecam_base: u32;
   ecam_bytes: u32;
   lapic_base: u32;
+  /** 0: there are no serial ports. */
+  serial_base: u32;
   /** Name of the hypervisor, raw bytes with a NUL. */
   hypervisor: usize;
   memory_map: u32;
@@ -66,6 +69,7 @@ export function copy_boot_params(page: u32): void {
   params.lapic_base = load<u32>(page + BOOT_PARAMS_LAPIC_BASE);
   params.ecam_base = load<u32>(page + BOOT_PARAMS_ECAM_BASE);
   params.ecam_bytes = load<u32>(page + BOOT_PARAMS_ECAM_BYTES);
+  params.serial_base = load<u32>(page + BOOT_PARAMS_SERIAL_BASE);
   params.vcpus = min<u32>(max<u32>(load<u8>(page + BOOT_PARAMS_VCPUS), 1), VCPUS_MAX);
   params.ram_pages = load<u32>(page + BOOT_PARAMS_RAM_PAGES);
   params.image = load<u32>(page + BOOT_PARAMS_IMAGE_GPA);

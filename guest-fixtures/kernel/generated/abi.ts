@@ -26,6 +26,8 @@ export const RAM_BYTES_MAX: u32 = 0xe0000000;
 export const RAM_BYTES_MIN: u32 = 0x4000000;
 export const RAM_BYTES_STEP: u32 = 0x10000;
 export const RESCHEDULE_VECTOR: u32 = 0xfd;
+export const SERIAL_BASE: u32 = 0xfed02000;
+export const SERIAL_BYTES: u32 = 0x1000;
 export const TIMER_VECTOR: u32 = 0xec;
 export const VCPUS_MAX: u32 = 4;
 
@@ -59,6 +61,7 @@ export const BOOT_PARAMS_ECAM_BASE: u32 = 0x38;
 export const BOOT_PARAMS_ECAM_BYTES: u32 = 0x3c;
 export const BOOT_PARAMS_LAPIC_BASE: u32 = 0x40;
 export const BOOT_PARAMS_HYPERVISOR: u32 = 0x44;
+export const BOOT_PARAMS_SERIAL_BASE: u32 = 0x50;
 export const BOOT_PARAMS_MEMORY_MAP: u32 = 0x80;
 export const BOOT_PARAMS_SIZE: u32 = 0x140;
 

@@ -16,6 +16,7 @@ import { mem_init } from '../mm/page_alloc';
 import { kmem_cache_init } from '../mm/slab';
 import { ferry_console_init } from '../drivers/console/ferry_console';
 import { power_init } from '../drivers/power/power';
+import { qga_init } from '../qga/main';
 import { run_init_workload } from '../workloads/workload';
 
 /** Everything up to the point where the CPUs can work. Entered with interrupts disabled, left with them enabled. */
@@ -43,6 +44,7 @@ export function kernel_init(page: u32): void {
 export function start_kernel(page: u32): void {
   kernel_init(page);
   devices_init();
+  qga_init();
   behaviour_init();
   warn_unknown_params();
   run_init_workload();

@@ -150,7 +150,7 @@ export function param_malformed(name: string): void {
 }
 
 /** In one piece: adding strings up would need the compiler's allocator. */
-const KNOWN = changetype<usize>(' behaviour dirty_rate dma_debug ip late_ms ledger_working_set loglevel module_blacklist pattern payload pcie_ports peer peer_port quiet rate rx_ring seed status_ms sweep_ms tick_us transactions tx_ring working_set workload ');
+const KNOWN = changetype<usize>(' agent behaviour dirty_rate dma_debug ip late_ms ledger_working_set loglevel module_blacklist pattern payload pcie_ports peer peer_port quiet rate rx_ring seed status_ms sweep_ms tick_us transactions tx_ring working_set workload ');
 
 /** Whether the `length` bytes at `name` are one of the KNOWN names. */
 function is_known(name: usize, length: u32): bool {

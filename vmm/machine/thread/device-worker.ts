@@ -47,6 +47,7 @@ const platform = platformDevices({
   print: (line) => outbox.push(line),
   // The guest's last words come before its end.
   power: (request) => send({ kind: 'power', request, lastWords: outbox.rest() }),
+  serial: (port) => events.push({ kind: 'serial', device: port }),
 });
 const hosted =
   nic === undefined
@@ -69,6 +70,7 @@ const devices = new DeviceSet([...platform, ...(hosted === undefined ? [] : host
 const responder = new MmioResponder(data.control, data.vcpus, data.devices, devices.bus);
 const targets = callTargets(
   platformCalls(devices, { rehearse: () => hosted?.rehearse(), lastWords: () => outbox.rest() }),
+  devices.calls,
   hosted,
 );
 

@@ -290,6 +290,13 @@ export function neigh_restore(dev: NetDevice, in_dev: InDevice, at: usize, count
   }
 }
 
+/** Knows that `ip` is at `ha`; false if the interface is not started. */
+export function neigh_set(dev: NetDevice, in_dev: InDevice, ip: u32, ha: usize): bool {
+  if (in_dev.arp_table == 0) return false;
+  neigh_update(dev, in_dev, ip, ha, true);
+  return true;
+}
+
 /** Who is where has to be asked again; `all` but those that are known, without. */
 function neigh_flush_dev(in_dev: InDevice, all: bool): void {
   const flags = spin_lock_irqsave(table_lock);

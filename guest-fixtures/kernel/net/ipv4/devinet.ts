@@ -12,6 +12,8 @@ const inetdev_block = changetype<NotifierBlock>(memory.data(8, 8));
   ifa_mask: u32;
   /** The station that workloads on this interface talk to. */
   ifa_peer: u32;
+  /** Who passes on what is for hosts beyond the link; 0: nobody. */
+  ifa_gateway: u32;
   /** Neighbours on this link: see arp.ts. 0 while the interface is not started. */
   arp_table: usize;
   /** 1: the link is told of the address whenever the carrier comes, because another port of it may have had it. */
@@ -30,6 +32,11 @@ const inetdev_block = changetype<NotifierBlock>(memory.data(8, 8));
 // @ts-ignore: decorator
 @inline export function inet_onlink(in_dev: InDevice, address: u32): bool {
   return ((in_dev.ifa_local ^ address) & in_dev.ifa_mask) == 0;
+}
+
+/** Whom on the link a packet for `address` is given to: that itself, or the gateway; 0 if it can't get there. */
+export function inet_nexthop(in_dev: InDevice, address: u32): u32 {
+  return inet_onlink(in_dev, address) ? address : in_dev.ifa_gateway;
 }
 
 /** Gives an interface that has no address one. */

@@ -1,10 +1,10 @@
-// IPv4 out, without options or routes: to hosts on the same link, in fragments if need be.
+// IPv4 out, without options: to hosts on the same link or beyond the gateway, in fragments if need be.
 import { csum_fold, csum_partial } from '../../lib/checksum';
 import { put_be16 } from '../../lib/byteorder';
 import { NetDevice } from '../core/dev';
 import { SkBuff, alloc_skb, kfree_skb, skb_push, skb_put } from '../skbuff';
 import { neigh_output } from './arp';
-import { InDevice, in_dev_get, inet_onlink } from './devinet';
+import { InDevice, in_dev_get, inet_nexthop } from './devinet';
 import {
   IPDEFTTL,
   IP_CHECK,
@@ -42,7 +42,7 @@ function ip_build_header(skb: SkBuff, in_dev: InDevice, daddr: u32, protocol: u3
 }
 
 function ip_finish_output(skb: SkBuff, dev: NetDevice, in_dev: InDevice, daddr: u32): bool {
-  const sent = neigh_output(skb, dev, in_dev, daddr);
+  const sent = neigh_output(skb, dev, in_dev, inet_nexthop(in_dev, daddr));
   if (!sent) SNMP_INC(offsetof<SnmpMib>('IpOutDiscards'));
   return sent;
 }
@@ -70,12 +70,13 @@ function ip_fragment(skb: SkBuff, dev: NetDevice, in_dev: InDevice, daddr: u32, 
 @inline export function ip_needs_fragments(dev: NetDevice, bytes: u32): bool { return bytes > dev.mtu - IP_HLEN; }
 
 /**
- * Sends `skb`, which starts at its transport header, from `dev` to a host on its link; false if it was dropped. The
+ * Sends `skb`, which starts at its transport header, from `dev`; false if it was dropped, or there is no way. The
  * device can't fill in the checksum of what goes out in pieces.
  */
 export function ip_output(skb: SkBuff, dev: NetDevice, daddr: u32, protocol: u32): bool {
   const in_dev = in_dev_get(dev);
-  if (in_dev === null || in_dev.arp_table == 0 || !inet_onlink(in_dev, daddr) || skb.len + IP_HLEN > IP_LEN_MAX) {
+  const nexthop = in_dev === null ? 0 : inet_nexthop(in_dev, daddr);
+  if (in_dev === null || in_dev.arp_table == 0 || nexthop == 0 || skb.len + IP_HLEN > IP_LEN_MAX) {
     SNMP_INC(offsetof<SnmpMib>('IpOutNoRoutes'));
     kfree_skb(skb);
     return false;

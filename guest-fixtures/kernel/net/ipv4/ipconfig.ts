@@ -1,7 +1,6 @@
 // Addresses from the command line: one `ip=` for each interface, in the form of Linux:
 // `ip=<client>[:<server>:<gateway>:<netmask>:<hostname>:<device>[:...]]`. The server is the station that workloads on this
-// interface talk to; without a device it is eth0's. There are no routes beyond the link, so gateway, host name and
-// whatever follows the device are read over.
+// interface talk to; without a device it is eth0's. Host name and whatever follows the device are read over.
 import { hotplug_lock, lock_device_hotplug, unlock_device_hotplug } from '../../kernel/hotplug';
 import { NotifierBlock } from '../../kernel/notifier';
 import { param_each, param_ipv4, param_malformed } from '../../kernel/params';
@@ -14,10 +13,11 @@ import {
   NetDevice,
   dev_get_by_index,
   dev_open,
+  netdev_notify_peers,
   netdev_list,
   register_netdevice_notifier,
 } from '../core/dev';
-import { InDevice, inetdev_init } from './devinet';
+import { InDevice, in_dev_get, inet_onlink, inetdev_init } from './devinet';
 import { netdev_restore } from './keep';
 
 /** 10.0.0.2, as it lies in memory: eth0's, and each further interface has the next. */
@@ -31,6 +31,7 @@ const DEFAULT_NETMASK: u32 = 0x00ff_ffff;
 // Fields of `ip=`.
 const CLIENT: u32 = 0;
 const SERVER: u32 = 1;
+const GATEWAY: u32 = 2;
 const NETMASK: u32 = 3;
 const DEVICE: u32 = 5;
 
@@ -40,6 +41,8 @@ const DEVICE: u32 = 5;
   address: u32;
   netmask: u32;
   peer: u32;
+  /** 0: there is none. */
+  gateway: u32;
   /** 1 if the command line names the interface. */
   named: u32;
 }
@@ -47,7 +50,7 @@ const DEVICE: u32 = 5;
 const ip_config_work = changetype<WorkStruct>(memory.data(64, 16));
 const ip_config_block = changetype<NotifierBlock>(memory.data(8, 8));
 /** NETDEV_MAX of them. */
-const configs = memory.data(8 * 16, 16);
+const configs = memory.data(8 * 20, 16);
 
 // @ts-ignore: decorator
 @inline function config_of(ifindex: u32): IpConfig {
@@ -102,6 +105,7 @@ function ip_auto_config_setup(value: usize, length: u32): void {
   const config = config_of(ifindex);
   config.address = field_ipv4(value, end, CLIENT, config.address);
   config.peer = field_ipv4(value, end, SERVER, config.peer);
+  config.gateway = field_ipv4(value, end, GATEWAY, config.gateway);
   config.netmask = field_ipv4(value, end, NETMASK, config.netmask);
   config.named = 1;
   const host = config.address & ~config.netmask;
@@ -113,6 +117,8 @@ function ip_setup_if(dev: NetDevice, notify: u32): void {
   const config = config_of(dev.ifindex);
   const in_dev = inetdev_init(dev, config.address, config.netmask, config.peer);
   in_dev.arp_notify = notify;
+  if (config.gateway != 0 && inet_onlink(in_dev, config.gateway)) in_dev.ifa_gateway = config.gateway;
+  else if (config.gateway != 0) pr_warn('IP-Config: gateway of %S is not on its link', dev.name);
   if (!dev_open(dev)) {
     pr_err('IP-Config: Failed to open %S', dev.name);
     return;
@@ -131,6 +137,22 @@ function ip_setup_all(notify: u32): void {
     const dev = changetype<NetDevice>(entry);
     if (dev.ip_ptr == 0 && dev.master == 0 && !netdev_restore(dev)) ip_setup_if(dev, notify);
   }
+}
+
+/** Gives `dev`, whatever it had, this address, starts it if need be, and tells its link; false if it does not start. */
+export function ip_set_address(dev: NetDevice, address: u32, netmask: u32): bool {
+  const in_dev = in_dev_get(dev);
+  if (in_dev === null) {
+    inetdev_init(dev, address, netmask, config_of(dev.ifindex).peer).arp_notify = 1;
+    return dev_open(dev);
+  }
+  if (in_dev.ifa_local == address && in_dev.ifa_mask == netmask) return true;
+  in_dev.ifa_local = address;
+  in_dev.ifa_mask = netmask;
+  in_dev.arp_notify = 1;
+  if (in_dev.ifa_gateway != 0 && !inet_onlink(in_dev, in_dev.ifa_gateway)) in_dev.ifa_gateway = 0;
+  netdev_notify_peers(dev);
+  return true;
 }
 
 function ip_config_work_fn(_work: WorkStruct): void {

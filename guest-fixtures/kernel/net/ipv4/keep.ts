@@ -1,4 +1,4 @@
-// What the network keeps of an interface whose device is away: its address and its neighbours, by the device's permanent
+// What the network keeps of an interface whose device is away: its address, its gateway and its neighbours, by the device's permanent
 // address. Linux leaves this to programs; here the host asks for it, before it takes the device, and a device that comes with
 // that address gets it all back.
 import { NotifierBlock } from '../../kernel/notifier';
@@ -17,6 +17,7 @@ import { NETDEV_GOING_DOWN, NETDEV_MAX, NetDevice, dev_open, register_netdevice_
   ifa_local: u32;
   ifa_mask: u32;
   ifa_peer: u32;
+  ifa_gateway: u32;
   neighbours: u32;
 }
 
@@ -65,6 +66,7 @@ function keep_event(event: u32, data: usize): void {
   entry.ifa_local = in_dev.ifa_local;
   entry.ifa_mask = in_dev.ifa_mask;
   entry.ifa_peer = in_dev.ifa_peer;
+  entry.ifa_gateway = in_dev.ifa_gateway;
   memory.copy(changetype<usize>(entry) + MAC_AT, dev.dev_addr, 6);
   entry.neighbours = neigh_save(in_dev, changetype<usize>(entry) + NEIGHBOURS_AT);
 }
@@ -75,6 +77,7 @@ export function netdev_restore(dev: NetDevice): bool {
   if (entry === null) return false;
   entry.kept = 0;
   const in_dev = inetdev_init(dev, entry.ifa_local, entry.ifa_mask, entry.ifa_peer);
+  in_dev.ifa_gateway = entry.ifa_gateway;
   in_dev.arp_notify = 1;
   if (dev_open(dev)) neigh_restore(dev, in_dev, changetype<usize>(entry) + NEIGHBOURS_AT, entry.neighbours);
   pr_info(
