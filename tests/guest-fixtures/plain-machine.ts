@@ -141,9 +141,8 @@ export class PlainMachine {
   }
 
   #serialAt(address: number): MmioHandler | undefined {
-    return address >= SERIAL_BASE && address < SERIAL_BASE + SERIAL_BYTES
-      ? this.serial?.regions[0]!.handler
-      : undefined;
+    const here = address >= SERIAL_BASE && address < SERIAL_BASE + SERIAL_BYTES;
+    return here ? this.serial?.regions[0]?.handler : undefined;
   }
 
   #writeBootParams(
