@@ -97,7 +97,12 @@ const commandsInWords = (text: string): string[] =>
 const monitorLinesIn = (lines: readonly string[]): string[] =>
   lines.map((line) => line.trim()).filter((line) => line.startsWith('{"execute"'));
 
-const KNOWN = [...COMMANDS, ...FABRIC_COMMANDS].map(({ name }) => name);
+/** Those of the guest's agent, as its page lists them; that they are all of them is seen where there is a guest. */
+const AGENT_COMMANDS = [
+  ...readFileSync(new URL('../../docs/guest-agent.md', import.meta.url), 'utf8').matchAll(/^\| `(\S+)` \|/gm),
+].map(([, name]) => name!);
+
+const KNOWN = [...[...COMMANDS, ...FABRIC_COMMANDS].map(({ name }) => name), ...AGENT_COMMANDS];
 
 async function expectToWork(text: string): Promise<number> {
   const lines = text.split('\n');
