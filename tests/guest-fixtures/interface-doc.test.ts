@@ -70,11 +70,10 @@ describe('the page about the guest interface', () => {
     expect(rows('Serial ports').map(([offset, , name]) => [offset, name])).toEqual(declared);
     expect(section('Serial ports')).toContain(`of port n at n × ${hex(reg.CONTROL.stride)}`);
     expect(section('Serial ports')).toContain(`Up to ${SERIAL_FIFO_BYTES} bytes wait`);
-    SERIAL_PORTS.forEach((name, port) => {
-      expect(section('Serial ports').replaceAll('`', '')).toMatch(
-        new RegExp(`port ${port}(,| is) ${name}`, 'i'),
-      );
-    });
+    const words = section('Serial ports').replace(/[`\s]+/g, ' ');
+    for (const [port, name] of SERIAL_PORTS.entries()) {
+      expect(words).toMatch(new RegExp(`port ${port}(,| is) ${name}`, 'i'));
+    }
   });
 
   it.each([
