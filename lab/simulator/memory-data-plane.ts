@@ -27,7 +27,7 @@ import { FrameBuffer } from '../../migration/pages/frame-buffer.js';
 import { encodeHello, tokenBytes } from '../../migration/pages/hello.js';
 import { FRAME_PAGES, FRAME_ZERO } from '../../migration/pages/layouts.js';
 import { Outcomes } from '../../migration/pages/outcomes.js';
-import { type PageKernels, referenceKernels } from '../../migration/pages/page-kernels.js';
+import type { PageKernels } from '../../migration/pages/page-kernels.js';
 import { RamSink } from '../../migration/pages/page-sink.js';
 import { RoundBarrier } from '../../migration/pages/round-barrier.js';
 import { WorkBoard } from '../../migration/pages/work-board.js';
@@ -40,6 +40,7 @@ import type {
   TransferCount,
 } from '../../migration/ports.js';
 import { transferErrors } from '../../vmm/transfer/errors.js';
+import { copyingKernels } from '../../vmm/transfer/kernels.js';
 import { MemoryChannel, type Tamper } from './memory-channel.js';
 
 /** Guest RAM, asked for when it is needed: a destination has none before it accepted a machine. */
@@ -47,7 +48,7 @@ type Ram = () => Uint8Array;
 
 export interface MemoryNetworkOptions {
   readonly scheduler: Scheduler;
-  /** Makes the page kernels of a RAM; plain code unless given. */
+  /** Makes the page kernels of a RAM; `copyingKernels` unless given. */
   readonly kernels?: (ram: Uint8Array) => PageKernels;
   readonly tamper?: Tamper;
   /** Bytes that may be under way on each channel. */
@@ -65,7 +66,7 @@ export class MemoryDataNetwork {
   #ports = 0;
 
   constructor(options: MemoryNetworkOptions) {
-    const { scheduler, kernels = referenceKernels, windowBytes = 2 ** 20, tamper } = options;
+    const { scheduler, kernels = copyingKernels, windowBytes = 2 ** 20, tamper } = options;
     this.options = { scheduler, kernels, windowBytes };
     this.#tamper = tamper;
   }

@@ -2,17 +2,17 @@ import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import { referenceKernels, zeroPageHash } from '../../migration/pages/page-kernels.js';
-import { simdKernels } from '../../vmm/transfer/kernels.js';
+import { copyingKernels, simdKernels } from '../../vmm/transfer/kernels.js';
 
 const PAGES = 64;
 
 function machine() {
   const memory = new WebAssembly.Memory({ initial: PAGES / 16, maximum: 65536, shared: true });
   const ram = new Uint8Array(memory.buffer);
-  return { ram, simd: simdKernels(memory), plain: referenceKernels(ram) };
+  return { ram, simd: simdKernels(memory), copying: copyingKernels(ram), plain: referenceKernels(ram) };
 }
 
-const { ram, simd, plain } = machine();
+const { ram, simd, copying, plain } = machine();
 const random = seededRandom(99);
 const SEED = 0xfeed_beef;
 
@@ -35,7 +35,9 @@ describe('the zero scan', () => {
       }
       for (const first of [0, 1, 17, 32]) {
         for (const candidates of [-1, 0, random.u32() | 0, 0x8000_0001 | 0]) {
-          expect(simd.zeroMask(first, candidates)).toBe(plain.zeroMask(first, candidates));
+          const expected = plain.zeroMask(first, candidates);
+          expect(simd.zeroMask(first, candidates)).toBe(expected);
+          expect(copying.zeroMask(first, candidates)).toBe(expected);
         }
       }
     }
@@ -61,6 +63,8 @@ describe('the page hash', () => {
         fill();
         simd.hash(3, seed, here, 0);
         plain.hash(3, seed, there, 0);
+        expect([...here]).toEqual([...there]);
+        copying.hash(3, seed, here, 0);
         expect([...here]).toEqual([...there]);
       }
     }

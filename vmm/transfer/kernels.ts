@@ -25,6 +25,31 @@ export function simdKernels(memory: WebAssembly.Memory): PageKernels {
   };
 }
 
+/** Pages that `zeroMask` looks at, at most. */
+const MASK_PAGES = 32;
+
+/** The same over bytes that are no WebAssembly memory, or of which nobody knows whose: each page is copied to one. */
+export function copyingKernels(ram: Uint8Array): PageKernels {
+  const pages = (MASK_PAGES * PAGE_BYTES) / 65536;
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  const copies = new Uint8Array(memory.buffer);
+  const { zeroMask, hash } = simdKernels(memory);
+  const copy = (page: number, to: number): void =>
+    copies.set(ram.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES), to * PAGE_BYTES);
+  return {
+    zeroMask(firstPage, candidates) {
+      for (let bit = 0; bit < MASK_PAGES; bit++) {
+        if ((candidates & (1 << bit)) !== 0) copy(firstPage + bit, bit);
+      }
+      return zeroMask(0, candidates);
+    },
+    hash(page, seed, table, at) {
+      copy(page, 0);
+      hash(0, seed, table, at);
+    },
+  };
+}
+
 /** Bytes of `memory` as a Buffer, whose `subarray` gives Buffers again: what sockets take without a conversion. */
 export function memoryBuffer(memory: WebAssembly.Memory): Buffer {
   return Buffer.from(memory.buffer);
