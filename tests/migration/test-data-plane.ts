@@ -18,6 +18,7 @@ import type {
 
 import { refused } from './test-errors.js';
 
+const ZERO_PAGE = new Uint8Array(PAGE_BYTES);
 const BATCH_PAGES = 16;
 const HEADER_BYTES = 16;
 
@@ -93,7 +94,7 @@ export function dataLink(options: DataLinkOptions): DataLink {
       const range = [page * PAGE_BYTES, (page + 1) * PAGE_BYTES] as const;
       const copy = from.ram.slice(...range);
       if (settings!.integrity) hashes.source.set(hashPage(copy, settings!.hashSeed), 2 * page);
-      if (copy.every((byte) => byte === 0)) count.zeroPages++;
+      if (Buffer.compare(copy, ZERO_PAGE) === 0) count.zeroPages++;
       else count.pages++;
       options.onPage?.(page, round, copy);
       to.ram.set(copy, range[0]);

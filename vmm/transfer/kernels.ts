@@ -1,4 +1,5 @@
 /** The SIMD page kernels on guest RAM, behind the interface that the page cores use. */
+import { countTrailingZeros } from '../../base/bitmap.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import type { PageKernels } from '../../migration/pages/page-kernels.js';
 import { kernelOn } from '../kernels/load.js';
@@ -34,17 +35,21 @@ export function copyingKernels(ram: Uint8Array): PageKernels {
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   const copies = new Uint8Array(memory.buffer);
   const { zeroMask, hash } = simdKernels(memory);
-  const copy = (page: number, to: number): void =>
-    copies.set(ram.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES), to * PAGE_BYTES);
+  const copy = (page: number, count: number, to: number): void =>
+    copies.set(ram.subarray(page * PAGE_BYTES, (page + count) * PAGE_BYTES), to * PAGE_BYTES);
   return {
     zeroMask(firstPage, candidates) {
-      for (let bit = 0; bit < MASK_PAGES; bit++) {
-        if ((candidates & (1 << bit)) !== 0) copy(firstPage + bit, bit);
+      if (candidates === -1) copy(firstPage, MASK_PAGES, 0);
+      else {
+        for (let rest = candidates; rest !== 0; rest &= rest - 1) {
+          const bit = countTrailingZeros(rest);
+          copy(firstPage + bit, 1, bit);
+        }
       }
       return zeroMask(0, candidates);
     },
     hash(page, seed, table, at) {
-      copy(page, 0);
+      copy(page, 1, 0);
       hash(0, seed, table, at);
     },
   };
