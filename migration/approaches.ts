@@ -22,11 +22,12 @@ export interface Chosen {
   readonly tracking: TrackingDescriptor;
   readonly stop: StopDescriptor;
   readonly start: StartDescriptor;
-  /** Where several stops were to be tried: those that come next, in order, and go with the start as well. */
+  /** Where several were to be tried: those that come next, in order; of stops those that go with the start as well. */
+  readonly otherTrackings: readonly TrackingDescriptor[];
   readonly otherStops: readonly StopDescriptor[];
 }
 
-export const namesOf = ({ tracking, stop, start }: Omit<Chosen, 'otherStops'>): Approaches => ({
+export const namesOf = ({ tracking, stop, start }: Pick<Chosen, Effort>): Approaches => ({
   tracking: tracking.name,
   stop: stop.name,
   start: start.name,
@@ -42,14 +43,20 @@ export async function chooseApproaches(
   devices: readonly AssignedDevice[],
   registry: ApproachRegistry,
 ): Promise<Chosen> {
-  const [tracking] = await candidates('tracking', wanted.tracking, devices, registry.tracking);
+  const [tracking, ...otherTrackings] = await candidates(
+    'tracking',
+    wanted.tracking,
+    devices,
+    registry.tracking,
+  );
   const stops = await candidates('stop', wanted.stop, devices, registry.stop);
   const starts = await candidates('start', wanted.start, devices, registry.start);
   for (const stop of stops) {
     const start = starts.find(({ takes }) => takes.includes(stop.leaves));
     if (start === undefined) continue;
     const others = stops.slice(stops.indexOf(stop) + 1);
-    return { tracking, stop, start, otherStops: others.filter(({ leaves }) => start.takes.includes(leaves)) };
+    const otherStops = others.filter(({ leaves }) => start.takes.includes(leaves));
+    return { tracking, stop, start, otherTrackings, otherStops };
   }
   throw contradiction(stops[0], starts[0], registry);
 }
@@ -275,7 +282,7 @@ export function judgeApproaches(
   if (!start.takes.includes(stop.leaves)) {
     throw malformed('hello', 'approaches.start', `${start.name}, which does not go with stop ${stop.name}`);
   }
-  return { tracking, stop, start, otherStops: [] };
+  return { tracking, stop, start, otherTrackings: [], otherStops: [] };
 }
 
 /**

@@ -165,6 +165,13 @@ export const migrationErrors = catalogue('migration', {
     advice: () =>
       'A guest without hot-plug, or without CPU time, does not answer; `request-timeout` gives it longer.',
   }),
+  'unplug-cancelled': entry<{ approach: string; device: string }>({
+    exit: 'failed',
+    text: ({ approach, device }) =>
+      `stop = ${approach}: the guest was about to let ${device} go, and the button of its slot was pressed again`,
+    advice: () =>
+      'Whoever did that wants the device to stay; an approach in which the guest has no part does not ask.',
+  }),
   'no-failover': entry<{ device: string; problem: string }>({
     exit: 'failed',
     text: ({ device, problem }) => `the guest can't go on without ${device}: ${problem}`,

@@ -4,6 +4,7 @@
  */
 import type { SerializedError } from '../base/errors.js';
 import type { Duration } from '../base/units.js';
+import type { Effort } from './approach.js';
 import type { Approaches } from './approaches.js';
 import type { Whereabouts } from './endings.js';
 import type { MessageOf } from './messages.js';
@@ -79,6 +80,8 @@ export interface DestinationParts {
 
 /** A stop that the guest did not follow, and the one that was tried then. */
 export interface Fallback {
+  /** A start is never given up for another: it is the destination's. */
+  readonly effort: Exclude<Effort, 'start'>;
   readonly from: string;
   readonly to: string;
   readonly because: string;

@@ -70,7 +70,7 @@ export class GuestRequests {
     const from = chosen!.stop.name;
     await settleAll(stops.map(async ({ name, does }) => stats.resumedDevice(name, await does.resume())));
     talk.check();
-    stats.fellBack({ from, to: next.name, because }, next.leaves);
+    stats.fellBack({ effort: 'stop', from, to: next.name, because }, next.leaves);
     source.chosen = { ...chosen!, stop: next, otherStops: others };
     source.stops = stopsOf(source.chosen, onTimeline(machine.devices, timeline));
     resumeOnTakeBack(source);

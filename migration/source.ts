@@ -11,7 +11,7 @@ import { isFerryError } from '../base/errors.js';
 import { NO_FAULTS } from '../base/fault.js';
 import { settleAll } from '../base/settle.js';
 import { type Duration, elapsed, nanoseconds } from '../base/units.js';
-import { finishDevices, trackingWait } from './after-run.js';
+import { finishDevices } from './after-run.js';
 import { type Chosen, chooseApproaches, namesOf, sourceApproaches } from './approaches.js';
 import { Conversation } from './conversation.js';
 import { DeviceStreamSender } from './device-stream.js';
@@ -22,12 +22,12 @@ import { malformed } from './frame.js';
 import { RunningRoot } from './integrity.js';
 import { rehearse } from './messages.js';
 import { onTimeline } from './observed-device.js';
-import { NEVER, withPatience } from './patience.js';
 import type { MachineState } from './ports.js';
 import type { MigrationRecord, RoundsEnd } from './record.js';
 import { GuestRequests, resumeOnTakeBack, tellOnTakeBack } from './requests.js';
 import { harvestPages, rootSoFar, sendDevicesAhead, sendPages, sendTheRest } from './sending.js';
 import type { Source, SourceOptions } from './source-context.js';
+import { startTracking } from './start-tracking.js';
 import { Lifecycle, type SourceEvent, sourceOwnsGuest, sourceTable } from './states.js';
 import { SourceStatistics } from './statistics.js';
 import { FLOW, Timeline } from './timeline.js';
@@ -167,25 +167,6 @@ async function chooseHow(source: Source): Promise<Chosen> {
   Object.assign(source, { chosen, tracking, stops });
   stats.chosen(atWork, chosen.stop.leaves);
   return chosen;
-}
-
-function startTracking(source: Source): Promise<void> {
-  const { undo, tracking, scheduler } = source;
-  const wait = trackingWait(source);
-  let started: Promise<void> = Promise.resolve();
-  let giveUp: () => void = () => undefined;
-  const givenUp = new Promise<void>((resolve) => {
-    giveUp = resolve;
-  });
-  undo.push('the tracking of dirty pages', async () => {
-    giveUp();
-    await started.catch(() => undefined);
-    await withPatience(scheduler, wait, (patience) => tracking.stop({ patience, givenUp: NEVER }));
-  });
-  started = withPatience(scheduler, wait, (patience) => tracking.start({ patience, givenUp }));
-  // Whoever waits for it hears of a failure.
-  started.catch(() => undefined);
-  return started;
 }
 
 /** Sends all pages once, then those written meanwhile, until what is left can be sent within the downtime limit. */

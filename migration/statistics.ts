@@ -105,12 +105,13 @@ export class SourceStatistics {
     this.#left = left;
   }
 
-  /** The guest did not follow one stop, and another is at work. */
-  fellBack(fallback: Fallback, left: Left): void {
+  /** The guest did not follow one approach, and another is at work. */
+  fellBack(fallback: Fallback, left = this.#left): void {
     this.#left = left;
     this.#timeline.moment(FLOW, 'fallback', { ...fallback });
     this.#fallbacks.push(fallback);
-    if (this.#approaches !== undefined) this.#approaches = { ...this.#approaches, stop: fallback.to };
+    if (this.#approaches !== undefined)
+      this.#approaches = { ...this.#approaches, [fallback.effort]: fallback.to };
   }
 
   /** So much of the device's data stream was sent. */

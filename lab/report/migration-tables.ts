@@ -157,7 +157,8 @@ function deviceLines({ devices, deviceDirtied, approaches, fallbacks }: Migratio
     `assigned ${devices.length === 1 ? 'device' : 'devices'} ${names}: tracking ${tracking}, stop ${stop}, start ${start}; ` +
       `of the state ${sum('preCopyBytes')} went ahead, ${sum('blackoutBytes')} in the blackout`,
   ];
-  for (const { from, to, because } of fallbacks) lines.push(`stop ${to} instead of ${from}: ${because}`);
+  for (const { effort, from, to, because } of fallbacks)
+    lines.push(`${effort} ${to} instead of ${from}: ${because}`);
   for (const { name, startedAfterNs, problem, takenBack } of devices) {
     if (takenBack !== undefined) lines.push(`${name} ${takenBack}`);
     if (problem !== undefined) lines.push(`${name} does not work at the destination: ${problem}`);

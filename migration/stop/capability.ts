@@ -32,7 +32,7 @@ export const stopByCapability: StopDescriptor = {
     const { name } = device;
     const fn = device.fn as HostFunction;
     const guest = device.guest as GuestChannel;
-    let asked = false;
+    let [asked, answered] = [false, false];
     const closeGate = async (): Promise<void> => {
       if (await fn.closeGate()) throw migrationErrors.error('guest-broke-word', { device: name });
     };
@@ -40,6 +40,7 @@ export const stopByCapability: StopDescriptor = {
       request: async (limits) => {
         asked = true;
         const { word } = await askGuest(device, SUSPEND, [], limits);
+        answered = true;
         if (word !== SUSPEND) {
           throw migrationErrors.error('guest-refused', { device: name, request: SUSPEND, answer: word });
         }
@@ -54,7 +55,8 @@ export const stopByCapability: StopDescriptor = {
         return undefined;
       },
       resumed: async (patience) => {
-        if (asked) await startAgain(patience);
+        // One that did not answer has its device, or hears that it may have it: there is nothing to wait for.
+        if (answered) await startAgain(patience);
       },
     };
   },

@@ -42,7 +42,13 @@ export function stopByUnplug(
         await slot.takeOutWhenOff();
         await ask(limits);
       };
-      await awaitSlot(slot, isEmpty, begin, overdue(limits.patience, 'still-plugged-in'), limits.givenUp);
+      const { refusal, forget } = pressedAgain(slot, facts);
+      try {
+        const late = overdue(limits.patience, 'still-plugged-in');
+        await awaitSlot(slot, isEmpty, begin, late, refusal, limits.givenUp);
+      } finally {
+        forget();
+      }
     },
     // It is not in its slot any more, and reaches no memory.
     quiesce: async () => undefined,
@@ -55,4 +61,20 @@ export function stopByUnplug(
       await awaitSlot(slot, isOn, async () => undefined, overdue(patience, 'not-plugged-in-again'));
     },
   };
+}
+
+/** Rejects when a slot that blinked, to be turned off, is on again: somebody pressed the button a second time. 6.7.1.5 */
+function pressedAgain(
+  slot: DeviceSlot,
+  facts: { readonly approach: string; readonly device: string },
+): { readonly refusal: Promise<never>; readonly forget: () => void } {
+  let forget = (): void => undefined;
+  const refusal = new Promise<never>((_, reject) => {
+    let blinked = false;
+    forget = slot.onChange((state) => {
+      if (state.powerIndicator === 'blink') blinked = true;
+      else if (blinked && isOn(state)) reject(migrationErrors.error('unplug-cancelled', facts));
+    });
+  });
+  return { refusal, forget: () => forget() };
 }

@@ -11,7 +11,7 @@ export const hybrid: TrackingDescriptor = {
   steps: [
     'the guest of each device is asked what it offers',
     'if all of them offer to touch what they unmap, they are told to, and the IOMMU is not scanned',
-    'else the dirty bits of the IOMMU are read, as with iommu-dirty',
+    'else, or if one of them does not answer in time, the dirty bits of the IOMMU are read, as with iommu-dirty',
   ],
   use: 'To spare the scan where the guest helps, without relying on it.',
   limits: 'Those of the way that is taken; which one it was is in the record.',

@@ -28,8 +28,10 @@ export function trackByTouch(
 ): DirtyTracking {
   const log = logOf(machine);
   let counts: Uint16Array | undefined;
+  let asked = false;
   return {
     start: async (limits) => {
+      asked = true;
       const found = await settleAll(
         devices.map(async (device) => {
           const answer = await askGuest(device, request, [ON], limits);
@@ -46,7 +48,11 @@ export function trackByTouch(
       return { ...report, devicePages: report.devicePages + addMapped(counts, into) };
     },
     stop: async (limits) => {
-      await settleAll([log.stop(limits), touchNoMore(devices, request, limits)]);
+      const told =
+        counts === undefined
+          ? withdraw(asked ? devices : [], request)
+          : touchNoMore(devices, request, limits);
+      await settleAll([log.stop(limits), told]);
     },
   };
 }
@@ -66,6 +72,11 @@ export async function touchNoMore(
       });
     }),
   );
+}
+
+/** A guest that did not answer is not waited for: what it is told stands in the place of what it has not looked at. */
+async function withdraw(devices: readonly AssignedDevice[], request: string): Promise<void> {
+  await settleAll(devices.map(async ({ guest }) => guest?.request(request, [OFF])));
 }
 
 /** What the answer points at, if it lies in the memory that travels. */

@@ -76,7 +76,7 @@ describe('a guest that does not follow the first stop', () => {
     const { source } = outcome;
     expect(source.approaches!.stop).toBe('ask-again');
     expect(source.fallbacks).toEqual([
-      { from: 'ask', to: 'ask-again', because: expect.stringMatching(/I need it/) },
+      { effort: 'stop', from: 'ask', to: 'ask-again', because: expect.stringMatching(/I need it/) },
     ]);
     expect(summaryLines(source).join('\n')).toMatch(/stop ask-again instead of ask: .*I need it/);
     expect(source.timeline.filter(({ what }) => what === 'fallback')).toHaveLength(1);

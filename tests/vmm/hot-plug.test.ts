@@ -3,6 +3,7 @@
  * hot-plug driver, the slot, the NIC, both flows of the migration, the network.
  */
 import { describe, expect, it } from 'vitest';
+import { milliseconds } from '../../base/units.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { moveUnderTraffic, type TrafficScene } from './passthrough-world.js';
 
@@ -115,6 +116,20 @@ describe('a guest whose device was asked to leave', () => {
     expect(source.guest).toBe('here');
     expect(flow.arrived).toMatchObject({ lost: 0, corrupt: 0 });
     expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(1);
+  });
+});
+
+describe('a guest whose button is pressed again while its slot blinks', () => {
+  it('keeps its device, and nobody waits any longer', async () => {
+    const { source, flow, console } = await move({
+      commandLine: 'behaviour=cancelling status_ms=1000',
+      parameters: { stop: 'hot-unplug' },
+    });
+    expect(source.error).toMatchObject({ code: 'migration/unplug-cancelled' });
+    expect(source.guest).toBe('here');
+    expect(source.totalNs).toBeLessThan(milliseconds(1000));
+    expect(flow.arrived).toMatchObject({ lost: 0, corrupt: 0 });
+    expect(console.filter((line) => /canceling request to power off/.test(line))).toHaveLength(1);
   });
 });
 

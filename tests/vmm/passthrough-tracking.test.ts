@@ -3,6 +3,7 @@
  * every byte compared after the stop; and beside each the defect that the comparison must find.
  */
 import { describe, expect, it } from 'vitest';
+import { milliseconds } from '../../base/units.js';
 import { builtIn } from '../../migration/registry.js';
 import type { StopDescriptor } from '../../migration/stop/stop.js';
 import type { TrackingDescriptor } from '../../migration/tracking/tracking.js';
@@ -163,6 +164,29 @@ describe('hybrid', () => {
     const { source } = await moveUnderTraffic({ parameters: { tracking: 'hybrid' } });
     expect(source.error).toBeUndefined();
     expect(source.approaches?.tracking).toBe('unmap-touch');
+  });
+
+  it('reads the dirty bits of the IOMMU where the guest offers and never answers, and the record says why', async () => {
+    const { source, destination } = await moveUnderTraffic({
+      commandLine: 'behaviour=silent',
+      parameters: { tracking: 'hybrid', requestTimeoutMs: 100 },
+    });
+    expect([source.error, source.afterwards, destination.afterwards]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    expect(source.approaches?.tracking).toBe('iommu-dirty');
+    expect(source.fallbacks).toEqual([
+      {
+        effort: 'tracking',
+        from: 'unmap-touch',
+        to: 'iommu-dirty',
+        because: expect.stringMatching(/did not answer umap within 100 ms/),
+      },
+    ]);
+    // Asked once, and not waited for when it is told that nobody wants it any more.
+    expect(source.setupNs).toBeLessThan(milliseconds(150));
   });
 
   it('reads the dirty bits of the IOMMU where it does not; touching alone is refused with the reason', async () => {

@@ -96,7 +96,9 @@ function section(entry: CompareEntry): string {
   const beside = chosenBeside(entry);
   const words = [
     `${entry.text[0]?.toUpperCase() ?? ''}${entry.text.slice(1)}${beside === '' ? '' : `; with ${beside}`}.`,
-    ...fallbacks.map(({ from, to, because }) => `Stop ${to} instead of ${from}: ${because}.`),
+    ...fallbacks.map(
+      ({ effort, from, to, because }) => `Fell back to ${effort} ${to}, not ${from}: ${because}.`,
+    ),
   ];
   const failed = entry.runs.filter(({ outcome }) => outcome === 'failed').length;
   const why =
