@@ -8,8 +8,8 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { FrameStreamParser, streamHeader } from '../../devices/ethernet/stream-framing.js';
+import { median } from '../report/median.js';
 import { benchErrors } from './errors.js';
-import { median } from './median.js';
 
 export interface BenchFabricOptions {
   /** Measured turns of each size (default: 5). */

@@ -18,7 +18,7 @@ import { TRANSLATED, VtdUnit } from '../../iommu/unit.js';
 import { ACCESS_READ, ACCESS_WRITE } from '../../iommu/walk.js';
 import { simdLeafScanner } from '../../vmm/kernels/leaf-scanner.js';
 import { kernelOn } from '../../vmm/kernels/load.js';
-import { median } from './median.js';
+import { median } from '../report/median.js';
 
 export interface BenchIommuOptions {
   /** Address space that is mapped and scanned, a multiple of 1 GiB. */

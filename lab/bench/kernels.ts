@@ -3,7 +3,7 @@ import { invariant } from '../../base/errors.js';
 import { MIB, PAGE_BYTES } from '../../base/units.js';
 import { kernelOn } from '../../vmm/kernels/load.js';
 import { simdKernels } from '../../vmm/transfer/kernels.js';
-import { median } from './median.js';
+import { median } from '../report/median.js';
 
 export interface BenchKernelsOptions {
   /** Memory to work on, a multiple of 1 MiB; far larger than the caches, or the figures are theirs. */

@@ -7,8 +7,8 @@ import { readFileSync } from 'node:fs';
 import { MIB, PAGE_BYTES } from '../../base/units.js';
 import type { BlackoutRecord, MigrationRecord } from '../../migration/record.js';
 import { KERNEL_IMAGE } from '../move/scenario.js';
+import { median } from '../report/median.js';
 import { spawnVmm, type Vmm } from '../vmm-client/spawn.js';
-import { median } from './median.js';
 
 export interface BenchMachineOptions {
   /** Repetitions of each figure. */

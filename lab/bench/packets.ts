@@ -6,10 +6,10 @@
 
 import { type FabricProcess, spawnFabric } from '../fabric/spawn.js';
 import { KERNEL_IMAGE } from '../move/scenario.js';
+import { median } from '../report/median.js';
 import { spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import { threadTimes, timesBetween } from '../vmm-client/thread-times.js';
 import { benchFabric, type FabricFigure } from './fabric.js';
-import { median } from './median.js';
 
 export interface BenchPacketsOptions {
   /**

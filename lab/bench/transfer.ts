@@ -6,8 +6,8 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { invariant } from '../../base/errors.js';
 import { GIB, PAGE_BYTES } from '../../base/units.js';
+import { median } from '../report/median.js';
 import { benchErrors } from './errors.js';
-import { median } from './median.js';
 import type { Opened, Reply, Step, TransferSettings } from './transfer-process.js';
 
 export interface BenchTransferOptions {

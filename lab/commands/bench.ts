@@ -12,11 +12,16 @@ import type { BenchIommuResult } from '../bench/iommu.js';
 import type { BenchKernelsResult } from '../bench/kernels.js';
 import type { BenchMachineResult } from '../bench/machine.js';
 import type { BenchPacketsResult } from '../bench/packets.js';
+import type { BenchTrackingResult } from '../bench/tracking.js';
+import { TRACKING_MEMORIES, TRACKING_RATES } from '../bench/tracking-defaults.js';
 import type { BenchTransferResult } from '../bench/transfer.js';
+import { RATE_MAX } from '../fabric/options.js';
+import { WholeFile } from '../move/whole-file.js';
+import { parseApproach } from '../options/approaches.js';
 import { asGroup } from '../options/command-group.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
-import { parseSize, parseWhole } from '../options/quantities.js';
+import { formatSize, parseSize, parseWhole } from '../options/quantities.js';
 import { table } from '../report/table.js';
 import { formatBytes, formatCount, formatPercent } from '../report/words.js';
 
@@ -44,6 +49,7 @@ Examples:
   ferry bench iommu                        translations, and the dirty scan of 16 GiB
   ferry bench fabric                       frames a second from socket to socket
   ferry bench packets                      packets between a guest and a peer, and whom they cost what
+  ferry bench tracking                     what it costs to know which pages a device writes
 
 ${ENDS}`,
   );
@@ -68,11 +74,82 @@ ${ENDS}`,
       .command('fabric')
       .description('frames a second through a switch process, small ones and large ones'),
   );
+  defineTracking(
+    command
+      .command('tracking')
+      .description('what each tracking costs guest and host, at several packet rates and sizes of RAM'),
+  );
   definePackets(
     command
       .command('packets')
       .description('packets between a guest with a VF and a peer, with the CPU time of each thread'),
   );
+}
+
+function defineTracking(command: Command): void {
+  const name = 'ferry bench tracking';
+  const ram = { min: RAM_BYTES_MIN, max: RAM_BYTES_MAX, step: RAM_BYTES_STEP };
+  const list = <T>(flag: string, one: (text: string) => T): ((text: string) => T[]) =>
+    optionValue(name, flag, (text) => text.split(',').map(one));
+  command
+    .option('--runs <n>', 'turns of each tracking (default: 3)', whole(name, '--runs', 1, 30))
+    .option(
+      '--rate <rates>',
+      `packets a second, with commas (default: ${TRACKING_RATES.join(',')})`,
+      list('--rate', (text) => parseWhole(text, { min: 1, max: RATE_MAX })),
+    )
+    .option(
+      '--memory <sizes>',
+      `guest RAM, with commas (default: ${TRACKING_MEMORIES.map(formatSize).join(',')})`,
+      list('--memory', (text) => parseSize(text, ram)),
+    )
+    .option(
+      '--tracking <names>',
+      'those to measure, names or module:PATH with commas (default: all)',
+      list('--tracking', parseApproach('tracking')),
+    )
+    .option('--report <file>', 'write it with pictures, as one HTML file that needs nothing else')
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      `
+A guest with a VF echoes what a peer sends. Trackings are at work in turn, each between two turns without one, which are its measure:
+packets that come back, CPU time of the guest and of the host. No migration is under way; each tracking is asked ten times a second, as
+by the rounds of one. With the defaults it takes some five minutes; on a busy machine costs of less than a few percent say nothing.
+
+Examples:
+  ferry bench tracking
+  ferry bench tracking --memory 256MiB --rate 10000 --runs 9 --report costs.html
+  ferry bench tracking --tracking iommu-dirty,module:./mine.mjs --json
+
+${exitStatuses('the figures were taken', ['refused', 'failed', 'environment'])}`,
+    )
+    .action(async () => {
+      const { runs, rate, memory, tracking, report, json } = command.optsWithGlobals<
+        Common & {
+          rate?: readonly number[];
+          memory?: readonly number[];
+          tracking?: readonly string[];
+          report?: string;
+        }
+      >();
+      const file = report === undefined ? undefined : new WholeFile(report, 'report');
+      const { benchTracking } = await import('../bench/tracking.js');
+      const { trackingText } = await import('../bench/tracking-text.js');
+      const result = await benchTracking({
+        ...(runs === undefined ? {} : { runs }),
+        ...(rate === undefined ? {} : { rates: rate }),
+        ...(memory === undefined ? {} : { memories: memory }),
+        ...(tracking === undefined ? {} : { trackings: tracking }),
+        ...(json ? {} : { onPart: (what: string) => process.stderr.write(`${what} ...\n`) }),
+      });
+      print<BenchTrackingResult>(json, result, (one) => trackingText(one, process.stdout.columns));
+      if (file === undefined) return;
+      const { trackingReport } = await import('../bench/tracking-report.js');
+      const cut = file.write(trackingReport(result, host()));
+      file.close();
+      if (cut !== undefined) throw cut;
+    });
 }
 
 function definePackets(command: Command): void {
@@ -210,8 +287,10 @@ function defineFabric(command: Command): void {
     });
 }
 
+const host = () => ({ cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length });
+
 function print<T extends object>(json: boolean | undefined, result: T, text: (result: T) => string): void {
-  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version };
+  const machine = { ...host(), node: process.version };
   process.stdout.write(
     json
       ? `${JSON.stringify({ machine, ...result }, null, 2)}\n`

@@ -3,11 +3,11 @@ import type { Effort, Goals } from '../../migration/approach.js';
 import type { Approaches } from '../../migration/approaches.js';
 import type { BlackoutRecord, DeviceTransfer, Fallback, RoundRecord } from '../../migration/record.js';
 import { FLOW, type TimelineEntry } from '../../migration/timeline.js';
-import { median } from '../bench/median.js';
 import type { CpuRecord } from '../move/cpu-time.js';
 import type { MigrateResult } from '../move/move.js';
 import type { NetworkPhase } from '../move/network-record.js';
 import type { Scenario } from '../move/scenario.js';
+import { median } from '../report/median.js';
 
 /** Raised with each change of what follows. */
 export const COMPARISON_VERSION = 2;
