@@ -1,6 +1,12 @@
 // What the network has seen: a line about each device, and some about protocols when they had something to object to.
+import { NotifierBlock } from '../../kernel/notifier';
 import { tty_print } from '../../kernel/printk';
-import { NetDevice, netdev_list } from '../../net/core/dev';
+import {
+  NETDEV_UNREGISTER,
+  NetDevice,
+  netdev_list,
+  register_netdevice_notifier,
+} from '../../net/core/dev';
 import { snmp } from '../../net/ipv4/snmp';
 
 /** Whether it has to be said which interface is meant. Slaves are meant by their master. */
@@ -21,14 +27,51 @@ function protocol_errors(): u32 {
   return ip + pieces + out + mib.IcmpInErrors + mib.IcmpInCsumErrors + mib.UdpNoPorts + mib.UdpInErrors;
 }
 
+/** What devices counted that are gone. */
+// @ts-ignore: decorator
+@unmanaged class GoneCounters {
+  received: u64;
+  sent: u64;
+  dropped: u64;
+  errors: u64;
+  bad_checksums: u64;
+}
+
+/** By the number of the interface: the line of `ethN` is of all devices that had that name. */
+const gone = memory.data(8 * 40, 8);
+const gone_block = changetype<NotifierBlock>(memory.data(8, 8));
+
+// @ts-ignore: decorator
+@inline function gone_of(dev: NetDevice): GoneCounters {
+  return changetype<GoneCounters>(gone + dev.ifindex * offsetof<GoneCounters>());
+}
+
+function net_status_event(event: u32, data: usize): void {
+  if (event != NETDEV_UNREGISTER) return;
+  const dev = changetype<NetDevice>(data);
+  const counters = gone_of(dev);
+  counters.received += dev.rx_packets;
+  counters.sent += dev.tx_packets;
+  counters.dropped += dev.rx_dropped + dev.tx_dropped;
+  counters.errors += dev.rx_errors;
+  counters.bad_checksums += dev.rx_csum_errors;
+}
+
+/** Boot CPU, once, before devices go. */
+export function net_status_init(): void {
+  register_netdevice_notifier(gone_block, net_status_event);
+}
+
 const printed = memory.data(4, 4);
 
 export function print_net_status(): void {
   for (let entry = netdev_list().next; entry != netdev_list(); entry = entry.next) {
     const dev = changetype<NetDevice>(entry);
+    const before = gone_of(dev);
     tty_print(
-      '%S: %u received, %u sent, %u dropped, %u errors, %u bad checksums', dev.name, dev.rx_packets, dev.tx_packets,
-      dev.rx_dropped + dev.tx_dropped, dev.rx_errors, dev.rx_csum_errors,
+      '%S: %u received, %u sent, %u dropped, %u errors, %u bad checksums', dev.name, before.received + dev.rx_packets,
+      before.sent + dev.tx_packets, before.dropped + dev.rx_dropped + dev.tx_dropped, before.errors + dev.rx_errors,
+      before.bad_checksums + dev.rx_csum_errors,
     );
   }
   const errors = protocol_errors();

@@ -17,7 +17,7 @@ import {
 } from '../../net/ipv4/udp';
 import { start_periodic } from '../periodic';
 import { status_period } from '../params';
-import { print_net_status, several_interfaces } from './status';
+import { net_status_init, print_net_status, several_interfaces } from './status';
 
 const PORT_ECHO: u32 = 7;
 
@@ -97,5 +97,6 @@ export function start_udp_echo(): void {
   self.time = ktime_get();
   self.interfaces = kmalloc(NETDEV_MAX * offsetof<UdpEcho>());
   udp_bind(PORT_ECHO, udp_echo_rcv, self.interfaces);
+  net_status_init();
   start_periodic(0, status_period(), status_period(), udp_echo_status, changetype<usize>(self));
 }
