@@ -7,16 +7,18 @@ const TIMEOUT_MS = 120_000;
 
 describe('ferry migrate --stop --start', () => {
   it.each([
-    ['capability', 'capability'],
-    ['surprise', 'replace-event'],
-  ])(
+    ['capability', 'capability', 'vf'],
+    ['surprise', 'replace-event', 'vf'],
+    ['hot-unplug-quick', 'hot-plug', 'vf,slot=quick'],
+  ] as const)(
     '%s, %s: the guest arrives byte for byte, its device works again, and every packet is accounted for',
-    async (stop, start) => {
+    async (stop, start, nic) => {
       const { record, verdict } = await migrate({
         memoryBytes: 64 * MIB,
         settleMs: 200,
         rate: 2000,
         seed: 7,
+        nic,
         verify: 'full',
         stop,
         start,

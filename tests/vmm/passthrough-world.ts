@@ -171,6 +171,8 @@ export interface TrafficResult {
   /** As seen where the guest is in the end. */
   readonly nic: PassthroughReport;
   readonly nics: readonly PassthroughReport[];
+  /** As seen where it is not any more, or never came to. */
+  readonly nicsElsewhere: readonly PassthroughReport[];
   /** Machines from which the network was told of a guest's new place, and how many stations it then knew elsewhere. */
   readonly announcedAt: readonly string[];
   readonly stationMoves: number;
@@ -299,6 +301,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
   const console: string[] = [];
   let flows: readonly FlowReport[] = [];
   let nics: readonly PassthroughReport[] = [];
+  let nicsElsewhere: readonly PassthroughReport[] = [];
   let told = { announcedAt: [] as readonly string[], stationMoves: 0 };
   const result = await runSimulatedMigration(scene.seed ?? 1, async (world) => {
     const { scheduler } = world;
@@ -378,12 +381,14 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
         network.peer.stopFlows();
         await scheduler.sleep(milliseconds(SETTLE_MS));
         flows = network.peer.report();
-        nics = await (destination.status === 'completed' ? to : from).nicReports();
+        const [here, elsewhere] = destination.status === 'completed' ? [to, from] : [from, to];
+        nics = await here.nicReports();
+        nicsElsewhere = await elsewhere.nicReports();
         const { announcedAt, stationMoves } = network;
         told = { announcedAt, stationMoves };
         await Promise.all([from.destroy(), to.destroy()]);
       },
     };
   });
-  return { ...result, flow: flows[0]!, flows, console, nic: nics[0]!, nics, ...told };
+  return { ...result, flow: flows[0]!, flows, console, nic: nics[0]!, nics, nicsElsewhere, ...told };
 }
