@@ -52,6 +52,8 @@ export interface Descriptor {
   readonly bounded: boolean;
   /** What it is meant to reach with the usual guest and traffic, milliseconds; a comparison shows it beside what it did. */
   readonly goals?: Goals;
+  /** Why, as things are now, the device can't be used so, in words; undefined if it can. Asked of machines that have all it needs. */
+  readonly problem?: (device: AssignedDevice) => Promise<string | undefined>;
   /** Why a machine with the devices `names` can't use it; of approaches that serve none. */
   readonly refuses?: (names: string) => string;
 }

@@ -153,13 +153,14 @@ async function unfit(
   descriptor: Descriptor,
   devices: readonly AssignedDevice[],
 ): Promise<string | undefined> {
-  const { serves, needs, guestFeatures, refuses } = descriptor;
+  const { serves, needs, guestFeatures, refuses, problem: problemOf } = descriptor;
   if (serves === 'device' && devices.length === 0) return 'the machine has no assigned device';
   if (serves === 'none' && devices.length > 0) {
     return refuses?.(devices.map(({ name }) => name).join(', ')) ?? 'the machine has an assigned device';
   }
   for (const device of devices) {
-    const problem = lacking(device, needs) ?? (await lackingInGuest(device, guestFeatures));
+    const problem =
+      lacking(device, needs) ?? (await lackingInGuest(device, guestFeatures)) ?? (await problemOf?.(device));
     if (problem !== undefined) return problem;
   }
   return undefined;

@@ -23,6 +23,7 @@ import { onTimeline } from './observed-device.js';
 import type { MachineState, TransferCount } from './ports.js';
 import type { DestinationParts, DestinationRecord } from './record.js';
 import { NOT_REHEARSED, rehearseMachine } from './rehearsal.js';
+import { takesStream } from './start/start.js';
 import {
   type DestinationEvent,
   type DestinationState,
@@ -134,8 +135,7 @@ async function negotiate(destination: Destination): Promise<Hello> {
   machine.observe?.(timeline);
   const devices = onTimeline(machine.devices, timeline);
   destination.starts = destinationApproaches(chosen, hello.devices, devices, parameters.registry);
-  if (chosen.start.takes.includes('state'))
-    destination.deviceStream = new DeviceStreamReceiver(destination.starts);
+  if (takesStream(chosen.start)) destination.deviceStream = new DeviceStreamReceiver(destination.starts);
   await talk.send({ kind: 'welcome' });
   const { endpoint } = await talk.expect(['data'], answer);
   const { channels, hashSeed, verify } = hello;

@@ -146,6 +146,23 @@ export const migrationErrors = catalogue('migration', {
     advice: () =>
       'The host has kept the device from memory meanwhile; an approach in which the guest has no part does not rely on it.',
   }),
+  'agent-silent': entry<{ device: string; command: string; waitedMs: number }>({
+    exit: 'failed',
+    text: ({ device, command, waitedMs }) =>
+      `the guest's agent, asked about ${device}, did not answer ${command} within ${waitedMs} ms`,
+    advice: () => '`request-timeout` sets the wait; another start asks no agent.',
+  }),
+  'agent-refused': entry<{ device: string; command: string; answer: string }>({
+    exit: 'failed',
+    text: ({ device, command, answer }) =>
+      `the guest's agent, asked about ${device}, answered ${command} with ${answer}`,
+    advice: () => "`guest-info` at the agent's socket lists what it can do; another start asks no agent.",
+  }),
+  'no-interface': entry<{ device: string; mac: string }>({
+    exit: 'failed',
+    text: ({ device, mac }) => `the guest's agent knows no interface of ${device}, with the address ${mac}`,
+    advice: () => "The guest's console tells what its driver made of the device.",
+  }),
   'approach-overdue': entry<{ effort: string; approach: string; device: string; waitedMs: number }>({
     exit: 'failed',
     text: ({ effort, approach, device, waitedMs }) =>

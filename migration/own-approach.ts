@@ -12,10 +12,10 @@ import type { TrackingDescriptor } from './tracking/tracking.js';
 
 /** What a module has to say of its approach; the rest is as in most approaches if it is left out. */
 type Own<D extends Descriptor, Said extends keyof D> = Pick<D, 'name' | 'text' | ('make' & keyof D) | Said> &
-  Partial<D>;
+  Partial<Omit<D, 'problem'>>;
 export type OwnTracking = Own<Omit<TrackingDescriptor, 'tries' | 'arrived'>, 'converges'>;
 export type OwnStop = Own<StopDescriptor, 'leaves'>;
-export type OwnStart = Own<Omit<StartDescriptor, 'prepare'>, 'takes'>;
+export type OwnStart = Own<Omit<StartDescriptor, 'prepare' | 'remember'>, 'takes'>;
 
 /** Judges a value: what it would have to be, if it is not. */
 type Rule = (value: unknown) => string | undefined;
@@ -43,7 +43,7 @@ const oneOf =
 const NAME = /^[a-z][a-z0-9-]{0,39}$/;
 const LEFT = Object.keys(LEFT_TEXT);
 
-const COMMON: Readonly<Record<keyof Descriptor, Rule>> = {
+const COMMON: Readonly<Record<Exclude<keyof Descriptor, 'problem'>, Rule>> = {
   name: (value) =>
     typeof value === 'string' && NAME.test(value) && value !== AUTO
       ? undefined
@@ -73,7 +73,10 @@ const OPTIONAL: readonly string[] = ['refuses', 'goals'];
 const make = kind('function', 'a function');
 const RULES: {
   readonly [E in Effort]: Readonly<
-    Record<Exclude<keyof ApproachRegistry[E][number], 'tries' | 'arrived' | 'prepare'>, Rule>
+    Record<
+      Exclude<keyof ApproachRegistry[E][number], 'tries' | 'arrived' | 'prepare' | 'remember' | 'problem'>,
+      Rule
+    >
   >;
 } = {
   tracking: { ...COMMON, converges: kind('boolean', 'true or false'), make },

@@ -3,6 +3,7 @@ import { startByCapability } from './start/capability.js';
 import { startByDeviceState } from './start/device-state.js';
 import { errorRecovery, errorRecoveryNonfatal } from './start/error-recovery.js';
 import { hotPlug } from './start/hot-plug.js';
+import { hotPlugAgent } from './start/hot-plug-agent.js';
 import { hotPlugRestore } from './start/hot-plug-restore.js';
 import { noStart } from './start/none.js';
 import { replaceEvent } from './start/replace-event.js';
@@ -49,6 +50,7 @@ export const builtIn: ApproachRegistry = {
     startByDeviceState,
     startByCapability,
     hotPlugRestore,
+    hotPlugAgent,
     hotPlug,
     replaceEvent,
     errorRecoveryNonfatal,

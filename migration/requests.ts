@@ -8,7 +8,7 @@ import { settleAll } from '../base/settle.js';
 import { milliseconds } from '../base/units.js';
 import { type OnDevice, stopsOf } from './approaches.js';
 import { onTimeline } from './observed-device.js';
-import { withPatience } from './patience.js';
+import { type Patience, withPatience } from './patience.js';
 import type { Source } from './source-context.js';
 import type { DeviceStop, StopDescriptor } from './stop/stop.js';
 import { FLOW } from './timeline.js';
@@ -34,7 +34,7 @@ export class GuestRequests {
    */
   async answered(): Promise<boolean> {
     const { stops, talk, scheduler } = this.#source;
-    if (this.#asked === undefined && !stops.some(({ does }) => does.request !== undefined)) return true;
+    if (this.#asked === undefined && !stops.some((stop) => asks(this.#source, stop))) return true;
     this.#asked ??= this.#askInTurn();
     if (!this.#answered) await talk.during(Promise.race([this.#asked, scheduler.sleep(BETWEEN_ROUNDS)]));
     return this.#answered;
@@ -77,7 +77,7 @@ export class GuestRequests {
   }
 
   #ask(): Promise<void> {
-    const { stops, chosen, machine, scheduler, parameters, undo, timeline } = this.#source;
+    const { stops, chosen, machine, scheduler, parameters, undo, timeline, remembered } = this.#source;
     const wait = {
       effort: 'stop',
       approach: chosen?.stop.name ?? '',
@@ -94,13 +94,19 @@ export class GuestRequests {
       // What is under way with the devices comes to its end before they are taken back.
       await this.#fallingBack.catch(() => undefined);
     });
-    const asking = stops.map(async ({ name, does }) => {
-      if (does.request === undefined) return;
+    const asking = stops.map(async (stop) => {
+      if (!asks(this.#source, stop)) return;
+      const { name, does } = stop;
       await timeline.during(name, 'request', () =>
         withPatience(scheduler, { ...wait, device: name }, async (patience) => {
           const device = machine.devices.find((one) => one.name === name)!;
-          await chosen?.start.prepare?.(device, { patience, givenUp });
-          await does.request!({ patience, givenUp });
+          const limits = { patience, givenUp };
+          const { prepare, remember } = chosen!.start;
+          await prepare?.(device, limits);
+          // A stop that comes in the place of another may find less than there was.
+          if (remember !== undefined && !remembered.has(name))
+            remembered.set(name, await remember(device, limits));
+          await does.request?.(limits);
         }),
       );
     });
@@ -113,6 +119,12 @@ export class GuestRequests {
       },
     );
   }
+}
+
+/** Whether anything is asked for this device, by the stop or by the start that comes after it. */
+function asks({ chosen }: Source, { does }: OnDevice<DeviceStop>): boolean {
+  const { prepare, remember } = chosen!.start;
+  return does.request !== undefined || prepare !== undefined || remember !== undefined;
 }
 
 /** Taking back, the devices work again as if nothing had been asked of them: all of them, whatever becomes of one. */
@@ -134,10 +146,8 @@ export function tellOnTakeBack(source: Source): void {
   });
 }
 
-async function tellDriver(
-  { chosen, scheduler, parameters, stats }: Source,
-  { name, does }: OnDevice<DeviceStop>,
-): Promise<void> {
+async function tellDriver(source: Source, { name, does }: OnDevice<DeviceStop>): Promise<void> {
+  const { chosen, scheduler, parameters, stats } = source;
   const wait = {
     effort: 'stop',
     approach: chosen?.stop.name ?? '',
@@ -146,9 +156,27 @@ async function tellDriver(
     grace: parameters.duration('answerTimeoutMs'),
   };
   try {
-    await withPatience(scheduler, wait, async (patience) => does.resumed?.(patience));
+    await withPatience(scheduler, wait, async (patience) => {
+      await does.resumed?.(patience);
+      await giveBack(source, name, patience);
+    });
   } catch (error) {
     if (!isFerryError(error)) throw error;
     stats.resumedDevice(name, `is not used again by its driver: ${error.message}`);
   }
+}
+
+/** What was remembered of the device is given back by the start that wanted it remembered. */
+async function giveBack(
+  { chosen, machine, remembered }: Source,
+  name: string,
+  patience: Patience,
+): Promise<void> {
+  const known = remembered.get(name);
+  const device = machine.devices.find((one) => one.name === name);
+  if (known === undefined || device === undefined) return;
+  const start = chosen!.start.make(device);
+  await start.take?.(known);
+  await start.load?.();
+  await start.restore?.(patience);
 }

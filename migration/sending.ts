@@ -96,9 +96,10 @@ export async function sendDevicesAhead(source: Source): Promise<void> {
   }
 }
 
-/** The rest of one device's stream, if any of it travels. */
+/** The rest of one device's stream, or what was remembered of it, if any of it travels. */
 async function sendLastOf(source: Source, { name, does }: OnDevice<DeviceStop>): Promise<void> {
-  if (does.stopCopy !== undefined) await sendDeviceData(source, name, await does.stopCopy(), true);
+  const rest = does.stopCopy === undefined ? source.remembered.get(name) : await does.stopCopy();
+  if (rest !== undefined) await sendDeviceData(source, name, rest, true);
 }
 
 async function sendDeviceData(

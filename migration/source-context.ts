@@ -58,6 +58,8 @@ export interface Source extends SourceOptions {
   tracking: DirtyTracking;
   stops: readonly OnDevice<DeviceStop>[];
   readonly deviceStream: DeviceStreamSender;
+  /** By device: what the start wants to be known of it. */
+  readonly remembered: Map<string, Uint8Array>;
   readonly observer: SourceObserver;
   readonly faults: FaultPlan;
   readonly life: Lifecycle<SourceState, SourceEvent>;

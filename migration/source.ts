@@ -103,6 +103,7 @@ function open(options: SourceOptions): Source {
     tracking: logOf(machine),
     stops: [],
     deviceStream: new DeviceStreamSender(talk),
+    remembered: new Map(),
     observer,
     faults: options.faults ?? NO_FAULTS,
     life,

@@ -24,6 +24,11 @@ export function describeDevice(record: DeviceRecord): readonly (readonly [string
   return model?.create(unconnectedPorts).describe(record) ?? describePlatform(record);
 }
 
+const OPENING_BRACE = 0x7b;
+
+const printable = (bytes: Uint8Array): string =>
+  Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '?')).join('');
+
 interface Stream {
   readonly assigned: AssignedHardware;
   readonly reader: StreamReader;
@@ -38,6 +43,8 @@ export function deviceDataDescriber(): DeviceDataDescriber {
   const streams = new Map<string, Stream>();
   return (device, data, last) => {
     let stream = streams.get(device);
+    // What a start has remembered of an interface, and no state of a device.
+    if (stream === undefined && data[0] === OPENING_BRACE) return [`remembered: ${printable(data)}`];
     if (stream === undefined) {
       stream = open(device);
       streams.set(device, stream);

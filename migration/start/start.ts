@@ -20,6 +20,11 @@ export interface DeviceStart {
    * it: a FerryError, also when the patience is over, is noted on both sides.
    */
   afterRun?(patience: Patience): Promise<void>;
+  /**
+   * Instead of `afterRun`, at the source: the guest was taken back, and has its device again. It gets what was remembered, which
+   * `take` and `load` have been given before.
+   */
+  restore?(patience: Patience): Promise<void>;
 }
 
 export interface StartDescriptor extends Descriptor {
@@ -29,5 +34,14 @@ export interface StartDescriptor extends Descriptor {
   readonly afterRun: boolean;
   /** At the source, before the guest is asked to stop the device: what it is to do while it still has it. Rejects as requests do. */
   readonly prepare?: (device: AssignedDevice, limits: RequestLimits) => Promise<void>;
+  /**
+   * At the source, after `prepare`: what the destination has to know of the device as the guest has it now. It travels as the
+   * device's stream, after a stop that sends none of its own, and is empty for nobody. Rejects as requests do.
+   */
+  readonly remember?: (device: AssignedDevice, limits: RequestLimits) => Promise<Uint8Array>;
   readonly make: (device: AssignedDevice) => DeviceStart;
 }
+
+/** Whether a stream of each device comes for the start. */
+export const takesStream = ({ takes, remember }: StartDescriptor): boolean =>
+  takes.includes('state') || remember !== undefined;

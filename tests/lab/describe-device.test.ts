@@ -70,6 +70,13 @@ describe("a virtual function's data stream", () => {
     }
   });
 
+  it('that is what a start remembers is shown as it is, whatever is in it', () => {
+    const text = (words: string): Uint8Array =>
+      Uint8Array.from(words, (character) => character.charCodeAt(0));
+    expect(linesOf(text('{"addresses": []}'))).toEqual(['remembered: {"addresses": []}']);
+    expect(linesOf(text('{\u001b[2J\xff'))).toEqual(['remembered: {?[2J?']);
+  });
+
   it('that is cut off, or of another kind of device, is called so', () => {
     const describer = deviceDataDescriber();
     const [cut] = describer('vf0', whole.subarray(0, -1), true);

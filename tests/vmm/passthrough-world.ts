@@ -143,6 +143,10 @@ export interface TrafficScene {
   readonly leaves?: IommuLeaves;
   /** The guest stands still before it is moved. */
   readonly paused?: boolean;
+  /** What is done to the guest once its network works, before it is moved. */
+  readonly before?: (machine: Machine) => Promise<void>;
+  /** What is looked at, wherever it is in the end. */
+  readonly after?: (machine: Machine) => Promise<void>;
   /** What else stands on the guest's command line. */
   readonly commandLine?: string;
   /** What else is said of both NICs. */
@@ -339,6 +343,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
       });
     }
     await scheduler.sleep(milliseconds(SETTLE_MS));
+    await scene.before?.(from);
     if (scene.paused === true) await from.pause();
     // So slow that there is traffic in every round, and several rounds.
     const parameters = {
@@ -384,6 +389,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
         const [here, elsewhere] = destination.status === 'completed' ? [to, from] : [from, to];
         nics = await here.nicReports();
         nicsElsewhere = await elsewhere.nicReports();
+        await scene.after?.(here);
         const { announcedAt, stationMoves } = network;
         told = { announcedAt, stationMoves };
         await Promise.all([from.destroy(), to.destroy()]);
