@@ -44,6 +44,8 @@ export interface Descriptor {
   readonly serves: 'device' | 'none';
   /** Facets that each assigned device must have. */
   readonly needs: readonly Facet[];
+  /** Facets without which it does better; a comparison gives it a device that has them not. */
+  readonly betterWithout?: readonly Facet[];
   /** What the guest must say of itself, by its channel. */
   readonly guestFeatures: readonly string[];
   /** Differences of the destination's device that it copes with. */

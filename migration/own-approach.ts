@@ -54,6 +54,7 @@ const COMMON: Readonly<Record<Exclude<keyof Descriptor, 'problem'>, Rule>> = {
   limits: text,
   serves: oneOf(['device', 'none']),
   needs: someOf(Object.keys(FACETS)),
+  betterWithout: someOf(Object.keys(FACETS)),
   guestFeatures: listOf('a list of texts', (item) => typeof item === 'string'),
   copesWith: someOf(DIFFERENCES),
   bounded: kind('boolean', 'true or false'),
@@ -68,7 +69,7 @@ const COMMON: Readonly<Record<Exclude<keyof Descriptor, 'problem'>, Rule>> = {
 };
 
 /** Those that there is nothing usual for. */
-const OPTIONAL: readonly string[] = ['refuses', 'goals'];
+const OPTIONAL: readonly string[] = ['refuses', 'goals', 'betterWithout'];
 
 const make = kind('function', 'a function');
 const RULES: {

@@ -25,6 +25,8 @@ export class MacTable {
   /** Stations that were heard at another port than before, and when that was last. */
   moves = 0;
   lastMove: Instant | undefined;
+  /** When a station that was not known was heard last. */
+  lastNew: Instant | undefined;
 
   /** `entriesMax` is a power of two, at least 4. */
   constructor(entriesMax: number = MACS_DEFAULT, ageing: Duration = AGEING_DEFAULT) {
@@ -56,6 +58,7 @@ export class MacTable {
       if (this.#ageOf(i, now) > this.#ageOf(oldest, now)) oldest = i;
     }
     if (this.#ageOf(oldest, now) <= this.#ageing) this.evictions++;
+    this.lastNew = now;
     this.#high[oldest] = high;
     this.#low[oldest] = low;
     this.#port[oldest] = port;

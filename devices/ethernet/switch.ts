@@ -191,6 +191,11 @@ export class EthernetSwitch {
     return this.#macs.lastMove;
   }
 
+  /** When a station that was not known was heard last. */
+  get lastNew(): Instant | undefined {
+    return this.#macs.lastNew;
+  }
+
   /** What the table of stations holds and has seen. */
   get stations(): { readonly known: number; readonly moves: number; readonly evictions: number } {
     const { moves, evictions } = this.#macs;

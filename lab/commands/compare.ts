@@ -1,6 +1,9 @@
 /** `ferry compare`: the same guest, workload and traffic moved by each approach in turn, and what each cost. */
 import { type Command, Option } from 'commander';
 import type { Effort } from '../../migration/approach.js';
+import type { CircumstanceAxis, CircumstanceTable } from '../compare/circumstances/circumstance.js';
+import { CIRCUMSTANCE_AXES, fillTable, tableStatus } from '../compare/circumstances/run.js';
+import { cellLine, circumstancesText } from '../compare/circumstances/text.js';
 import {
   type CompareOptions,
   compare,
@@ -10,7 +13,9 @@ import {
   WORKLOAD,
 } from '../compare/compare.js';
 import { AXES, type Axis, type CompareWords } from '../compare/contestants.js';
+import type { Comparison } from '../compare/figures.js';
 import { compareText, progressLine } from '../compare/text.js';
+import { labErrors } from '../errors.js';
 import { type MoveFlags, moveOptions, optionsOf } from '../move/move-options.js';
 import { WholeFile } from '../move/whole-file.js';
 import { parseApproach } from '../options/approaches.js';
@@ -22,7 +27,7 @@ const NAME = 'ferry compare';
 const RUNS_MAX = 100;
 
 interface Flags extends Omit<MoveFlags, Effort> {
-  readonly axis?: Axis;
+  readonly axis?: string;
   readonly runs?: number;
   readonly tracking?: readonly string[];
   readonly stop?: readonly string[];
@@ -38,6 +43,7 @@ Examples:
                                                        one of your own beside another
   ferry compare --axis stop --runs 1 --report stops.html
                                                        with pictures; open stops.html in a browser
+  ferry compare --axis destination                     which start copes with another device at the destination
 
 What this machine, its device or its guest does not allow is listed with the reason. A run that fails is shown as failed, and the
 others go on.
@@ -50,7 +56,12 @@ export function define(command: Command): void {
   const names = (effort: Effort): ((text: string) => readonly string[]) =>
     value(`--${effort}`, (text) => text.split(',').map(parseApproach(effort)));
   command
-    .addOption(new Option('--axis <effort>', 'what is compared (default: all)').choices([...AXES]))
+    .addOption(
+      new Option(
+        '--axis <what>',
+        'what is compared: approaches along one effort, or all; or how each ends where something else differs (default: all)',
+      ).choices([...AXES, ...CIRCUMSTANCE_AXES.map(({ name }) => name)]),
+    )
     .option(
       '--runs <n>',
       `moves by each approach, 1 to ${RUNS_MAX} (default: ${RUNS})`,
@@ -66,31 +77,61 @@ export function define(command: Command): void {
     .action(async () => {
       const { axis, runs, tracking, stop, start, report, ...flags } = command.optsWithGlobals<Flags>();
       const approaches: CompareWords = { tracking, stop, start };
-      const options: CompareOptions = {
-        ...optionsOf(flags),
-        approaches,
-        ...(axis === undefined ? {} : { axis }),
-        ...(runs === undefined ? {} : { runs }),
-      };
-      const write = (text: string): unknown => process.stdout.write(text);
+      const options = { ...optionsOf(flags), approaches };
+      const circumstances = CIRCUMSTANCE_AXES.find(({ name }) => name === axis);
+      if (circumstances !== undefined && runs !== undefined) {
+        const why = `--runs says nothing with --axis ${axis}: each cell is one move`;
+        throw labErrors.error('usage', { why, command: NAME });
+      }
       const file = report === undefined ? undefined : new WholeFile(report, 'report');
-      const comparison = await compare(options, (progress) => {
-        const line = `${progressLine(progress)}\n`;
+      const told = (line: string): void => {
         // It is long, and whoever puts the figures into a file may look on.
-        if (!flags.json) write(line);
-        else if (process.stderr.isTTY) process.stderr.write(line);
-      });
-      write(
-        flags.json
-          ? `${JSON.stringify(comparison, null, 2)}\n`
-          : compareText(comparison, process.stdout.columns),
-      );
-      const { reportHtml } = await import('../compare/report/report.js');
-      const cut = file?.write(reportHtml(comparison));
+        if (!flags.json) process.stdout.write(`${line}\n`);
+        else if (process.stderr.isTTY) process.stderr.write(`${line}\n`);
+      };
+      const found =
+        circumstances === undefined
+          ? await compared({ ...options, axis: axis as Axis | undefined, runs }, told)
+          : await filled(circumstances, options, told);
+      const { columns } = process.stdout;
+      process.stdout.write(flags.json ? `${JSON.stringify(found.data, null, 2)}\n` : found.text(columns));
+      const cut = file?.write(await found.html());
       file?.close();
-      process.exitCode = compareStatus(comparison);
+      process.exitCode = found.status;
       if (cut !== undefined && process.exitCode === 0) throw cut;
     });
+}
+
+/** What came of it, for each way to say so. */
+interface Found {
+  readonly data: Comparison | CircumstanceTable;
+  readonly status: number;
+  text(width: number | undefined): string;
+  html(): Promise<string>;
+}
+
+async function compared(options: CompareOptions, told: (line: string) => void): Promise<Found> {
+  const data = await compare(options, (progress) => told(progressLine(progress)));
+  return {
+    data,
+    status: compareStatus(data),
+    text: (width) => compareText(data, width),
+    html: async () => (await import('../compare/report/report.js')).reportHtml(data),
+  };
+}
+
+async function filled(
+  axis: CircumstanceAxis,
+  options: CompareOptions,
+  told: (line: string) => void,
+): Promise<Found> {
+  const data = await fillTable(axis, options, (progress) => told(cellLine(progress)));
+  return {
+    data,
+    status: tableStatus(data),
+    text: (width) => circumstancesText(data, width),
+    html: async () => (await import('../compare/report/circumstances.js')).circumstancesHtml(data),
+  };
 }
 
 const BY_NAMES =

@@ -6,13 +6,13 @@ import { type Command, Option } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { parseMonitorAddress } from '../../vmm/monitor/monitor-address.js';
 import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
-import { type NicKind, stationsOf } from '../../vmm/process/nic-options.js';
+import type { NicKind } from '../../vmm/process/nic-options.js';
 import { conflictOf, type VmmOptions } from '../../vmm/process/options.js';
 import { parseSocketAddress } from '../../vmm/sockets/address.js';
 import { labErrors } from '../errors.js';
 import { approachHelp, parseApproach } from '../options/approaches.js';
 import { exitStatuses } from '../options/exit-statuses.js';
-import { parseNic } from '../options/nic-kind.js';
+import { parseNic, parseStations } from '../options/nic-kind.js';
 import { optionValue, optionValues } from '../options/option-value.js';
 import { BadValue, formatSize, parseSize, parseWhole } from '../options/quantities.js';
 
@@ -189,13 +189,6 @@ export function define(command: Command): void {
       const { runVmm } = await import('../../vmm/process/vmm.js');
       process.exitCode = await runVmm(options, { notices: true });
     });
-}
-
-/** Throws BadValue for what no stations can have as their addresses. */
-function parseStations(text: string): string {
-  const stations = stationsOf(text, ASSIGNED_MAX);
-  if (typeof stations === 'string') throw new BadValue(stations);
-  return text;
 }
 
 function parseConsole(text: string): string {

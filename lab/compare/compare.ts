@@ -2,12 +2,12 @@
  * The approaches side by side: the same workload, traffic and seed with each, in turn (A B C, A B C, ...), so that what else
  * the host does falls on all of them alike.
  */
-import { cpus, totalmem } from 'node:os';
 import { isFerryError } from '../../base/errors.js';
 import { EXIT_STATUS } from '../../base/exit-status.js';
 import { EFFORTS, type Effort, type Goals } from '../../migration/approach.js';
 import type { Approaches } from '../../migration/approaches.js';
 import { type ApproachRegistry, AUTO } from '../../migration/registry.js';
+import type { NicKind } from '../../vmm/process/nic-options.js';
 import { type MigrateResult, migrate } from '../move/move.js';
 import { judgeValues } from '../move/option-values.js';
 import { type MigrateOptions, scenarioOf } from '../move/scenario.js';
@@ -18,18 +18,20 @@ import {
   type CompareRun,
   type Comparison,
   detailOf,
+  hostOf,
   NO_FIGURES,
   type RunDetail,
   runOf,
   spreadsOf,
 } from './figures.js';
+import { machineFor } from './machine-for.js';
 
 export interface CompareOptions
   extends Omit<MigrateOptions, Effort | 'recordTo' | 'traceTo' | 'pcap' | 'arrivals'> {
   /** `all` if absent. */
-  readonly axis?: Axis;
+  readonly axis?: Axis | undefined;
   /** Of each approach; 3 if absent. */
-  readonly runs?: number;
+  readonly runs?: number | undefined;
   /** Names or modules: those to compare along the axis, the one to use beside it. */
   readonly approaches?: CompareWords;
 }
@@ -55,6 +57,8 @@ export const SETTLE_MS = 1000;
 /** A contestant and what came of it so far. */
 interface Lane {
   readonly contestant: Contestant;
+  /** The machine's, with what the approach needs. */
+  readonly nic: NicKind;
   readonly runs: { readonly run: CompareRun; readonly detail: RunDetail | undefined }[];
   approaches: Approaches | undefined;
   /** Why it is not run any more. */
@@ -78,6 +82,7 @@ export async function compare(
   const { tracking, stop, start, ...scenario } = scenarioOf(asked);
   const lanes: Lane[] = found.map((contestant) => ({
     contestant,
+    nic: machineFor(contestant, registry, scenario.nic),
     runs: [],
     approaches: undefined,
     out: undefined,
@@ -86,10 +91,10 @@ export async function compare(
   let done = 0;
   for (let turn = 1; turn <= runs; turn++) {
     for (const lane of lanes.filter(({ out }) => out === undefined)) {
-      const { contestant } = lane;
+      const { contestant, nic } = lane;
       const came = await oneRun(
         lane,
-        { ...asked, ...contestant.asked, seed: scenario.seed, arrivals: true },
+        { ...asked, ...contestant.asked, nic, seed: scenario.seed, arrivals: true },
         run,
       );
       if (turn === 1 && lane.out === undefined) lane.out = sameAs(lane, lanes);
@@ -109,15 +114,9 @@ export async function compare(
       });
     }
   }
-  const [cpu] = cpus();
   return {
     version: COMPARISON_VERSION,
-    host: {
-      cpu: cpu?.model.trim() ?? 'unknown',
-      cores: cpus().length,
-      memoryBytes: totalmem(),
-      node: process.version,
-    },
+    host: hostOf(),
     scenario,
     runs,
     entries: lanes.map((lane) => entryOf(lane, registry)),
@@ -150,9 +149,10 @@ async function oneRun(
 
 /** An earlier one that the machine chose all of it alike for, if nothing else was asked of this one. */
 function sameAs(lane: Lane, lanes: readonly Lane[]): Lane['out'] {
-  const { approaches, contestant } = lane;
+  const { approaches, contestant, nic } = lane;
   if (approaches === undefined || approaches[contestant.effort] !== contestant.name) return undefined;
   const same = (other: Lane): boolean =>
+    other.nic === nic &&
     other.approaches !== undefined &&
     other.approaches[other.contestant.effort] === other.contestant.name &&
     EFFORTS.every((effort) => other.approaches![effort] === approaches[effort]);
@@ -165,13 +165,14 @@ function sameAs(lane: Lane, lanes: readonly Lane[]): Lane['out'] {
 export const titleOf = ({ effort, name }: Pick<Contestant, 'effort' | 'name'>): string => `${effort} ${name}`;
 
 function entryOf(lane: Lane, registry: ApproachRegistry): CompareEntry {
-  const { contestant, runs, approaches, out } = lane;
+  const { contestant, nic, runs, approaches, out } = lane;
   const { effort, name, asked } = contestant;
   const common = {
     effort,
     name,
     text: registry[effort].find((one) => one.name === name)?.text ?? '',
     asked,
+    nic,
     goals: goalsFor(lane, registry),
   };
   if (out?.outcome === 'impossible') {
@@ -225,3 +226,7 @@ export const chosenBeside = ({ effort, approaches, asked }: CompareEntry): strin
     .map((other) => `${other} ${approaches?.[other] ?? asked[other]}`)
     .filter((words) => !words.endsWith(` ${AUTO}`))
     .join(', ');
+
+/** The device that an approach was given because of what it needs, in words behind a title; empty if it is that of all. */
+export const givenFor = ({ nic }: CompareEntry, { scenario }: Comparison): string =>
+  nic === scenario.nic ? '' : `--nic ${nic}`;

@@ -1,8 +1,10 @@
 /** What a comparison keeps of each run, as plain data: the table, the report and `--json` derive from it. */
+import { cpus, totalmem } from 'node:os';
 import type { Effort, Goals } from '../../migration/approach.js';
 import type { Approaches } from '../../migration/approaches.js';
 import type { BlackoutRecord, DeviceTransfer, Fallback, RoundRecord } from '../../migration/record.js';
 import { FLOW, type TimelineEntry } from '../../migration/timeline.js';
+import type { NicKind } from '../../vmm/process/nic-options.js';
 import type { CpuRecord } from '../move/cpu-time.js';
 import type { MigrateResult } from '../move/move.js';
 import type { NetworkPhase } from '../move/network-record.js';
@@ -10,7 +12,7 @@ import type { Scenario } from '../move/scenario.js';
 import { median } from '../report/median.js';
 
 /** Raised with each change of what follows. */
-export const COMPARISON_VERSION = 2;
+export const COMPARISON_VERSION = 3;
 
 /** Times in nanoseconds; undefined where a run did not come so far, or it can't be measured here. */
 export interface Figures {
@@ -57,6 +59,8 @@ export interface CompareEntry {
   readonly name: string;
   readonly text: string;
   readonly asked: Approaches;
+  /** The guest's NIC: as the scenario has it, and what the approach needs of it. */
+  readonly nic: NicKind;
   /** Of all approaches that were chosen the highest, so that none is asked for what another takes. */
   readonly goals: Goals;
   /** As they were chosen, or fallen back to; undefined of one that this machine does not allow. */
@@ -84,6 +88,17 @@ export interface Comparison {
   readonly scenario: Omit<Scenario, Effort>;
   readonly runs: number;
   readonly entries: readonly CompareEntry[];
+}
+
+/** Of this machine. */
+export function hostOf(): Comparison['host'] {
+  const [cpu] = cpus();
+  return {
+    cpu: cpu?.model.trim() ?? 'unknown',
+    cores: cpus().length,
+    memoryBytes: totalmem(),
+    node: process.version,
+  };
 }
 
 const NAMES = [

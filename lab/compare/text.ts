@@ -2,7 +2,7 @@
 import pc from 'picocolors';
 import { table } from '../report/table.js';
 import { formatBytes, formatCount, formatTime } from '../report/words.js';
-import { type CompareProgress, chosenBeside, titleOf } from './compare.js';
+import { type CompareProgress, chosenBeside, givenFor, titleOf } from './compare.js';
 import { type CompareEntry, type Comparison, type Figures, goalsOf, type Spread } from './figures.js';
 
 /** How each figure is written. */
@@ -91,7 +91,9 @@ export function compareText(comparison: Comparison, width?: number): string {
   const notes = entries.flatMap((entry) => {
     if (entry.outcome === 'impossible') return [`${titleOf(entry)} is not possible here: ${entry.reason}`];
     if (entry.outcome === 'same') return [`${titleOf(entry)} is the same choice as ${entry.reason}`];
-    const beside = chosenBeside(entry);
+    const beside = [chosenBeside(entry), givenFor(entry, comparison)]
+      .filter((words) => words !== '')
+      .join(', ');
     const failed = entry.runs.filter(({ outcome }) => outcome === 'failed').length;
     return [
       ...(beside === '' ? [] : [pc.dim(`${titleOf(entry)}: with ${beside}`)]),

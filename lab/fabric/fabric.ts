@@ -122,6 +122,7 @@ export class Fabric {
       longestStallNs: this.#stalls.longestNs,
       stations: this.#network.stations,
       ...(this.#network.lastMove === undefined ? {} : { stationMovedAtNs: this.#network.lastMove }),
+      ...(this.#network.lastNew === undefined ? {} : { stationNewAtNs: this.#network.lastNew }),
       peers: this.#peers.map((peer) => ({
         ip: formatIpv4(peer.station.ip),
         mac: formatMac(peer.station.mac),

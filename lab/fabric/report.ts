@@ -47,6 +47,8 @@ export interface FabricReport {
   readonly stations: { readonly known: number; readonly moves: number; readonly evictions: number };
   /** When a station was last heard at another port than before, on the clock of `longestGapAtNs`; absent if none was. */
   readonly stationMovedAtNs?: number;
+  /** When a station that was not known was last heard, on the same clock; absent if none was. */
+  readonly stationNewAtNs?: number;
   readonly peers: readonly PeerReport[];
   readonly capture: PcapReport | null;
 }

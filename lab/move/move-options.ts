@@ -6,7 +6,7 @@ import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/et
 import { CHANNELS_MAX } from '../../migration/parameters.js';
 import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
 import { RATE_MAX } from '../fabric/options.js';
-import { parseNic } from '../options/nic-kind.js';
+import { parseNic, parseStations } from '../options/nic-kind.js';
 import { optionValue } from '../options/option-value.js';
 import {
   BadValue,
@@ -30,6 +30,8 @@ export interface MoveFlags
     | 'guestBehaviour'
     | 'nic'
     | 'device'
+    | 'destinationNic'
+    | 'destinationMac'
     | 'iommuLeaves'
     | 'tracking'
     | 'stop'
@@ -100,6 +102,16 @@ export function moveOptions(
       '--nic <kind>',
       `the guest's NIC: vf, a virtual function behind VT-d, on a network with a traffic peer; vf=N, up to ${ASSIGNED_MAX} of them; virtio, a device of the VMM's own; none; properties of a function follow, as in vf,enable-migration=off: it does not speak VFIO migration; vf,failover=on: with a virtio-net standby beside it (default: vf; with --guest: none)`,
       value('--nic', parseNic),
+    )
+    .option(
+      '--destination-nic <kind>',
+      "the NIC at the destination, where it is another: as --nic, say vf,revision=2, or vf,link=down (default: the source's)",
+      value('--destination-nic', parseNic),
+    )
+    .option(
+      '--destination-mac <addresses>',
+      "station address of the function at the destination, or several with commas (default: the source's)",
+      value('--destination-mac', parseStations),
     )
     .addOption(
       new Option(

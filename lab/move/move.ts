@@ -9,7 +9,7 @@ import { judgeChoice } from '../../migration/approaches.js';
 import type { MigrationRecord } from '../../migration/record.js';
 import { builtIn } from '../../migration/registry.js';
 import { loadApproaches } from '../../vmm/process/approach-modules.js';
-import { devicesOf, type NicChoice, nicChoiceOf } from '../../vmm/process/nic-options.js';
+import { devicesOf, type NicChoice, type NicKind, nicChoiceOf } from '../../vmm/process/nic-options.js';
 import type { ProcessExit } from '../vmm-client/child.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import type { ConsoleLine } from './check.js';
@@ -105,14 +105,14 @@ export async function migrate(
     }
     display.step('starting a source and a destination VMM');
     const { iommuLeaves, device } = scenario;
-    const given: Partial<SpawnOptions> = {
-      ...(traffic === undefined ? {} : { nic: scenario.nic, netdev: traffic.address }),
+    const given = (nic: NicKind): Partial<SpawnOptions> => ({
+      ...(traffic === undefined || nic === 'none' ? {} : { nic, netdev: traffic.address }),
       ...(device === undefined ? {} : { device }),
-      ...(hasDevices(scenario) ? { iommuLeaves, ...ownApproaches(scenario) } : {}),
-    };
+      ...(hasDevices({ nic, device }) ? { iommuLeaves, ...ownApproaches(scenario) } : {}),
+    });
     const started = performance.now();
     const spawned = async (side: ConsoleLine['side'], options: SpawnOptions): Promise<Vmm> => {
-      const vmm = await spawnVmm({ name: side, ...given, ...options });
+      const vmm = await spawnVmm({ name: side, ...options });
       vmms.push(vmm);
       const take = ({ text, arrivedMs }: ConsoleEntry): void => {
         if (lines.length === 0) bootMs = arrivedMs - started;
@@ -126,6 +126,7 @@ export async function migrate(
     };
     const [source, destination] = await settleAll([
       spawned('source', {
+        ...given(scenario.nic),
         guest: scenario.guest,
         memoryBytes: scenario.memoryBytes,
         vcpus: scenario.vcpus,
@@ -133,7 +134,11 @@ export async function migrate(
         seed: scenario.seed,
         ...(scenario.recordTo === undefined ? {} : { recordTo: scenario.recordTo }),
       }),
-      spawned('destination', { incoming: 'tcp:127.0.0.1:0' }),
+      spawned('destination', {
+        ...given(scenario.destinationNic ?? scenario.nic),
+        ...(scenario.destinationMac === undefined ? {} : { mac: scenario.destinationMac }),
+        incoming: 'tcp:127.0.0.1:0',
+      }),
     ]);
     const cpu = new CpuMeter([source, destination]);
     const flows = scenario.flows.length > 0;
@@ -195,7 +200,12 @@ export async function migrate(
       statusLine,
       ownKernel,
       device: ownKernel ? scenario.device : undefined,
-      traffic: { flows: scenario.flows, network },
+      linkDown: nicChoiceOf(scenario.destinationNic ?? scenario.nic)?.link === 'down',
+      traffic: {
+        flows: scenario.flows,
+        network,
+        otherAddresses: scenario.destinationMac !== undefined,
+      },
     });
     const unwritten: FerryError[] = [];
     if (trace !== undefined) {

@@ -14,6 +14,8 @@ export interface NetworkEvidence {
   readonly flows: readonly Flow[];
   /** Undefined if the network was not measured to the end. */
   readonly network: NetworkRecord | undefined;
+  /** The guest's stations have other addresses at the destination, so that no known one is heard at another port. */
+  readonly otherAddresses?: boolean;
 }
 
 /** A sender makes up for a late timer at once: so much may be sent at one moment, if nothing worse was measured. */
@@ -25,14 +27,23 @@ const FLOWING_SHARE = 0.5;
 
 /**
  * How long the device was away besides the blackout: from the request to its driver to take it down until the blackout, and
- * from then until it worked, where it is started once the guest runs.
+ * from then until it worked, where it is started once the guest runs; there `gapNs`, besides the blackout, if that is longer.
  */
-function awayNs({ timeline, devices }: Evidence, device: string | undefined): number {
+function awayNs({ timeline, devices }: Evidence, device: string | undefined, gapNs: number): number {
   const asked = timeline.find(({ who, what }) => who === device && what === 'request');
   const quiescing = timeline.findLast(({ who, what }) => who === FLOW && what === 'quiescing');
   const before = asked === undefined || quiescing === undefined ? 0 : Math.max(0, quiescing.at - asked.at);
-  return before + (devices.find(({ name }) => name === device)?.startedAfterNs ?? 0);
+  const after = devices.find(({ name }) => name === device)?.startedAfterNs;
+  // The guest has its device then; that its interface is up and known to its peer is for the peer to say.
+  return after === undefined ? before : Math.max(before + after, gapNs);
 }
+
+/** The longest time in which nothing of a flow came to who measures it. */
+const longestGapNs = (
+  { flows }: Pick<NetworkRecord['move'], 'flows'>,
+  guest: DeviceView['guest'] | undefined,
+): number =>
+  Math.max(0, guest?.incoming?.longestGapNs ?? 0, ...flows.map(({ arrived }) => arrived?.longestGapNs ?? 0));
 
 /** What of a migration's record tells how long nobody could be reached. */
 type Evidence = Pick<MigrationRecord, 'blackout' | 'verification' | 'timeline' | 'devices'>;
@@ -45,15 +56,21 @@ type Evidence = Pick<MigrationRecord, 'blackout' | 'verification' | 'timeline' |
  */
 export function lossAllowance(
   flow: Flow,
-  { rate, before, move }: Pick<NetworkRecord, 'rate' | 'before' | 'move'>,
+  {
+    rate,
+    before,
+    move,
+    guest,
+  }: Pick<NetworkRecord, 'rate' | 'before' | 'move'> & Partial<Pick<DeviceView, 'guest'>>,
   record: Evidence | undefined,
   device?: string,
 ): { readonly datagrams: number; readonly stoodNs: number; readonly underWayNs: number } {
   const { mode, durationNs = 0 } = record?.verification ?? {};
+  const blackoutNs = record?.blackout?.totalNs ?? 0;
   const stoodNs =
-    (record?.blackout?.totalNs ?? 0) +
+    blackoutNs +
     (mode === 'full' ? durationNs : 0) +
-    (record === undefined ? 0 : awayNs(record, device));
+    (record === undefined ? 0 : awayNs(record, device, longestGapNs(move, guest) - blackoutNs));
   const underWayNs = Math.max(0, ...before.flows.map(({ arrived }) => arrived?.latency?.maxNs ?? 0));
   const fromPeer = flow !== 'from-guest';
   const burstNs = fromPeer ? Math.max(BURST_NS, move.longestStallNs) : BURST_NS;
@@ -63,7 +80,7 @@ export function lossAllowance(
 
 /** The checks of a move with traffic, of each device; none without. */
 export function networkChecks(
-  { flows, network }: NetworkEvidence,
+  { flows, network, otherAddresses = false }: NetworkEvidence,
   record: MigrationRecord | undefined,
 ): readonly Check[] {
   if (flows.length === 0) return [];
@@ -84,7 +101,7 @@ export function networkChecks(
       checks.map((of) => of[i]!),
     ),
   );
-  return [...ofAll, newPlaceHeard(network, record)];
+  return [...ofAll, newPlaceHeard(network, record, otherAddresses)];
 }
 
 /** One check of several devices: it holds if it holds of each, and tells of those of which it does not. */
@@ -200,9 +217,24 @@ function lossesAccountedFor(
  * What is sent to the guest goes to where its station was heard last. A guest that only answers would never be heard at
  * its new place if nobody announced it, and everything sent to it would be lost, dropped by the NIC that it left.
  */
-function newPlaceHeard({ fabric, move, devices }: NetworkRecord, record: MigrationRecord | undefined): Check {
+function newPlaceHeard(
+  { fabric, move, devices }: NetworkRecord,
+  record: MigrationRecord | undefined,
+  otherAddresses: boolean,
+): Check {
   const name = "the network heard of the guest's new place";
   if (record?.status !== 'completed') return { name, outcome: 'not-checked', seen: 'it was not moved' };
+  if (otherAddresses) {
+    const newNs = (fabric.stationNewAtNs ?? Number.NEGATIVE_INFINITY) - move.startNs;
+    return {
+      name,
+      outcome: heldIf(newNs >= 0),
+      seen:
+        newNs >= 0
+          ? `a station with another address was heard ${formatTime(newNs)} after the move was asked for`
+          : 'no station was heard that was not known',
+    };
+  }
   const { moves } = fabric.stations;
   const heardNs = (fabric.stationMovedAtNs ?? Number.NEGATIVE_INFINITY) - move.startNs;
   return {

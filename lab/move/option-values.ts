@@ -4,8 +4,8 @@ import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../b
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
 import type { Effort } from '../../migration/approach.js';
 import { CHANNELS_MAX } from '../../migration/parameters.js';
-import { DEVICE_KINDS, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
-import { nicChoiceOf } from '../../vmm/process/nic-options.js';
+import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { nicChoiceOf, stationsOf } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
 import { RATE_MAX } from '../fabric/options.js';
 import { wrongApproach } from '../options/approaches.js';
@@ -27,6 +27,11 @@ const approach = (effort: Effort) =>
     ),
   );
 
+const nic = v.pipe(
+  v.string(),
+  v.check((kind) => nicChoiceOf(kind) !== undefined, 'is no NIC'),
+);
+
 const optionValues = v.strictObject({
   guest: v.optional(v.string()),
   memoryBytes: v.optional(v.pipe(whole(RAM_BYTES_MIN, RAM_BYTES_MAX), v.multipleOf(RAM_BYTES_STEP))),
@@ -35,10 +40,12 @@ const optionValues = v.strictObject({
   dirtyRate: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
   workingSetBytes: v.optional(whole(1, RAM_BYTES_MAX)),
   guestBehaviour: v.optional(v.picklist(GUEST_BEHAVIOURS)),
-  nic: v.optional(
+  nic: v.optional(nic),
+  destinationNic: v.optional(nic),
+  destinationMac: v.optional(
     v.pipe(
       v.string(),
-      v.check((kind) => nicChoiceOf(kind) !== undefined, 'is no NIC'),
+      v.check((text) => typeof stationsOf(text, ASSIGNED_MAX) !== 'string', 'is no station address'),
     ),
   ),
   device: v.optional(v.picklist(DEVICE_KINDS)),

@@ -42,6 +42,10 @@ export interface MigrateOptions {
    * functions, each with an address of its own and all the flows.
    */
   readonly nic?: NicKind;
+  /** The NIC at the destination, where it is not as the source's. */
+  readonly destinationNic?: NicKind;
+  /** The station address that the destination's administrator has set, or several with commas; the source's if absent. */
+  readonly destinationMac?: string;
   /** A device of another kind, which the guest works with meanwhile; none if absent. */
   readonly device?: DeviceKind;
   /** How VT-d maps guest RAM on both sides, and so what one dirty bit stands for; `small`, 4 KiB, if absent. */
@@ -85,6 +89,8 @@ export interface MigrateOptions {
 
 type Optional =
   | 'device'
+  | 'destinationNic'
+  | 'destinationMac'
   | 'workingSetBytes'
   | 'guestBehaviour'
   | 'maxBandwidth'
@@ -99,7 +105,11 @@ export type Scenario = {
 } & Pick<MigrateOptions, Optional>;
 
 /** Whether there is a device whose writes have to be tracked, and that is stopped and started. */
-export const hasDevices = ({ nic, device }: Scenario): boolean => nic !== 'none' || device !== undefined;
+export const hasDevices = ({
+  nic,
+  device,
+}: Pick<Scenario, 'nic'> & { readonly device?: DeviceKind | undefined }): boolean =>
+  nic !== 'none' || device !== undefined;
 
 /** The guest kernel that comes with the project. */
 export const KERNEL_IMAGE = fileURLToPath(new URL('../../guests/kernel.img', import.meta.url));
@@ -116,6 +126,8 @@ const DEVICE_OPTIONS = [
 
 /** Options that say something about the traffic. */
 const TRAFFIC_OPTIONS = [
+  ['destinationNic', '--destination-nic'],
+  ['destinationMac', '--destination-mac'],
   ['flows', '--flow'],
   ['rate', '--rate'],
   ['payloadBytes', '--size'],
@@ -217,6 +229,9 @@ function conflictOf(
     }
     if (isTraffic(workload)) return `--workload ${workload} needs a network: it can't run ${without}`;
     return undefined;
+  }
+  if (given.destinationNic === 'none' && given.destinationMac !== undefined) {
+    return '--destination-mac says nothing with --destination-nic none: there is no device there';
   }
   if (given.guest !== undefined && flows.length > 0) {
     return '--flow and --guest contradict each other: only the guest that comes with vf-ferry is known to answer';

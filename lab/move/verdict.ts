@@ -27,6 +27,8 @@ export interface Evidence {
   readonly ownKernel: boolean;
   /** Another device that the guest is known to work with. */
   readonly device?: DeviceKind | undefined;
+  /** The cable is not plugged in at the destination; it is if absent. */
+  readonly linkDown?: boolean;
   readonly traffic: NetworkEvidence;
 }
 
@@ -55,23 +57,33 @@ const COMPLAINT =
   /\bCORRUPT\b|[1-9]\d* corrupt|[Pp]anic|stale|BUG:|crashed|DMA-API: \S+ \S+: |Adapter removed|Reset adapter|PF still resetting|Could not \w+ queue|Link is Down/;
 /** What a driver says that finds its device gone: right, where it was taken away without a word. */
 const GONE = /Adapter removed/;
+/** What it says of a cable that is not plugged in: right, where none is. */
+const LINK_DOWN = /Link is Down/;
+
+/** Checks that only a guest that was moved can pass. */
+const COMPLETED = 'the migration completed';
+const GOES_ON = 'the guest goes on at the destination';
+export const MOVED_ONLY: readonly string[] = [COMPLETED, GOES_ON];
 
 export function judge(evidence: Evidence): Verdict {
-  const { record } = evidence;
+  const { record, linkDown = false } = evidence;
   const after = evidence.console.filter((line) => line.side === 'destination').map((line) => line.text);
   const all = evidence.console.map((line) => line.text);
   const statusLines = after.filter((line) => evidence.statusLine.test(line));
   const wentUnasked = record?.left === 'lost';
-  const complaint = all.find((line) => COMPLAINT.test(line) && !(wentUnasked && GONE.test(line)));
+  const complaint = all.find(
+    (line) =>
+      COMPLAINT.test(line) && !(wentUnasked && GONE.test(line)) && !(linkDown && LINK_DOWN.test(line)),
+  );
   const checks: Check[] = [
     {
-      name: 'the migration completed',
+      name: COMPLETED,
       outcome: record === undefined ? 'not-checked' : heldIf(record.status === 'completed'),
       seen: record === undefined ? 'no record' : (record.error?.message ?? record.status),
     },
     oneRuns(evidence),
     {
-      name: 'the guest goes on at the destination',
+      name: GOES_ON,
       outcome:
         record?.status === 'completed'
           ? heldIf(statusLines.length >= evidence.statusLinesMin)
@@ -96,6 +108,8 @@ export function judge(evidence: Evidence): Verdict {
       seen: `${stamps} time stamps`,
     });
   }
+  if (linkDown && evidence.ownKernel && record?.status === 'completed')
+    checks.push(knowsOfNoLink(after, record));
   if (record !== undefined && record.verify !== 'off') checks.push(compared(record));
   if (evidence.device !== undefined) checks.push(works(evidence.device, after));
   checks.push(...networkChecks(evidence.traffic, record));
@@ -115,6 +129,17 @@ function works(device: DeviceKind, console: readonly string[]): Check {
     name: 'the guest works with its other device at the destination',
     outcome: heldIf(copies > 0),
     seen: `${copies} pages copied by ${device}`,
+  };
+}
+
+/** A driver that goes on with its device hears that the link went down; one that begins anew finds none. */
+function knowsOfNoLink(after: readonly string[], { left }: MigrationRecord): Check {
+  const up = after.find((line) => /Link is Up/.test(line));
+  const down = after.find((line) => LINK_DOWN.test(line));
+  return {
+    name: 'the guest knows that it has no link',
+    outcome: heldIf(up === undefined && (down !== undefined || left !== 'state')),
+    seen: up ?? down ?? 'nothing was said of a link',
   };
 }
 

@@ -15,6 +15,7 @@ export const startByDeviceState: StartDescriptor = {
   use: 'With the stop of the same name: nothing of device or driver is set up anew.',
   limits: 'It refuses a device that differs in kind, revision, queues or vectors from the one that was left.',
   needs: ['vfio'],
+  copesWith: ['link-down'],
   takes: ['state'],
   afterRun: false,
   make: ({ vfio }) => {

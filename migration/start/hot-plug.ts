@@ -15,12 +15,12 @@ export const hotPlug: StartDescriptor = {
     'the guest powers the slot, and waits for the link: 120 ms before the first access to configuration space',
     'the device is enumerated, its driver probes it, and the power indicator stays on',
   ],
-  use: 'After a hot-unplug, or a surprise; with any device that the guest has a driver for, whatever was there before.',
+  use: 'After a hot-unplug, or a surprise; with any function of the same NIC, whatever there was before.',
   limits:
     "The interface is a new one: the guest's own configuration gives it addresses, and flows begin anew.",
   needs: ['slot'],
   takes: ['unplugged', 'lost'],
-  copesWith: ['queues', 'revision', 'vectors', 'mac-policy', 'other-device', 'link-down'],
+  copesWith: ['queues', 'revision', 'vectors', 'mac-policy', 'link-down'],
   afterRun: true,
   make: (device) => startByPlug(NAME, device),
 };

@@ -19,6 +19,7 @@ export const hotUnplugQuick: StopDescriptor = {
   limits:
     'The guest has no such interface until the move is over; its addresses, routes and neighbours go with it.',
   needs: ['slot', 'guest'],
+  betterWithout: ['button'],
   guestFeatures: [TURN_SLOT_OFF],
   leaves: 'unplugged',
   goals: { gapMs: 300 },

@@ -145,6 +145,18 @@ describe('a comparison', () => {
     expect(none.status).toBe(EXIT_STATUS.refused);
   });
 
+  it('gives each approach the device that it needs, and says so; what was said of the NIC stays', async () => {
+    const stops = { axis: 'stop', runs: 1, approaches: { stop: ['device-state', 'failover'] } } as const;
+    // The simulated machine has no standby.
+    const anyhow = (options: MigrateOptions) => move({ ...options, stop: 'device-state' });
+    const { asked, text, comparison } = await compared(stops, anyhow);
+    expect(asked.map(({ nic }) => nic)).toEqual(['vf', 'vf,failover=on']);
+    expect(comparison.entries.map(({ nic }) => nic)).toEqual(['vf', 'vf,failover=on']);
+    expect(text).toMatch(/failover: .*--nic vf,failover=on/);
+    const off = await compared({ ...stops, nic: 'vf,failover=off' });
+    expect(off.asked.map(({ nic }) => nic)).toEqual(['vf,failover=off', 'vf,failover=off']);
+  });
+
   it('measures what comes to the same choice once', async () => {
     const { comparison, asked } = await compared({
       runs: 2,

@@ -27,6 +27,7 @@ describe('the properties of a NIC', () => {
       queues: '2',
       failover: 'off',
       slot: 'ordinary',
+      link: 'up',
       'enable-migration': 'on',
     };
     expect(nicChoiceOf('vf')).toEqual({ functions: 1, ...whole });

@@ -1,6 +1,7 @@
 /** The guest's NIC in words: how many virtual functions, and their station addresses. */
 import { formatMac, isGroupMac, parseMac } from '../../devices/ethernet/addresses.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
+import type { Facet } from '../../migration/approach.js';
 import { ASSIGNED_MAX, assignedName, SLOT_KINDS, virtioName } from '../passthrough/records.js';
 
 /**
@@ -11,7 +12,15 @@ export type NicKind = 'none' | 'virtio' | `vf${string}`;
 
 export const DEFAULT_MAC = '52:54:00:12:34:56';
 
-/** What may be said of the functions besides their number: each property's values, the first of which holds if none is given. */
+/** What may be said of the functions besides their number. */
+interface NicPropertyText {
+  /** The first holds if none is given. */
+  readonly values: readonly [string, ...string[]];
+  readonly text: string;
+  /** The facet of the devices that is there with one of the values, and not with the other. */
+  readonly gives?: readonly [facet: Facet, value: string];
+}
+
 export const NIC_PROPERTIES = {
   revision: { values: ['1', '0', '2'], text: 'which revision of the part they say they are' },
   vectors: { values: ['3', '2'], text: 'their MSI-X vectors' },
@@ -19,16 +28,20 @@ export const NIC_PROPERTIES = {
   failover: {
     values: ['off', 'on'],
     text: 'whether a virtio-net standby with the same address is beside it',
+    gives: ['standby', 'on'],
   },
   slot: {
     values: SLOT_KINDS,
     text: 'their slots; a quick one has neither attention button nor power controller',
+    gives: ['button', 'ordinary'],
   },
-  'enable-migration': { values: ['on', 'off'], text: 'whether they speak VFIO migration' },
-} as const satisfies Record<
-  string,
-  { readonly values: readonly [string, ...string[]]; readonly text: string }
->;
+  link: { values: ['up', 'down'], text: 'whether the cable is plugged in' },
+  'enable-migration': {
+    values: ['on', 'off'],
+    text: 'whether they speak VFIO migration',
+    gives: ['vfio', 'on'],
+  },
+} as const satisfies Record<string, NicPropertyText>;
 
 type NicProperties = typeof NIC_PROPERTIES;
 export type NicProperty = keyof NicProperties;
@@ -64,6 +77,31 @@ export function nicChoiceOf(text: string): NicChoice | undefined {
   const choice = { functions, virtio: kind === VIRTIO, ...Object.fromEntries(all) } as NicChoice;
   // The guest's interfaces have numbers, and those of one function with its standby are known.
   return choice.failover === 'on' && functions !== 1 ? undefined : choice;
+}
+
+/** `nic` with these values in the place of what it says of the same properties. Of what has no functions: as it is. */
+export function withProperties(nic: NicKind, values: Partial<Record<NicProperty, string>>): NicKind {
+  if ((functionsOf(nic) ?? 0) === 0) return nic;
+  const kept = nic.split(',').filter((word) => !Object.hasOwn(values, word.split('=')[0]!));
+  return [...kept, ...Object.entries(values).map(([name, value]) => `${name}=${value}`)].join(',') as NicKind;
+}
+
+/** `nic` with devices that have the facets `needs`, and those of `without` not, as far as nothing is said of that. */
+export function nicWith(nic: NicKind, needs: readonly Facet[], without: readonly Facet[]): NicKind {
+  const values: Partial<Record<NicProperty, string>> = {};
+  for (const [name, property] of Object.entries(NIC_PROPERTIES) as [NicProperty, NicPropertyText][]) {
+    if (property.gives === undefined || nic.split(',').some((word) => word.startsWith(`${name}=`))) continue;
+    const [facet, with_] = property.gives;
+    const chosen = needs.includes(facet)
+      ? with_
+      : without.includes(facet)
+        ? property.values.find((value) => value !== with_)
+        : undefined;
+    if (chosen !== undefined && chosen !== property.values[0]) values[name] = chosen;
+  }
+  const with_ = withProperties(nic, values);
+  // Some can't be had with several functions.
+  return nicChoiceOf(with_) === undefined ? nic : with_;
 }
 
 const VIRTIO = 'virtio';

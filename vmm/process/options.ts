@@ -199,13 +199,19 @@ export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
     paused: options.paused ?? false,
     recordTo: options.recordTo,
     nic: nicOf(options, refuse),
-    netdev: options.netdev === undefined ? undefined : parseSocketAddress(options.netdev),
+    netdev: netdevOf(options),
     approaches: Object.fromEntries(
       EFFORTS.map((effort) => [effort, options[effort]]).filter(([, word]) => word !== undefined),
     ),
     pciDump: options.pciDump,
     json: options.json ?? false,
   };
+}
+
+/** The address is judged also where no cable is plugged in. */
+function netdevOf({ netdev, nic = 'none' }: VmmOptions): SocketAddress | undefined {
+  const address = netdev === undefined ? undefined : parseSocketAddress(netdev);
+  return nicChoiceOf(nic)?.link === 'down' ? undefined : address;
 }
 
 function nicOf(

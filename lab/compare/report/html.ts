@@ -22,6 +22,24 @@ export function htmlTable(head: readonly string[], rows: readonly (readonly stri
   return `<div class="table"><table><thead><tr>${heads}</tr></thead><tbody>${body}</tbody></table></div>`;
 }
 
+/** A row of `cards`, with the place on the page that tells more of it. */
+export interface Card {
+  readonly title: string;
+  readonly anchor: string;
+  readonly cells: readonly string[];
+}
+
+/** A table which on a narrow page becomes a list of cards. */
+export function cards(heads: readonly string[], rows: readonly Card[]): string {
+  const body = rows.map(({ title, anchor, cells }) => {
+    const data = cells.map((cell, i) => `<td data-head="${html(heads[i + 1]!)}">${html(cell)}</td>`).join('');
+    return `<tr><th scope="row"><a href="#${html(anchor)}">${html(title)}</a></th>${data}</tr>`;
+  });
+  const head = heads.map((word) => `<th scope="col">${html(word)}</th>`).join('');
+  return `<div class="table cards"><table><thead><tr>${head}</tr></thead>
+<tbody>${body.join('\n')}</tbody></table></div>`;
+}
+
 /** A picture with its title, what it says, and the same in figures for those who do not see it. */
 export function figure(title: string, picture: string, words: string, table: string): string {
   return `<figure><figcaption><strong>${html(title)}.</strong> ${html(words)}</figcaption>

@@ -2,55 +2,31 @@
  * A comparison as one HTML file that needs nothing else: it opens from disk, without network and without scripts. Tables say all
  * that the pictures say.
  */
-import { VERSION } from '../../../vmm/version.js';
-import { formatBytes, formatCount } from '../../report/words.js';
-import { chosenBeside, titleOf } from '../compare.js';
+import { chosenBeside, givenFor, titleOf } from '../compare.js';
 import type { CompareEntry, Comparison, Figures } from '../figures.js';
 import { goalsText, HEADS, spreadText } from '../text.js';
-import { html } from './html.js';
+import { cards, html } from './html.js';
 import { blackouts, cpuTimes, standstills } from './overview.js';
+import { conditions, page } from './page.js';
 import { dirtyPages, packets, timeline } from './run.js';
-import { STYLE } from './style.js';
 
 export function reportHtml(comparison: Comparison): string {
   const { entries } = comparison;
   const run = entries.filter(({ outcome }) => outcome !== 'impossible' && outcome !== 'same');
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>vf-ferry: approaches compared</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<header>
-<h1>A guest with a virtual function, moved: the approaches compared</h1>
-${conditions(comparison)}
-</header>
-<main>
-${run.length === 0 ? '<p>No approach was possible.</p>' : summary(run)}
-${leftOut(entries)}
-${standstills(run)}
-${blackouts(run)}
-${cpuTimes(run)}
-${run.map(section).join('\n')}
-</main>
-</body>
-</html>
-`;
-}
-
-function conditions({ scenario, host, runs }: Comparison): string {
-  const flows =
-    scenario.flows.length === 0
-      ? 'no traffic'
-      : `${formatCount(scenario.rate)} packets/s of ${scenario.flows.join(', ')}`;
-  return `<p class="soft">${html(
-    `${runs} ${runs === 1 ? 'run' : 'runs'} each, in turn, with the same seed (${scenario.seed}). Guest: ${formatBytes(scenario.memoryBytes)}, ` +
-      `${scenario.vcpus} ${scenario.vcpus === 1 ? 'vCPU' : 'vCPUs'}, workload ${scenario.workload}, ${flows}. Host: ${host.cpu}, ${host.cores} cores, ` +
-      `${formatBytes(host.memoryBytes)}, Node ${host.node}, vf-ferry ${VERSION}.`,
-  )}</p>`;
+  const { runs } = comparison;
+  return page(
+    'approaches compared',
+    'A guest with a virtual function, moved: the approaches compared',
+    conditions(`${runs} ${runs === 1 ? 'run' : 'runs'} each, in turn, with the same seed`, comparison),
+    [
+      run.length === 0 ? '<p>No approach was possible.</p>' : summary(run),
+      leftOut(entries),
+      standstills(run),
+      blackouts(run),
+      cpuTimes(run),
+      ...run.map((entry) => section(entry, comparison)),
+    ],
+  );
 }
 
 const anchor = ({ effort, name }: CompareEntry): string => `${effort}-${name}`;
@@ -73,11 +49,9 @@ function summary(run: readonly CompareEntry[]): string {
       OUTCOMES[entry.outcome],
       goalsText(entry) || '–',
     ];
-    const data = cells.map((cell, i) => `<td data-head="${html(heads[i + 1]!)}">${html(cell)}</td>`).join('');
-    return `<tr><th scope="row"><a href="#${html(anchor(entry))}">${html(titleOf(entry))}</a></th>${data}</tr>`;
+    return { title: titleOf(entry), anchor: anchor(entry), cells };
   });
-  return `<div class="table cards"><table><thead><tr>${heads.map((head) => `<th scope="col">${head}</th>`).join('')}</tr></thead>
-<tbody>${rows.join('\n')}</tbody></table></div>
+  return `${cards(heads, rows)}
 <p class="soft">Medians; CPU time from the command until traffic flowed again.</p>`;
 }
 
@@ -91,9 +65,11 @@ function leftOut(entries: readonly CompareEntry[]): string {
     : `<ul class="soft">${words.map((one) => `<li>${html(one)}</li>`).join('')}</ul>`;
 }
 
-function section(entry: CompareEntry): string {
+function section(entry: CompareEntry, comparison: Comparison): string {
   const { detail, reason, fallbacks } = { fallbacks: entry.detail?.fallbacks ?? [], ...entry };
-  const beside = chosenBeside(entry);
+  const beside = [chosenBeside(entry), givenFor(entry, comparison)]
+    .filter((words) => words !== '')
+    .join(', ');
   const words = [
     `${entry.text[0]?.toUpperCase() ?? ''}${entry.text.slice(1)}${beside === '' ? '' : `; with ${beside}`}.`,
     ...fallbacks.map(
