@@ -100,7 +100,7 @@ describe('a cell', () => {
   });
 
   it('tells of a fallback, and to what', async () => {
-    const fallbacks = [{ from: 'a', to: 'b', because: 'it was silent' }];
+    const fallbacks = [{ effort: 'stop', from: 'a', to: 'b', because: 'it was silent' }] as const;
     const { cell, status } = await cellOf(ANY, { status: 'completed', guest: 'there', fallbacks });
     expect(cell).toMatchObject({ ending: 'fell-back', reason: 'b, because it was silent' });
     expect(status).toBe(0);

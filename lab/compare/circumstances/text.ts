@@ -28,10 +28,10 @@ const PHASES: Readonly<Record<Phase, string>> = {
 };
 
 /** `✔ 1.21 s`, `– refuses`. */
-export const cellText = ({ ending, totalNs, approaches }: Cell): string => {
+export const cellText = ({ ending, totalNs }: Cell): string => {
   const took = totalNs === undefined ? '' : ` ${formatTime(totalNs)}`;
   if (ending === 'verified') return `${SIGNS.verified}${took}`;
-  if (ending === 'fell-back') return `${SIGNS['fell-back']}${took} by ${approaches?.stop}`;
+  if (ending === 'fell-back') return `${SIGNS['fell-back']}${took} by another way`;
   return `${SIGNS[ending]} ${ENDINGS[ending]}`;
 };
 
