@@ -7,6 +7,7 @@ import { compose } from '../../base/bits.js';
 import {
   PASID_ENTRY_BYTES,
   PASIDS_PER_TABLE,
+  PGTT_FIRST_STAGE,
   PGTT_NESTED,
   PGTT_PASS_THROUGH,
   PGTT_SECOND_STAGE,
@@ -19,8 +20,8 @@ import {
 } from '../entries.js';
 import { iommuErrors } from '../errors.js';
 import { FAULT_RECORDS, reg } from '../registers.js';
+import type { IoPageTable } from './io-page-table.js';
 import { descriptors, QueueClient } from './queue-client.js';
-import type { SecondStageTable } from './second-stage.js';
 import type { TablePages } from './table-pages.js';
 import { NEVER_WAIT, type UnitPort, type WaitForWord } from './unit-port.js';
 
@@ -36,16 +37,17 @@ export interface FaultReport {
 
 /** What one requester (and PASID) is attached to. */
 export type Attachment =
+  | { readonly kind: 'first'; readonly domain: number; readonly table: IoPageTable }
   | {
       readonly kind: 'second';
       readonly domain: number;
-      readonly table: SecondStageTable;
+      readonly table: IoPageTable;
       readonly track: boolean;
     }
   | {
       readonly kind: 'nested';
       readonly domain: number;
-      readonly table: SecondStageTable;
+      readonly table: IoPageTable;
       readonly track: boolean;
       /** Guest physical address of the first-stage table, and its levels (4 or 5). */
       readonly first: number;
@@ -91,6 +93,12 @@ export class VtdDriver {
     // ESRTPS: setting the pointer invalidates everything that was cached from an older table.
     this.command(GLOBAL.SRTP.mask);
     this.enable(GLOBAL.TE.mask);
+  }
+
+  /** Whether tables of the first stage can be used by themselves. */
+  get hasFirstStage(): boolean {
+    const { SMTS, FSTS } = reg.ECAP.fields;
+    return [SMTS, FSTS].every((field) => this.capability(reg.ECAP.offset, field) === 1);
   }
 
   /** Whether second-stage dirty tracking can be had: the three capabilities that Linux asks for. */
@@ -259,6 +267,15 @@ function pasidWords(attachment: Attachment): number[] {
   const common = { P: 1, DID: attachment.domain, PWSNP: 1 };
   if (attachment.kind === 'pass-through') {
     return compose(pasidEntry, PASID_ENTRY_BYTES / 4, { ...common, PGTT: PGTT_PASS_THROUGH });
+  }
+  if (attachment.kind === 'first') {
+    const { table } = attachment;
+    return compose(pasidEntry, PASID_ENTRY_BYTES / 4, {
+      ...common,
+      PGTT: PGTT_FIRST_STAGE,
+      FSPTPTR: table.root / 4096,
+      FSPM: table.levels - 4,
+    });
   }
   const { table, track } = attachment;
   const second = { AW: table.levels - 2, SSADE: track ? 1 : 0, SSPTPTR: table.root / 4096 };

@@ -13,13 +13,16 @@ import type { Attachment, VtdDriver } from './driver.js';
 import type { Ioas, IoasTable } from './ioas.js';
 import { refuse } from './ioas.js';
 import { descriptors } from './queue-client.js';
+import { FIRST_STAGE, SECOND_STAGE, type TableFormat } from './table-formats.js';
 
 const IOMMU_PAGE = 4096;
 
 export interface HwptOptions {
   /** IOMMU_HWPT_ALLOC_DIRTY_TRACKING. */
   readonly dirtyTracking?: boolean;
-  /** Levels of the second-stage table: 3, 4 or 5. */
+  /** Which of the two formats the table has; `second` if absent. The first stage's bits are always on. */
+  readonly stage?: TableFormat['stage'];
+  /** Levels of the table: 3, 4 or 5, of the first stage 4 or 5. */
   readonly levels?: number;
   /** Split large leaves while tracking is on, so that one write reports one page, and join them again afterwards. */
   readonly demote?: boolean;
@@ -55,17 +58,22 @@ export class Hwpt {
 
   /** IOMMU_HWPT_ALLOC. EOPNOTSUPP if tracking is wanted and the unit can't. */
   constructor(driver: VtdDriver, ioas: Ioas, options: HwptOptions = {}) {
-    const { dirtyTracking = false, levels = 4, demote = false, faults = NO_FAULTS } = options;
-    if (dirtyTracking && !driver.canTrackDirty) {
+    const { dirtyTracking = false, stage = 'second', levels = 4, demote = false } = options;
+    const { faults = NO_FAULTS } = options;
+    const format = stage === 'first' ? FIRST_STAGE : SECOND_STAGE;
+    if (stage === 'first' && !driver.hasFirstStage) {
+      refuse('IOMMU_HWPT_ALLOC', 'EOPNOTSUPP', 'the unit has no first-stage tables');
+    }
+    if (dirtyTracking && stage === 'second' && !driver.canTrackDirty) {
       refuse('IOMMU_HWPT_ALLOC', 'EOPNOTSUPP', 'the unit keeps no second-stage dirty bits');
     }
-    if (![3, 4, 5].includes(levels)) refuse('IOMMU_HWPT_ALLOC', 'EINVAL', `${levels} levels`);
+    if (!format.levels.includes(levels)) refuse('IOMMU_HWPT_ALLOC', 'EINVAL', `${levels} levels`);
     this.driver = driver;
     this.ioas = ioas;
     this.tracksDirty = dirtyTracking;
     this.demote = demote;
     this.faults = faults;
-    this.owner = ioas.addTable(levels);
+    this.owner = ioas.addTable(levels, format);
   }
 
   get domain(): number {
@@ -86,7 +94,10 @@ export class Hwpt {
     if (this.find(source, pasid) >= 0)
       refuse('attach', 'EBUSY', `requester 0x${source.toString(16)} is attached`);
     const { domain, table } = this.owner;
-    const attachment: Attachment = { kind: 'second', domain, table, track: this.tracking };
+    const attachment: Attachment =
+      table.format.stage === 'first'
+        ? { kind: 'first', domain, table }
+        : { kind: 'second', domain, table, track: this.tracking };
     this.driver.attach(source, attachment, pasid);
     this.attached.push({ source, pasid });
   }
@@ -100,6 +111,8 @@ export class Hwpt {
       refuse('attach', 'EBUSY', `requester 0x${source.toString(16)} is attached`);
     if (first % IOMMU_PAGE !== 0) refuse('attach', 'EINVAL', 'the first-stage table is not aligned');
     const { domain, table } = this.owner;
+    if (table.format.stage === 'first')
+      refuse('attach', 'EINVAL', 'a first-stage table is no nesting parent');
     this.driver.attach(
       source,
       { kind: 'nested', domain, table, track: this.tracking, first, firstLevels },
@@ -141,7 +154,8 @@ export class Hwpt {
     }
     this.tracking = on;
     // Invalidates the domain, so that nothing cached before goes on as dirty, or as part of a leaf that was split.
-    for (const { source, pasid } of this.attached) this.driver.setTracking(source, domain, on, pasid);
+    if (table.format.stage === 'first') this.driver.queue.submit(descriptors.domain(domain));
+    else for (const { source, pasid } of this.attached) this.driver.setTracking(source, domain, on, pasid);
     if (!on && this.demote) {
       this.owner.largest = 2;
       const largest = this.ioas.hugePages ? this.owner.largest : 0;

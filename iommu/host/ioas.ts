@@ -4,8 +4,9 @@
  */
 import { iommuErrors } from '../errors.js';
 import type { VtdDriver } from './driver.js';
+import { IoPageTable } from './io-page-table.js';
 import { descriptors } from './queue-client.js';
-import { MAP_READ, MAP_WRITE, SecondStageTable } from './second-stage.js';
+import { MAP_READ, MAP_WRITE, type TableFormat } from './table-formats.js';
 
 const IOMMU_PAGE = 4096;
 /** Writes here are interrupts, whatever is mapped: a reserved region of every address space. */
@@ -32,7 +33,7 @@ export function refuse(operation: string, errno: string, problem: string): never
 /** A page table of an address space, with its domain id; every HWPT has one. */
 export interface IoasTable {
   readonly domain: number;
-  readonly table: SecondStageTable;
+  readonly table: IoPageTable;
   /** Largest leaves new mappings get. */
   largest: number;
 }
@@ -125,8 +126,8 @@ export class Ioas {
   }
 
   /** A new page table with everything mapped so far. */
-  addTable(levels: number): IoasTable {
-    const table = new SecondStageTable(this.driver.pages, levels);
+  addTable(levels: number, format: TableFormat): IoasTable {
+    const table = new IoPageTable(this.driver.pages, levels, format);
     const owner = { domain: this.driver.takeDomain(), table, largest: 2 };
     try {
       for (const area of this.areas) {

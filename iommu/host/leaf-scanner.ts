@@ -17,18 +17,17 @@ export interface LeafScanner {
   readonly found: number;
   /**
    * Finds the dirty ones of `count` (1 to 512) leaves from word `index`, clears them atomically if told to, and fills
-   * `masks` of the blocks it looked at.
+   * `masks` of the blocks it looked at. `dirty`: the dirty bit, alone, in an entry's low word.
    */
-  take(index: number, count: number, clear: boolean): void;
+  take(index: number, count: number, clear: boolean, dirty: number): void;
   /**
    * The same for 1 to 16 blocks of an upper table, up to the first that holds anything but large leaves. Returns how
    * many blocks these were.
    */
-  takeLarge(index: number, blocks: number, clear: boolean): number;
+  takeLarge(index: number, blocks: number, clear: boolean, dirty: number): number;
 }
 
-const DIRTY = secondStageEntry.D.mask;
-const DIRTY_SHIFT = secondStageEntry.D.shift;
+/** In both formats. */
 const LARGE = secondStageEntry.PS.mask;
 
 export function plainLeafScanner(words: Int32Array): LeafScanner {
@@ -36,19 +35,25 @@ export function plainLeafScanner(words: Int32Array): LeafScanner {
   const scanner = {
     masks,
     found: 0,
-    take(index: number, count: number, clear: boolean): void {
+    take(index: number, count: number, clear: boolean, dirty: number): void {
       scanner.found = 0;
       for (let block = 0; block * BLOCK_LEAVES < count; block++) {
         const first = index + 2 * BLOCK_LEAVES * block;
-        const mask = takeBlock(words, first, Math.min(BLOCK_LEAVES, count - block * BLOCK_LEAVES), clear);
+        const mask = takeBlock(
+          words,
+          first,
+          Math.min(BLOCK_LEAVES, count - block * BLOCK_LEAVES),
+          clear,
+          dirty,
+        );
         masks[block] = mask;
         scanner.found += popCount(mask);
       }
     },
-    takeLarge(index: number, blocks: number, clear: boolean): number {
+    takeLarge(index: number, blocks: number, clear: boolean, dirty: number): number {
       let large = 0;
       while (large < blocks && isLargeBlock(words, index + 2 * BLOCK_LEAVES * large)) large++;
-      scanner.take(index, large * BLOCK_LEAVES, clear);
+      scanner.take(index, large * BLOCK_LEAVES, clear, dirty);
       return large;
     },
   };
@@ -61,16 +66,17 @@ function isLargeBlock(words: Int32Array, first: number): boolean {
   return all !== 0;
 }
 
-function takeBlock(words: Int32Array, first: number, count: number, clear: boolean): number {
+function takeBlock(words: Int32Array, first: number, count: number, clear: boolean, dirty: number): number {
+  const shift = countTrailingZeros(dirty);
   let any = 0;
   for (let i = 0; i < count; i++) any |= words[first + 2 * i]!;
-  if ((any & DIRTY) === 0) return 0;
+  if ((any & dirty) === 0) return 0;
   // Without branches: with a tenth of the leaves dirty, guessing wrong would cost more than looking.
   let mask = 0;
-  for (let i = count - 1; i >= 0; i--) mask = (mask << 1) | ((words[first + 2 * i]! >>> DIRTY_SHIFT) & 1);
+  for (let i = count - 1; i >= 0; i--) mask = (mask << 1) | ((words[first + 2 * i]! >>> shift) & 1);
   if (!clear) return mask;
   for (let rest = mask; rest !== 0; rest &= rest - 1) {
-    Atomics.and(words, first + 2 * countTrailingZeros(rest), ~DIRTY);
+    Atomics.and(words, first + 2 * countTrailingZeros(rest), ~dirty);
   }
   return mask;
 }

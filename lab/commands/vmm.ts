@@ -5,7 +5,7 @@
 import { type Command, Option } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { parseMonitorAddress } from '../../vmm/monitor/monitor-address.js';
-import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES, IOMMU_STAGES } from '../../vmm/passthrough/records.js';
 import type { NicKind } from '../../vmm/process/nic-options.js';
 import { conflictOf, type VmmOptions } from '../../vmm/process/options.js';
 import { parseSocketAddress } from '../../vmm/sockets/address.js';
@@ -36,6 +36,7 @@ interface Flags {
   readonly mac?: string;
   readonly netdev?: string;
   readonly iommuLeaves?: string;
+  readonly iommuStage?: string;
   readonly tracking?: string;
   readonly stop?: string;
   readonly start?: string;
@@ -152,6 +153,12 @@ export function define(command: Command): void {
         '--iommu-leaves <size>',
         'how VT-d maps guest RAM, and so what one dirty bit stands for: small, 4 KiB; huge, as much as fits, up to 1 GiB; demote, huge until a migration splits them to 4 KiB (default: small)',
       ).choices([...IOMMU_LEAVES]),
+    )
+    .addOption(
+      new Option(
+        '--iommu-stage <stage>',
+        "of which of VT-d's tables the dirty bits are read: second (bit 9), first (bit 6) (default: second)",
+      ).choices([...IOMMU_STAGES]),
     )
     .option(
       '--tracking <how>',

@@ -4,7 +4,7 @@ import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../b
 import { PAGE_BYTES } from '../../base/units.js';
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
 import { CHANNELS_MAX } from '../../migration/parameters.js';
-import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES, IOMMU_STAGES } from '../../vmm/passthrough/records.js';
 import { RATE_MAX } from '../fabric/options.js';
 import { parseNic, parseStations } from '../options/nic-kind.js';
 import { optionValue } from '../options/option-value.js';
@@ -33,6 +33,7 @@ export interface MoveFlags
     | 'destinationNic'
     | 'destinationMac'
     | 'iommuLeaves'
+    | 'iommuStage'
     | 'tracking'
     | 'stop'
     | 'start'
@@ -124,6 +125,12 @@ export function moveOptions(
         '--iommu-leaves <size>',
         'how VT-d maps guest RAM, and so what one dirty bit stands for: small, 4 KiB; huge, as much as fits, up to 1 GiB; demote, huge until the migration splits them to 4 KiB (default: small)',
       ).choices([...IOMMU_LEAVES]),
+    )
+    .addOption(
+      new Option(
+        '--iommu-stage <stage>',
+        "of which of VT-d's tables the dirty bits are read: second (bit 9), first (bit 6) (default: second)",
+      ).choices([...IOMMU_STAGES]),
     )
     .option(
       '--flow <names>',

@@ -104,11 +104,11 @@ export async function migrate(
       traffic = await Traffic.open(scenario);
     }
     display.step('starting a source and a destination VMM');
-    const { iommuLeaves, device } = scenario;
+    const { iommuLeaves, iommuStage, device } = scenario;
     const given = (nic: NicKind): Partial<SpawnOptions> => ({
       ...(traffic === undefined || nic === 'none' ? {} : { nic, netdev: traffic.address }),
       ...(device === undefined ? {} : { device }),
-      ...(hasDevices({ nic, device }) ? { iommuLeaves, ...ownApproaches(scenario) } : {}),
+      ...(hasDevices({ nic, device }) ? { iommuLeaves, iommuStage, ...ownApproaches(scenario) } : {}),
     });
     const started = performance.now();
     const spawned = async (side: ConsoleLine['side'], options: SpawnOptions): Promise<Vmm> => {

@@ -4,7 +4,7 @@ import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../b
 import { FLOW_PAYLOAD_BYTES_MAX, FLOW_PAYLOAD_BYTES_MIN } from '../../devices/ethernet/flow-payload.js';
 import type { Effort } from '../../migration/approach.js';
 import { CHANNELS_MAX } from '../../migration/parameters.js';
-import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES } from '../../vmm/passthrough/records.js';
+import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES, IOMMU_STAGES } from '../../vmm/passthrough/records.js';
 import { nicChoiceOf, stationsOf } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
 import { RATE_MAX } from '../fabric/options.js';
@@ -50,6 +50,7 @@ const optionValues = v.strictObject({
   ),
   device: v.optional(v.picklist(DEVICE_KINDS)),
   iommuLeaves: v.optional(v.picklist(IOMMU_LEAVES)),
+  iommuStage: v.optional(v.picklist(IOMMU_STAGES)),
   tracking: v.optional(approach('tracking')),
   stop: v.optional(approach('stop')),
   start: v.optional(approach('start')),

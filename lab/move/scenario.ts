@@ -7,7 +7,7 @@ import { MIB } from '../../base/units.js';
 import { EFFORTS, type Effort } from '../../migration/approach.js';
 import type { ParameterValues, VerifyMode } from '../../migration/parameters.js';
 import { AUTO, MODULE_PREFIX } from '../../migration/registry.js';
-import type { DeviceKind, IommuLeaves } from '../../vmm/passthrough/records.js';
+import type { DeviceKind, IommuLeaves, IommuStage } from '../../vmm/passthrough/records.js';
 import { devicesOf, type NicKind } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
 import { behaviourWords, type GuestBehaviour } from './guest-behaviour.js';
@@ -50,6 +50,8 @@ export interface MigrateOptions {
   readonly device?: DeviceKind;
   /** How VT-d maps guest RAM on both sides, and so what one dirty bit stands for; `small`, 4 KiB, if absent. */
   readonly iommuLeaves?: IommuLeaves;
+  /** Of which of VT-d's tables the dirty bits are read, on both sides; `second` if absent. */
+  readonly iommuStage?: IommuStage;
   /** How the device's writes are tracked: a name, or `module:PATH`; the migration's choice if absent. */
   readonly tracking?: string;
   /** How the device is stopped, and started at the destination; the migration's choice if absent. */
@@ -117,6 +119,7 @@ export const KERNEL_IMAGE = fileURLToPath(new URL('../../guests/kernel.img', imp
 /** Options that say something about assigned devices, with the flags that people know them by. */
 const DEVICE_OPTIONS = [
   ['iommuLeaves', '--iommu-leaves'],
+  ['iommuStage', '--iommu-stage'],
   ['tracking', '--tracking'],
   ['stop', '--stop'],
   ['start', '--start'],
@@ -165,6 +168,7 @@ export function scenarioOf(options: MigrateOptions): Scenario {
     dirtyRate: 50 * MIB,
     nic,
     iommuLeaves: 'small',
+    iommuStage: 'second',
     tracking: AUTO,
     stop: AUTO,
     start: AUTO,

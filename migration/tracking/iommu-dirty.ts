@@ -1,4 +1,4 @@
-/** The dirty bits of VT-d's second-stage tables, beside the vCPUs' log: names the pages that devices really wrote. */
+/** The dirty bits of VT-d's tables, of either stage, beside the vCPUs' log: names the pages that devices really wrote. */
 import { ordinary } from '../approach.js';
 import type { TrackingDescriptor } from './tracking.js';
 import { unionWith } from './union.js';
@@ -6,9 +6,9 @@ import { unionWith } from './union.js';
 export const iommuDirty: TrackingDescriptor = {
   ...ordinary,
   name: 'iommu-dirty',
-  text: "the dirty bits of VT-d's second-stage tables: the pages that the device really wrote",
+  text: "the dirty bits of VT-d's tables: the pages that the device really wrote",
   steps: [
-    'VT-d is told to keep dirty bits in its second-stage tables, and those that are set are cleared',
+    'VT-d is told to keep dirty bits in its second-stage tables (those of the first stage are always kept), and those that are set are cleared',
     'before each harvest the bits of all mapped pages are tested and cleared, and the IOTLB is invalidated with a drain of writes',
     'the pages found are sent with those that the vCPUs stored to',
   ],

@@ -3,8 +3,8 @@ import { AtomicBitmap } from '../../base/bitmap.js';
 import { seededRandom } from '../../base/random.js';
 import { hpa, MIB } from '../../base/units.js';
 import { DirtyReport } from '../../iommu/host/dirty-sink.js';
+import { IoPageTable } from '../../iommu/host/io-page-table.js';
 import { plainLeafScanner } from '../../iommu/host/leaf-scanner.js';
-import { SecondStageTable } from '../../iommu/host/second-stage.js';
 import { TablePages } from '../../iommu/host/table-pages.js';
 import { HostRegion } from '../../iommu/host-memory.js';
 import { simdLeafScanner } from '../../vmm/kernels/leaf-scanner.js';
@@ -27,7 +27,7 @@ describe.each([
     for (let round = 0; round < 12; round++) {
       const memory = new WebAssembly.Memory({ initial: 64, maximum: 64, shared: true });
       const region = new HostRegion(hpa(BASE), memory.buffer as SharedArrayBuffer);
-      const table = new SecondStageTable(new TablePages(region, PAGE, make(memory)), 4);
+      const table = new IoPageTable(new TablePages(region, PAGE, make(memory)), 4);
       /** Word of the entry for `iova` at `level`. */
       const entry = (iova: number, level: number): number => {
         let at = table.root;

@@ -158,6 +158,7 @@ describe('the scenario of a move', () => {
     [{ nic: 'none', deviceStartTimeoutMs: 50 }, /--device-start-timeout says nothing with --nic none/],
     [{ nic: 'none', tracking: 'pinned' }, /--tracking says nothing with --nic none/],
     [{ nic: 'none', iommuLeaves: 'huge' }, /--iommu-leaves says nothing with --nic none/],
+    [{ nic: 'none', iommuStage: 'first' }, /--iommu-stage says nothing with --nic none/],
     [{ nic: 'none', stop: 'auto' }, /--stop says nothing/],
     [{ nic: 'none', start: 'auto' }, /--start says nothing/],
     [{ nic: 'none', flows: [] }, /--flow says nothing/],

@@ -35,6 +35,15 @@ async function moved(
   return result;
 }
 
+describe("iommu-dirty by the tables of VT-d's first stage", () => {
+  it('moves a guest under traffic, with writes on their way at any time, and names pages that were written', async () => {
+    const { source } = await moved('iommu-dirty', { nic: { stage: 'first' }, writesInFlight: 8 });
+    expect(source.verification).toMatchObject({ established: true, differences: [] });
+    expect(source.dirtied.device).toBeGreaterThan(100);
+    expect(source.rounds.at(-1)!.pages).toBeLessThan(source.migratedPages / 4);
+  });
+});
+
 describe('device-log: the NIC logs what it writes', () => {
   it('moves a guest under traffic, and names pages that it wrote, not all that are mapped', async () => {
     const { source } = await moved('device-log');

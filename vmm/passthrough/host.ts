@@ -116,11 +116,11 @@ export class PassthroughHost {
     const { ram, control, vcpus, scheduler, send, wireReady, kick, wake, event } = ports;
     this.#event = event;
     const { macs, virtio = [], edus = 0, slot = 'ordinary', offer = WHOLE_PART } = options;
-    const { leaves = 'small', writesInFlight = 0 } = options;
+    const { leaves = 'small', stage = 'second', writesInFlight = 0 } = options;
     const faults = new FaultPlan(options.faults ?? []);
     this.faults = faults;
     const interrupts = interruptSink({ kick, host: (vector) => this.#hostInterrupt(vector, wake) });
-    this.iommu = new HostIommu({ ram, control, vcpus, interrupts, faults, leaves, writesInFlight });
+    this.iommu = new HostIommu({ ram, control, vcpus, interrupts, faults, leaves, stage, writesInFlight });
     const bus = new LoggedBus(this.iommu.bus);
 
     this.nic = new Nic82599({

@@ -20,7 +20,7 @@ import { simdLeafScanner } from '../kernels/leaf-scanner.js';
 import type { GuestRam } from '../ram/guest-ram.js';
 import { descriptorOffset } from '../threads/control-block.js';
 import { HOST_MESSAGE_ADDRESS, VTD_FAULT_VECTOR } from './interrupts.js';
-import type { IommuLeaves } from './records.js';
+import type { IommuLeaves, IommuStage } from './records.js';
 
 /** The host's physical address map, as VT-d sees it. */
 const TABLES_BASE = 0x10_0000;
@@ -51,6 +51,7 @@ export interface HostIommuOptions {
   readonly interrupts: InterruptSink;
   readonly faults: FaultPlan;
   readonly leaves: IommuLeaves;
+  readonly stage: IommuStage;
   /** Posted writes that may be on their way at any time; see `TranslatedBus`. */
   readonly writesInFlight: number;
 }
@@ -71,7 +72,7 @@ export class HostIommu {
   readonly #faults = new Map<RequesterId, { count: number; readonly last: FaultReport[] }>();
 
   constructor(options: HostIommuOptions) {
-    const { ram, control, vcpus, interrupts, faults, leaves, writesInFlight } = options;
+    const { ram, control, vcpus, interrupts, faults, leaves, stage, writesInFlight } = options;
     this.#ram = ram;
     this.#dirtied = new AtomicBitmap(ram.deviceLog.length);
     const tables = tableMemory(ram.u8.length);
@@ -94,7 +95,12 @@ export class HostIommu {
     this.#driver.enableFaultEvent(HOST_MESSAGE_ADDRESS, VTD_FAULT_VECTOR);
     this.interruptTable = new InterruptTable(this.#driver);
     const ioas = new Ioas(this.#driver, { hugePages: leaves !== 'small' });
-    this.#hwpt = new Hwpt(this.#driver, ioas, { dirtyTracking: true, demote: leaves === 'demote', faults });
+    this.#hwpt = new Hwpt(this.#driver, ioas, {
+      dirtyTracking: true,
+      stage,
+      demote: leaves === 'demote',
+      faults,
+    });
     // The reserved range above is not the guest's to use, and no device reaches it.
     ioas.map(0, RAM_BASE, this.mappedBytes, { read: true, write: true });
   }

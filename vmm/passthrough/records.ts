@@ -70,6 +70,10 @@ export function passthroughRecords(
 export const IOMMU_LEAVES = ['small', 'huge', 'demote'] as const;
 export type IommuLeaves = (typeof IOMMU_LEAVES)[number];
 
+/** Whose dirty bits are read: those of VT-d's second-stage tables (bit 9), or of its first-stage ones (bit 6). */
+export const IOMMU_STAGES = ['second', 'first'] as const;
+export type IommuStage = (typeof IOMMU_STAGES)[number];
+
 /** Devices of the host, beside its NIC's, that a guest may be given. */
 export const DEVICE_KINDS = ['edu'] as const;
 export type DeviceKind = (typeof DEVICE_KINDS)[number];
@@ -104,6 +108,8 @@ export interface NicOptions {
   readonly vfioMigration?: boolean;
   /** `small` if absent. */
   readonly leaves?: IommuLeaves;
+  /** `second` if absent. */
+  readonly stage?: IommuStage;
   /** Posted writes of the device that may be on their way at any time; none if absent: each is visible at once. */
   readonly writesInFlight?: number;
   /** Defects on purpose. */

@@ -67,7 +67,11 @@ export function rehearse(options: NicOptions): void {
   const [mac] = options.macs;
   if (mac === undefined) return;
   const host: PassthroughHost = new PassthroughHost(
-    { macs: [mac], ...(options.leaves === undefined ? {} : { leaves: options.leaves }) },
+    {
+      macs: [mac],
+      ...(options.leaves === undefined ? {} : { leaves: options.leaves }),
+      ...(options.stage === undefined ? {} : { stage: options.stage }),
+    },
     {
       ram,
       control: allocateControl(1),

@@ -5,7 +5,7 @@
 import { EFFORTS } from '../../migration/approach.js';
 import { vmmErrors } from '../errors.js';
 import { type MonitorAddress, parseMonitorAddress } from '../monitor/monitor-address.js';
-import { DEVICE_KINDS, IOMMU_LEAVES, type NicOptions } from '../passthrough/records.js';
+import { DEVICE_KINDS, IOMMU_LEAVES, IOMMU_STAGES, type NicOptions } from '../passthrough/records.js';
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
 import type { ApproachWords } from './approach-modules.js';
 import { DEFAULT_MAC, NIC_KINDS, type NicKind, nicChoiceOf, stationsOf } from './nic-options.js';
@@ -51,6 +51,8 @@ export interface VmmOptions {
   readonly netdev?: string;
   /** How VT-d maps guest RAM: `small` (if absent), `huge` or `demote`. */
   readonly iommuLeaves?: string;
+  /** Of which of VT-d's tables the dirty bits are read: `second` (if absent) or `first`. */
+  readonly iommuStage?: string;
   /** Approaches by name, or `module:PATH`: what a guest leaves with, and of modules also what one may come with. */
   readonly tracking?: string;
   readonly stop?: string;
@@ -103,6 +105,7 @@ const KINDS = {
   mac: 'string',
   netdev: 'string',
   iommuLeaves: 'string',
+  iommuStage: 'string',
   tracking: 'string',
   stop: 'string',
   start: 'string',
@@ -117,6 +120,7 @@ const NIC_FLAGS = [
 
 const DEVICE_FLAGS = [
   ['iommuLeaves', '--iommu-leaves'],
+  ['iommuStage', '--iommu-stage'],
   ['tracking', '--tracking'],
   ['stop', '--stop'],
   ['start', '--start'],
@@ -215,7 +219,7 @@ function netdevOf({ netdev, nic = 'none' }: VmmOptions): SocketAddress | undefin
 }
 
 function nicOf(
-  { nic = 'none', device, mac = DEFAULT_MAC, iommuLeaves = 'small' }: VmmOptions,
+  { nic = 'none', device, mac = DEFAULT_MAC, iommuLeaves = 'small', iommuStage = 'second' }: VmmOptions,
   refuse: (why: string) => Error,
 ): NicOptions | undefined {
   const choice = nicChoiceOf(nic);
@@ -231,6 +235,10 @@ function nicOf(
   if (leaves === undefined) {
     throw refuse(`'${iommuLeaves.slice(0, 40)}' is no way to map guest RAM: ${IOMMU_LEAVES.join(', ')}`);
   }
+  const stage = IOMMU_STAGES.find((known) => known === iommuStage);
+  if (stage === undefined) {
+    throw refuse(`'${iommuStage.slice(0, 40)}' is no stage of VT-d's tables: ${IOMMU_STAGES.join(', ')}`);
+  }
   const [revision, vectors, queues] = [choice.revision, choice.vectors, choice.queues].map(Number);
   const offer = { revision: revision!, vectors: vectors!, queues: queues! };
   const macs = choice.functions === 0 ? [] : stations;
@@ -242,6 +250,7 @@ function nicOf(
     virtio,
     edus: device === undefined ? 0 : 1,
     leaves,
+    stage,
     offer,
     slot: choice.slot,
     vfioMigration,

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
 import { hpa } from '../../base/units.js';
 import { DirtyReport } from '../../iommu/host/dirty-sink.js';
-import { MAP_READ, MAP_WRITE, SecondStageTable } from '../../iommu/host/second-stage.js';
+import { IoPageTable } from '../../iommu/host/io-page-table.js';
+import { MAP_READ, MAP_WRITE } from '../../iommu/host/table-formats.js';
 import { TablePages } from '../../iommu/host/table-pages.js';
 import { HostRegion } from '../../iommu/host-memory.js';
 
@@ -13,7 +14,7 @@ const DIRTY = 0x200;
 function make(levels = 4) {
   const region = new HostRegion(hpa(0x10_0000), new SharedArrayBuffer(4 * MIB));
   const pages = new TablePages(region);
-  return { region, pages, table: new SecondStageTable(pages, levels) };
+  return { region, pages, table: new IoPageTable(pages, levels) };
 }
 
 /** The leaf that maps `iova`, found by a walk of the test's own: index of its low word, and its size. */

@@ -1,5 +1,5 @@
 /**
- * A second-stage page table as the driver keeps it: map, unmap, split, and the range scan for dirty bits.
+ * A page table of devices, of either stage, as the driver keeps it: map, unmap, split, and the range scan for dirty bits.
  *
  * The unit reads these entries and sets accessed and dirty bits in them at any time, from another thread. The rules:
  * an entry becomes valid by the store of its low word, after the high one; it becomes invalid by the low word first;
@@ -11,16 +11,9 @@ import { secondStageEntry as entry, LEVEL_BITS, TABLE_ENTRIES } from '../entries
 import type { HostRegion } from '../host-memory.js';
 import type { DirtySink } from './dirty-sink.js';
 import { BLOCK_LEAVES } from './leaf-scanner.js';
+import { SECOND_STAGE, type TableFormat } from './table-formats.js';
 import type { TablePages } from './table-pages.js';
 
-/** Rights of a mapping. */
-export const MAP_READ = entry.R.mask;
-export const MAP_WRITE = entry.W.mask;
-
-const PRESENT = entry.R.mask | entry.W.mask;
-const LARGE = entry.PS.mask;
-const DIRTY = entry.D.mask;
-const STATE = entry.A.mask | entry.D.mask;
 /** Sizes of leaves at levels 1, 2 and 3. */
 export const LEAF_BYTES = [4096, 4096 * 512, 4096 * 512 * 512] as const;
 
@@ -28,9 +21,10 @@ export const LEAF_BYTES = [4096, 4096 * 512, 4096 * 512 * 512] as const;
 const SPANS = Array.from({ length: 7 }, (_, level) => 4096 * 2 ** (LEVEL_BITS * (level - 1)));
 const spanOf = (level: number): number => SPANS[level]!;
 
-export class SecondStageTable {
+export class IoPageTable {
   readonly root: number;
   readonly levels: number;
+  readonly format: TableFormat;
   private readonly pages: TablePages;
   private readonly region: HostRegion;
   private readonly words: Int32Array;
@@ -38,7 +32,8 @@ export class SecondStageTable {
   /** Table pages unlinked since the last invalidation; the unit may still walk them. */
   private unlinked: number[] = [];
 
-  constructor(pages: TablePages, levels: number) {
+  constructor(pages: TablePages, levels: number, format: TableFormat = SECOND_STAGE) {
+    this.format = format;
     this.pages = pages;
     this.region = pages.region;
     this.words = pages.region.words;
@@ -72,7 +67,7 @@ export class SecondStageTable {
       let size = largest;
       while (size > 0 && !fits(LEAF_BYTES[size]!, iova + done, target + done, bytes - done)) size--;
       const leafBytes = LEAF_BYTES[size]!;
-      const flags = rights | (size > 0 ? LARGE : 0);
+      const flags = this.format.leaf(rights) | (size > 0 ? this.format.large : 0);
       const first = this.entryIndex(this.tableFor(iova + done, size + 1), iova + done, size + 1);
       const inTable = TABLE_ENTRIES - (Math.floor((iova + done) / leafBytes) % TABLE_ENTRIES);
       // A larger leaf may become possible further on; the run of this size ends there.
@@ -113,8 +108,8 @@ export class SecondStageTable {
     const visit = (table: number, level: number): void => {
       for (let i = 0; i < TABLE_ENTRIES; i++) {
         const low = this.words[this.region.index(table) + 2 * i]!;
-        if ((low & PRESENT) === 0) continue;
-        if (level === 1 || (low & LARGE) !== 0) counts[level - 1]!++;
+        if ((low & this.format.present) === 0) continue;
+        if (level === 1 || (low & this.format.large) !== 0) counts[level - 1]!++;
         else visit(this.targetOf(this.region.index(table) + 2 * i), level - 1);
       }
     };
@@ -156,12 +151,12 @@ export class SecondStageTable {
     for (let l = this.levels; l > level; l--) {
       const index = this.entryIndex(table, iova, l);
       const low = this.words[index]!;
-      if ((low & PRESENT) === 0) {
+      if ((low & this.format.present) === 0) {
         const made = this.pages.take();
-        this.setEntry(index, made, PRESENT);
+        this.setEntry(index, made, this.format.rights);
         table = made;
       } else {
-        invariant((low & LARGE) === 0 || l > 3, 'mapping over a large leaf');
+        invariant((low & this.format.large) === 0 || l > 3, 'mapping over a large leaf');
         table = this.targetOf(index);
       }
     }
@@ -169,7 +164,7 @@ export class SecondStageTable {
   }
 
   private isLeaf(low: number, level: number): boolean {
-    return level === 1 || (level <= 3 && (low & LARGE) !== 0);
+    return level === 1 || (level <= 3 && (low & this.format.large) !== 0);
   }
 
   private unmapIn(table: number, level: number, base: number, start: number, end: number): void {
@@ -178,7 +173,7 @@ export class SecondStageTable {
     for (let at = Math.max(base, start - ((start - base) % span)); at < last; at += span) {
       const index = this.entryIndex(table, at, level);
       const low = this.words[index]!;
-      if ((low & PRESENT) === 0) continue;
+      if ((low & this.format.present) === 0) continue;
       if (this.isLeaf(low, level)) {
         invariant(at >= start && at + span <= end, 'unmapping cuts a leaf');
         this.clearEntry(index);
@@ -196,7 +191,7 @@ export class SecondStageTable {
   private isEmpty(table: number): boolean {
     const first = this.region.index(table);
     for (let i = first; i < first + 2 * TABLE_ENTRIES; i += 2)
-      if ((this.words[i]! & PRESENT) !== 0) return false;
+      if ((this.words[i]! & this.format.present) !== 0) return false;
     return true;
   }
 
@@ -216,7 +211,7 @@ export class SecondStageTable {
     if (level === 1) {
       const count = Math.ceil((last - first) / span);
       if (count <= 0) return;
-      scanner.take(this.entryIndex(table, first, 1), count, clear);
+      scanner.take(this.entryIndex(table, first, 1), count, clear, this.format.dirty);
       if (scanner.found > 0) {
         sink.masked(first, span, scanner.masks, Math.ceil(count / BLOCK_LEAVES), scanner.found);
       }
@@ -228,7 +223,7 @@ export class SecondStageTable {
       // Looked for only where a block may start, so that tables of anything else are not looked at again and again.
       const blocks =
         (index & (2 * BLOCK_LEAVES - 1)) === 0 && at >= start ? Math.floor((last - at) / blockSpan) : 0;
-      const large = blocks === 0 ? 0 : scanner.takeLarge(index, blocks, clear);
+      const large = blocks === 0 ? 0 : scanner.takeLarge(index, blocks, clear, this.format.dirty);
       if (large > 0) {
         if (scanner.found > 0) sink.masked(at, span, scanner.masks, large, scanner.found);
         at += (large * BLOCK_LEAVES - 1) * span;
@@ -236,12 +231,12 @@ export class SecondStageTable {
         continue;
       }
       const low = this.words[index]!;
-      if ((low & PRESENT) === 0) continue;
+      if ((low & this.format.present) === 0) continue;
       if (!this.isLeaf(low, level)) {
         this.scanIn(this.targetOf(index), level - 1, at, start, end, sink, clear);
-      } else if ((low & DIRTY) !== 0) {
+      } else if ((low & this.format.dirty) !== 0) {
         // A leaf that reaches beyond the range keeps its bit: nobody asked about the rest of it.
-        if (clear && at >= start && at + span <= end) Atomics.and(this.words, index, ~DIRTY);
+        if (clear && at >= start && at + span <= end) Atomics.and(this.words, index, ~this.format.dirty);
         sink.leaf(at, span);
       }
     }
@@ -254,7 +249,7 @@ export class SecondStageTable {
     for (let at = Math.max(base, start - ((start - base) % span)); at < last; at += span) {
       const index = this.entryIndex(table, at, level);
       const low = this.words[index]!;
-      if ((low & PRESENT) === 0) continue;
+      if ((low & this.format.present) === 0) continue;
       if (this.isLeaf(low, level)) this.splitLeaf(index, level);
       this.splitIn(this.targetOf(index), level - 1, at, start, end);
     }
@@ -262,6 +257,7 @@ export class SecondStageTable {
 
   /** Replaces a leaf by a table of the next level, whose entries inherit rights, accessed and dirty state. */
   private splitLeaf(index: number, level: number): void {
+    const { rights, accessed, dirty, large } = this.format;
     const child = this.pages.take();
     const first = this.region.index(child);
     const step = spanOf(level - 1);
@@ -270,9 +266,9 @@ export class SecondStageTable {
       const before = Atomics.load(this.quads, quad);
       const low = Number(BigInt.asIntN(32, before));
       const target = this.targetOf(index);
-      const flags = (low & (PRESENT | STATE)) | (level > 2 ? LARGE : 0);
+      const flags = (low & (rights | accessed | dirty)) | (level > 2 ? large : 0);
       for (let i = 0; i < TABLE_ENTRIES; i++) this.setEntry(first + 2 * i, target + i * step, flags);
-      const replacement = BigInt(child) | BigInt(PRESENT | entry.A.mask);
+      const replacement = BigInt(child) | BigInt(rights | accessed);
       // Hardware may have set a bit in the leaf since it was read; then the new entries are filled again.
       if (Atomics.compareExchange(this.quads, quad, before, replacement) === before) return;
     }
@@ -292,7 +288,7 @@ export class SecondStageTable {
     for (let at = Math.max(base, start - ((start - base) % span)); at < last; at += span) {
       const index = this.entryIndex(table, at, level);
       const low = this.words[index]!;
-      if ((low & PRESENT) === 0 || this.isLeaf(low, level)) continue;
+      if ((low & this.format.present) === 0 || this.isLeaf(low, level)) continue;
       this.joinIn(this.targetOf(index), level - 1, at, start, end, largest);
       if (level - 1 <= largest && at >= start && at + span <= end) this.joinTable(index, level);
     }
@@ -303,15 +299,17 @@ export class SecondStageTable {
     const first = this.region.index(child);
     const target = this.targetOf(first);
     const step = spanOf(level - 1);
-    const rights = this.words[first]! & (PRESENT | LARGE);
-    if ((rights & PRESENT) === 0 || target % spanOf(level) !== 0 || ((rights & LARGE) !== 0) !== level > 2)
+    const { present, rights: allRights, large, accessed, dirty } = this.format;
+    const rights = this.words[first]! & (allRights | large);
+    if ((rights & present) === 0 || target % spanOf(level) !== 0 || ((rights & large) !== 0) !== level > 2)
       return;
     for (let i = 0; i < TABLE_ENTRIES; i++) {
       const at = first + 2 * i;
-      if ((this.words[at]! & (PRESENT | LARGE)) !== rights || this.targetOf(at) !== target + i * step) return;
+      if ((this.words[at]! & (allRights | large)) !== rights || this.targetOf(at) !== target + i * step)
+        return;
     }
     // The joined leaf counts as dirty: what the unit still caches of the small ones may go on being written.
-    const leaf = BigInt(target) | BigInt(rights | LARGE | STATE);
+    const leaf = BigInt(target) | BigInt(rights | large | accessed | dirty);
     const quad = index / 2;
     Atomics.store(this.quads, quad, BigInt.asIntN(64, leaf));
     this.unlinked.push(child);
