@@ -79,6 +79,14 @@ describe('a guest that copies by a DMA engine', () => {
     await machine.destroy();
   });
 
+  it('is not tracked by the touches of a driver that has another kind of device', async () => {
+    const { source, console } = await moveWithEdu({ parameters: { tracking: 'driver-touch' } });
+    expect(source.error).toMatchObject({ code: 'migration/guest-refused' });
+    expect(source.error?.message).toContain('edu0');
+    expect(source.guest).toBe('here');
+    expect(complaints(console)).toEqual([]);
+  });
+
   it('loses its device by the slot, and gets another at the destination', async () => {
     const { source, destination, console } = await moveWithEdu({
       nic: { slot: 'quick' },

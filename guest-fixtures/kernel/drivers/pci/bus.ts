@@ -71,6 +71,15 @@ export function pci_register_driver(driver: PciDriver): void {
   }
 }
 
+/** Whether every device below the bridge `port` is `driver`'s. */
+export function pci_driver_has_all(port: PciDev, driver: PciDriver): bool {
+  for (let entry = devices.next; entry != devices; entry = entry.next) {
+    const dev = changetype<PciDev>(entry);
+    if (dev.bus == port.secondary && dev.driver != driver) return false;
+  }
+  return true;
+}
+
 /** A device that was found; its driver comes with device_attach, once it has addresses. */
 export function pci_device_add(dev: PciDev): void {
   list_add_tail(dev, devices);

@@ -30,9 +30,9 @@ import {
 } from '../../../net/core/dev';
 import { ETH_HLEN, is_valid_ether_addr } from '../../../net/ethernet/eth';
 import { DMA_TOUCH_BY_DRIVER } from '../../base/dma-touch';
-import { ferry_channel_register } from '../../pci/pcie/ferry_channel';
+import { channel_word, ferry_channel_register } from '../../pci/pcie/ferry_channel';
 import { ferry_dma_toggle } from '../../pci/pcie/ferry_dma';
-import { pci_register_driver } from '../../pci/bus';
+import { pci_driver_has_all, pci_register_driver } from '../../pci/bus';
 import {
   PCI_ERS_RESULT_DISCONNECT,
   PCI_ERS_RESULT_NEED_RESET,
@@ -444,8 +444,9 @@ function ixgbevf_resume(pdev: PciDev): bool {
   return true;
 }
 
-/** The host asks that the receive path touches what it consumes, or does not any more. */
+/** The host asks that the receive path touches what it consumes, or does not any more. For other drivers nobody can promise. */
 function ixgbevf_touch_received(port: PciDev, on: u32): u32 {
+  if (on != 0 && !pci_driver_has_all(port, driver)) return channel_word(str('no'));
   return ferry_dma_toggle(port, DMA_TOUCH_BY_DRIVER, on, str('rxwb'));
 }
 
