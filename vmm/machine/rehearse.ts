@@ -7,11 +7,13 @@ import type { MachineCore } from './core.js';
  * loaded is loaded again, and vCPUs that stand are told to stand.
  */
 export async function rehearse(
-  { drivers: { vcpus }, platform }: MachineCore,
+  { drivers: { vcpus }, platform, assigned }: MachineCore,
   what: 'load' | 'run',
 ): Promise<void> {
   await settleAll<unknown>([
     platform.save(),
+    // Read back for the source while its commit is on the way: the start would wait for what runs for the first time.
+    ...assigned.map((device) => device.save()),
     ...vcpus.map(async (vcpu) => {
       if (what === 'run') return vcpu.pause();
       const { record, extra } = await vcpu.save();
