@@ -7,4 +7,9 @@ export const benchErrors = catalogue('bench', {
     text: ({ role, how }) => `the ${role} process of the benchmark ended: ${how}`,
     advice: () => 'It needs memory for both ends at once; try less with `--bytes`, or free some.',
   }),
+  'move-failed': entry<{ what: string; problem: string }>({
+    exit: 'not-verified',
+    text: ({ what, problem }) => `${what} was not verified: ${problem}`,
+    advice: () => 'Move such a guest with `ferry migrate`, which shows all of its checks.',
+  }),
 });

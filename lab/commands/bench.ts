@@ -1,5 +1,5 @@
 /**
- * `ferry bench machine|transfer|iommu|fabric|packets`: figures of this machine, each beside the limit it is measured
+ * `ferry bench machine|transfer|iommu|fabric|packets|functions|tracking`: figures of this machine, each beside the limit it is measured
  * against, in the same run. Absolute figures of shared machines drift; the ratios are what to compare.
  */
 import { cpus } from 'node:os';
@@ -7,14 +7,16 @@ import type { Command } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP } from '../../base/abi/platform.js';
 import { EXIT_STATUS } from '../../base/exit-status.js';
 import { GIB, MIB } from '../../base/units.js';
-import type { BenchFabricResult } from '../bench/fabric.js';
-import type { BenchIommuResult } from '../bench/iommu.js';
-import type { BenchKernelsResult } from '../bench/kernels.js';
-import type { BenchMachineResult } from '../bench/machine.js';
-import type { BenchPacketsResult } from '../bench/packets.js';
+import {
+  fabricText,
+  functionsText,
+  iommuText,
+  machineText,
+  packetsText,
+  transferText,
+} from '../bench/texts.js';
 import type { BenchTrackingResult } from '../bench/tracking.js';
 import { TRACKING_MEMORIES, TRACKING_RATES } from '../bench/tracking-defaults.js';
-import type { BenchTransferResult } from '../bench/transfer.js';
 import { RATE_MAX } from '../fabric/options.js';
 import { WholeFile } from '../move/whole-file.js';
 import { parseApproach } from '../options/approaches.js';
@@ -22,8 +24,6 @@ import { asGroup } from '../options/command-group.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
 import { formatSize, parseSize, parseWhole } from '../options/quantities.js';
-import { table } from '../report/table.js';
-import { formatBytes, formatCount, formatPercent } from '../report/words.js';
 
 interface Common {
   readonly runs?: number;
@@ -49,6 +49,7 @@ Examples:
   ferry bench iommu                        translations, and the dirty scan of 16 GiB
   ferry bench fabric                       frames a second from socket to socket
   ferry bench packets                      packets between a guest and a peer, and whom they cost what
+  ferry bench functions                    blackout with 1, 2, 4 and 8 virtual functions
   ferry bench tracking                     what it costs to know which pages a device writes
 
 ${ENDS}`,
@@ -73,6 +74,11 @@ ${ENDS}`,
     command
       .command('fabric')
       .description('frames a second through a switch process, small ones and large ones'),
+  );
+  defineFunctions(
+    command
+      .command('functions')
+      .description('how long a guest stands still by the number of its virtual functions'),
   );
   defineTracking(
     command
@@ -149,6 +155,29 @@ ${exitStatuses('the figures were taken', ['refused', 'failed', 'environment'])}`
       const cut = file.write(trackingReport(result, host()));
       file.close();
       if (cut !== undefined) throw cut;
+    });
+}
+
+function defineFunctions(command: Command): void {
+  const name = 'ferry bench functions';
+  command
+    .option('--runs <n>', 'moves with each number (default: 5)', whole(name, '--runs', 1, 100))
+    .option(
+      '--rate <n>',
+      'datagrams a second over all of them (default: 8000)',
+      whole(name, '--rate', 8, RATE_MAX),
+    )
+    .allowExcessArguments(false)
+    .addHelpText('after', examples('ferry bench functions', 'ferry bench functions --runs 15 --json'))
+    .action(async () => {
+      const { runs, rate, json } = command.optsWithGlobals<Common & { rate?: number }>();
+      const { benchFunctions } = await import('../bench/functions.js');
+      const result = await benchFunctions({
+        ...(runs === undefined ? {} : { runs }),
+        ...(rate === undefined ? {} : { rate }),
+        ...(json ? {} : { onPart: (what: string) => process.stderr.write(`${what} ...\n`) }),
+      });
+      print(json, result, functionsText);
     });
 }
 
@@ -296,167 +325,4 @@ function print<T extends object>(json: boolean | undefined, result: T, text: (re
       ? `${JSON.stringify({ machine, ...result }, null, 2)}\n`
       : `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}\n\n${text(result)}\n`,
   );
-}
-
-const ms = (value: number): string => `${value.toFixed(2)} ms`;
-/** From 10^9 bytes a second, which the figures are in, to the units of the sizes beside them. */
-const gibs = (value: number): string => `${((value * 1e9) / GIB).toFixed(2)} GiB/s`;
-
-function machineText(result: BenchMachineResult): string {
-  const { bootMs, blackouts } = result;
-  return [
-    table(
-      ['one VMM', 'median'],
-      [
-        [
-          'spawn to first console line',
-          `${bootMs.median.toFixed(0)} ms (${bootMs.min.toFixed(0)} to ${bootMs.max.toFixed(0)})`,
-        ],
-        ['memory besides guest RAM', formatBytes(result.overheadBytes)],
-        ['stop a busy guest, over the monitor', `${result.stopUs.toFixed(0)} µs`],
-        ['continue it', `${result.contUs.toFixed(0)} µs`],
-      ],
-    ),
-    '',
-    table(
-      ['blackout', 'median', 'least', 'most', 'pause', 'last pages', 'state', 'load', 'start', 'pages'],
-      blackouts.map(({ workload, totalMs, totalMsMin, totalMsMax, partsMs, lastPages }) => [
-        workload,
-        ...[totalMs, totalMsMin, totalMsMax].map(ms),
-        ...[partsMs.pauseNs, partsMs.lastPagesNs, partsMs.stateNs, partsMs.loadNs, partsMs.startNs].map(ms),
-        formatCount(lastPages),
-      ]),
-    ),
-    '',
-    table(
-      ['dirty log', 'off', 'on', 'slowdown'],
-      result.dirtyLog.map(({ workload, unit, rateOff, rateOn, slowdown }) => [
-        `${workload}, ${unit}`,
-        formatCount(rateOff),
-        formatCount(rateOn),
-        formatPercent(slowdown),
-      ]),
-    ),
-  ].join('\n');
-}
-
-function transferText({
-  kernels,
-  transfer,
-}: {
-  kernels: BenchKernelsResult;
-  transfer: BenchTransferResult;
-}): string {
-  return [
-    table(
-      ['kernel, one core', 'rate', 'of plain read'],
-      [
-        ['plain SIMD read', gibs(kernels.plainRead), ''],
-        ['zero scan', gibs(kernels.zeroScan), kernels.scanRatio.toFixed(2)],
-        ['page hash', gibs(kernels.pageHash), (kernels.pageHash / kernels.plainRead).toFixed(2)],
-      ],
-    ),
-    '',
-    table(
-      [`${formatBytes(transfer.bytes)}, ${transfer.channels} channels`, 'median', 'of bare', 'CPU s/GiB'],
-      [
-        ['bare Node, socket to socket', gibs(transfer.bareMedian), '', transfer.bareCpu.toFixed(2)],
-        [
-          `page transfer${transfer.integrity ? ', with hashes' : ''}`,
-          gibs(transfer.planeMedian),
-          transfer.ratio.toFixed(2),
-          transfer.planeCpu.toFixed(2),
-        ],
-      ],
-    ),
-    transfer.verified === false
-      ? 'the pages that arrived are NOT those that were sent'
-      : 'all pages arrived as they were sent',
-  ].join('\n');
-}
-
-function iommuText(result: BenchIommuResult): string {
-  const sizeGib = result.bytes / GIB;
-  const short = (value: number): string => `${Number(value.toPrecision(2))} ms`;
-  return [
-    table(
-      ['translation', 'a second'],
-      [
-        ['in the IOTLB', formatCount(Math.round(result.warmPerSecond))],
-        ['walking the tables', formatCount(Math.round(result.coldPerSecond))],
-      ],
-    ),
-    '',
-    table(
-      [
-        `dirty scan of ${sizeGib} GiB`,
-        ...result.scans.flatMap(({ leafBytes }) => [`${formatBytes(leafBytes)} leaves`, 'a GiB']),
-      ],
-      SCAN_ROWS.map(([name, pick]) => [
-        name,
-        ...result.scans.flatMap((scan) => [short(pick(scan)), short(pick(scan) / sizeGib)]),
-      ]),
-    ),
-    ...result.scans.map(
-      ({ leafBytes, dirtyLeaves, plainReadMs, cleanMs, clearMs, clearAndFlushMs }) =>
-        `${formatBytes(leafBytes)} leaves: clean at ${(plainReadMs / cleanMs).toFixed(2)} of the rate of a plain read; ` +
-        `${formatCount(dirtyLeaves)} dirty take ${(clearMs / cleanMs).toFixed(1)} times as long as none, ` +
-        `${(clearAndFlushMs / cleanMs).toFixed(1)} times with the flush`,
-    ),
-  ].join('\n');
-}
-
-type ScanFigure = BenchIommuResult['scans'][number];
-
-const SCAN_ROWS: readonly (readonly [string, (scan: ScanFigure) => number])[] = [
-  ['plain SIMD read of the leaf tables', (scan) => scan.plainReadMs],
-  ['clean', (scan) => scan.cleanMs],
-  ['dirty, read only', (scan) => scan.readOnlyMs],
-  ['dirty, cleared, no flush', (scan) => scan.clearMs],
-  ['dirty, cleared and flushed', (scan) => scan.clearAndFlushMs],
-];
-
-function fabricText({ figures }: BenchFabricResult): string {
-  return table(
-    ['frames through the switch', 'frames/s', 'rate', 'lost'],
-    figures.map(({ frameBytes, framesPerSecond, bytesPerSecond, lost }) => [
-      `${frameBytes} bytes without FCS`,
-      formatCount(Math.round(framesPerSecond)),
-      `${((bytesPerSecond * 8) / 1e9).toFixed(2)} Gbit/s`,
-      formatCount(lost),
-    ]),
-  );
-}
-
-const gbits = (bitsPerSecond: number): string => `${(bitsPerSecond / 1e9).toFixed(2)} Gbit/s`;
-const us = (value: number): string => `${value.toFixed(2)} µs`;
-
-function packetsText({ limits, figures }: BenchPacketsResult): string {
-  const limitOf = (bytes: number): number =>
-    limits.find(({ frameBytes }) => frameBytes === bytes)?.framesPerSecond ?? Number.NaN;
-  return [
-    table(
-      ['packets', 'payload', 'a second', 'rate', 'of the bare switch', 'lost', 'corrupt'],
-      figures.map((figure) => [
-        figure.direction,
-        `${figure.payloadBytes} bytes`,
-        formatCount(Math.round(figure.packetsPerSecond)),
-        gbits(figure.bitsPerSecond),
-        formatPercent(figure.packetsPerSecond / limitOf(figure.frameBytes)),
-        `${formatCount(figure.lost)} of ${formatCount(figure.offered)}`,
-        formatCount(figure.corrupt),
-      ]),
-    ),
-    '',
-    table(
-      ['CPU time a packet', 'payload', 'vCPU', 'device thread', 'fabric and peer', 'rest of the VMM'],
-      figures.map(({ direction, payloadBytes, costsUs: { vcpu, device, fabric, other } }) => [
-        direction,
-        `${payloadBytes} bytes`,
-        ...[vcpu, device, fabric, other].map(us),
-      ]),
-    ),
-    '',
-    fabricText({ figures: limits }),
-  ].join('\n');
 }

@@ -1,0 +1,95 @@
+/**
+ * How long a guest stands still by the number of its virtual functions: whole moves under the same traffic, which is
+ * divided among them, in turn. Functions are stopped, read out, loaded and started beside each other, so that eight
+ * should take little longer than one.
+ */
+import type { BlackoutRecord } from '../../migration/record.js';
+import { migrate } from '../move/move.js';
+import type { MigrateOptions } from '../move/scenario.js';
+import { median } from '../report/median.js';
+import { benchErrors } from './errors.js';
+
+export interface BenchFunctionsOptions extends Pick<MigrateOptions, 'memoryBytes' | 'settleMs'> {
+  /** Moves with each number. */
+  readonly runs?: number;
+  /** Numbers of functions. The first is what the others are compared with. */
+  readonly counts?: readonly number[];
+  /** Datagrams a second over all functions. */
+  readonly rate?: number;
+  /** Told before each turn, for people who wait. */
+  readonly onPart?: (what: string) => void;
+}
+
+export interface FunctionsFigure {
+  readonly functions: number;
+  readonly blackoutMs: { readonly median: number; readonly min: number; readonly max: number };
+  /** Medians of the parts, each on its own, milliseconds. */
+  readonly partsMs: Readonly<Record<Exclude<keyof BlackoutRecord, 'totalNs'>, number>>;
+  /** Of the medians, to that of the first number. */
+  readonly ratio: number;
+}
+
+export interface BenchFunctionsResult {
+  readonly runs: number;
+  readonly rate: number;
+  /** What the last ratio should be at most. */
+  readonly goal: number;
+  readonly figures: readonly FunctionsFigure[];
+}
+
+export const FUNCTION_COUNTS: readonly number[] = [1, 2, 4, 8];
+/** Flat is the aim. */
+const RATIO_MAX = 1.5;
+const RATE = 8000;
+
+/** Takes about a minute with the defaults. Rejects with the FerryErrors of the moves, and of one that was not verified. */
+export async function benchFunctions(options: BenchFunctionsOptions = {}): Promise<BenchFunctionsResult> {
+  const { runs = 5, counts = FUNCTION_COUNTS, rate = RATE, onPart = () => {}, ...rest } = options;
+  const blackouts = counts.map((): BlackoutRecord[] => []);
+  for (let run = 1; run <= runs; run++) {
+    for (const [at, count] of counts.entries()) {
+      onPart(`move ${run} of ${runs} with ${count} of them`);
+      const { verdict, record } = await migrate({
+        settleMs: 500,
+        ...rest,
+        nic: `vf=${count}`,
+        rate: Math.max(1, Math.floor(rate / count)),
+        seed: run,
+      });
+      const failed = verdict.checks.find(({ outcome }) => outcome === 'failed');
+      if (verdict.outcome !== 'verified') {
+        const what = `a move with ${count} functions`;
+        throw benchErrors.error('move-failed', {
+          what,
+          problem: failed === undefined ? verdict.outcome : `${failed.name}: ${failed.seen}`,
+        });
+      }
+      blackouts[at]!.push(record!.blackout!);
+    }
+  }
+  const first = median(blackouts[0]!.map(totalMs));
+  const figures = counts.map((functions, at) => figureOf(functions, blackouts[at]!, first));
+  return { runs, rate, goal: RATIO_MAX, figures };
+}
+
+const totalMs = ({ totalNs }: BlackoutRecord): number => totalNs / 1e6;
+
+function figureOf(functions: number, blackouts: readonly BlackoutRecord[], first: number): FunctionsFigure {
+  const totals = blackouts.map(totalMs);
+  const part = (pick: (blackout: BlackoutRecord) => number): number => median(blackouts.map(pick)) / 1e6;
+  const blackoutMs = { median: median(totals), min: Math.min(...totals), max: Math.max(...totals) };
+  return {
+    functions,
+    blackoutMs,
+    partsMs: {
+      quiesceNs: part((one) => one.quiesceNs),
+      pauseNs: part((one) => one.pauseNs),
+      lastPagesNs: part((one) => one.lastPagesNs),
+      deviceStateNs: part((one) => one.deviceStateNs),
+      stateNs: part((one) => one.stateNs),
+      loadNs: part((one) => one.loadNs),
+      startNs: part((one) => one.startNs),
+    },
+    ratio: blackoutMs.median / first,
+  };
+}
