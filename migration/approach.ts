@@ -107,6 +107,10 @@ export const FACETS: Readonly<Record<Facet, { readonly has: string; readonly lac
     has: 'an agent in the guest may be asked',
     lacks: 'there is no way to an agent in the guest',
   },
+  replay: {
+    has: 'the host can read its registers, and write them into another',
+    lacks: 'the host does not know its registers',
+  },
   fn: { has: 'the host has hold of its function', lacks: 'the host has no hold of its function' },
 };
 

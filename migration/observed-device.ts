@@ -23,7 +23,7 @@ function oneOnTimeline(
   timeline: Timeline,
   dma: DmaWriter | undefined,
 ): AssignedDevice {
-  const { name, log, rings, vfio, slot, button, fn, standby } = device;
+  const { name, log, rings, vfio, slot, button, fn, standby, replay } = device;
   const here = (): Timeline => timeline;
   return {
     ...device,
@@ -47,6 +47,7 @@ function oneOnTimeline(
     fn:
       fn &&
       observed(fn, name, here, ['closeGate', 'openGate', 'isolate', 'restore', 'reportError', 'announce']),
+    replay: replay && observed(replay, name, here, ['readOut', 'take', 'putBack', 'release']),
     standby: standby && observed(standby, name, here, ['problem', 'takeOver']),
   };
 }

@@ -15,7 +15,7 @@ type Own<D extends Descriptor, Said extends keyof D> = Pick<D, 'name' | 'text' |
   Partial<Omit<D, 'problem'>>;
 export type OwnTracking = Own<Omit<TrackingDescriptor, 'tries' | 'arrived'>, 'converges'>;
 export type OwnStop = Own<StopDescriptor, 'leaves'>;
-export type OwnStart = Own<Omit<StartDescriptor, 'prepare' | 'remember'>, 'takes'>;
+export type OwnStart = Own<Omit<StartDescriptor, 'prepare' | 'remember' | 'readOut'>, 'takes'>;
 
 /** Judges a value: what it would have to be, if it is not. */
 type Rule = (value: unknown) => string | undefined;
@@ -75,7 +75,10 @@ const make = kind('function', 'a function');
 const RULES: {
   readonly [E in Effort]: Readonly<
     Record<
-      Exclude<keyof ApproachRegistry[E][number], 'tries' | 'arrived' | 'prepare' | 'remember' | 'problem'>,
+      Exclude<
+        keyof ApproachRegistry[E][number],
+        'tries' | 'arrived' | 'prepare' | 'remember' | 'readOut' | 'problem'
+      >,
       Rule
     >
   >;

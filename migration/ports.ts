@@ -75,6 +75,27 @@ export interface AssignedDevice {
   readonly agent?: GuestAgent | undefined;
   readonly fn?: HostFunction | undefined;
   readonly standby?: StandbyDevice | undefined;
+  readonly replay?: FunctionReplay | undefined;
+}
+
+/**
+ * What of a function the host reads before a reset, and puts back after one, with no help of VFIO's: configuration space and
+ * interrupt table as the guest set them up, the registers of the function itself, and what the physical function's driver
+ * knows of it.
+ */
+export interface FunctionReplay {
+  /** As the function was when it was isolated. */
+  readOut(): Promise<Uint8Array>;
+  /** What another host read out, to be put back here. Throws a FerryError that names what does not fit. */
+  take(record: Uint8Array): Promise<void>;
+  /**
+   * Puts back what was read out, once: only `configuration`, so that the function answers at its place but is as after
+   * reset; or its `registers` and what the physical function's driver knows too. It begins no DMA before `release`. Throws
+   * a FerryError that names what does not fit.
+   */
+  putBack(what: 'configuration' | 'registers'): Promise<void>;
+  /** It works from here on, and sends each of its interrupts, in the place of those that went lost. */
+  release(): Promise<void>;
 }
 
 /** What a host can do to a function that it has given away, whether that speaks VFIO migration or not. */

@@ -7,7 +7,9 @@ import { hotPlugAgent } from './start/hot-plug-agent.js';
 import { hotPlugRestore } from './start/hot-plug-restore.js';
 import { noStart } from './start/none.js';
 import { replaceEvent } from './start/replace-event.js';
+import { startByReset } from './start/reset.js';
 import type { StartDescriptor } from './start/start.js';
+import { stateReplay } from './start/state-replay.js';
 import { stopByCapability } from './stop/capability.js';
 import { stopByDeviceState } from './stop/device-state.js';
 import { failover } from './stop/failover.js';
@@ -55,6 +57,8 @@ export const builtIn: ApproachRegistry = {
     replaceEvent,
     errorRecoveryNonfatal,
     errorRecovery,
+    stateReplay,
+    startByReset,
     noStart,
   ],
 };

@@ -96,10 +96,19 @@ export async function sendDevicesAhead(source: Source): Promise<void> {
   }
 }
 
-/** The rest of one device's stream, or what was remembered of it, if any of it travels. */
-async function sendLastOf(source: Source, { name, does }: OnDevice<DeviceStop>): Promise<void> {
-  const rest = does.stopCopy === undefined ? source.remembered.get(name) : await does.stopCopy();
-  if (rest !== undefined) await sendDeviceData(source, name, rest, true);
+/** The rest of one device's stream, or what was remembered or read out of it, if any of it travels. */
+async function sendLastOf(source: Source, stop: OnDevice<DeviceStop>): Promise<void> {
+  const rest = await restOf(source, stop);
+  if (rest !== undefined) await sendDeviceData(source, stop.name, rest, true);
+}
+
+async function restOf(
+  { chosen, machine, remembered }: Source,
+  { name, does }: OnDevice<DeviceStop>,
+): Promise<Uint8Array | undefined> {
+  if (does.stopCopy !== undefined) return does.stopCopy();
+  const device = machine.devices.find((one) => one.name === name)!;
+  return remembered.get(name) ?? (await chosen?.start.readOut?.(device));
 }
 
 async function sendDeviceData(

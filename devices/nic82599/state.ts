@@ -170,6 +170,12 @@ function driverSection(host: VfStateHost): StateSection {
   };
 }
 
+/** What the physical function and its driver keep for a virtual function. */
+export const physicalSections = (host: VfStateHost): readonly StateSection[] => [
+  switchSection(host),
+  driverSection(host),
+];
+
 /** Sections of what a pool holds. */
 export function poolSections(pool: Pool, prefix: string): readonly StateSection[] {
   return [
@@ -192,8 +198,7 @@ export function vfSections(vf: VfParts, host: VfStateHost): readonly StateSectio
     registerSection('msix', vf.msix.window),
     ...poolSections(vf.pool, ''),
     throttleSection(vf.pool),
-    switchSection(host),
-    driverSection(host),
+    ...physicalSections(host),
     refreshSection(() => {
       vf.fn.refresh();
       if (!vf.pool.stopped) vf.pool.interrupts.start();

@@ -7,7 +7,7 @@ import { Msix } from '../pci/msix.js';
 import { SectionedState } from '../pci/state.js';
 import { VF_MSIX_BAR, VF_REGISTER_BAR, vfLayout, vfMsixWindow } from './functions.js';
 import type { Pool } from './pool.js';
-import { VF_VERSION, type VfStateHost, vfSections } from './state.js';
+import { physicalSections, VF_VERSION, type VfStateHost, vfSections } from './state.js';
 
 export interface VfOptions {
   readonly name: string;
@@ -28,6 +28,8 @@ export class VirtualFunction implements SaveableDevice {
   readonly msix: Msix;
   readonly aer: AerReporter;
   readonly pool: Pool;
+  /** What the physical function and its driver keep for it, apart from the rest. */
+  readonly physicalPart: SectionedState;
   private readonly host: VfStateHost;
   private readonly state: SectionedState;
 
@@ -64,6 +66,7 @@ export class VirtualFunction implements SaveableDevice {
       options.governor,
     );
     pool.trigger = (vector) => this.msix.trigger(vector);
+    this.physicalPart = new SectionedState(name, VF_VERSION, physicalSections(options.host));
     this.state = new SectionedState(name, VF_VERSION, vfSections(this, options.host));
   }
 

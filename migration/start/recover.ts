@@ -34,7 +34,7 @@ export function startByRecovery(
 }
 
 /** Resolves when the driver has switched the device's reception on. */
-function receiving(fn: HostFunction): { readonly on: Promise<void>; readonly cancel: () => void } {
+export function receiving(fn: HostFunction): { readonly on: Promise<void>; readonly cancel: () => void } {
   let cancel = (): void => undefined;
   const on = new Promise<void>((resolve) => {
     cancel = fn.onReceiver((switchedOn) => {
@@ -44,7 +44,8 @@ function receiving(fn: HostFunction): { readonly on: Promise<void>; readonly can
   return { on, cancel: () => cancel() };
 }
 
-async function overdue(
+/** Rejects when the patience is over. */
+export async function overdue(
   { duration, over }: Patience,
   facts: { readonly approach: string; readonly device: string },
 ): Promise<never> {

@@ -39,9 +39,14 @@ export interface StartDescriptor extends Descriptor {
    * device's stream, after a stop that sends none of its own, and is empty for nobody. Rejects as requests do.
    */
   readonly remember?: (device: AssignedDevice, limits: RequestLimits) => Promise<Uint8Array>;
+  /**
+   * At the source, when the device is stopped and no vCPU runs: what the host has to tell the destination of the device as it
+   * was. It travels likewise.
+   */
+  readonly readOut?: (device: AssignedDevice) => Promise<Uint8Array>;
   readonly make: (device: AssignedDevice) => DeviceStart;
 }
 
 /** Whether a stream of each device comes for the start. */
-export const takesStream = ({ takes, remember }: StartDescriptor): boolean =>
-  takes.includes('state') || remember !== undefined;
+export const takesStream = ({ takes, remember, readOut }: StartDescriptor): boolean =>
+  takes.includes('state') || remember !== undefined || readOut !== undefined;

@@ -9,6 +9,8 @@ describe('ferry migrate --stop --start', () => {
   it.each([
     ['capability', 'capability', 'vf'],
     ['surprise', 'replace-event', 'vf'],
+    ['surprise', 'error-recovery', 'vf'],
+    ['surprise', 'state-replay', 'vf'],
     ['hot-unplug-quick', 'hot-plug', 'vf,slot=quick'],
   ] as const)(
     '%s, %s: the guest arrives byte for byte, its device works again, and every packet is accounted for',

@@ -36,10 +36,12 @@ import {
   IOMMU_NAME,
   NIC_NAME,
   type NicOptions,
+  replayName,
   ringSnoopName,
   slotName,
   standbyName,
 } from '../passthrough/records.js';
+import type { FunctionReplay } from '../passthrough/replay.js';
 import type { RingSnoop } from '../passthrough/ring-snoop.js';
 import type { FunctionSlot } from '../passthrough/slot.js';
 import type { Standby } from '../passthrough/standby.js';
@@ -120,8 +122,9 @@ export function callTargets(
     targets.set(name, nic.devices[index]!).set(functionName(name), host);
     targets.set(slotName(name), slot).set(channelName(name), channel);
   }
-  for (const [index, { assigned }] of nic.host.functions.entries()) {
+  for (const [index, { assigned, replay }] of nic.host.functions.entries()) {
     const { name } = assigned;
+    targets.set(replayName(name), replay);
     targets.set(dmaLogName(name), nic.host.dmaLogs[index]!);
     targets.set(ringSnoopName(name), nic.host.ringSnoops[index]!);
     const standby = nic.host.standbys[index];
@@ -191,18 +194,19 @@ export function assignedDevice(
   };
 }
 
-/** What a device has as one of its kind: a virtual function logs what it writes, has rings, and may have a standby. */
+/** What a device has as one of its kind: a virtual function logs what it writes, has rings and registers that are known, and may have a standby. */
 function ofItsKind(
   name: string,
   host: DeviceHost,
   nic: NicOptions,
-): Pick<AssignedDevice, 'identity' | 'log' | 'rings' | 'standby'> {
+): Pick<AssignedDevice, 'identity' | 'log' | 'rings' | 'replay' | 'standby'> {
   const index = nic.macs.findIndex((_, i) => assignedName(i) === name);
   if (index < 0) return { identity: eduDevice };
   return {
     identity: functionOf(nic, index),
     log: remote<FunctionLog>(host, dmaLogName(name)),
     rings: remote<RingSnoop>(host, ringSnoopName(name)),
+    replay: remote<FunctionReplay>(host, replayName(name)),
     standby: hasStandby(nic, index) ? remote<Standby>(host, standbyName(name)) : undefined,
   };
 }

@@ -64,6 +64,9 @@ export class GuestFunction {
 
   /** Tells the network that its station is here, if it is one. */
   announce(): void {}
+
+  /** It is about to be isolated, and reset: what its kind is to be read out for is to be read now. */
+  aboutToReset(): void {}
 }
 
 /** A port with a slot, number `index` on bus 0. */

@@ -12,6 +12,7 @@ import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
 import { type FunctionPlace, GuestFunction } from './guest-function.js';
 import { GuestInterrupts } from './interrupts.js';
 import { assignedName } from './records.js';
+import { FunctionReplay } from './replay.js';
 
 /** Takes a frame of `length` bytes at `bytes[at]`, as `FrameSink` does; false if there is no room for it. */
 export type FrameOutlet = (bytes: Uint8Array, at: number, length: number) => boolean;
@@ -22,11 +23,14 @@ export interface StationPorts {
   readonly send: FrameOutlet;
   /** The station address that its frames carry; undefined until it has one. */
   address(): MacAddress | undefined;
+  /** It goes on here with what it was elsewhere: its physical function's driver tells it of what differs. */
+  arrived(): void;
 }
 
 export class GuestVf extends GuestFunction {
   readonly index: number;
   readonly vf: VirtualFunction;
+  readonly replay: FunctionReplay;
   readonly #announcer: Announcer;
   readonly #address: () => MacAddress | undefined;
   readonly #out: FrameOutlet;
@@ -37,7 +41,7 @@ export class GuestVf extends GuestFunction {
     index: number,
     vf: VirtualFunction,
     offer: FunctionOffer,
-    { scheduler, send, address }: StationPorts,
+    { scheduler, send, address, arrived }: StationPorts,
     place: FunctionPlace,
   ) {
     const assigned = assignVf(
@@ -49,6 +53,7 @@ export class GuestVf extends GuestFunction {
     super(assigned, new AssignedVf(vf, assigned, offer.queues), place);
     this.index = index;
     this.vf = vf;
+    this.replay = new FunctionReplay(vf, assigned, arrived);
     this.#out = send;
     this.#address = address;
     this.#announcer = new Announcer(scheduler, (bytes, at, length) => this.send(bytes, at, length));
@@ -57,6 +62,10 @@ export class GuestVf extends GuestFunction {
   override announce(): void {
     const address = this.#address();
     if (address !== undefined) this.#announcer.announce(Uint8Array.from(address));
+  }
+
+  override aboutToReset(): void {
+    this.replay.remember();
   }
 
   /** Sends a frame, or counts it. */

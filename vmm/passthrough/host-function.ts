@@ -11,6 +11,8 @@ interface IsolatedParts {
   readonly assigned: AssignedFunction;
   readonly port: RootPort;
   announce(): void;
+  /** It is about to be isolated, and reset. */
+  aboutToReset(): void;
 }
 
 export class HostFunction {
@@ -42,6 +44,7 @@ export class HostFunction {
   isolate(): void {
     if (this.#isolated) return;
     this.#isolated = true;
+    this.#fn.aboutToReset();
     this.#fn.port.sever(true);
     this.#iommu.detach(this.#fn.source);
   }

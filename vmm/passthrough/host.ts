@@ -169,7 +169,7 @@ export class PassthroughHost {
           n,
           this.nic.vf(n),
           offer,
-          { scheduler, send, address: () => this.addressOf(n) },
+          { scheduler, send, address: () => this.addressOf(n), arrived: () => this.arrived(n) },
           { ...place, port: n, portName: rootPortName(n), source },
         ),
     );

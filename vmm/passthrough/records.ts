@@ -28,6 +28,7 @@ export const channelName = (device: string): string => `${device}-channel`;
 export const functionName = (device: string): string => `${device}-function`;
 export const dmaLogName = (device: string): string => `${device}-dma-log`;
 export const ringSnoopName = (device: string): string => `${device}-ring-snoop`;
+export const replayName = (device: string): string => `${device}-replay`;
 export const standbyName = (device: string): string => `${device}-standby`;
 
 /** The assigned devices of a machine, in their order. */
