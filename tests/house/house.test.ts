@@ -148,10 +148,16 @@ describe('approaches', () => {
     expect(approachNames(tree, names)).toEqual([]);
     const control = small({
       'vmm/a.ts': "if (stop === 'device-state') f();",
+      'vmm/machine/core.ts': "if (stop === 'reset' || stop === 'device-state') f();",
+      'vmm/c.ts': "if (start === 'reset') f();",
       'migration/stop/device-state.ts': "export const stop = { name: 'device-state' };",
       'tests/b.ts': "'device-state'",
     });
-    expect(approachNames(control, names)).toEqual(['vmm/a.ts names device-state']);
+    expect(approachNames(control, names)).toEqual([
+      'vmm/a.ts names device-state',
+      'vmm/machine/core.ts names device-state',
+      'vmm/c.ts names reset',
+    ]);
   });
 
   it('say what they do step by step, when to use them, and what they can not cope with', () => {
