@@ -16,7 +16,7 @@ export type { FlowMeasurement } from '../devices/ethernet/flow-receiver.js';
 export type { LatencySummary } from '../devices/ethernet/histogram.js';
 export type { Descriptor, Difference, Effort, Facet } from '../migration/approach.js';
 export { askGuest } from '../migration/ask-guest.js';
-export type { OwnStart, OwnStop, OwnTracking } from '../migration/own-approach.js';
+export type { OwnStart, OwnStop, OwnTracking, OwnTries } from '../migration/own-approach.js';
 export type { RequestLimits } from '../migration/patience.js';
 export type {
   AssignedDevice,

@@ -27,6 +27,8 @@ export interface Goals {
   /** How long the VM stands still, and how long nothing of the device's traffic comes to its peer, at most. */
   readonly blackoutMs?: number;
   readonly gapMs?: number;
+  /** How long the guest takes to let the device go, at least: waits that its kernel has by design, which a run has to show. */
+  readonly requestMs?: number;
 }
 
 /** What is declared of every approach; each effort adds what it is made of. */

@@ -13,9 +13,17 @@ import type { TrackingDescriptor } from './tracking/tracking.js';
 /** What a module has to say of its approach; the rest is as in most approaches if it is left out. */
 type Own<D extends Descriptor, Said extends keyof D> = Pick<D, 'name' | 'text' | ('make' & keyof D) | Said> &
   Partial<Omit<D, 'problem'>>;
-export type OwnTracking = Own<Omit<TrackingDescriptor, 'tries' | 'arrived'>, 'converges'>;
-export type OwnStop = Own<StopDescriptor, 'leaves'>;
+export type OwnTracking = Own<Omit<TrackingDescriptor, 'tries'>, 'converges'>;
+export type OwnStop = Own<Omit<StopDescriptor, 'tries'>, 'leaves'>;
 export type OwnStart = Own<Omit<StartDescriptor, 'prepare' | 'remember' | 'readOut'>, 'takes'>;
+
+/** A tracking or a stop that is not one way but several: it makes nothing by itself. */
+export interface OwnTries extends Partial<Omit<Descriptor, 'name' | 'text' | 'problem'>> {
+  readonly name: string;
+  readonly text: string;
+  /** Names of those that are tried, in this order. */
+  readonly tries: readonly string[];
+}
 
 /** Judges a value: what it would have to be, if it is not. */
 type Rule = (value: unknown) => string | undefined;
@@ -62,29 +70,24 @@ const COMMON: Readonly<Record<Exclude<keyof Descriptor, 'problem'>, Rule>> = {
     const right =
       typeof value === 'object' &&
       value !== null &&
-      Object.entries(value).every(([name, ms]) => /^(blackout|gap)Ms$/.test(name) && ms > 0);
-    return right ? undefined : 'an object of blackoutMs and gapMs, both in milliseconds';
+      Object.entries(value).every(([name, ms]) => /^(blackout|gap|request)Ms$/.test(name) && ms > 0);
+    return right ? undefined : 'an object of blackoutMs, gapMs and requestMs, all in milliseconds';
   },
   refuses: kind('function', 'a function'),
 };
 
 /** Those that there is nothing usual for. */
-const OPTIONAL: readonly string[] = ['refuses', 'goals', 'betterWithout'];
+const OPTIONAL: readonly string[] = ['refuses', 'goals', 'betterWithout', 'tries', 'arrived'];
 
 const make = kind('function', 'a function');
+const tries = listOf('a list of at least one name', (item) => typeof item === 'string', 1);
 const RULES: {
   readonly [E in Effort]: Readonly<
-    Record<
-      Exclude<
-        keyof ApproachRegistry[E][number],
-        'tries' | 'arrived' | 'prepare' | 'remember' | 'readOut' | 'problem'
-      >,
-      Rule
-    >
+    Record<Exclude<keyof ApproachRegistry[E][number], 'prepare' | 'remember' | 'readOut' | 'problem'>, Rule>
   >;
 } = {
-  tracking: { ...COMMON, converges: kind('boolean', 'true or false'), make },
-  stop: { ...COMMON, leaves: oneOf(LEFT), make },
+  tracking: { ...COMMON, converges: kind('boolean', 'true or false'), tries, arrived: make, make },
+  stop: { ...COMMON, leaves: oneOf(LEFT), tries, make },
   start: { ...COMMON, takes: someOf(LEFT, 1), afterRun: kind('boolean', 'true or false'), make },
 };
 
@@ -135,7 +138,10 @@ export function withOwnApproach<E extends Effort>(
   if (stranger !== undefined) {
     throw refuse(`its descriptor has a member \`${stranger}\`; known are ${Object.keys(rules).join(', ')}`);
   }
+  const tried = triedBy(found, registry[effort], rules, refuse);
   const descriptor: Record<string, unknown> = {
+    // What goes for the last of them, to which it comes at the latest.
+    ...tried?.at(-1),
     ...ordinary,
     ...(effort === 'start' ? { afterRun: false } : {}),
     ...found,
@@ -153,12 +159,38 @@ export function withOwnApproach<E extends Effort>(
     if (MADE_OF.get(taken) === found) return { registry, name };
     throw refuse(`there is ${effort} = ${name} already; give it another \`name\``);
   }
+  const { arrived } = descriptor;
   const guarded = {
     ...descriptor,
-    make: guardedMake(effort, name, descriptor.make as Make),
+    ...(arrived === undefined ? {} : { arrived: guardedStep(effort, name, 'arrived', arrived as Make) }),
+    ...(tried === undefined
+      ? { make: guardedMake(effort, name, descriptor.make as Make) }
+      : { tries: tried }),
   } as unknown as Descriptor;
   MADE_OF.set(guarded, found);
   return { registry: { ...registry, [effort]: [...registry[effort], guarded] }, name };
+}
+
+/** The approaches that `found` names to be tried, if it names any: each is one way. */
+function triedBy(
+  found: object,
+  known: readonly Descriptor[],
+  rules: Readonly<Record<string, Rule>>,
+  refuse: (problem: string) => Error,
+): readonly Descriptor[] | undefined {
+  const { tries: names } = found as { readonly tries?: unknown };
+  if (names === undefined) return undefined;
+  const problem = rules.tries?.(names);
+  if (problem !== undefined) throw refuse(`\`tries\` of its descriptor must be ${problem}`);
+  if (Object.hasOwn(found, 'make')) {
+    throw refuse('its descriptor has both `tries` and `make`: what is made is what it tries');
+  }
+  const ways = known.filter((one) => one.serves === 'device' && !Object.hasOwn(one, 'tries'));
+  return (names as readonly string[]).map((wanted) => {
+    const way = ways.find(({ name }) => name === wanted);
+    if (way !== undefined) return way;
+    throw refuse(`it tries ${wanted}; what can be tried is ${ways.map(({ name }) => name).join(', ')}`);
+  });
 }
 
 /** What a module exported, of the descriptors that were made of it. */
@@ -166,12 +198,31 @@ const MADE_OF = new WeakMap<Descriptor, object>();
 
 type Make = (...given: readonly unknown[]) => unknown;
 
-/** Makes what the module makes, with the steps that it has; whatever they throw that is not typed becomes so. */
-function guardedMake(effort: Effort, approach: string, make: Make): Make {
+/** What goes wrong in a step of a module, as typed errors. */
+const errorsOf = (effort: Effort, approach: string) => {
   const failed = (step: string, reason: string, cause?: unknown): Error =>
     migrationErrors.error('own-approach-failed', { effort, approach, step, reason }, cause);
   const typed = (step: string, error: unknown): unknown =>
     isFerryError(error) ? error : failed(step, error instanceof Error ? error.message : String(error), error);
+  return { failed, typed };
+};
+
+/** `does`, as a method of `self` if that is given; whatever it throws that is not typed becomes so. */
+function guardedStep(effort: Effort, approach: string, step: string, does: Make, self?: object): Make {
+  const { failed, typed } = errorsOf(effort, approach);
+  return async (...args) => {
+    const result = await (async () => does.apply(self, [...args]))().catch((error: unknown) => {
+      throw typed(step, error);
+    });
+    const problem = RESULTS[step]?.(result);
+    if (problem !== undefined) throw failed(step, `it must resolve with ${problem}`);
+    return result;
+  };
+}
+
+/** Makes what the module makes, with the steps that it has, guarded. */
+function guardedMake(effort: Effort, approach: string, make: Make): Make {
+  const { failed, typed } = errorsOf(effort, approach);
   return (...given) => {
     let made: unknown;
     try {
@@ -187,14 +238,7 @@ function guardedMake(effort: Effort, approach: string, make: Make): Make {
       const does = steps[step];
       if (does === undefined && may.includes(step)) continue;
       if (typeof does !== 'function') throw failed('make', `what it makes has no method \`${step}\``);
-      guarded[step] = async (...args: readonly unknown[]) => {
-        const result = await (async () => (does as Make).apply(made, [...args]))().catch((error: unknown) => {
-          throw typed(step, error);
-        });
-        const problem = RESULTS[step]?.(result);
-        if (problem !== undefined) throw failed(step, `it must resolve with ${problem}`);
-        return result;
-      };
+      guarded[step] = guardedStep(effort, approach, step, does as Make, made);
     }
     return guarded;
   };

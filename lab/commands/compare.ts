@@ -29,6 +29,7 @@ const RUNS_MAX = 100;
 interface Flags extends Omit<MoveFlags, Effort> {
   readonly axis?: string;
   readonly runs?: number;
+  readonly goals?: boolean;
   readonly tracking?: readonly string[];
   readonly stop?: readonly string[];
   readonly start?: readonly string[];
@@ -43,6 +44,7 @@ Examples:
                                                        one of your own beside another
   ferry compare --axis stop --runs 1 --report stops.html
                                                        with pictures; open stops.html in a browser
+  ferry compare --goals                                figures to reach, and what was reached
   ferry compare --axis destination                     which start copes with another device at the destination
 
 What this machine, its device or its guest does not allow is listed with the reason. A run that fails is shown as failed, and the
@@ -67,6 +69,7 @@ export function define(command: Command): void {
       `moves by each approach, 1 to ${RUNS_MAX} (default: ${RUNS})`,
       value('--runs', (text) => parseWhole(text, { min: 1, max: RUNS_MAX })),
     )
+    .option('--goals', 'only approaches that have figures to reach')
     .option('--tracking <names>', BY_NAMES, names('tracking'))
     .option('--stop <names>', BY_NAMES, names('stop'))
     .option('--start <names>', BY_NAMES, names('start'));
@@ -75,12 +78,13 @@ export function define(command: Command): void {
     .allowExcessArguments(false)
     .addHelpText('after', EXAMPLES)
     .action(async () => {
-      const { axis, runs, tracking, stop, start, report, ...flags } = command.optsWithGlobals<Flags>();
+      const { axis, runs, goals, tracking, stop, start, report, ...flags } = command.optsWithGlobals<Flags>();
       const approaches: CompareWords = { tracking, stop, start };
       const options = { ...optionsOf(flags), approaches };
       const circumstances = CIRCUMSTANCE_AXES.find(({ name }) => name === axis);
-      if (circumstances !== undefined && runs !== undefined) {
-        const why = `--runs says nothing with --axis ${axis}: each cell is one move`;
+      const idle = runs !== undefined ? '--runs' : goals === true ? '--goals' : undefined;
+      if (circumstances !== undefined && idle !== undefined) {
+        const why = `${idle} says nothing with --axis ${axis}: each cell is one move`;
         throw labErrors.error('usage', { why, command: NAME });
       }
       const file = report === undefined ? undefined : new WholeFile(report, 'report');
@@ -91,7 +95,7 @@ export function define(command: Command): void {
       };
       const found =
         circumstances === undefined
-          ? await compared({ ...options, axis: axis as Axis | undefined, runs }, told)
+          ? await compared({ ...options, axis: axis as Axis | undefined, runs, goals }, told)
           : await filled(circumstances, options, told);
       const { columns } = process.stdout;
       process.stdout.write(flags.json ? `${JSON.stringify(found.data, null, 2)}\n` : found.text(columns));

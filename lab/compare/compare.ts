@@ -4,10 +4,10 @@
  */
 import { isFerryError } from '../../base/errors.js';
 import { EXIT_STATUS } from '../../base/exit-status.js';
-import { EFFORTS, type Effort, type Goals } from '../../migration/approach.js';
+import { type Descriptor, EFFORTS, type Effort, type Goals } from '../../migration/approach.js';
 import type { Approaches } from '../../migration/approaches.js';
 import { type ApproachRegistry, AUTO } from '../../migration/registry.js';
-import type { NicKind } from '../../vmm/process/nic-options.js';
+import { givesAny, type NicKind } from '../../vmm/process/nic-options.js';
 import { type MigrateResult, migrate } from '../move/move.js';
 import { judgeValues } from '../move/option-values.js';
 import { type MigrateOptions, scenarioOf } from '../move/scenario.js';
@@ -32,6 +32,8 @@ export interface CompareOptions
   readonly axis?: Axis | undefined;
   /** Of each approach; 3 if absent. */
   readonly runs?: number | undefined;
+  /** Only approaches that have goals of their own. */
+  readonly goals?: boolean | undefined;
   /** Names or modules: those to compare along the axis, the one to use beside it. */
   readonly approaches?: CompareWords;
 }
@@ -74,8 +76,9 @@ export async function compare(
   onRun: (progress: CompareProgress) => void = () => undefined,
   run: (options: MigrateOptions) => Promise<MigrateResult> = migrate,
 ): Promise<Comparison> {
-  const { axis = 'all', runs = RUNS, approaches = {}, ...given } = options;
-  const { contestants: found, registry } = await contestants(axis, approaches);
+  const { axis = 'all', runs = RUNS, approaches = {}, goals = false, ...given } = options;
+  const { contestants: known, registry } = await contestants(axis, approaches);
+  const found = goals ? known.filter((one) => descriptorOf(one, registry)?.goals !== undefined) : known;
   const asked: MigrateOptions = { workload: WORKLOAD, settleMs: SETTLE_MS, ...given };
   judgeValues(asked);
   // The seed among it, which is the same for all.
@@ -119,6 +122,7 @@ export async function compare(
     host: hostOf(),
     scenario,
     runs,
+    tookNs: (performance.now() - began) * 1e6,
     entries: lanes.map((lane) => entryOf(lane, registry)),
   };
 }
@@ -170,10 +174,11 @@ function entryOf(lane: Lane, registry: ApproachRegistry): CompareEntry {
   const common = {
     effort,
     name,
-    text: registry[effort].find((one) => one.name === name)?.text ?? '',
+    text: descriptorOf(contestant, registry)?.text ?? '',
     asked,
     nic,
     goals: goalsFor(lane, registry),
+    ownGoals: descriptorOf(contestant, registry)?.goals !== undefined,
   };
   if (out?.outcome === 'impossible') {
     const figures = spreadsOf([]);
@@ -196,14 +201,24 @@ function entryOf(lane: Lane, registry: ApproachRegistry): CompareEntry {
   };
 }
 
-function goalsFor({ approaches, contestant }: Lane, registry: ApproachRegistry): Goals {
+const descriptorOf = (
+  { effort, name }: Pick<Contestant, 'effort' | 'name'>,
+  registry: ApproachRegistry,
+): Descriptor | undefined => registry[effort].find((one) => one.name === name);
+
+function goalsFor({ approaches, contestant, nic }: Lane, registry: ApproachRegistry): Goals {
   const names = approaches ?? contestant.asked;
-  const all = EFFORTS.flatMap((effort) => registry[effort].filter(({ name }) => name === names[effort]));
+  const all = EFFORTS.flatMap((effort) =>
+    registry[effort].filter(({ name }) => name === names[effort]),
+  ).filter(
+    // What it is meant to reach, it is with the device that suits it.
+    ({ betterWithout = [] }) => !givesAny(nic, betterWithout),
+  );
   const highest = (of: keyof Goals): Goals => {
     const known = all.flatMap(({ goals }) => goals?.[of] ?? []);
     return known.length === 0 ? {} : { [of]: Math.max(...known) };
   };
-  return { ...highest('blackoutMs'), ...highest('gapMs') };
+  return { ...highest('blackoutMs'), ...highest('gapMs'), ...highest('requestMs') };
 }
 
 /** The run with the median blackout, of those that have one. */

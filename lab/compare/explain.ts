@@ -75,10 +75,11 @@ export function explainText(
     ),
   ];
   if (figures !== undefined) {
-    const { blackoutMs, gapMs } = descriptor.goals ?? {};
+    const { blackoutMs, gapMs, requestMs } = descriptor.goals ?? {};
     const goals = [
       ...(blackoutMs === undefined ? [] : [`blackout at most ${blackoutMs} ms`]),
       ...(gapMs === undefined ? [] : [`network gap at most ${gapMs} ms`]),
+      ...(requestMs === undefined ? [] : [`the guest takes at least ${requestMs} ms to let the device go`]),
     ];
     if (goals.length > 0) parts.push(line('What it is meant to reach', goals.join(', ')));
     const { comparison, from } = figures;

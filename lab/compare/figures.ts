@@ -2,7 +2,13 @@
 import { cpus, totalmem } from 'node:os';
 import type { Effort, Goals } from '../../migration/approach.js';
 import type { Approaches } from '../../migration/approaches.js';
-import type { BlackoutRecord, DeviceTransfer, Fallback, RoundRecord } from '../../migration/record.js';
+import type {
+  BlackoutRecord,
+  DeviceTransfer,
+  Fallback,
+  MigrationRecord,
+  RoundRecord,
+} from '../../migration/record.js';
 import { FLOW, type TimelineEntry } from '../../migration/timeline.js';
 import type { NicKind } from '../../vmm/process/nic-options.js';
 import type { CpuRecord } from '../move/cpu-time.js';
@@ -12,7 +18,7 @@ import type { Scenario } from '../move/scenario.js';
 import { median } from '../report/median.js';
 
 /** Raised with each change of what follows. */
-export const COMPARISON_VERSION = 3;
+export const COMPARISON_VERSION = 4;
 
 /** Times in nanoseconds; undefined where a run did not come so far, or it can't be measured here. */
 export interface Figures {
@@ -20,6 +26,8 @@ export interface Figures {
   readonly blackoutNs: number | undefined;
   /** The longest time in which nothing of a flow came to the peer, of all flows. */
   readonly gapNs: number | undefined;
+  /** From what was asked of the guest until it had let the device go, of the slowest; none where nothing is asked. */
+  readonly requestNs: number | undefined;
   readonly lost: number | undefined;
   readonly rounds: number | undefined;
   readonly bytes: number | undefined;
@@ -63,6 +71,8 @@ export interface CompareEntry {
   readonly nic: NicKind;
   /** Of all approaches that were chosen the highest, so that none is asked for what another takes. */
   readonly goals: Goals;
+  /** Whether some of them are its own, and not of what went with it. */
+  readonly ownGoals: boolean;
   /** As they were chosen, or fallen back to; undefined of one that this machine does not allow. */
   readonly approaches: Approaches | undefined;
   /**
@@ -87,6 +97,8 @@ export interface Comparison {
   };
   readonly scenario: Omit<Scenario, Effort>;
   readonly runs: number;
+  /** From the first run to the end of the last; absent where nobody put it down. */
+  readonly tookNs?: number;
   readonly entries: readonly CompareEntry[];
 }
 
@@ -104,6 +116,7 @@ export function hostOf(): Comparison['host'] {
 const NAMES = [
   'blackoutNs',
   'gapNs',
+  'requestNs',
   'lost',
   'rounds',
   'bytes',
@@ -124,6 +137,7 @@ export function runOf({ verdict, record, network, cpu }: MigrateResult): Compare
     blackoutNs: completed ? record.blackout?.totalNs : undefined,
     gapNs:
       completed && arrived?.length ? Math.max(...arrived.map(({ longestGapNs }) => longestGapNs)) : undefined,
+    requestNs: completed ? requestNs(record) : undefined,
     lost: completed && arrived?.length ? arrived.reduce((sum, { lost }) => sum + lost, 0) : undefined,
     rounds: completed ? record.rounds.filter(({ last }) => !last).length : undefined,
     bytes: completed ? record.transferred.bytes : undefined,
@@ -131,6 +145,11 @@ export function runOf({ verdict, record, network, cpu }: MigrateResult): Compare
     guestCpuNs: completed ? cpu.move?.guestNs : undefined,
     hostCpuNs: completed ? cpu.move?.hostNs : undefined,
   };
+}
+
+function requestNs({ timeline }: MigrationRecord): number | undefined {
+  const asked = timeline.flatMap(({ what, duration }) => (what === 'request' ? (duration ?? []) : []));
+  return asked.length === 0 ? undefined : Math.max(...asked);
 }
 
 export function detailOf({ record, network, cpu }: MigrateResult): RunDetail | undefined {
@@ -157,16 +176,25 @@ export function spreadsOf(runs: readonly Figures[]): CompareEntry['figures'] {
   return Object.fromEntries(NAMES.map((name) => [name, spread(name)])) as CompareEntry['figures'];
 }
 
-/** Each goal of an entry that it can be held against, and whether its median reaches it. */
-export function goalsOf({ goals, figures }: Pick<CompareEntry, 'goals' | 'figures'>): readonly {
-  readonly of: 'blackoutNs' | 'gapNs';
+/** A goal of an entry, and whether its median reaches it. */
+export interface GoalOf {
+  readonly of: 'blackoutNs' | 'gapNs' | 'requestNs';
   readonly ns: number;
+  /** What is to be reached is no less than it. */
+  readonly atLeast: boolean;
   readonly reached: boolean;
-}[] {
-  return (['blackoutNs', 'gapNs'] as const).flatMap((of) => {
-    const ms = of === 'blackoutNs' ? goals.blackoutMs : goals.gapMs;
+}
+
+const GOALS = { blackoutNs: 'blackoutMs', gapNs: 'gapMs', requestNs: 'requestMs' } as const;
+
+/** Each goal of an entry that it can be held against. */
+export function goalsOf({ goals, figures }: Pick<CompareEntry, 'goals' | 'figures'>): readonly GoalOf[] {
+  return (Object.keys(GOALS) as (keyof typeof GOALS)[]).flatMap((of) => {
+    const ms = goals[GOALS[of]];
     const measured = figures[of]?.median;
     if (ms === undefined || measured === undefined) return [];
-    return [{ of, ns: ms * 1e6, reached: measured <= ms * 1e6 }];
+    const ns = ms * 1e6;
+    const atLeast = of === 'requestNs';
+    return [{ of, ns, atLeast, reached: atLeast ? measured >= ns : measured <= ns }];
   });
 }

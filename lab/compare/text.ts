@@ -1,14 +1,23 @@
 /** A comparison for people: a line as each run ends, and one table at the end. */
 import pc from 'picocolors';
+import { EFFORTS } from '../../migration/approach.js';
 import { table } from '../report/table.js';
 import { formatBytes, formatCount, formatTime } from '../report/words.js';
-import { type CompareProgress, chosenBeside, givenFor, titleOf } from './compare.js';
-import { type CompareEntry, type Comparison, type Figures, goalsOf, type Spread } from './figures.js';
+import { type CompareProgress, chosenBeside, givenFor, RUNS, titleOf } from './compare.js';
+import {
+  type CompareEntry,
+  type Comparison,
+  type Figures,
+  type GoalOf,
+  goalsOf,
+  type Spread,
+} from './figures.js';
 
 /** How each figure is written. */
 export const FORMATS: { readonly [F in keyof Figures]-?: (value: number) => string } = {
   blackoutNs: formatTime,
   gapNs: formatTime,
+  requestNs: formatTime,
   lost: (value) => formatCount(Math.round(value)),
   rounds: (value) => formatCount(Math.round(value)),
   bytes: formatBytes,
@@ -20,6 +29,7 @@ export const FORMATS: { readonly [F in keyof Figures]-?: (value: number) => stri
 export const HEADS: { readonly [F in keyof Figures]-?: string } = {
   blackoutNs: 'blackout',
   gapNs: 'network gap',
+  requestNs: 'request',
   lost: 'lost',
   rounds: 'rounds',
   bytes: 'bytes',
@@ -70,8 +80,47 @@ const OUTCOME: Readonly<Record<CompareEntry['outcome'], string>> = {
 /** `✔ blackout 10 ms, ✘ network gap 25 ms`: told apart without colour, too. */
 export const goalsText = (entry: CompareEntry): string =>
   goalsOf(entry)
-    .map(({ of, ns, reached }) => `${reached ? '✔' : '✘'} ${HEADS[of]} ${FORMATS[of](ns)}`)
+    .map((goal) => `${goal.reached ? '✔' : '✘'} ${HEADS[goal.of]} ${goalText(goal)}`)
     .join(', ');
+
+const goalText = ({ of, ns, atLeast }: GoalOf): string => `${atLeast ? 'at least ' : ''}${FORMATS[of](ns)}`;
+
+/** A comparison of all approaches, `RUNS` times each, is meant to take no longer. */
+const ALL_NS = 600e9;
+
+/** Each figure that is meant to be reached, and how far that is: of approaches with goals of their own, and of the whole. */
+export function goalRows(comparison: Comparison): readonly (readonly string[])[] {
+  const { entries, tookNs, runs } = comparison;
+  const rows = entries
+    .filter(({ ownGoals }) => ownGoals)
+    .flatMap((entry) => {
+      const measured =
+        entry.outcome === 'same' ? entries.find((one) => titleOf(one) === entry.reason)! : entry;
+      const goals = goalsOf({ goals: entry.goals, figures: measured.figures });
+      if (goals.length === 0) return [[titleOf(entry), '', '', OUTCOME[entry.outcome], '✘ not reached']];
+      return goals.map((goal) => [
+        titleOf(entry),
+        HEADS[goal.of],
+        goal.atLeast ? goalText(goal) : `at most ${goalText(goal)}`,
+        spreadText(goal.of, measured.figures[goal.of]),
+        reachedText(goal.reached),
+      ]);
+    });
+  const whole = EFFORTS.every((effort) => entries.some((entry) => entry.effort === effort));
+  if (!whole || runs !== RUNS || tookNs === undefined) return rows;
+  const all = ['this comparison', 'in all', `at most ${formatTime(ALL_NS)}`, formatTime(tookNs)];
+  return [...rows, [...all, reachedText(tookNs <= ALL_NS)]];
+}
+
+const reachedText = (reached: boolean): string => (reached ? '✔ reached' : '✘ not reached');
+
+export const GOAL_HEADS: readonly string[] = ['approach', 'figure', 'goal', 'median', ''];
+
+/** The goals alone, as a table and the conditions. */
+export function goalsTable(comparison: Comparison): string {
+  const rows = goalRows(comparison);
+  return rows.length === 0 ? 'no goals' : table(GOAL_HEADS, rows);
+}
 
 /** The table, and below it what stands behind its words. `width`: of the terminal. */
 export function compareText(comparison: Comparison, width?: number): string {
@@ -86,7 +135,7 @@ export function compareText(comparison: Comparison, width?: number): string {
   ]);
   const drawn = table(['approach', ...names.map((name) => HEADS[name]), 'outcome', 'goals'], rows, {
     width,
-    spare: ['rounds', 'bytes', 'in all', 'lost', 'host CPU', 'guest CPU'],
+    spare: ['rounds', 'bytes', 'in all', 'lost', 'host CPU', 'guest CPU', 'request'],
   });
   const notes = entries.flatMap((entry) => {
     if (entry.outcome === 'impossible') return [`${titleOf(entry)} is not possible here: ${entry.reason}`];
@@ -108,6 +157,7 @@ export function compareText(comparison: Comparison, width?: number): string {
     `medians of ${runs} ${runs === 1 ? 'run' : 'runs'} each, in turn; in brackets the least and the most`,
     'CPU: of the vCPUs, and of all else in both VMMs, from the command until traffic flowed again',
     ...notes,
+    ...(entries.some(({ ownGoals }) => ownGoals) ? ['', goalsTable(comparison)] : []),
     pc.dim(
       `${scenario.workload}, ${formatBytes(scenario.memoryBytes)}, ${formatCount(scenario.rate)} packets/s of each flow, seed ${scenario.seed}; ` +
         `${host.cpu}, ${host.cores} cores, Node ${host.node}`,

@@ -20,6 +20,8 @@ const common = {
 export const errorRecovery: StartDescriptor = {
   ...common,
   name: FATAL,
+  // Linux waits 2 ms with the bus reset, and 100 ms after it.
+  goals: { gapMs: 60 + 102 },
   text: "the root port reports a fatal error of the device, and the guest's error recovery resets it and sets it up anew",
   steps: [
     'the device is in its place, cut off as it was at the source, until the guest runs',
@@ -33,6 +35,7 @@ export const errorRecovery: StartDescriptor = {
 export const errorRecoveryNonfatal: StartDescriptor = {
   ...common,
   name: NONFATAL,
+  goals: { gapMs: 60 },
   text: 'the same with a non-fatal error, for which Linux resets nothing and waits for nothing',
   steps: [
     'the device is in its place, cut off as it was at the source, until the guest runs',

@@ -22,6 +22,7 @@ export const replaceEvent: StartDescriptor = {
   needs: ['fn', 'guest'],
   guestFeatures: [WORD],
   takes: ['lost'],
+  goals: { gapMs: 60 },
   copesWith: ['revision', 'vectors', 'queues', 'link-down'],
   afterRun: true,
   make: (device) =>

@@ -20,5 +20,7 @@ export const hotUnplug: StopDescriptor = {
     'The guest has no such interface for six seconds and the move; its addresses, routes and neighbours go with it.',
   needs: ['slot', 'button'],
   leaves: 'unplugged',
+  // The button's five seconds, and one after the power is off.
+  goals: { requestMs: 6000 },
   make: (device) => stopByUnplug(NAME, device, async () => device.button!.press()),
 };

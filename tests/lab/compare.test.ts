@@ -9,8 +9,8 @@ import {
   compareStatus,
 } from '../../lab/compare/compare.js';
 import { contestants } from '../../lab/compare/contestants.js';
-import { type CompareEntry, goalsOf } from '../../lab/compare/figures.js';
-import { compareText, progressLine } from '../../lab/compare/text.js';
+import { type CompareEntry, goalsOf, spreadsOf } from '../../lab/compare/figures.js';
+import { compareText, goalRows, progressLine } from '../../lab/compare/text.js';
 import { labErrors } from '../../lab/errors.js';
 import type { MigrateResult } from '../../lab/move/move.js';
 import { type MigrateOptions, scenarioOf } from '../../lab/move/scenario.js';
@@ -169,6 +169,51 @@ describe('a comparison', () => {
     expect(asked).toHaveLength(turns.reduce<number>((sum, count) => sum + count, 0));
   });
 
+  it('compares on demand only approaches with goals, and sets what they reached beside each', async () => {
+    const goals = { axis: 'stop', runs: 1, goals: true } as const;
+    const { asked, comparison } = await compared(goals);
+    const own = builtIn.stop.filter((one) => one.goals !== undefined).map(({ name }) => name);
+    expect(new Set(asked.map(({ stop }) => stop))).toEqual(new Set(own));
+    const [entry] = comparison.entries as [CompareEntry];
+    const with_ = (blackout: number, request: number): CompareEntry => ({
+      ...entry,
+      goals: { blackoutMs: 10, requestMs: 6000 },
+      figures: {
+        ...entry.figures,
+        blackoutNs: { median: blackout, min: blackout, max: blackout },
+        requestNs: { median: request, min: request, max: request },
+      },
+    });
+    const reached = (one: CompareEntry) =>
+      goalRows({ ...comparison, entries: [one] }).map((row) => row.at(-1));
+    expect(reached(with_(9e6, 6.1e9))).toEqual(['✔ reached', '✔ reached']);
+    expect(reached(with_(11e6, 5.9e9))).toEqual(['✘ not reached', '✘ not reached']);
+    // What was not possible has reached nothing.
+    expect(reached({ ...entry, outcome: 'impossible', figures: spreadsOf([]) })).toEqual(['✘ not reached']);
+  });
+
+  it('tells how long a comparison of all took, beside what it may take', async () => {
+    const { comparison } = await compared({ ...TRACKING, runs: 3 });
+    const [entry] = comparison.entries as [CompareEntry];
+    const entries = EFFORTS.map((effort) => ({ ...entry, effort, ownGoals: false }));
+    const last = (tookNs: number) => goalRows({ ...comparison, entries, tookNs }).at(-1);
+    expect(last(599e9)).toEqual(['this comparison', 'in all', 'at most 600.0 s', '599.0 s', '✔ reached']);
+    expect(last(601e9)!.at(-1)).toBe('✘ not reached');
+    expect(goalRows({ ...comparison, tookNs: 1 }), 'not of all').toEqual([]);
+  });
+
+  it('does not hold an approach to goals with a device that does not suit it', async () => {
+    const asked = { axis: 'stop', runs: 1, approaches: { stop: ['hot-unplug-quick'] } } as const;
+    const anyhow = async (options: MigrateOptions): Promise<MigrateResult> => {
+      const result = await move({ ...options, stop: 'device-state' });
+      const approaches = { ...result.record!.approaches!, stop: options.stop! };
+      return { ...result, record: { ...result.record!, approaches } };
+    };
+    expect((await compared(asked, anyhow)).comparison.entries[0]!.goals.gapMs).toBe(300);
+    const ordinary = await compared({ ...asked, nic: 'vf,slot=ordinary' }, anyhow);
+    expect(ordinary.comparison.entries[0]!.goals.gapMs).toBeUndefined();
+  });
+
   it('holds medians against the goals of what was chosen, and says which are reached', async () => {
     const { comparison, text } = await compared({ ...TRACKING, runs: 1 });
     const [entry] = comparison.entries as [CompareEntry];
@@ -180,8 +225,8 @@ describe('a comparison', () => {
     const ns = wanted!.blackoutMs! * 1e6;
     const at = (median: number) =>
       goalsOf({ ...entry, figures: { ...entry.figures, blackoutNs: { median, min: 0, max: ns * 9 } } });
-    expect(at(ns)).toEqual([{ of: 'blackoutNs', ns, reached: true }]);
-    expect(at(ns + 1)).toEqual([{ of: 'blackoutNs', ns, reached: false }]);
+    expect(at(ns)).toEqual([{ of: 'blackoutNs', ns, atLeast: false, reached: true }]);
+    expect(at(ns + 1)).toEqual([{ of: 'blackoutNs', ns, atLeast: false, reached: false }]);
     expect(goalsOf({ ...entry, goals: {} })).toEqual([]);
     const [reached] = goalsOf(entry);
     expect(text).toContain(`${reached!.reached ? '✔' : '✘'} blackout 10.0 ms`);

@@ -6,6 +6,7 @@ import {
   type OwnStart,
   type OwnStop,
   type OwnTracking,
+  type OwnTries,
   withOwnApproach,
 } from '../../migration/own-approach.js';
 import { MigrationParameters } from '../../migration/parameters.js';
@@ -32,6 +33,7 @@ const stop: OwnStop = {
   make: () => ({ quiesce: async () => undefined, resume: async () => undefined }),
 };
 const start: OwnStart = { name: 'mine', text: 'starts', takes: ['lost'], make: () => ({}) };
+const several: OwnTries = { name: 'mine', text: 'either', tries: ['capability', 'device-state'] };
 const right = { tracking, stop, start };
 
 const offered = (
@@ -98,6 +100,26 @@ describe('a module', () => {
       /`goals` .* blackoutMs/,
     ],
     [
+      'something to try that is none',
+      'stop',
+      { stop: { ...several, tries: ['nope'] } },
+      /it tries nope; what/,
+    ],
+    ['nothing to try', 'stop', { stop: { ...several, tries: [] } }, /`tries` .* at least one name/],
+    [
+      'several to be tried among several',
+      'stop',
+      { stop: { ...several, tries: ['graceful'] } },
+      /it tries graceful/,
+    ],
+    [
+      'both ways and something made',
+      'stop',
+      { stop: { ...stop, tries: ['surprise'] } },
+      /both `tries` and `make`/,
+    ],
+    ['several starts', 'start', { start: { ...start, tries: ['hot-plug'] } }, /has a member `tries`/],
+    [
       'a member misspelt',
       'stop',
       { stop: { ...stop, leave: 'lost' } },
@@ -143,10 +165,41 @@ describe('at work', () => {
     }),
   };
 
+  const thrown = (): never => {
+    throw new TypeError('x is not a function');
+  };
+
   it('a right one moves the guest, whole', async () => {
     const outcome = await move(withDma);
     expect(checkOneSurvivor(outcome)).toBe('destination');
     expect(outcome.source.approaches).toMatchObject({ tracking: 'mine' });
+  });
+
+  it('several that it names are tried in turn, and the record has the one that was used', async () => {
+    const registry = offered('stop', several);
+    // The simulated device's driver offers nothing.
+    const parameters = { stop: 'mine', verify: 'full' } as const;
+    const { source } = await simulate({ shape: withDevice, registry, parameters });
+    expect(source.status, source.error?.message).toBe('completed');
+    expect(source.approaches).toMatchObject({ stop: 'device-state', start: 'device-state' });
+  });
+
+  it('what it does when the guest runs at the destination is done, and what that throws is only noted', async () => {
+    const names: string[][] = [];
+    const telling: OwnTracking = {
+      ...withDma,
+      arrived: async (devices) => {
+        names.push(devices.map(({ name }) => name));
+        thrown();
+      },
+    };
+    const { source, destination } = await move(telling);
+    expect(names).toEqual([source.devices.map(({ name }) => name)]);
+    expect(source.status).toBe('completed');
+    expect(destination.afterwards).toMatchObject({
+      code: 'migration/own-approach-failed',
+      facts: { step: 'arrived' },
+    });
   });
 
   it('one that misses what the device writes is found out, and the guest stays', async () => {
@@ -159,9 +212,6 @@ describe('at work', () => {
     ...withDma,
     make: (machine, devices) => ({ ...withDma.make(machine, devices), ...change }),
   });
-  const thrown = (): never => {
-    throw new TypeError('x is not a function');
-  };
   it.each<[what: string, OwnTracking, step: string, RegExp]>([
     ['throws', made({ harvest: thrown }), 'harvest', /x is not a function/],
     ['rejects', made({ start: async () => thrown() }), 'start', /x is not a function/],

@@ -104,6 +104,14 @@ export function nicWith(nic: NicKind, needs: readonly Facet[], without: readonly
   return nicChoiceOf(with_) === undefined ? nic : with_;
 }
 
+/** Whether the devices of `nic` have one of the facets, of those that a property gives. */
+export function givesAny(nic: NicKind, facets: readonly Facet[]): boolean {
+  const choice = nicChoiceOf(nic);
+  return (Object.entries(NIC_PROPERTIES) as [NicProperty, NicPropertyText][]).some(
+    ([name, { gives }]) => gives !== undefined && facets.includes(gives[0]) && choice?.[name] === gives[1],
+  );
+}
+
 const VIRTIO = 'virtio';
 
 function functionsIn(kind: string): number | undefined {

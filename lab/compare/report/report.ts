@@ -4,8 +4,8 @@
  */
 import { chosenBeside, givenFor, titleOf } from '../compare.js';
 import type { CompareEntry, Comparison, Figures } from '../figures.js';
-import { goalsText, HEADS, spreadText } from '../text.js';
-import { cards, html } from './html.js';
+import { GOAL_HEADS, goalRows, goalsText, HEADS, spreadText } from '../text.js';
+import { cards, html, htmlTable } from './html.js';
 import { blackouts, cpuTimes, standstills } from './overview.js';
 import { conditions, page } from './page.js';
 import { dirtyPages, packets, timeline } from './run.js';
@@ -20,6 +20,7 @@ export function reportHtml(comparison: Comparison): string {
     conditions(`${runs} ${runs === 1 ? 'run' : 'runs'} each, in turn, with the same seed`, comparison),
     [
       run.length === 0 ? '<p>No approach was possible.</p>' : summary(run),
+      goals(comparison),
       leftOut(entries),
       standstills(run),
       blackouts(run),
@@ -53,6 +54,14 @@ function summary(run: readonly CompareEntry[]): string {
   });
   return `${cards(heads, rows)}
 <p class="soft">Medians; CPU time from the command until traffic flowed again.</p>`;
+}
+
+/** What is to be reached, and what was. */
+function goals(comparison: Comparison): string {
+  const rows = goalRows(comparison);
+  return rows.length === 0
+    ? ''
+    : `<section id="goals"><h2>What is to be reached</h2>${htmlTable(GOAL_HEADS, rows)}</section>`;
 }
 
 function leftOut(entries: readonly CompareEntry[]): string {
