@@ -16,9 +16,10 @@ import type { MigrateResult } from '../move/move.js';
 import type { NetworkPhase } from '../move/network-record.js';
 import type { Scenario } from '../move/scenario.js';
 import { median } from '../report/median.js';
+import { type PlugStep, plugSteps } from './plug-steps.js';
 
 /** Raised with each change of what follows. */
-export const COMPARISON_VERSION = 4;
+export const COMPARISON_VERSION = 5;
 
 /** Times in nanoseconds; undefined where a run did not come so far, or it can't be measured here. */
 export interface Figures {
@@ -54,6 +55,8 @@ export interface RunDetail {
   /** From the command until traffic flowed again. */
   readonly network: NetworkPhase | undefined;
   readonly cpu: CpuRecord;
+  /** What the guest did with a device that was unplugged and plugged in again; nothing where none was. */
+  readonly plug: readonly PlugStep[];
 }
 
 export interface Spread {
@@ -152,7 +155,7 @@ function requestNs({ timeline }: MigrationRecord): number | undefined {
   return asked.length === 0 ? undefined : Math.max(...asked);
 }
 
-export function detailOf({ record, network, cpu }: MigrateResult): RunDetail | undefined {
+export function detailOf({ record, network, cpu, console }: MigrateResult): RunDetail | undefined {
   if (record === undefined) return undefined;
   const { rounds, blackout, devices, fallbacks, timeline } = record;
   const names = [FLOW, ...devices.map(({ name }) => name)];
@@ -164,6 +167,7 @@ export function detailOf({ record, network, cpu }: MigrateResult): RunDetail | u
     timeline: timeline.filter(({ who, what }) => names.includes(who) && what !== 'readDirty'),
     network: network?.move,
     cpu,
+    plug: plugSteps(console),
   };
 }
 

@@ -11,8 +11,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
 import { compare } from '../../dist/lab/compare/compare.js';
 import type { CompareEntry, Comparison } from '../../lab/compare/figures.js';
+import { plugSteps } from '../../lab/compare/plug-steps.js';
 import { reportHtml } from '../../lab/compare/report/report.js';
 import { commandLine } from '../../lab/ferry.js';
+import { PLUGGED } from './sample-plug.js';
 
 const TIMEOUT_MS = 90_000;
 const folder = mkdtempSync(join(tmpdir(), 'ferry-report-'));
@@ -44,7 +46,9 @@ beforeAll(async () => {
     detail: undefined,
   };
   const impossible: CompareEntry = { ...failed, name: 'impossible', outcome: 'impossible', runs: [] };
-  comparison = { ...measured, entries: [...measured.entries, failed, impossible] };
+  // As one whose device was unplugged and came again; the page is looked at with that, too.
+  const plugged: CompareEntry = { ...first, detail: { ...first.detail!, plug: plugSteps(PLUGGED) } };
+  comparison = { ...measured, entries: [plugged, ...measured.entries.slice(1), failed, impossible] };
 }, TIMEOUT_MS);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -87,6 +91,8 @@ describe('the report', () => {
     // Names of XML are no addresses that anybody goes to.
     expect(page.replaceAll(/xmlns(:\w+)?="[^"]*"/g, '')).not.toMatch(/https?:/);
     expect(page).not.toMatch(/\bNaN\b|undefined/);
+    expect(page).toMatch(/Where the time of tracking iommu-dirty goes in the guest/);
+    expect(page).toMatch(/<th scope="row">wait for the link<\/th><td>6\.01 s<\/td><td>130 ms<\/td>/);
   });
 });
 

@@ -8,6 +8,7 @@ import { GOAL_HEADS, goalRows, goalsText, HEADS, spreadText } from '../text.js';
 import { cards, html, htmlTable } from './html.js';
 import { blackouts, cpuTimes, standstills } from './overview.js';
 import { conditions, page } from './page.js';
+import { plugs } from './plug.js';
 import { dirtyPages, packets, timeline } from './run.js';
 
 export function reportHtml(comparison: Comparison): string {
@@ -25,6 +26,7 @@ export function reportHtml(comparison: Comparison): string {
       standstills(run),
       blackouts(run),
       cpuTimes(run),
+      plugs(run),
       ...run.map((entry) => section(entry, comparison)),
     ],
   );
