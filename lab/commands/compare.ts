@@ -46,6 +46,7 @@ Examples:
                                                        with pictures; open stops.html in a browser
   ferry compare --goals                                figures to reach, and what was reached
   ferry compare --axis destination                     which start copes with another device at the destination
+  ferry compare --axis guest                           which stop comes to its end with a guest that does not help
 
 What this machine, its device or its guest does not allow is listed with the reason. A run that fails is shown as failed, and the
 others go on.

@@ -1,5 +1,6 @@
 /** What a move costs in CPU time, of the guest and of the host, phase by phase; from Linux's accounting of threads. */
 import { readFileSync } from 'node:fs';
+import { isFerryError } from '../../base/errors.js';
 import type { Vmm } from '../vmm-client/spawn.js';
 import { threadTimes } from '../vmm-client/thread-times.js';
 
@@ -31,6 +32,8 @@ interface Reading {
 
 export class CpuMeter {
   readonly #vmms: readonly Vmm[];
+  /** By process and by thread, as last read: what has ended keeps what it had then. */
+  readonly #processes = new Map<number, number>();
   readonly #vcpus = new Map<number, number>();
   #last: Reading | undefined;
 
@@ -53,19 +56,30 @@ export class CpuMeter {
 
   async #read(): Promise<Reading | undefined> {
     const atNs = performance.now() * 1e6;
-    let allNs = 0;
     for (const vmm of this.#vmms) {
       const ns = processTime(vmm.pid);
-      if (ns === undefined) return undefined;
-      allNs += ns;
-      const cpus = (await vmm.execute('query-cpus-fast')) as readonly { readonly 'thread-id': number }[];
+      if (ns === undefined && !this.#processes.has(vmm.pid)) return undefined;
+      if (ns !== undefined) this.#processes.set(vmm.pid, ns);
       const times = threadTimes(vmm.pid);
-      // A thread that has ended keeps what it had when it was last seen.
-      for (const { 'thread-id': id } of cpus) this.#vcpus.set(id, times.get(id) ?? this.#vcpus.get(id) ?? 0);
+      for (const { 'thread-id': id } of await vcpusOf(vmm))
+        this.#vcpus.set(id, times.get(id) ?? this.#vcpus.get(id) ?? 0);
     }
-    return { atNs, allNs, guestNs: [...this.#vcpus.values()].reduce((sum, ns) => sum + ns, 0) };
+    return { atNs, allNs: sum(this.#processes), guestNs: sum(this.#vcpus) };
   }
 }
+
+/** Of a VMM that ends, as a destination does that nothing came of, none. */
+async function vcpusOf(vmm: Vmm): Promise<readonly { readonly 'thread-id': number }[]> {
+  try {
+    return (await vmm.execute('query-cpus-fast')) as readonly { readonly 'thread-id': number }[];
+  } catch (error) {
+    if (!isFerryError(error)) throw error;
+    return [];
+  }
+}
+
+const sum = (times: ReadonlyMap<number, number>): number =>
+  [...times.values()].reduce((total, ns) => total + ns, 0);
 
 /** CPU time of a process so far, nanoseconds; undefined where nothing tells it. */
 function processTime(pid: number): number | undefined {

@@ -24,6 +24,7 @@ import {
   type MigrateOptions,
   monitorParameters,
   ownApproaches,
+  patienceParameters,
   type Scenario,
   scenarioOf,
   statusPeriodMs,
@@ -165,6 +166,7 @@ export async function migrate(
 
     display.step(`moving the guest from process ${source.pid} to process ${destination.pid}`);
     await source.execute('migrate-set-parameters', monitorParameters(scenario));
+    await destination.execute('migrate-set-parameters', patienceParameters(scenario));
     const address = await destination.incomingAddress();
     await traffic?.moving();
     const cpuBefore = await answerOf(cpu.phase());

@@ -9,6 +9,20 @@ import { type Check, heldIf } from './check.js';
 import { type DeviceView, deviceViews, type FlowRecord, type NetworkRecord } from './network-record.js';
 import type { Flow } from './scenario.js';
 
+/** What is checked. */
+const NAMES = {
+  measured: 'the network was measured',
+  bytes: 'every packet that arrived had the right bytes',
+  once: 'no packet came twice or out of order',
+  accounted: 'every lost packet is accounted for',
+  flows: 'traffic flows at the destination',
+  counters: "the guest's own counters agree",
+  newPlace: "the network heard of the guest's new place",
+} as const;
+
+/** Checks that a guest without a working device can't pass. */
+export const NETWORK_CHECKS: readonly string[] = Object.values(NAMES);
+
 export interface NetworkEvidence {
   /** Flows that were asked for. */
   readonly flows: readonly Flow[];
@@ -85,7 +99,7 @@ export function networkChecks(
 ): readonly Check[] {
   if (flows.length === 0) return [];
   if (network === undefined) {
-    return [{ name: 'the network was measured', outcome: 'not-checked', seen: 'no measurement to the end' }];
+    return [{ name: NAMES.measured, outcome: 'not-checked', seen: 'no measurement to the end' }];
   }
   const views = deviceViews(network);
   const checks = views.map((view) => [
@@ -146,7 +160,7 @@ function noneDamaged(flows: readonly Flow[], network: DeviceView): Check {
       : (find(network.total, flow)?.arrived?.received ?? 0) === 0,
   );
   return {
-    name: 'every packet that arrived had the right bytes',
+    name: NAMES.bytes,
     outcome: heldIf(wrong === 0 && silent.length === 0),
     seen:
       silent.length > 0
@@ -159,7 +173,7 @@ function noneRepeated(network: DeviceView): Check {
   const duplicated = counted(network, 'duplicated');
   const reordered = counted(network, 'reordered') + sum(network.total.map((f) => f.arrived?.tooLate ?? 0));
   return {
-    name: 'no packet came twice or out of order',
+    name: NAMES.once,
     outcome: heldIf(duplicated === 0 && reordered === 0),
     seen: `${formatCount(duplicated)} duplicated, ${formatCount(reordered)} reordered`,
   };
@@ -176,7 +190,7 @@ function lossesAccountedFor(
   record: MigrationRecord | undefined,
   devices: number,
 ): Check {
-  const name = 'every lost packet is accounted for';
+  const name = NAMES.accounted;
   const { source, destination } = network.nics;
   if (source === undefined || destination === undefined) {
     return { name, outcome: 'not-checked', seen: 'a NIC could not be asked what it dropped' };
@@ -222,7 +236,7 @@ function newPlaceHeard(
   record: MigrationRecord | undefined,
   otherAddresses: boolean,
 ): Check {
-  const name = "the network heard of the guest's new place";
+  const name = NAMES.newPlace;
   if (record?.status !== 'completed') return { name, outcome: 'not-checked', seen: 'it was not moved' };
   if (otherAddresses) {
     const newNs = (fabric.stationNewAtNs ?? Number.NEGATIVE_INFINITY) - move.startNs;
@@ -258,7 +272,7 @@ function flowsAfterwards(flows: readonly Flow[], network: DeviceView): Check {
   const least = Math.min(...came);
   const slowest = flows.length > 1 ? ` of ${flows[came.indexOf(least)]}, the slowest flow` : '';
   return {
-    name: 'traffic flows at the destination',
+    name: NAMES.flows,
     outcome: heldIf(after.durationNs > 0 && least >= Math.max(1, wanted) && move.flows.length > 0),
     seen:
       `${formatCount(Math.max(0, least))} packets in ${formatTime(after.durationNs)}${slowest}, ` +
@@ -304,5 +318,5 @@ function countersAgree(flows: readonly Flow[], network: DeviceView): Check {
   if (guest.device === undefined) words.push('it printed nothing of its device');
   else if (errors > 0) words.push(`${formatCount(errors)} errors at its device`);
   const outcome = guest.device === undefined ? 'not-checked' : heldIf(agree);
-  return { name: "the guest's own counters agree", outcome, seen: words.join('; ') };
+  return { name: NAMES.counters, outcome, seen: words.join('; ') };
 }

@@ -294,17 +294,25 @@ export function commandLine(scenario: Scenario): string {
 export function monitorParameters(
   scenario: Scenario,
 ): Record<string, number | string> & { readonly verify: ParameterValues['verify'] } {
-  const { tracking, stop, start, maxBandwidth, requestTimeoutMs, deviceStartTimeoutMs } = scenario;
+  const { tracking, stop, start, maxBandwidth } = scenario;
   return {
     'multifd-channels': scenario.channels,
     'downtime-limit': scenario.downtimeLimitMs,
     verify: scenario.verify,
     ...(maxBandwidth === undefined ? {} : { 'max-bandwidth': maxBandwidth }),
     ...(hasDevices(scenario) ? { tracking, stop, start } : {}),
-    ...(requestTimeoutMs === undefined ? {} : { 'request-timeout': requestTimeoutMs }),
-    ...(deviceStartTimeoutMs === undefined ? {} : { 'device-start-timeout': deviceStartTimeoutMs }),
+    ...patienceParameters(scenario),
   };
 }
+
+/** Those that both sides are given: each waits for what the guest does there. */
+export const patienceParameters = ({
+  requestTimeoutMs,
+  deviceStartTimeoutMs,
+}: Scenario): Record<string, number> => ({
+  ...(requestTimeoutMs === undefined ? {} : { 'request-timeout': requestTimeoutMs }),
+  ...(deviceStartTimeoutMs === undefined ? {} : { 'device-start-timeout': deviceStartTimeoutMs }),
+});
 
 /** The approaches that are modules, for both VMMs to load: a destination takes a guest only by approaches that it has. */
 export const ownApproaches = (scenario: Scenario): Partial<Record<Effort, string>> =>

@@ -4,11 +4,13 @@ import { EXIT_STATUS } from '../../base/exit-status.js';
 import { migrate } from '../../dist/lab/move/move.js';
 import type { Cell, CircumstanceAxis } from '../../lab/compare/circumstances/circumstance.js';
 import { destinations } from '../../lab/compare/circumstances/destinations.js';
+import { guests } from '../../lab/compare/circumstances/guests.js';
 import { fillTable, tableStatus } from '../../lab/compare/circumstances/run.js';
 import { circumstancesText } from '../../lab/compare/circumstances/text.js';
 import { machineFor } from '../../lab/compare/machine-for.js';
 import { circumstancesHtml } from '../../lab/compare/report/circumstances.js';
 import { labErrors } from '../../lab/errors.js';
+import { GUEST_BEHAVIOURS } from '../../lab/move/guest-behaviour.js';
 import type { MigrateResult } from '../../lab/move/move.js';
 import { type MigrateOptions, scenarioOf } from '../../lab/move/scenario.js';
 import { DIFFERENCES, EFFORTS } from '../../migration/approach.js';
@@ -27,7 +29,7 @@ const ANY: CircumstanceAxis = {
 };
 
 type Came = Pick<MigrationRecord, 'status' | 'guest'> &
-  Partial<Pick<MigrationRecord, 'rounds' | 'interruptionNs' | 'fallbacks' | 'error'>>;
+  Partial<Pick<MigrationRecord, 'rounds' | 'interruptionNs' | 'fallbacks' | 'error' | 'devices' | 'totalNs'>>;
 type Checks = MigrateResult['verdict']['checks'];
 
 /** A move that came to this; `checks` besides those that it did not pass because the guest was not moved. */
@@ -37,7 +39,7 @@ function moved(options: MigrateOptions, came: Came, checks: Checks = []): Migrat
   const unmoved: Checks = [{ name: 'the migration completed', outcome: 'failed', seen: 'it was not' }];
   return {
     verdict: { outcome: passed ? 'verified' : 'failed', checks: [...(completed ? [] : unmoved), ...checks] },
-    record: { rounds: [], fallbacks: [], totalNs: 1e9, ...came } as unknown as MigrationRecord,
+    record: { rounds: [], fallbacks: [], devices: [], totalNs: 1e9, ...came } as unknown as MigrationRecord,
     network: undefined,
     cpu: { before: undefined, move: undefined },
     console: [],
@@ -50,8 +52,14 @@ function moved(options: MigrateOptions, came: Came, checks: Checks = []): Migrat
 const error = { message: 'no' } as unknown as NonNullable<MigrationRecord['error']>;
 const round = {} as MigrationRecord['rounds'][number];
 
-async function cellOf(axis: CircumstanceAxis, came: Came | Error, checks: Checks = []) {
-  const found = await fillTable(axis, { approaches: { start: ['hot-plug'] } }, undefined, async (options) => {
+async function cellOf(
+  axis: CircumstanceAxis,
+  came: Came | Error,
+  checks: Checks = [],
+  effort: 'stop' | 'start' = 'start',
+) {
+  const approaches = { [effort]: [effort === 'start' ? 'hot-plug' : 'hot-unplug'] };
+  const found = await fillTable(axis, { approaches }, undefined, async (options) => {
     if (came instanceof Error) throw came;
     return moved(options, came, checks);
   });
@@ -101,17 +109,86 @@ describe('a cell', () => {
 
   it('tells of a fallback, and to what', async () => {
     const fallbacks = [{ effort: 'stop', from: 'a', to: 'b', because: 'it was silent' }] as const;
-    const { cell, status } = await cellOf(ANY, { status: 'completed', guest: 'there', fallbacks });
+    const { cell, status, text } = await cellOf(ANY, { status: 'completed', guest: 'there', fallbacks });
+    expect(text).toMatch(/✔ by b 1.00 s/);
     expect(cell).toMatchObject({ ending: 'fell-back', reason: 'b, because it was silent' });
     expect(status).toBe(0);
   });
 });
 
-describe('destinations', () => {
-  const only = (...names: readonly string[]): CircumstanceAxis => ({
-    ...destinations,
-    circumstances: destinations.circumstances.filter(({ name }) => names.includes(name)),
+const onlyOf = (axis: CircumstanceAxis, ...names: readonly string[]): CircumstanceAxis => ({
+  ...axis,
+  circumstances: axis.circumstances.filter(({ name }) => names.includes(name)),
+});
+
+/** Moved, and the guest does not use its device there. */
+const deviceless = {
+  status: 'completed',
+  guest: 'there',
+  devices: [{ problem: 'it sleeps' }],
+} as unknown as Came;
+
+describe('guests that do not help', () => {
+  it('are all that the guest kernel can be', () => {
+    expect(guests.circumstances.map(({ name }) => name)).toEqual([...GUEST_BEHAVIOURS]);
   });
+
+  it('may be moved without their device, which is told apart from one that is lost without a word', async () => {
+    const silent = onlyOf(guests, 'silent');
+    const noTraffic = [
+      { name: 'traffic flows at the destination', outcome: 'failed', seen: 'none' },
+    ] as const;
+    const { cell, status, text } = await cellOf(silent, deviceless, noTraffic, 'stop');
+    expect(cell).toMatchObject({ ending: 'without-device', reason: 'it sleeps' });
+    expect(text).toMatch(/○ no device 1.00 s/);
+    expect(status).toBe(0);
+    const corrupt = [
+      ...noTraffic,
+      { name: 'the guest found nothing wrong', outcome: 'failed', seen: 'BUG' },
+    ] as const;
+    expect((await cellOf(silent, deviceless, corrupt, 'stop')).cell.ending).toBe('failed');
+    expect((await cellOf(onlyOf(destinations, 'other revision'), deviceless)).cell.ending).toBe('failed');
+  });
+
+  it('fail a stop that takes longer than one may that says of itself that it ends', async () => {
+    const late = { status: 'completed', guest: 'there', totalNs: 50e9 } as Came;
+    const { cell, status } = await cellOf(onlyOf(guests, 'silent'), late, [], 'stop');
+    expect(cell.reason).toMatch(/ends whatever the guest does, and took 50.0 s, more than 43.0 s/);
+    expect([cell.ending, status]).toEqual(['failed', EXIT_STATUS['not-verified']]);
+  });
+
+  it(
+    'are really met: of one that hears nothing a request is not waited for, and a surprise moves it without its device',
+    async () => {
+      const asked = {
+        approaches: { stop: ['capability', 'surprise'] },
+        requestTimeoutMs: 300,
+        deviceStartTimeoutMs: 300,
+      };
+      // Traffic would be waited for that never comes.
+      const options = () => ({ guestBehaviour: 'silent', flows: [] }) as const;
+      const silent = { ...onlyOf(guests, 'silent').circumstances[0]!, options };
+      const { cells } = await fillTable({ ...guests, circumstances: [silent] }, asked, undefined, migrate);
+      expect(cells.map(({ approach, ending, phase, reason }) => [approach, ending, phase, reason])).toEqual([
+        ['capability', 'refused', 'running', expect.stringMatching(/did not answer susp within 300 ms/)],
+        [
+          'surprise',
+          'without-device',
+          undefined,
+          expect.stringMatching(/has not taken vf0 into use in 300 ms/),
+        ],
+      ]);
+      for (const { totalNs, guestCpuNs } of cells) {
+        expect(totalNs).toBeGreaterThan(0.3e9);
+        expect(guestCpuNs).toBeGreaterThan(0);
+      }
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('destinations', () => {
+  const only = (...names: readonly string[]): CircumstanceAxis => onlyOf(destinations, ...names);
 
   it('differ in each way that a descriptor can speak of', () => {
     expect(destinations.circumstances).toHaveLength(DIFFERENCES.length);

@@ -19,17 +19,25 @@ export interface CircumstanceAxis {
   /** What differs, as the head of a column. */
   readonly head: string;
   readonly circumstances: readonly Circumstance[];
+  /** What a move is asked for here where the user does not say. */
+  readonly usual?: Partial<MigrateOptions>;
   /** Whose approaches take part; what goes with each the machine chooses. */
   readonly effort: Effort;
   /** What is wrong with how it ended, of endings that are right elsewhere; undefined if nothing is. */
-  readonly wrong?: (circumstance: Circumstance, approach: Descriptor, cell: Cell) => string | undefined;
+  readonly wrong?: (
+    circumstance: Circumstance,
+    approach: Descriptor,
+    cell: Cell,
+    asked: MigrateOptions,
+  ) => string | undefined;
 }
 
 /**
- * `refused`: the guest is at the source as before, its network with it, and `reason` says why. `failed`: it ended otherwise than a
- * migration may, or otherwise than the approach says of itself.
+ * `without-device`: the guest was moved and is well, but does not use its device there, and `reason` says why. `refused`: the
+ * guest is at the source as before, its network with it, and `reason` says why. `failed`: it ended otherwise than a migration may,
+ * or otherwise than the approach says of itself.
  */
-export type CellEnding = 'verified' | 'fell-back' | 'refused' | 'failed';
+export type CellEnding = 'verified' | 'fell-back' | 'without-device' | 'refused' | 'failed';
 
 /** How far it had come when it was refused. */
 export type Phase = 'unsent' | 'running' | 'stood-still' | 'committed';
@@ -41,6 +49,8 @@ export interface Cell {
   /** As they were chosen, or fallen back to. */
   readonly approaches: Approaches | undefined;
   readonly ending: CellEnding;
+  /** Those that others gave way to, in their order. */
+  readonly fellBackTo: readonly string[];
   /** Undefined of what was not refused. */
   readonly phase: Phase | undefined;
   readonly reason: string | undefined;
@@ -51,7 +61,7 @@ export interface Cell {
 }
 
 /** Raised with each change of what follows. */
-export const CIRCUMSTANCES_VERSION = 1;
+export const CIRCUMSTANCES_VERSION = 2;
 
 export interface CircumstanceTable {
   readonly version: typeof CIRCUMSTANCES_VERSION;

@@ -64,6 +64,7 @@ export const destinations: CircumstanceAxis = {
     options: (nic) => ({ ...same, ...(destinationNic && { destinationNic: destinationNic(nic) }) }),
   })),
   wrong: ({ name }, { copesWith }, { ending }) => {
+    if (ending === 'without-device') return 'the guest was moved, and has no device there';
     const says = copesWith.includes(DIFFERENCE_OF.get(name)!);
     if (says && ending === 'refused') return 'it says of itself that it copes, and refuses';
     return !says && ending === 'verified' ? 'it copes, and says of itself that it does not' : undefined;

@@ -4,6 +4,7 @@ import { EXIT_STATUS } from '../../../base/exit-status.js';
 import { MIB } from '../../../base/units.js';
 import type { MigrationRecord } from '../../../migration/record.js';
 import { type MigrateResult, migrate } from '../../move/move.js';
+import { NETWORK_CHECKS } from '../../move/network-verdict.js';
 import { judgeValues } from '../../move/option-values.js';
 import { type MigrateOptions, scenarioOf } from '../../move/scenario.js';
 import { MOVED_ONLY } from '../../move/verdict.js';
@@ -19,9 +20,10 @@ import {
   type Phase,
 } from './circumstance.js';
 import { destinations } from './destinations.js';
+import { guests } from './guests.js';
 
 /** All that there are. */
-export const CIRCUMSTANCE_AXES: readonly CircumstanceAxis[] = [destinations];
+export const CIRCUMSTANCE_AXES: readonly CircumstanceAxis[] = [destinations, guests];
 
 /** What is looked at is how a move ends: a small guest with little traffic does as well. */
 const USUAL = { workload: 'ledger', memoryBytes: 64 * MIB, rate: 2000, settleMs: 500 } as const;
@@ -43,7 +45,7 @@ export async function fillTable(
 ): Promise<CircumstanceTable> {
   const { approaches = {}, ...given } = options;
   const { contestants: found, registry } = await contestants(axis.effort, approaches);
-  const asked: MigrateOptions = { ...USUAL, ...given };
+  const asked: MigrateOptions = { ...USUAL, ...axis.usual, ...given };
   judgeValues(asked);
   const { tracking, stop, start, ...scenario } = scenarioOf(asked);
   const cells: Cell[] = [];
@@ -59,7 +61,7 @@ export async function fillTable(
         return run({ ...base, ...contestant.asked, nic, ...particular, seed: scenario.seed });
       });
       const approach = registry[axis.effort].find(({ name }) => name === contestant.name)!;
-      const wrong = axis.wrong?.(circumstance, approach, cell);
+      const wrong = axis.wrong?.(circumstance, approach, cell, asked);
       const reason = cell.reason === undefined ? wrong : `${wrong} (${cell.reason})`;
       cells.push(wrong === undefined ? cell : { ...cell, ending: 'failed', reason });
       onCell({ cell: cells.at(-1)!, done: cells.length, all });
@@ -91,7 +93,12 @@ async function cellOf(
   try {
     const { verdict, record, cpu } = await move();
     const { fallbacks = [], approaches, totalNs } = record ?? {};
-    const figures = { ...common, approaches, totalNs, guestCpuNs: cpu.move?.guestNs };
+    const fellBackTo = fallbacks.map(({ to }) => to);
+    const figures = { ...common, approaches, fellBackTo, totalNs, guestCpuNs: cpu.move?.guestNs };
+    const problem = record?.devices.find((device) => device.problem !== undefined)?.problem;
+    const failed = verdict.checks.filter(({ outcome }) => outcome === 'failed');
+    if (problem !== undefined && failed.every(({ name }) => NETWORK_CHECKS.includes(name)))
+      return { ...figures, ending: 'without-device', phase: undefined, reason: problem };
     if (verdict.outcome === 'verified') {
       const reason = fallbacks.map(({ to, because }) => `${to}, because ${because}`).join('; ');
       return fallbacks.length === 0
@@ -99,15 +106,13 @@ async function cellOf(
         : { ...figures, ending: 'fell-back', phase: undefined, reason };
     }
     const phase = record === undefined ? undefined : phaseOf(record);
-    const wrong = verdict.checks.find(
-      ({ name, outcome }) => outcome === 'failed' && (phase === 'committed' || !MOVED_ONLY.includes(name)),
-    );
+    const wrong = failed.find(({ name }) => phase === 'committed' || !MOVED_ONLY.includes(name));
     const reason = wrong === undefined ? record?.error?.message : `${wrong.name}: ${wrong.seen}`;
     const refused = wrong === undefined && record?.guest === 'here' && phase !== 'committed';
     return { ...figures, ending: refused ? 'refused' : 'failed', phase, reason };
   } catch (error) {
     if (!isFerryError(error) || error.exit === 'usage') throw error;
-    const none = { approaches: undefined, totalNs: undefined, guestCpuNs: undefined };
+    const none = { approaches: undefined, fellBackTo: [], totalNs: undefined, guestCpuNs: undefined };
     // A choice that contradicts itself is refused before there is a guest.
     const refused = error.code === 'migration/approach';
     const ending = refused ? 'refused' : 'failed';

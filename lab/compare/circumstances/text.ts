@@ -9,6 +9,7 @@ import type { CellProgress } from './run.js';
 const SIGNS: Readonly<Record<CellEnding, string>> = {
   verified: '✔',
   'fell-back': '✔',
+  'without-device': '○',
   refused: '–',
   failed: '✘',
 };
@@ -16,6 +17,7 @@ const SIGNS: Readonly<Record<CellEnding, string>> = {
 const ENDINGS: Readonly<Record<CellEnding, string>> = {
   verified: 'copes',
   'fell-back': 'falls back to',
+  'without-device': 'moves it without its device',
   refused: 'refuses',
   failed: 'FAILS',
 };
@@ -27,12 +29,21 @@ const PHASES: Readonly<Record<Phase, string>> = {
   committed: 'after the commit',
 };
 
-/** `✔ 1.21 s`, `– refuses`. */
-export const cellText = ({ ending, totalNs }: Cell): string => {
+/** What a cell says besides its sign, before the time. */
+const SHORT: Readonly<Record<CellEnding, (cell: Cell) => string>> = {
+  verified: () => '',
+  'fell-back': ({ fellBackTo }) => ` by ${fellBackTo.at(-1)}`,
+  'without-device': () => ' no device',
+  refused: () => ' refuses',
+  failed: () => ' FAILS',
+};
+
+/** `✔ 1.21 s, CPU 310 ms`, `– refuses 8.07 s, CPU 2.1 s`: time to the end, and the guest's CPU time. */
+export const cellText = (cell: Cell): string => {
+  const { ending, totalNs, guestCpuNs } = cell;
   const took = totalNs === undefined ? '' : ` ${formatTime(totalNs)}`;
-  if (ending === 'verified') return `${SIGNS.verified}${took}`;
-  if (ending === 'fell-back') return `${SIGNS['fell-back']}${took} by another way`;
-  return `${SIGNS[ending]} ${ENDINGS[ending]}`;
+  const cpu = guestCpuNs === undefined ? '' : `, CPU ${formatTime(guestCpuNs)}`;
+  return `${SIGNS[ending]}${SHORT[ending](cell)}${took}${cpu}`;
 };
 
 export function cellLine({ cell, done, all }: CellProgress): string {
