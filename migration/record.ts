@@ -97,6 +97,8 @@ export interface DeviceTransfer {
   readonly startedAfterNs: Duration | undefined;
   /** Why it does not work at the destination; undefined if it does. */
   readonly problem: string | undefined;
+  /** Why the guest did not do ahead what the start would have had it do; undefined if it did. */
+  readonly unprepared: string | undefined;
   /** What the guest notices of its having been taken back, to go after the name; undefined if nothing. */
   readonly takenBack: string | undefined;
 }

@@ -8,7 +8,8 @@ import { settleAll } from '../base/settle.js';
 import { milliseconds } from '../base/units.js';
 import { type OnDevice, stopsOf } from './approaches.js';
 import { onTimeline } from './observed-device.js';
-import { type Patience, withPatience } from './patience.js';
+import { type Patience, type RequestLimits, withPatience } from './patience.js';
+import type { AssignedDevice } from './ports.js';
 import type { Source } from './source-context.js';
 import type { DeviceStop, StopDescriptor } from './stop/stop.js';
 import { FLOW } from './timeline.js';
@@ -23,6 +24,8 @@ export class GuestRequests {
   /** The guest is taken back: nothing is asked any more. */
   #over = false;
   #fallingBack: Promise<void> = Promise.resolve();
+  /** Devices for which the guest did not do what their start wants done ahead: it is not asked for that again. */
+  readonly #unprepared = new Set<string>();
 
   constructor(source: Source) {
     this.#source = source;
@@ -77,7 +80,7 @@ export class GuestRequests {
   }
 
   #ask(): Promise<void> {
-    const { stops, chosen, machine, scheduler, parameters, undo, timeline, remembered } = this.#source;
+    const { stops, chosen, machine, scheduler, parameters, undo, timeline } = this.#source;
     const wait = {
       effort: 'stop',
       approach: chosen?.stop.name ?? '',
@@ -101,11 +104,7 @@ export class GuestRequests {
         withPatience(scheduler, { ...wait, device: name }, async (patience) => {
           const device = machine.devices.find((one) => one.name === name)!;
           const limits = { patience, givenUp };
-          const { prepare, remember } = chosen!.start;
-          await prepare?.(device, limits);
-          // A stop that comes in the place of another may find less than there was.
-          if (remember !== undefined && !remembered.has(name))
-            remembered.set(name, await remember(device, limits));
+          await this.#prepare(device, does, limits);
           await does.request?.(limits);
         }),
       );
@@ -118,6 +117,25 @@ export class GuestRequests {
         throw error;
       },
     );
+  }
+
+  /** What the start wants done, or known, ahead. A stop in which the guest has no part does not fail for want of that. */
+  async #prepare(device: AssignedDevice, does: DeviceStop, limits: RequestLimits): Promise<void> {
+    const { chosen, stats, remembered } = this.#source;
+    const { prepare, remember } = chosen!.start;
+    const { name } = device;
+    if (this.#unprepared.has(name)) return;
+    try {
+      await prepare?.(device, limits);
+      // A stop that comes in the place of another may find less than there was.
+      if (remember !== undefined && !remembered.has(name))
+        remembered.set(name, await remember(device, limits));
+    } catch (error) {
+      if (!isFerryError(error)) throw error;
+      this.#unprepared.add(name);
+      stats.unprepared(name, error.message);
+      if (does.request !== undefined) throw error;
+    }
   }
 }
 

@@ -125,6 +125,11 @@ export class SourceStatistics {
     this.#device(name).takenBack = noticed;
   }
 
+  /** The guest did not do what the start would have had it do ahead. */
+  unprepared(name: string, because: string): void {
+    this.#device(name).unprepared = because;
+  }
+
   /** What came of devices that were started after the guest. */
   devicesStarted({ devices }: MessageOf<'devices-started'>): void {
     for (const { name, ns, problem } of devices) {
@@ -327,6 +332,7 @@ export class SourceStatistics {
       blackoutBytes: 0,
       startedAfterNs: undefined,
       problem: undefined,
+      unprepared: undefined,
       takenBack: undefined,
     };
     this.#devices.set(name, device);

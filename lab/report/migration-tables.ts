@@ -159,7 +159,9 @@ function deviceLines({ devices, deviceDirtied, approaches, fallbacks }: Migratio
   ];
   for (const { effort, from, to, because } of fallbacks)
     lines.push(`${effort} ${to} instead of ${from}: ${because}`);
-  for (const { name, startedAfterNs, problem, takenBack } of devices) {
+  for (const { name, startedAfterNs, problem, takenBack, unprepared } of devices) {
+    if (unprepared !== undefined)
+      lines.push(`nothing was done ahead for the start of ${name}: ${unprepared}`);
     if (takenBack !== undefined) lines.push(`${name} ${takenBack}`);
     if (problem !== undefined) lines.push(`${name} does not work at the destination: ${problem}`);
     else if (startedAfterNs !== undefined)

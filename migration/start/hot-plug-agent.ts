@@ -52,7 +52,9 @@ export const hotPlugAgent: StartDescriptor = {
       take: async (piece) => {
         pieces.push(piece);
       },
+      // Nothing came of a guest whose agent did not tell.
       load: async () => {
+        if (pieces.length === 0) return;
         kept = decodeInterface(pieces, (problem) => malformed('device-data', 'data', problem));
       },
       afterRun: async (patience) => {

@@ -14,7 +14,7 @@ export const surprise: StopDescriptor = {
   ],
   use: 'For guests that do not answer, or must not be waited for: it takes no time, and needs nobody.',
   limits:
-    'Packets on their way are lost, and the driver starts the device anew: the start says how it hears of that.',
+    'Packets on their way are lost, and the driver starts the device anew: the start says how it hears of that. A start that wants something done ahead asks for it first, and does without if there is no answer.',
   needs: ['fn'],
   leaves: 'lost',
   make: (device, startAgain) => {

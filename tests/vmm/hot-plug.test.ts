@@ -133,6 +133,28 @@ describe('a guest whose button is pressed again while its slot blinks', () => {
   });
 });
 
+describe('a guest that hears nothing', () => {
+  it('is moved without its device in the end, and is asked for nothing twice', async () => {
+    const { source } = await move({
+      commandLine: 'behaviour=silent status_ms=1000',
+      parameters: {
+        stop: 'graceful',
+        start: 'hot-plug-restore',
+        requestTimeoutMs: 100,
+        deviceStartTimeoutMs: 100,
+      },
+    });
+    expect(source).toMatchObject({ status: 'completed', guest: 'there', error: undefined });
+    expect(source.fallbacks.map(({ from, because }) => [from, because])).toEqual([
+      ['hot-unplug-quick', expect.stringMatching(/did not answer keep within 100 ms/)],
+      ['hot-unplug', expect.stringMatching(/has not let vf0 go in 100 ms/)],
+    ]);
+    const [device] = source.devices;
+    expect(device!.unprepared).toMatch(/did not answer keep/);
+    expect(device!.problem).toMatch(/has not taken vf0 into use in 100 ms/);
+  });
+});
+
 describe('a guest that does not let its device go in time', () => {
   it.each([
     ['by surprise, at once', 'surprise', {}, []],
