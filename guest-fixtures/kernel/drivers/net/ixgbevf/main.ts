@@ -444,7 +444,7 @@ function ixgbevf_resume(pdev: PciDev): bool {
   return true;
 }
 
-/** The host asks that the receive path touches what it consumes, or does not any more. For other drivers nobody can promise. */
+/** The host asks that the receive path touches what it consumes, or does not any more. Devices of other drivers may have come since this was offered. */
 function ixgbevf_touch_received(port: PciDev, on: u32): u32 {
   if (on != 0 && !pci_driver_has_all(port, driver)) return channel_word(str('no'));
   return ferry_dma_toggle(port, DMA_TOUCH_BY_DRIVER, on, str('rxwb'));
@@ -464,5 +464,5 @@ export function ixgbevf_init_module(): void {
   driver.suspend = ixgbevf_suspend;
   driver.resume = ixgbevf_resume;
   pci_register_driver(driver);
-  ferry_channel_register(str('rxwb'), ixgbevf_touch_received);
+  ferry_channel_register(str('rxwb'), ixgbevf_touch_received, driver);
 }

@@ -7,8 +7,10 @@ import { INIT_WORK, WorkStruct, schedule_work } from '../../../kernel/workqueue'
 import { INIT_LIST_HEAD, ListHead, list_add_tail } from '../../../lib/list';
 import { str, str_at, str_length } from '../../../lib/string';
 import { kmalloc } from '../../../mm/slab';
+import { pci_driver_has_all } from '../bus';
 import {
   PciDev,
+  PciDriver,
   pci_find_ext_capability,
   pci_read_config_dword,
   pci_read_config_word,
@@ -46,6 +48,8 @@ const CHANNEL_FEATURES: u32 = 8;
    * the word that is answered.
    */
   handler: (port: PciDev, argument: u32) => u32;
+  /** Offered only by ports below which every device is this driver's; null: by all. */
+  driver: PciDriver | null;
 }
 
 // @ts-ignore: decorator
@@ -66,11 +70,17 @@ export function channel_word(text: usize): u32 {
   return word;
 }
 
-/** Boot CPU, before pcie_portdrv_init: what this kernel can do when asked by `word`, a literal. */
-export function ferry_channel_register(word: usize, handler: (port: PciDev, argument: u32) => u32): void {
+/**
+ * Boot CPU, before pcie_portdrv_init: what this kernel can do when asked by `word`, a literal; with `driver`, what that one can do for
+ * its devices.
+ */
+export function ferry_channel_register(
+  word: usize, handler: (port: PciDev, argument: u32) => u32, driver: PciDriver | null = null,
+): void {
   const request = changetype<ChannelRequest>(kmalloc(offsetof<ChannelRequest>()));
   request.word = channel_word(word);
   request.handler = handler;
+  request.driver = driver;
   list_add_tail(request, requests);
 }
 
@@ -133,9 +143,11 @@ function ferry_channel_probe(port: PciDev): usize {
   INIT_WORK(channel.work, ferry_channel_work, changetype<usize>(channel), hotplug_lock());
   let feature: u32 = 0;
   for (let entry = requests.next; entry != requests; entry = entry.next) {
+    const request = changetype<ChannelRequest>(entry);
+    const driver = request.driver;
+    if (driver !== null && !pci_driver_has_all(port, driver)) continue;
     BUG_ON(feature == CHANNEL_FEATURES, 'ferry: more features than the channel has room for');
-    const word = changetype<ChannelRequest>(entry).word;
-    pci_write_config_dword(port, at + CHANNEL_GUEST_FEATURE + (feature << 2), word);
+    pci_write_config_dword(port, at + CHANNEL_GUEST_FEATURE + (feature << 2), request.word);
     feature++;
   }
   pr_info('pcieport %S: ferry: host channel with %u features', port.name, feature);
