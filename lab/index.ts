@@ -15,13 +15,16 @@ export { FerryError, type SerializedError } from '../base/errors.js';
 export type { FlowMeasurement } from '../devices/ethernet/flow-receiver.js';
 export type { LatencySummary } from '../devices/ethernet/histogram.js';
 export type { Descriptor, Difference, Effort, Facet } from '../migration/approach.js';
+export { askAgent } from '../migration/ask-agent.js';
 export { askGuest } from '../migration/ask-guest.js';
 export type { OwnStart, OwnStop, OwnTracking, OwnTries } from '../migration/own-approach.js';
 export type { RequestLimits } from '../migration/patience.js';
 export type {
+  AgentReply,
   AssignedDevice,
   DeviceSlot,
   DmaWriter,
+  GuestAgent,
   GuestChannel,
   HarvestReport,
   SourceMachine,

@@ -23,7 +23,7 @@ function oneOnTimeline(
   timeline: Timeline,
   dma: DmaWriter | undefined,
 ): AssignedDevice {
-  const { name, log, rings, vfio, slot, button, fn, standby, replay } = device;
+  const { name, log, rings, vfio, slot, button, fn, standby, replay, agent } = device;
   const here = (): Timeline => timeline;
   return {
     ...device,
@@ -48,6 +48,7 @@ function oneOnTimeline(
       fn &&
       observed(fn, name, here, ['closeGate', 'openGate', 'isolate', 'restore', 'reportError', 'announce']),
     replay: replay && observed(replay, name, here, ['readOut', 'take', 'putBack', 'release']),
+    agent: agent && observed(agent, name, here, ['execute']),
     standby: standby && observed(standby, name, here, ['problem', 'takeOver']),
   };
 }

@@ -97,12 +97,13 @@ export class GuestRequests {
       // What is under way with the devices comes to its end before they are taken back.
       await this.#fallingBack.catch(() => undefined);
     });
+    const devices = onTimeline(machine.devices, timeline);
     const asking = stops.map(async (stop) => {
       if (!asks(this.#source, stop)) return;
       const { name, does } = stop;
       await timeline.during(name, 'request', () =>
         withPatience(scheduler, { ...wait, device: name }, async (patience) => {
-          const device = machine.devices.find((one) => one.name === name)!;
+          const device = devices.find((one) => one.name === name)!;
           const limits = { patience, givenUp };
           await this.#prepare(device, does, limits);
           await does.request?.(limits);
@@ -186,12 +187,12 @@ async function tellDriver(source: Source, { name, does }: OnDevice<DeviceStop>):
 
 /** What was remembered of the device is given back by the start that wanted it remembered. */
 async function giveBack(
-  { chosen, machine, remembered }: Source,
+  { chosen, machine, remembered, timeline }: Source,
   name: string,
   patience: Patience,
 ): Promise<void> {
   const known = remembered.get(name);
-  const device = machine.devices.find((one) => one.name === name);
+  const device = onTimeline(machine.devices, timeline).find((one) => one.name === name);
   if (known === undefined || device === undefined) return;
   const start = chosen!.start.make(device);
   await start.take?.(known);

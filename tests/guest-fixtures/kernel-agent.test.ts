@@ -91,11 +91,13 @@ describe('the guest agent', () => {
     ).return;
     expect(version).toMatch(/^\d+\.\d+\.\d+$/);
     expect(commands).toContainEqual({ name: 'guest-ping', enabled: true, 'success-response': true });
+    expect(commands).toContainEqual({ name: 'guest-shutdown', enabled: true, 'success-response': false });
     const names = commands.map(({ name }) => name);
     const page = readFileSync(new URL('../../docs/guest-agent.md', import.meta.url), 'utf8');
     expect([...page.matchAll(/^\| `(\S+)` \|/gm)].map(([, name]) => name)).toEqual(names);
-    const asked = converse(...names.map((name) => call(name))).replies;
-    expect(asked).toHaveLength(names.length);
+    const others = names.filter((name) => name !== 'guest-shutdown');
+    const asked = converse(...others.map((name) => call(name))).replies;
+    expect(asked).toHaveLength(others.length);
     expect(asked.filter((reply) => JSON.stringify(reply).includes('CommandNotFound'))).toEqual([]);
   });
 
@@ -195,6 +197,22 @@ describe('the guest agent', () => {
     machine.at(BOOTED + 5 * MS, () => one.send('ments": {"id": 1}}'));
     machine.run(BOOTED + 20 * MS);
     expect([one.heard, other.heard]).toEqual(['{"return": 1}\n', '{"return": 2}\n']);
+  });
+
+  it.each([
+    [undefined, 'power-off'],
+    ['powerdown', 'power-off'],
+    ['halt', 'power-off'],
+    ['reboot', 'reset'],
+    ['dance', 'time'],
+  ] as const)('shuts the guest down, which answers nothing (mode %s)', (mode, end) => {
+    const machine = new PlainMachine(kernel, { serial: true });
+    const client = new Client(machine);
+    machine.at(BOOTED, () => client.send(call('guest-shutdown', mode && { mode })));
+    expect(machine.run(BOOTED + 10 * MS)).toBe(end);
+    expect(client.replies).toEqual(
+      end === 'time' ? [failed("Parameter 'mode' does not accept value 'dance'")] : [],
+    );
   });
 
   it('is not there with agent=off, nor without serial ports', () => {

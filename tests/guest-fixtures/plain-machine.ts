@@ -25,6 +25,7 @@ import {
 } from '../../base/abi/platform.js';
 import type { AccessWidth, MmioHandler } from '../../base/mmio.js';
 import { MIB, PAGE_BYTES } from '../../base/units.js';
+import { POWER_PANIC, POWER_RESET } from '../../devices/power/registers.js';
 import { SerialDevice } from '../../devices/serial/device.js';
 
 /** Where the kernel's static data ends at the latest. */
@@ -55,7 +56,7 @@ export interface PlainDevices {
 /** Thrown through the guest's frames to end a run; nothing can be resumed after it. */
 class EndOfRun extends Error {}
 
-export type End = 'time' | 'power-off' | 'panic';
+export type End = 'time' | 'power-off' | 'reset' | 'panic';
 
 export class PlainMachine {
   readonly memory: WebAssembly.Memory;
@@ -258,7 +259,7 @@ export class PlainMachine {
     else if (address === CONSOLE_BASE + 4) this.#consoleAddress = value;
     else if (address === CONSOLE_BASE + 8) this.#print(this.#consoleAddress, value);
     else if (address === POWER_BASE) {
-      this.#end = value === 3 ? 'panic' : 'power-off';
+      this.#end = value === POWER_PANIC ? 'panic' : value === POWER_RESET ? 'reset' : 'power-off';
       throw new EndOfRun();
     } else if (this.devices !== undefined) this.devices.write(address, width, value);
     else throw new Error(`write to 0x${address.toString(16)}`);

@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { NEVER } from '../../migration/patience.js';
+import type { GuestAgent } from '../../migration/ports.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import { moveUnderTraffic, type TrafficScene } from './passthrough-world.js';
 
@@ -67,6 +68,8 @@ describe('an interface whose device comes back', () => {
     expect(source.error).toBeUndefined();
     expect([source.afterwards, destination.afterwards]).toEqual([undefined, undefined]);
     expect(source.approaches).toMatchObject({ stop, start });
+    const asked = source.timeline.filter(({ what }) => what === 'execute');
+    expect(asked).toHaveLength(start === 'hot-plug-agent' ? 3 : 0);
     expect(found).toEqual(expected);
     expect(console.filter((line) => /DMA-API: ixgbevf|BUG/.test(line))).toEqual([]);
   });
@@ -86,6 +89,22 @@ describe('an interface whose device comes back', () => {
       expect(found).toEqual(expected);
     },
   );
+
+  it('is left as it is where an agent listens and does not answer: the migration ends when there is no patience left', async () => {
+    const { source, destination, console } = await moveUnderTraffic({
+      rate: 500,
+      nic: { slot: 'quick' },
+      before: async ({ devices }) => {
+        const execute: GuestAgent['execute'] = async (_command, _args, end) => end.then(() => undefined);
+        Object.assign(devices[0]!, { agent: { listens: async () => true, execute } });
+      },
+      parameters: { stop: 'hot-unplug-quick', start: 'hot-plug-agent', requestTimeoutMs: 300 },
+    });
+    expect(source.error).toMatchObject({ code: 'migration/agent-silent', facts: { waitedMs: 300 } });
+    expect([source.guest, destination.status]).toEqual(['here', 'failed']);
+    expect(source.timeline.filter(({ what }) => what === 'takeOutWhenOff')).toEqual([]);
+    expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(1);
+  });
 
   it('is asked about only where an agent listens; a migration is refused before anything is sent elsewhere', async () => {
     const { source } = await moveUnderTraffic({

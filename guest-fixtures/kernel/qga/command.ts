@@ -1,7 +1,7 @@
 // What commands have in common: how they are found, what they were given, and how they fail. Requests, replies and the words
 // of errors are those of QEMU's guest agent, so that its clients need not know the difference.
 import { ListHead } from '../lib/list';
-import { str_at, str_length } from '../lib/string';
+import { bytes_equal, str_at, str_length } from '../lib/string';
 import { kmalloc } from '../mm/slab';
 import {
   JsonMembers,
@@ -41,6 +41,8 @@ export const ARGUMENT_MAX: u32 = 64;
   /** Literals: its name, and the names of its parameters with blanks around them. */
   name: usize;
   parameters: usize;
+  /** 1: it answers only if it fails. */
+  is_silent: u32;
   /** Puts into the reply what it returns, or fails. With the hot-plug lock, in task context. */
   run: (call: Call) => void;
 }
@@ -117,6 +119,11 @@ export function call_return_integer(call: Call, name: string): void {
   if (at == 0) return;
   if (json_is_integer(at, call.end)) reply_bytes(call.reply, at, <u32>(json_skip(at, call.end) - at));
   else fail_of_parameter(call, "Invalid parameter type for '", name, "', expected: integer");
+}
+
+/** Whether the argument that was looked at last is `text`. */
+export function call_text_is(call: Call, text: string): bool {
+  return bytes_equal(call.text, call.text_length, changetype<usize>(text));
 }
 
 /** Whether one of the names in `names`, a literal with blanks around each, is that of the member at hand. */

@@ -21,13 +21,14 @@ export function qga_commands_init(): void {
 // @ts-ignore: decorator
 @inline export function qga_commands(): ListHead { return commands; }
 
-/** Both literals; `parameters` with a blank before and after each: `' name prefix '`. */
-export function qga_command_register(name: usize, parameters: usize, run: (call: Call) => void): void {
+/** Both literals; `parameters` with a blank before and after each: `' name prefix '`. Returns the command. */
+export function qga_command_register(name: usize, parameters: usize, run: (call: Call) => void): Command {
   const command = changetype<Command>(kmalloc(offsetof<Command>()));
   command.name = name;
   command.parameters = parameters;
   command.run = run;
   list_add_tail(command, commands);
+  return command;
 }
 
 /** The command that `wanted` names in so many bytes; null if there is none. */

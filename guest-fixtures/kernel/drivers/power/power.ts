@@ -6,6 +6,7 @@ import { panic_notifier_register } from '../../kernel/panic';
 import { stop_this_cpu } from '../../kernel/smp';
 
 const POWER_OFF: u32 = 1;
+const POWER_RESET: u32 = 2;
 const POWER_PANIC: u32 = 3;
 
 const panic_block = changetype<NotifierBlock>(memory.data(8, 8));
@@ -13,6 +14,12 @@ const panic_block = changetype<NotifierBlock>(memory.data(8, 8));
 /** Turns the machine off. Does not return. */
 export function machine_power_off(): void {
   writel(POWER_OFF, boot_params().power_base);
+  stop_this_cpu();
+}
+
+/** Asks for a reset of the machine. Does not return. */
+export function machine_restart(): void {
+  writel(POWER_RESET, boot_params().power_base);
   stop_this_cpu();
 }
 
