@@ -26,20 +26,30 @@ export const failover: StopDescriptor = {
   goals: { gapMs: 20 },
   needs: ['slot', 'standby'],
   leaves: 'unplugged',
+  problem: async (device) => {
+    const problem = await problemOf(device);
+    return problem === undefined ? undefined : `${device.name}: ${problem}`;
+  },
   make: (device) => stopByUnplug(NAME, device, (limits) => handOver(device, limits)),
 };
 
+const takesRequests = async ({ guest }: AssignedDevice): Promise<boolean> =>
+  (await guest?.features())?.includes(TURN_SLOT_OFF) === true;
+
+/** Why the guest can't go on without the device, as things are now. */
+async function problemOf(device: AssignedDevice): Promise<string | undefined> {
+  return device.button === undefined && !(await takesRequests(device))
+    ? 'its slot has no button, and the guest takes no request to turn it off'
+    : (device.standby as StandbyDevice).problem();
+}
+
 /** By the guest's channel where it takes requests to turn a slot off, else by the button. */
 async function handOver(device: AssignedDevice, limits: RequestLimits): Promise<void> {
-  const { name, guest, button } = device;
   const standby = device.standby as StandbyDevice;
-  const takesRequests = (await guest?.features())?.includes(TURN_SLOT_OFF) === true;
-  const problem =
-    !takesRequests && button === undefined
-      ? 'its slot has no button, and the guest takes no request to turn it off'
-      : await standby.problem();
-  if (problem !== undefined) throw migrationErrors.error('no-failover', { device: name, problem });
+  // The standby's link may have gone since the migration began.
+  const problem = await problemOf(device);
+  if (problem !== undefined) throw migrationErrors.error('no-failover', { device: device.name, problem });
   await standby.takeOver();
-  if (takesRequests) await askGuest(device, TURN_SLOT_OFF, [], limits);
-  else await button?.press();
+  if (await takesRequests(device)) await askGuest(device, TURN_SLOT_OFF, [], limits);
+  else await device.button?.press();
 }

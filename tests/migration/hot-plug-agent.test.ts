@@ -21,6 +21,7 @@ const GUEST: Readonly<Record<string, unknown>> = {
       'ip-addresses': [{ 'ip-address-type': 'ipv6', 'ip-address': 'fe80::1', prefix: 64 }, address],
       statistics: {},
     },
+    { name: 'eth3', 'hardware-address': OURS },
     { name: 'eth2', 'hardware-address': OTHER, 'ip-addresses': [address] },
   ],
   'guest-network-get-route': [

@@ -75,4 +75,14 @@ describe('a guest whose device is unplugged beside a standby', () => {
     expect(source.error).toMatchObject({ code: 'migration/approach' });
     expect(source.error!.message).toMatch(/no standby with its address is beside it/);
   });
+
+  it('is refused before anything is sent where its driver has not agreed to be one', async () => {
+    const { source, flow } = await move({ commandLine: 'module_blacklist=virtio-pci status_ms=1000' });
+    expect(source.error).toMatchObject({
+      code: 'migration/approach',
+      message: expect.stringMatching(/vf0: the guest has not agreed to use virtio-net0 as a standby/),
+    });
+    expect([source.guest, source.transferred.pages]).toEqual(['here', 0]);
+    expect(flow.arrived).toMatchObject({ lost: 0, corrupt: 0 });
+  });
 });

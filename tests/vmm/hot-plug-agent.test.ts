@@ -60,11 +60,16 @@ describe('an interface whose device comes back', () => {
   it.each([
     ['hot-unplug-quick', 'hot-plug-agent', CONFIGURED],
     ['surprise', 'hot-plug-agent', CONFIGURED],
+    // The interface is the standby's as well, and does not go: it is found by its address all the same.
+    ['failover', 'hot-plug-agent', CONFIGURED],
     // The same by the network core, and what is left without either.
     ['surprise', 'hot-plug-restore', CONFIGURED],
     ['hot-unplug-quick', 'hot-plug', AS_BOOTED],
   ] as const)('after %s has with %s what it should', async (stop, start, expected) => {
-    const { source, destination, found, console } = await move({ parameters: { stop, start } });
+    const { source, destination, found, console } = await move({
+      parameters: { stop, start },
+      ...(stop === 'failover' && { virtio: 'standby' }),
+    });
     expect(source.error).toBeUndefined();
     expect([source.afterwards, destination.afterwards]).toEqual([undefined, undefined]);
     expect(source.approaches).toMatchObject({ stop, start });
