@@ -97,6 +97,10 @@ export const FACETS: Readonly<Record<Facet, { readonly has: string; readonly lac
     has: 'its slot has an attention button',
     lacks: 'its slot has no attention button',
   },
+  firmware: {
+    has: 'ACPI handles its slot',
+    lacks: 'its slot is not one that ACPI handles',
+  },
   standby: {
     has: 'a virtio-net standby with its address is beside it',
     lacks: 'no standby with its address is beside it',

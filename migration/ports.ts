@@ -71,6 +71,7 @@ export interface AssignedDevice {
   readonly vfio?: VfioDevice | undefined;
   readonly slot?: DeviceSlot | undefined;
   readonly button?: AttentionButton | undefined;
+  readonly firmware?: SlotFirmware | undefined;
   readonly guest?: GuestChannel | undefined;
   readonly agent?: GuestAgent | undefined;
   readonly fn?: HostFunction | undefined;
@@ -202,6 +203,12 @@ export interface DeviceSlot {
 export interface AttentionButton {
   /** Asks the guest to turn the slot off (or on, if it is off): it may take its time, or not answer. */
   press(): Promise<void>;
+}
+
+/** ACPI, where it handles the device's slot. ACPI 6.5, 6.3 */
+export interface SlotFirmware {
+  /** Asks the guest to eject the device: it may take its time, or not answer. */
+  requestEject(): Promise<void>;
 }
 
 export interface SlotState {

@@ -10,6 +10,7 @@ import { replaceEvent } from './start/replace-event.js';
 import { startByReset } from './start/reset.js';
 import type { StartDescriptor } from './start/start.js';
 import { stateReplay } from './start/state-replay.js';
+import { acpiEject } from './stop/acpi-eject.js';
 import { stopByCapability } from './stop/capability.js';
 import { stopByDeviceState } from './stop/device-state.js';
 import { failover } from './stop/failover.js';
@@ -43,6 +44,7 @@ export const builtIn: ApproachRegistry = {
     failover,
     stopByCapability,
     hotUnplugQuick,
+    acpiEject,
     hotUnplug,
     surprise,
     graceful,

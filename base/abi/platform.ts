@@ -39,6 +39,9 @@ export const POWER_BYTES = 0x1000;
 /** The serial ports (`devices/serial`): byte streams between programs of the guest and of the host. */
 export const SERIAL_BASE = 0xfed0_2000;
 export const SERIAL_BYTES = 0x1000;
+/** Hot-plug of PCI slots by ACPI (`devices/acpi`), on machines whose slots it handles. */
+export const ACPI_PCI_HOTPLUG_BASE = 0xfed0_3000;
+export const ACPI_PCI_HOTPLUG_BYTES = 0x1000;
 /** The local APIC's page, one per vCPU at the same address; also the MSI window for devices. */
 export const LAPIC_BASE = 0xfee0_0000;
 export const LAPIC_BYTES = 0x10_0000;

@@ -46,11 +46,12 @@ export class RootPort implements RootPortLike, SaveableDevice {
     this.observer = observer;
     const layout = rootPortLayout(slotOptions);
     this.layout = layout;
-    this.hasButton = !slotOptions.quick;
+    const handles = !slotOptions.quick && !slotOptions.byFirmware;
+    this.hasButton = handles;
     this.slot = new Slot(() => ({
       layout,
       config: this.fn.config,
-      powerController: !slotOptions.quick,
+      powerController: handles,
       interrupt: () => this.msi.trigger(),
       linkChanged: (up) => this.linkChanged(up),
       controlWritten: (state) => this.observer.slotControl?.(state),

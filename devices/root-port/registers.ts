@@ -27,6 +27,8 @@ export interface SlotOptions {
    * it: five seconds after the button, one after power went off.
    */
   readonly quick?: boolean;
+  /** Not the port handles hot-plug, but firmware: it offers software none of it. */
+  readonly byFirmware?: boolean;
 }
 
 export const LINK_WIDTH = 8;
@@ -63,13 +65,13 @@ export const hypervisorChannel = /* @__PURE__ */ extendedCapability(EXT_ID_DVSEC
 
 /** The layout of a root port whose slot is described by `slot`. */
 export function rootPortLayout(slot: SlotOptions) {
-  const slotCapabilities =
+  const native =
     (slot.quick ? 0 : SLOT_BUTTON + SLOT_POWER_CONTROLLER) +
     SLOT_ATTENTION_INDICATOR +
     SLOT_POWER_INDICATOR +
     SLOT_HOT_PLUG +
-    (slot.surprise ? SLOT_SURPRISE : 0) +
-    slot.number * 2 ** SLOT_NUMBER_SHIFT;
+    (slot.surprise ? SLOT_SURPRISE : 0);
+  const slotCapabilities = (slot.byFirmware ? 0 : native) + slot.number * 2 ** SLOT_NUMBER_SHIFT;
   return configLayout('root-port', type1Header(ROOT_PORT), {
     // A port that lost its slot's and link's state in a sleep would lose the device behind it.
     pm: at(0x40, powerManagement({ noSoftReset: true })),

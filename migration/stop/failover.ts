@@ -1,11 +1,10 @@
 /** The device is unplugged as by hot-unplug, and the guest goes on by a virtio-net standby with the same address. */
 import { ordinary } from '../approach.js';
-import { askGuest } from '../ask-guest.js';
 import { migrationErrors } from '../errors.js';
 import type { RequestLimits } from '../patience.js';
 import type { AssignedDevice, StandbyDevice } from '../ports.js';
 import type { StopDescriptor } from './stop.js';
-import { stopByUnplug, TURN_SLOT_OFF } from './unplug.js';
+import { askToTurnOff, stopByUnplug, TURN_SLOT_OFF } from './unplug.js';
 
 const NAME = 'failover';
 
@@ -50,6 +49,6 @@ async function handOver(device: AssignedDevice, limits: RequestLimits): Promise<
   const problem = await problemOf(device);
   if (problem !== undefined) throw migrationErrors.error('no-failover', { device: device.name, problem });
   await standby.takeOver();
-  if (await takesRequests(device)) await askGuest(device, TURN_SLOT_OFF, [], limits);
+  if (await takesRequests(device)) await askToTurnOff(device, limits);
   else await device.button?.press();
 }

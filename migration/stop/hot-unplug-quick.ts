@@ -1,8 +1,7 @@
 /** Hot-unplug without the button: the host asks the guest's kernel for what a person asks of it in sysfs. */
 import { ordinary } from '../approach.js';
-import { askGuest } from '../ask-guest.js';
 import type { StopDescriptor } from './stop.js';
-import { stopByUnplug, TURN_SLOT_OFF } from './unplug.js';
+import { askToTurnOff, stopByUnplug, TURN_SLOT_OFF } from './unplug.js';
 
 const NAME = 'hot-unplug-quick';
 
@@ -23,5 +22,5 @@ export const hotUnplugQuick: StopDescriptor = {
   guestFeatures: [TURN_SLOT_OFF],
   leaves: 'unplugged',
   goals: { gapMs: 300 },
-  make: (device) => stopByUnplug(NAME, device, (limits) => askGuest(device, TURN_SLOT_OFF, [], limits)),
+  make: (device) => stopByUnplug(NAME, device, (limits) => askToTurnOff(device, limits)),
 };

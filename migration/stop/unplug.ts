@@ -3,6 +3,7 @@
  * the slot. It is kept, so that a migration that comes to nothing puts it back. They differ in how they ask.
  */
 import { toMilliseconds } from '../../base/units.js';
+import { askGuest } from '../ask-guest.js';
 import { awaitSlot, isEmpty, isOn } from '../await-slot.js';
 import { migrationErrors } from '../errors.js';
 import type { Patience, RequestLimits } from '../patience.js';
@@ -11,6 +12,17 @@ import type { DeviceStop } from './stop.js';
 
 /** On the channel of the device's port: the guest is to turn the slot off, as a person would have it do by sysfs. */
 export const TURN_SLOT_OFF = 'off';
+
+/** Asks for it; rejects with `migration/guest-refused` where nothing in the guest can turn this slot off. */
+export async function askToTurnOff(device: AssignedDevice, limits: RequestLimits): Promise<void> {
+  const { word } = await askGuest(device, TURN_SLOT_OFF, [], limits);
+  if (word === 'ok') return;
+  throw migrationErrors.error('guest-refused', {
+    device: device.name,
+    request: TURN_SLOT_OFF,
+    answer: word,
+  });
+}
 
 /** The stop called `approach`, of a device that sits in a slot. `ask` puts the request before the guest. */
 export function stopByUnplug(

@@ -20,6 +20,7 @@ const TIMEOUT_MS = 240_000 * ROUND_TRIPS;
 const MACHINES: readonly (readonly [title: string, nic: Partial<NicOptions>])[] = [
   ['a quick slot', { slot: 'quick' }],
   ['an ordinary slot', {}],
+  ['a slot that ACPI handles', { slot: 'acpi' }],
   ['a quick slot and a standby', { slot: 'quick', virtio: [{ mac: macOf(0), standby: true }] }],
 ];
 

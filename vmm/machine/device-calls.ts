@@ -22,6 +22,7 @@ import type {
   GuestChannel,
 } from '../../migration/ports.js';
 import type { SerialLine } from '../agent/serial-line.js';
+import type { AcpiSlot } from '../passthrough/acpi-slot.js';
 import type { FunctionChannel } from '../passthrough/channel.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
 import type { FunctionLog } from '../passthrough/dma-logs.js';
@@ -188,7 +189,8 @@ export function assignedDevice(
     fn: withListeners(remote<HostFunction>(host, functionName(name)), { onReceiver }),
     slot: withListeners(slot, { onChange }),
     agent,
-    button: nic.slot !== 'quick' ? slot : undefined,
+    button: (nic.slot ?? 'ordinary') === 'ordinary' ? slot : undefined,
+    firmware: nic.slot === 'acpi' ? remote<AcpiSlot>(host, slotName(name)) : undefined,
     guest: withListeners(remote<FunctionChannel>(host, channelName(name)), { onMessage }),
     ...ofItsKind(name, host, nic),
   };

@@ -54,7 +54,7 @@ export function deviceRecords(nic: NicOptions | undefined): readonly RecordName[
   const platform = PLATFORM_DEVICES.map(({ name, version }) => ({ name, version }));
   return [
     ...platform,
-    ...passthroughRecords(nic?.macs.length ?? 0, nic?.virtio?.length ?? 0, nic?.edus ?? 0),
+    ...passthroughRecords(nic?.macs.length ?? 0, nic?.virtio?.length ?? 0, nic?.edus ?? 0, nic?.slot),
   ];
 }
 

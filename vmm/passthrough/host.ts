@@ -14,6 +14,7 @@ import { iovaOf, requesterOf } from '../../base/dma.js';
 import { invariant } from '../../base/errors.js';
 import { FaultPlan } from '../../base/fault.js';
 import type { MachineDevice, MmioRegion } from '../../base/mmio.js';
+import { AcpiPciHotplug } from '../../devices/acpi/pci-hotplug.js';
 import { EduDevice } from '../../devices/edu/device.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
@@ -42,6 +43,7 @@ import {
 } from './interrupts.js';
 import { HostIommu } from './iommu.js';
 import {
+  ACPI_HOTPLUG_NAME,
   assignedName,
   eduName,
   eduPortName,
@@ -162,7 +164,17 @@ export class PassthroughHost {
 
     this.#guest = new RootComplex(new RamDma(ram), emulatedMessages(ports));
     this.#guest.addFunction(0, this.bridge.fn);
-    const place = { guest: this.#guest, iommu: this.iommu, slot, event };
+    const heard = (port: number, what: 'ejected' | 'changed'): void =>
+      this.assigned.find((fn) => fn.portIndex === port)?.firmwareHeard(what);
+    const hotplug =
+      slot === 'acpi'
+        ? new AcpiPciHotplug(ACPI_HOTPLUG_NAME, macs.length + virtio.length + edus, {
+            interrupt: ports.interrupt,
+            ejected: (port) => heard(port, 'ejected'),
+            changed: (port) => heard(port, 'changed'),
+          })
+        : undefined;
+    const place = { guest: this.#guest, iommu: this.iommu, slot, event, hotplug };
     this.functions = sources.map(
       (source, n) =>
         new GuestVf(
@@ -212,6 +224,8 @@ export class PassthroughHost {
     enumerate(this.#guest, GUEST_BARS);
     this.devices = [
       asMachineDevice(this.bridge, guestRegions(this.#guest)),
+      // Before the ports, whose slots it speaks of.
+      ...(hotplug === undefined ? [] : [hotplug]),
       ...[...this.functions, ...this.virtio].map(({ port }) => asMachineDevice(port, [])),
       ...this.virtio.map((nic) => asMachineDevice(nic, [])),
       ...this.edus.map(({ port }) => asMachineDevice(port, [])),

@@ -1,5 +1,6 @@
 /** What a machine with an assigned function sends beside its platform's records, and what it is made with. */
 import type { FaultRule } from '../../base/fault.js';
+import { ACPI_HOTPLUG_VERSION } from '../../devices/acpi/pci-hotplug.js';
 import type { FunctionOffer } from '../../devices/nic82599/offer.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { HOST_BRIDGE_VERSION } from '../../devices/pci/host-bridge.js';
@@ -38,6 +39,7 @@ export const assignedNames = ({ macs, edus = 0 }: NicOptions): readonly string[]
 ];
 
 export const HOST_BRIDGE_NAME = 'host-bridge';
+export const ACPI_HOTPLUG_NAME = 'acpi-pci-hotplug';
 
 /** What can be asked in the thread that owns the NIC: of the host's half of it, and of its VT-d unit. */
 export const NIC_NAME = 'nic0';
@@ -45,18 +47,20 @@ export const IOMMU_NAME = 'iommu0';
 
 /**
  * Records of a machine with `functions` virtual functions, `virtio` NICs of the VMM's own and `edus` further devices, each in a
- * port of its own.
+ * port of its own; `slot`: of all assigned devices.
  */
 export function passthroughRecords(
   functions: number,
   virtio: number,
   edus: number,
+  slot: SlotKind = 'ordinary',
 ): readonly { name: string; version: number }[] {
   if (functions + virtio + edus === 0) return [];
   const many = (count: number, name: (index: number) => string, version: number) =>
     Array.from({ length: count }, (_, i) => ({ name: name(i), version }));
   return [
     { name: HOST_BRIDGE_NAME, version: HOST_BRIDGE_VERSION },
+    ...many(slot === 'acpi' ? 1 : 0, () => ACPI_HOTPLUG_NAME, ACPI_HOTPLUG_VERSION),
     ...many(functions, rootPortName, ROOT_PORT_VERSION),
     ...many(virtio, virtioPortName, ROOT_PORT_VERSION),
     ...many(virtio, virtioName, VIRTIO_NET_VERSION),
@@ -79,8 +83,11 @@ export type IommuStage = (typeof IOMMU_STAGES)[number];
 export const DEVICE_KINDS = ['edu'] as const;
 export type DeviceKind = (typeof DEVICE_KINDS)[number];
 
-/** `quick`: the slot has neither attention button nor power controller, and so none of the waits that belong to them. */
-export const SLOT_KINDS = ['ordinary', 'quick'] as const;
+/**
+ * `quick`: the slot has neither attention button nor power controller, and so none of the waits that belong to them. `acpi`: it is
+ * not the port that handles hot-plug, but ACPI.
+ */
+export const SLOT_KINDS = ['ordinary', 'quick', 'acpi'] as const;
 export type SlotKind = (typeof SLOT_KINDS)[number];
 
 /** A virtio-net device of the VMM's own. */

@@ -4,7 +4,18 @@ import type { Endpoint } from '../../devices/pci/topology.js';
 import type { RootPort } from '../../devices/root-port/device.js';
 import type { SlotIndicator, SlotState } from '../../migration/ports.js';
 
-export class FunctionSlot {
+/** A slot with what belongs into it, as the host moves it: the facet `DeviceSlot`, in the devices' thread. */
+export interface HostSlot {
+  state(): SlotState;
+  takeOutWhenOff(): void;
+  keep(): boolean;
+  remove(): void;
+  insert(announce: 'button' | 'link'): void;
+  /** The guest has written to Slot Control. */
+  follow(): void;
+}
+
+export class FunctionSlot implements HostSlot {
   /**
    * What the guest is to come to: a slot that is off, to be emptied; or one that is on as before, and `asked`: the button was
    * pressed for that.

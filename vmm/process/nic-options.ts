@@ -17,8 +17,8 @@ interface NicPropertyText {
   /** The first holds if none is given. */
   readonly values: readonly [string, ...string[]];
   readonly text: string;
-  /** The facet of the devices that is there with one of the values, and not with the other. */
-  readonly gives?: readonly [facet: Facet, value: string];
+  /** Facets of the devices that are there with this of the values, and not with another. */
+  readonly gives?: { readonly [F in Facet]?: string };
 }
 
 export const NIC_PROPERTIES = {
@@ -28,18 +28,18 @@ export const NIC_PROPERTIES = {
   failover: {
     values: ['off', 'on'],
     text: 'whether a virtio-net standby with the same address is beside it',
-    gives: ['standby', 'on'],
+    gives: { standby: 'on' },
   },
   slot: {
     values: SLOT_KINDS,
-    text: 'their slots; a quick one has neither attention button nor power controller',
-    gives: ['button', 'ordinary'],
+    text: 'their slots; a quick one has neither attention button nor power controller, one of acpi is handled by firmware',
+    gives: { button: 'ordinary', firmware: 'acpi' },
   },
   link: { values: ['up', 'down'], text: 'whether the cable is plugged in' },
   'enable-migration': {
     values: ['on', 'off'],
     text: 'whether they speak VFIO migration',
-    gives: ['vfio', 'on'],
+    gives: { vfio: 'on' },
   },
 } as const satisfies Record<string, NicPropertyText>;
 
@@ -90,14 +90,12 @@ export function withProperties(nic: NicKind, values: Partial<Record<NicProperty,
 export function nicWith(nic: NicKind, needs: readonly Facet[], without: readonly Facet[]): NicKind {
   const values: Partial<Record<NicProperty, string>> = {};
   for (const [name, property] of Object.entries(NIC_PROPERTIES) as [NicProperty, NicPropertyText][]) {
-    if (property.gives === undefined || nic.split(',').some((word) => word.startsWith(`${name}=`))) continue;
-    const [facet, with_] = property.gives;
-    const chosen = needs.includes(facet)
-      ? with_
-      : without.includes(facet)
-        ? property.values.find((value) => value !== with_)
-        : undefined;
-    if (chosen !== undefined && chosen !== property.values[0]) values[name] = chosen;
+    if (nic.split(',').some((word) => word.startsWith(`${name}=`))) continue;
+    for (const [facet, given] of Object.entries(property.gives ?? {}) as [Facet, string][]) {
+      const other = property.values.find((value) => value !== given);
+      const chosen = needs.includes(facet) ? given : without.includes(facet) ? other : undefined;
+      if (chosen !== undefined && chosen !== property.values[0]) values[name] = chosen;
+    }
   }
   const with_ = withProperties(nic, values);
   // Some can't be had with several functions.

@@ -5,6 +5,8 @@ export const PAGE_SHIFT: u32 = 0xc;
 export const PAGE_BYTES: u32 = 0x1000;
 
 // platform
+export const ACPI_PCI_HOTPLUG_BASE: u32 = 0xfed03000;
+export const ACPI_PCI_HOTPLUG_BYTES: u32 = 0x1000;
 export const BAR_WINDOW_BASE: u32 = 0xf0000000;
 export const BAR_WINDOW_BYTES: u32 = 0xe000000;
 export const CONSOLE_BASE: u32 = 0xfed00000;

@@ -1,6 +1,7 @@
 // What a machine has beyond CPUs and memory: found and started before the workload. Without PCI nothing of this runs.
 import { edu_init_module } from '../drivers/misc/edu';
 import { ixgbevf_init_module } from '../drivers/net/ixgbevf/main';
+import { acpiphp_init } from '../drivers/pci/hotplug/acpiphp';
 import { pcie_hp_init } from '../drivers/pci/hotplug/pciehp_core';
 import { pcie_aer_init } from '../drivers/pci/pcie/aer';
 import { pci_replace_event_init } from '../drivers/pci/pcie/replace_event';
@@ -35,5 +36,6 @@ export function devices_init(): void {
   ixgbevf_init_module();
   edu_init_module();
   pcie_portdrv_init();
+  acpiphp_init();
   ip_auto_config();
 }
