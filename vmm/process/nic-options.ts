@@ -105,8 +105,8 @@ export function nicWith(nic: NicKind, needs: readonly Facet[], without: readonly
 /** Whether the devices of `nic` have one of the facets, of those that a property gives. */
 export function givesAny(nic: NicKind, facets: readonly Facet[]): boolean {
   const choice = nicChoiceOf(nic);
-  return (Object.entries(NIC_PROPERTIES) as [NicProperty, NicPropertyText][]).some(
-    ([name, { gives }]) => gives !== undefined && facets.includes(gives[0]) && choice?.[name] === gives[1],
+  return (Object.entries(NIC_PROPERTIES) as [NicProperty, NicPropertyText][]).some(([name, { gives }]) =>
+    facets.some((facet) => gives?.[facet] !== undefined && choice?.[name] === gives[facet]),
   );
 }
 
