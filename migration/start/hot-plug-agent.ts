@@ -55,7 +55,8 @@ export const hotPlugAgent: StartDescriptor = {
       // Nothing came of a guest whose agent did not tell.
       load: async () => {
         if (pieces.length === 0) return;
-        kept = decodeInterface(pieces, (problem) => malformed('device-data', 'data', problem));
+        if (pieces.length > 0)
+          kept = decodeInterface(pieces, (problem) => malformed('device-data', 'data', problem));
       },
       afterRun: async (patience) => {
         await plug.afterRun!(patience);

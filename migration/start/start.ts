@@ -36,7 +36,7 @@ export interface StartDescriptor extends Descriptor {
   readonly prepare?: (device: AssignedDevice, limits: RequestLimits) => Promise<void>;
   /**
    * At the source, after `prepare`: what the destination has to know of the device as the guest has it now. It travels as the
-   * device's stream, after a stop that sends none of its own, and is empty for nobody. Rejects as requests do.
+   * device's stream, after a stop that sends none of its own; that is empty where the guest was asked in vain. Rejects as requests do.
    */
   readonly remember?: (device: AssignedDevice, limits: RequestLimits) => Promise<Uint8Array>;
   /**

@@ -122,6 +122,10 @@ describe('what the interface of a device has', () => {
     });
   });
 
+  it('is left as it is where the guest was asked in vain, and the stream is empty', async () => {
+    expect(await given([])).toEqual([]);
+  });
+
   it('is waited for as long as there is patience, and no longer', async () => {
     const { device } = deviceOf({});
     const silent = {
@@ -144,7 +148,6 @@ describe('what the interface of a device has', () => {
     ['{"addresses": [], "gateways": [5], "neighbours": []}'],
     ['[]'],
     ['null'],
-    [''],
     ['{'],
   ])('is refused of a peer that sends %j', async (text) => {
     const piece = Uint8Array.from(text, (character) => character.charCodeAt(0));

@@ -95,20 +95,32 @@ describe('an interface whose device comes back', () => {
     },
   );
 
-  it('is left as it is where an agent listens and does not answer: the migration ends when there is no patience left', async () => {
-    const { source, destination, console } = await moveUnderTraffic({
+  const withoutAnswer = (stop: string) =>
+    moveUnderTraffic({
       rate: 500,
       nic: { slot: 'quick' },
       before: async ({ devices }) => {
         const execute: GuestAgent['execute'] = async (_command, _args, end) => end.then(() => undefined);
         Object.assign(devices[0]!, { agent: { listens: async () => true, execute } });
       },
-      parameters: { stop: 'hot-unplug-quick', start: 'hot-plug-agent', requestTimeoutMs: 300 },
+      afterwardsMs: 200,
+      parameters: { stop, start: 'hot-plug-agent', requestTimeoutMs: 300 },
     });
+
+  it('is left as it is where an agent listens and does not answer: the migration ends when there is no patience left', async () => {
+    const { source, destination, console } = await withoutAnswer('hot-unplug-quick');
     expect(source.error).toMatchObject({ code: 'migration/agent-silent', facts: { waitedMs: 300 } });
     expect([source.guest, destination.status]).toEqual(['here', 'failed']);
     expect(source.timeline.filter(({ what }) => what === 'takeOutWhenOff')).toEqual([]);
     expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(1);
+  });
+
+  it('is as the guest sets it up where no agent answered, and the stop needs nobody: the record says so', async () => {
+    const { source, destination, console } = await withoutAnswer('surprise');
+    expect([source.error, destination.afterwards]).toEqual([undefined, undefined]);
+    expect([source.guest, destination.status]).toEqual(['there', 'completed']);
+    expect(source.devices[0]!.unprepared).toMatch(/agent, asked about vf0, did not answer/);
+    expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(2);
   });
 
   it('is asked about only where an agent listens; a migration is refused before anything is sent elsewhere', async () => {
