@@ -138,6 +138,16 @@ describe('a guest whose button is pressed again while its slot blinks', () => {
 });
 
 describe('a guest that hears nothing', () => {
+  it('of ACPI either keeps its device', async () => {
+    const { source } = await move({
+      commandLine: 'behaviour=silent status_ms=1000',
+      nic: { vfioMigration: false, slot: 'acpi' },
+      parameters: { stop: 'acpi-eject', start: 'hot-plug', requestTimeoutMs: 100 },
+    });
+    expect(source.error?.code).toBe('migration/still-plugged-in');
+    expect(source.guest).toBe('here');
+  });
+
   it('is moved without its device in the end, and is asked for nothing twice', async () => {
     const { source } = await move({
       commandLine: 'behaviour=silent status_ms=1000',

@@ -25,9 +25,9 @@ import { pcie_port_service_data, pcie_port_service_find } from '../drivers/pci/p
 import { start_periodic } from '../workloads/periodic';
 
 // ---------------------------------------------------------------------------------------------------------------------
-// silent, late: interrupts of root ports, and with them all that the host asks, are never dealt with, or not at once
+// silent, late: interrupts of root ports and of ACPI, and with them all that the host asks, are never dealt with, or not at once
 
-/** What a root port's interrupt would have called. */
+/** What the interrupt would have called. */
 // @ts-ignore: decorator
 @unmanaged class PortInterrupt {
   handler: IrqHandler;
@@ -43,6 +43,12 @@ function wrap_port(handler: IrqHandler, data: usize): usize {
   port.timer = changetype<TimerList>(kmalloc(offsetof<TimerList>()));
   timer_setup(port.timer, port_timer, changetype<usize>(port));
   return changetype<usize>(port);
+}
+
+/** What comes by a root port's interrupt or by ACPI's goes to `handler`. */
+function wrap_host_events(handler: IrqHandler): void {
+  wrap_irq_handlers(str('pcieport'), handler, wrap_port);
+  wrap_irq_handlers(str('acpi'), handler, wrap_port);
 }
 
 function ignore_port(_data: usize): void {}
@@ -187,16 +193,15 @@ function toggle(): void {
 /** Boot CPU, when all drivers and services have registered what they have. */
 export function behaviour_init(): void {
   if (!param_flag('behaviour')) return;
-  const port = str('pcieport');
-  if (param_is('behaviour', 'silent')) wrap_irq_handlers(port, ignore_port, wrap_port);
-  else if (param_is('behaviour', 'late')) wrap_irq_handlers(port, defer_port, wrap_port);
+  if (param_is('behaviour', 'silent')) wrap_host_events(ignore_port);
+  else if (param_is('behaviour', 'late')) wrap_host_events(defer_port);
   else if (param_is('behaviour', 'lying')) {
     ferry_channel_replace(str('susp'), pretend_suspend);
     ferry_channel_replace(str('off'), pretend_disable);
     ferry_channel_replace(str('rplc'), pretend_replaced);
   } else if (param_is('behaviour', 'dirtying')) {
     INIT_WORK(dirty_work, begin_dirtying, 0);
-    wrap_irq_handlers(port, answer_and_dirty, wrap_port);
+    wrap_host_events(answer_and_dirty);
   } else if (param_is('behaviour', 'starved')) starve();
   else if (param_is('behaviour', 'cancelling')) start_periodic(0, CANCELLING_PERIOD, CANCELLING_PERIOD, press_again, 0);
   else if (param_is('behaviour', 'toggling')) toggle();
