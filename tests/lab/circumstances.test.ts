@@ -240,7 +240,8 @@ describe('the machine for an approach', () => {
         if (serves === 'none') continue;
         const { failover, slot } = nicChoiceOf(nicOf(effort, name, 'vf'))!;
         expect(failover, name).toBe(needs.includes('standby') ? 'on' : 'off');
-        expect(slot, name).toBe(betterWithout.includes('button') ? 'quick' : 'ordinary');
+        const other = betterWithout.includes('button') ? 'quick' : 'ordinary';
+        expect(slot, name).toBe(needs.includes('firmware') ? 'acpi' : other);
       }
     }
   });
