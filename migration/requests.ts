@@ -45,7 +45,8 @@ export class GuestRequests {
 
   /** As the chosen stop does; where the guest does not follow, as those do that come next. */
   #askInTurn(): Promise<void> {
-    const { talk, timeline } = this.#source;
+    const { talk, timeline, observer } = this.#source;
+    observer.waitsForGuest?.(true);
     const asked = (async () => {
       for (;;) {
         const refusal = await this.#ask().then(
@@ -59,6 +60,7 @@ export class GuestRequests {
         await this.#fallingBack;
       }
       timeline.moment(FLOW, 'answered');
+      observer.waitsForGuest?.(false);
       this.#answered = true;
     })();
     // A refusal ends it, also in the midst of a round.

@@ -24,6 +24,8 @@ export interface SourceObserver {
   stateChanged?(from: SourceState, to: SourceState, event: SourceEvent): void;
   roundStarted?(round: number, pages: number): void;
   roundFinished?(round: RoundRecord): void;
+  /** The guest is asked to let its devices go, and waited for; then, that it has done so. */
+  waitsForGuest?(waits: boolean): void;
   throttleChanged?(percent: number): void;
   /** It ends with nobody here knowing where the guest is. `reclaim` is for who finds out that it is here: it goes on as it was. */
   undecided?(reclaim: () => Promise<void>): void;

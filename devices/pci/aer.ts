@@ -38,6 +38,12 @@ export class AerReporter {
     return this.own.aer.CORRECTABLE_STATUS.fields;
   }
 
+  /** Whether software has set an uncorrectable error, named by its field in `errors`, to be fatal. */
+  isFatal(error: BitField): boolean {
+    const { fn, aer } = this.governor;
+    return (fn.config.get(aer.UNCORRECTABLE_SEVERITY) & error.mask) !== 0;
+  }
+
   /**
    * An uncorrectable error, named by its field in `errors`. `advisory` is for those that a receiver with role-based
    * reporting signals as correctable when they are not fatal (6.2.3.2.4). True if a message went up for it.
@@ -46,7 +52,7 @@ export class AerReporter {
     const { governor } = this;
     const { fn, aer, pcie } = this.own;
     const { DEVICE_STATUS } = pcie;
-    const fatal = (governor.fn.config.get(governor.aer.UNCORRECTABLE_SEVERITY) & error.mask) !== 0;
+    const fatal = this.isFatal(error);
     const masked = (governor.fn.config.get(governor.aer.UNCORRECTABLE_MASK) & error.mask) !== 0;
     const unsupported = error.mask === aer.UNCORRECTABLE_STATUS.fields.UNSUPPORTED_REQUEST.mask;
     if (unsupported) fn.config.setField(DEVICE_STATUS, DEVICE_STATUS.fields.UNSUPPORTED, 1);

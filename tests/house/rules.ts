@@ -205,7 +205,7 @@ function circles(graph: ReadonlyMap<string, ReadonlySet<string>>): string[] {
   return found;
 }
 
-/** A machine is reset, and a device by VFIO: an approach has its name from the same word, which these files mean otherwise. */
+/** Names of approaches that are words for something else too, and the files that mean that: resets, a member of QEMU's event. */
 const OTHER_MEANINGS: Readonly<Record<string, readonly string[]>> = {
   reset: [
     'devices/power/device.ts',
@@ -214,6 +214,7 @@ const OTHER_MEANINGS: Readonly<Record<string, readonly string[]>> = {
     'vmm/machine/events.ts',
     'vmm/process/machines.ts',
   ],
+  'device-state': ['vmm/monitor/protocol.ts'],
 };
 
 /** Names of approaches stand in their descriptors alone; everybody else asks the registries. */

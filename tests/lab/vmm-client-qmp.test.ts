@@ -36,6 +36,8 @@ function idleVm(): VmControl {
       residentBytes: 0,
       residentBytesMax: 0,
     }),
+    pci: async () => [],
+    injectError: () => Promise.reject(new Error('no device')),
     nics: async () => {
       throw vmmErrors.error('machine-state', { operation: 'x-ferry-query-nic', state: 'idle' });
     },

@@ -47,6 +47,8 @@ export const destinationRecord = (status: DestinationRecord['status'], error?: E
 export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused = false) {
   const log: string[] = [];
   const defects: unknown[] = [];
+  /** Events with their data. */
+  const emitted: unknown[] = [];
   const state = {
     events: undefined as GuestEvents | undefined,
     /** What the next pause waits for. */
@@ -84,6 +86,8 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
     nics: async () => [],
     guestName: 'guest',
     pciDump: async () => undefined,
+    pci: async () => [],
+    injectError: async () => undefined,
     cpus: () => [],
     destroy: async () => void log.push(`${name} destroy`),
   });
@@ -128,7 +132,10 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
         () => 0,
         () => {},
       ),
-      emit: (event) => void log.push(event),
+      emit: (event, data) => {
+        log.push(event);
+        emitted.push([event, data]);
+      },
       onQuit: () => void log.push('quit'),
       onState: (now) => void log.push(`-> ${now}`),
       onIncomingFailed: () => state.goesOn,
@@ -140,7 +147,7 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
     },
     initial,
   );
-  return { controller, log, state, defects };
+  return { controller, log, state, defects, emitted };
 }
 
 export async function running() {

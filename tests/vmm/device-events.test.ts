@@ -164,6 +164,24 @@ describe('events of devices', () => {
     );
   });
 
+  test('tell each state that a migration takes a device to, and none twice', () =>
+    WORLDS[1]!.run(async (world) => {
+      const { machine, watch } = await booted(world, 'hello', 0, { nic: NIC });
+      const { vfio } = machine.devices[0]!;
+      const from = told(watch, 'vfio-state').length;
+      await vfio!.preCopy();
+      await vfio!.preCopy();
+      await vfio!.quiesce();
+      await machine.pause();
+      await vfio!.stopCopy();
+      await vfio!.resume();
+      await world.elapse(1);
+      const states = told(watch, 'vfio-state').slice(from);
+      expect(states.map(({ device, state }) => [device, state])).toEqual(
+        ['PRE_COPY', 'PRE_COPY_P2P', 'STOP_COPY', 'RUNNING'].map((state) => ['vf0', state]),
+      );
+    }));
+
   test('of a guest that writes to its slot as fast as it can do not pile up while nobody takes them', () =>
     WORLDS[0]!.run(async (world) => {
       const { watch } = await booted(world, 'slot', 2 ** 30, { nic: NIC });
@@ -190,6 +208,11 @@ describe('events of devices', () => {
       { kind: 'iommu-faults', device: 'vf0', count: 1 },
       link('vf0', false),
     ]);
+    outbox.acknowledge();
+    // Of a device's states the latest of each.
+    const state = (name: string): DeviceEvent => ({ kind: 'vfio-state', device: 'vf0', state: name });
+    for (const name of ['PRE_COPY', 'STOP_COPY', 'PRE_COPY']) outbox.push(state(name));
+    expect(outbox.take()).toEqual([state('STOP_COPY'), state('PRE_COPY')]);
     for (let count = 2; count < 10_000; count++) outbox.push({ kind: 'iommu-faults', device: 'vf0', count });
     expect(outbox.take()).toBeUndefined();
     outbox.acknowledge();

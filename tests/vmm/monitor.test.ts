@@ -59,6 +59,11 @@ function fakeVm(): Calls {
       mode: 'dirty-bitmap',
       'dirty-rate': 7,
     },
+    pci: async () => [],
+    injectError: async (id, error) => {
+      calls.push(['injectError', id, error]);
+      return { bus: 1, slot: 0, function: 0, severity: 'fatal', reported: true };
+    },
     dumpPci: async (path) => void calls.push(['dumpPci', path]),
     consoleTail: (lines) => [`last ${lines}`],
     stop: async () => void calls.push(['stop']),
@@ -303,6 +308,7 @@ describe('monitor', () => {
       'calc-dirty-rate': ['prelaunch', 'running', 'paused'],
       device_del: ['prelaunch', 'running', 'paused'],
       device_add: ['prelaunch', 'running', 'paused'],
+      'x-ferry-aer-inject': ['prelaunch', 'running', 'paused'],
       'migrate-incoming': ['inmigrate', 'postmigrate'],
     };
     const args: Record<string, unknown> = {
@@ -313,6 +319,7 @@ describe('monitor', () => {
       'calc-dirty-rate': { 'calc-time': 1 },
       device_del: { id: 'vf0' },
       device_add: { driver: 'vfio-pci', id: 'vf0' },
+      'x-ferry-aer-inject': { id: 'vf0', error: 'MALF_TLP' },
       'x-ferry-mute-events': { events: [] },
     };
     const { negotiated, vm } = setUp();

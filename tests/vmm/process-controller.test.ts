@@ -338,3 +338,59 @@ describe('controller', () => {
     }
   });
 });
+
+describe('a client that wants events of migrations', () => {
+  it('hears that the guest is waited for, as from QEMU, and no more once it has answered', async () => {
+    const { controller, state, emitted } = await running();
+    controller.migrationEvents = true;
+    let answer = (): void => undefined;
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    state.leave = async ({ observer }) => {
+      observer!.started!(() => sourceRecord('active'));
+      observer!.stateChanged!('setup', 'active', 'ready');
+      observer!.waitsForGuest!(true);
+      await answered;
+      observer!.waitsForGuest!(false);
+      const { status } = controller.migration();
+      observer!.stateChanged!('active', 'failed', 'fail');
+      expect(status).toBe('active');
+      return sourceRecord('failed');
+    };
+    controller.migrate(TARGET);
+    await settled(() => controller.migration().status === 'wait-unplug');
+    answer();
+    await settled(() => controller.migration().status === 'failed');
+    const told = ['active', 'wait-unplug', 'active', 'failed'].map((status) => ['MIGRATION', { status }]);
+    expect(emitted.filter((event) => (event as [string])[0] === 'MIGRATION')).toEqual(told);
+  });
+
+  it('is not told that a guest is waited for that was given up', async () => {
+    const { controller, state } = await running();
+    state.leave = async ({ observer }) => {
+      observer!.started!(() => sourceRecord('active'));
+      observer!.waitsForGuest!(true);
+      observer!.stateChanged!('active', 'failed', 'fail');
+      expect(controller.migration().status).toBe('active');
+      return sourceRecord('failed');
+    };
+    controller.migrate(TARGET);
+    await settled(() => controller.migration().status === 'failed');
+  });
+
+  it("hears of the states of its guest's devices, by QEMU's names, and of none that QEMU has not", async () => {
+    const { controller, state, emitted } = await running();
+    const tell = (name: string): void =>
+      state.events!.device({ kind: 'vfio-state', device: 'vf0', state: name });
+    tell('STOP');
+    controller.migrationEvents = true;
+    for (const name of ['PRE_COPY_P2P', 'ERROR', 'RUNNING']) tell(name);
+    const of = (name: string) => [
+      'VFIO_MIGRATION',
+      { 'device-id': 'vf0', 'qom-path': '/machine/peripheral/vf0', 'device-state': name },
+    ];
+    const [from] = [emitted.findIndex((event) => (event as [string])[0] === 'VFIO_MIGRATION')];
+    expect(emitted.slice(from)).toEqual([of('pre-copy-p2p'), of('running')]);
+  });
+});

@@ -12,6 +12,8 @@ import type {
   SourceMachine,
 } from '../../migration/ports.js';
 import type { SerialLine } from '../agent/serial-line.js';
+import type { PassthroughHost } from '../passthrough/host.js';
+import type { PciInfo } from '../passthrough/pci-info.js';
 import type { PassthroughReport } from '../passthrough/report.js';
 import type { VcpuCounters, VcpuPending, VcpuState } from '../threads/control-block.js';
 import type { VcpuCode } from '../vcpu/code.js';
@@ -99,6 +101,16 @@ export class Machine {
   /** Configuration space of all PCI functions, in the format of `lspci -F`; undefined without any. */
   async pciDump(): Promise<string | undefined> {
     return this.#core.nic?.dump();
+  }
+
+  /** What the guest has made of its PCI Express: nothing without any. */
+  async pci(): Promise<readonly PciInfo[]> {
+    return (await this.#core.nic?.pci()) ?? [];
+  }
+
+  /** See `PassthroughHost.injectError`. */
+  async injectError(device: string, error: string): Promise<ReturnType<PassthroughHost['injectError']>> {
+    return this.#core.nic?.injectError(device, error);
   }
 
   query(): MachineQuery {

@@ -3,6 +3,7 @@
  * Names, arguments and results are QEMU's where QEMU has the command; ours carry the prefix `x-ferry-`.
  */
 
+import { ERROR_NAMES } from '../../devices/pci/error-names.js';
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { boolean, integer, list, oneOf, optional, type Shape, string, struct } from './arguments.js';
 import type { Standstill, VmControl } from './control.js';
@@ -15,6 +16,7 @@ import {
   parameterChanges,
 } from './parameters.js';
 import { notFound, QMP_EVENT_NAMES, QmpError, type QmpVersion } from './protocol.js';
+import { pciBuses } from './query-pci.js';
 import type { RunState } from './run-state.js';
 
 export interface CommandContext {
@@ -360,6 +362,19 @@ export const COMMANDS: readonly Command[] = [
         'calc-time-unit': unit,
       };
     },
+  }),
+  command({
+    name: 'query-pci',
+    summary: 'The PCI functions that the guest sees, bus by bus: places, ids, BARs, bridges.',
+    arguments: NOTHING,
+    run: async ({ vm }) => pciBuses(await vm.pci()),
+  }),
+  command({
+    name: 'x-ferry-aer-inject',
+    summary: 'Has an assigned device report an error, by the names of `pcie_aer_inject_error`.',
+    arguments: struct({ id: string(64), error: oneOf(...ERROR_NAMES) }),
+    refused: NO_GUEST,
+    run: ({ vm }, { id, error }) => vm.injectError(id, error),
   }),
   command({
     name: 'x-ferry-pci-dump',

@@ -3,6 +3,7 @@
  */
 
 import type { MigrationParameters, ParameterValues } from '../../migration/parameters.js';
+import type { PciInfo } from '../passthrough/pci-info.js';
 import type { SocketAddress } from '../sockets/address.js';
 import type { MigrationStatus } from './protocol.js';
 import type { RunState } from './run-state.js';
@@ -50,6 +51,16 @@ export interface MemoryInfo {
   /** Resident set of this process and the highest it ever was, guest RAM included. */
   readonly residentBytes: number;
   readonly residentBytesMax: number;
+}
+
+/** An error that a device was made to have, and where that is. */
+export interface InjectedErrorInfo {
+  readonly bus: number;
+  readonly slot: number;
+  readonly function: number;
+  readonly severity: 'correctable' | 'nonfatal' | 'fatal';
+  /** A message went to the root; false if the guest does not want to hear of it. */
+  readonly reported: boolean;
 }
 
 /** QEMU's MigrationStats. */
@@ -156,6 +167,10 @@ export interface VmControl {
   deviceDel(id: string): Promise<void>;
   /** Puts a device back into its slot. Throws QmpErrors. */
   deviceAdd(id: string, bus: string | undefined): Promise<void>;
+  /** Every PCI function that the guest can see now; none without PCI. */
+  pci(): Promise<readonly PciInfo[]>;
+  /** Has an assigned device report an error of its own, by QEMU's name for it. Throws QmpErrors. */
+  injectError(id: string, error: string): Promise<InjectedErrorInfo>;
   /** Begins to measure how fast guest and devices write; `dirtyRate` tells. Throws QmpErrors. */
   calcDirtyRate(request: DirtyRateRequest): void;
   readonly dirtyRate: DirtyRateInfo;

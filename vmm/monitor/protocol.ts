@@ -38,6 +38,7 @@ export const MIGRATION_STATUSES = [
   'none',
   'setup',
   'active',
+  'wait-unplug',
   'pre-switchover',
   'device',
   'completed',
@@ -46,6 +47,18 @@ export const MIGRATION_STATUSES = [
   'cancelled',
 ] as const;
 export type MigrationStatus = (typeof MIGRATION_STATUSES)[number];
+
+/** QEMU's QapiVfioMigrationState. */
+export const VFIO_DEVICE_STATES = [
+  'stop',
+  'running',
+  'stop-copy',
+  'resuming',
+  'running-p2p',
+  'pre-copy',
+  'pre-copy-p2p',
+] as const;
+export type VfioDeviceState = (typeof VFIO_DEVICE_STATES)[number];
 
 /** Every event and its data. */
 export interface QmpEvents {
@@ -68,6 +81,12 @@ export interface QmpEvents {
   FAILOVER_NEGOTIATED: { readonly 'device-id': string };
   /** The guest is asked to let this device go; its standby is to carry the traffic. */
   UNPLUG_PRIMARY: { readonly 'device-id': string };
+  /** An assigned device is in another state of VFIO's migration protocol (capability `events`). */
+  VFIO_MIGRATION: {
+    readonly 'device-id': string;
+    readonly 'qom-path': string;
+    readonly 'device-state': VfioDeviceState;
+  };
   /** A device that was asked to leave (`device_del`) is out of its slot. */
   DEVICE_DELETED: { readonly device: string; readonly path: string };
   /** Whole lines that the guest wrote to its console; `dropped` counts those left out of a flood. */
@@ -83,9 +102,18 @@ export const QMP_EVENT_NAMES: readonly (keyof QmpEvents)[] = [
   'MIGRATION_PASS',
   'FAILOVER_NEGOTIATED',
   'UNPLUG_PRIMARY',
+  'VFIO_MIGRATION',
   'DEVICE_DELETED',
   'X_FERRY_CONSOLE',
 ];
+
+/** Of a state by its name in the kernel, `PRE_COPY`; undefined of one that QEMU has no name for: a device in error. */
+export function vfioMigration(device: string, state: string): QmpEvents['VFIO_MIGRATION'] | undefined {
+  const name = state.toLowerCase().replaceAll('_', '-');
+  const known = VFIO_DEVICE_STATES.find((one) => one === name);
+  const path = `/machine/peripheral/${device}`;
+  return known && { 'device-id': device, 'qom-path': path, 'device-state': known };
+}
 
 /** The first line a client gets. No out-of-band execution is offered. */
 export function encodeGreeting(version: QmpVersion): string {

@@ -25,6 +25,7 @@ export class PassthroughDevice {
   #arrived = false;
   /** It was stopped, with its guest, before the migration stopped it. */
   #stoodStill = false;
+  #rehearsing = false;
 
   constructor(fn: GuestFunction) {
     this.#fn = fn;
@@ -39,19 +40,19 @@ export class PassthroughDevice {
   /** To PRE_COPY; what its stream has to give until there is nothing new. Of a guest that stands still: nothing yet. */
   preCopy(): Uint8Array {
     if (this.#migration.state === STOP) return NOTHING;
-    this.#migration.setState(PRE_COPY);
+    this.#to(PRE_COPY);
     return readAll(this.#migration.session!);
   }
 
   /** To PRE_COPY_P2P: no DMA from here on. */
   quiesce(): void {
-    if (this.#migration.state !== STOP) this.#migration.setState(PRE_COPY_P2P);
+    if (this.#migration.state !== STOP) this.#to(PRE_COPY_P2P);
   }
 
   /** To STOP_COPY; the rest of the stream. */
   stopCopy(): Uint8Array {
     this.#stoodStill = this.#migration.state === STOP;
-    this.#migration.setState(STOP_COPY);
+    this.#to(STOP_COPY);
     return readAll(this.#migration.session!);
   }
 
@@ -59,23 +60,24 @@ export class PassthroughDevice {
   resume(): void {
     const { state } = this.#migration;
     const stands = state === STOP || (state === STOP_COPY && this.#stoodStill);
-    this.#migration.setState(stands ? STOP : RUNNING);
+    this.#to(stands ? STOP : RUNNING);
   }
 
   /** VFIO_DEVICE_RESET: as after power-on and running, also out of ERROR. */
   reset(): void {
     this.#migration.reset();
+    this.#tell();
   }
 
   /** Takes a piece of the stream, in RESUMING. */
   write(piece: Uint8Array): void {
-    this.#migration.setState(RESUMING);
+    this.#to(RESUMING);
     this.#migration.session!.write(piece);
   }
 
   /** The stream is whole: judged and taken over, in STOP. */
   load(): void {
-    this.#migration.setState(STOP);
+    this.#to(STOP);
     this.#arrived = true;
   }
 
@@ -85,25 +87,27 @@ export class PassthroughDevice {
 
   /** Goes once through all of a move, on a device that nobody has used: the first time takes longer than a blackout may. */
   rehearse(): void {
+    this.#rehearsing = true;
     for (let i = 0; i < REHEARSALS; i++) {
       const ahead = this.preCopy();
       this.quiesce();
       const rest = this.stopCopy();
       this.write(ahead);
       this.write(rest);
-      this.#migration.setState(STOP);
-      this.#migration.setState(RUNNING);
+      this.#to(STOP);
+      this.#to(RUNNING);
     }
+    this.#rehearsing = false;
   }
 
   /** The vCPUs stop. A device that a migration has quiesced stays as it is, because its stream would be lost. */
   halt(): void {
-    if (this.#migration.state === RUNNING) this.#migration.setState(STOP);
+    if (this.#migration.state === RUNNING) this.#to(STOP);
   }
 
   /** The vCPUs run. */
   start(): void {
-    this.#migration.setState(RUNNING);
+    this.#to(RUNNING);
     if (!this.#arrived) return;
     this.#arrived = false;
     this.arrived();
@@ -112,6 +116,20 @@ export class PassthroughDevice {
   /** It goes on here with the state of another host's. */
   protected arrived(): void {
     this.#fn.announce();
+  }
+
+  /** Throws what the step failed with; the state is told of in either case. */
+  #to(state: number): void {
+    if (this.#migration.state === state) return;
+    try {
+      this.#migration.setState(state);
+    } finally {
+      this.#tell();
+    }
+  }
+
+  #tell(): void {
+    if (!this.#rehearsing) this.#fn.stateChanged(this.state);
   }
 }
 

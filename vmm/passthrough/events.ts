@@ -1,6 +1,6 @@
 /**
  * What the host's devices report by themselves, on its way out of the thread that owns them. Whoever listens wants to know
- * how things are, not each step there: of every kind and device the latest event waits, so that a guest that hammers its
+ * how things are, not each step there: of every kind and device the latest event waits (of VFIO's states the latest of each), so that a guest that hammers its
  * slot's registers floods nobody.
  */
 import type { GuestMessage, SlotState } from '../../migration/ports.js';
@@ -21,6 +21,8 @@ export type DeviceEvent =
   | { readonly kind: 'receiver'; readonly device: string; readonly on: boolean }
   /** The guest has opened or closed a serial port, sent something by it, or made room. */
   | { readonly kind: 'serial'; readonly device: string }
+  /** The device is in another state of VFIO's migration protocol, by its name in the kernel: `PRE_COPY`. */
+  | { readonly kind: 'vfio-state'; readonly device: string; readonly state: string }
   /** VT-d blocked requests of the device: so many since the machine was made. */
   | { readonly kind: 'iommu-faults'; readonly device: string; readonly count: number };
 
@@ -39,6 +41,8 @@ export function factsOf(event: DeviceEvent): TimelineFacts {
       return { up: event.up };
     case 'receiver':
       return { on: event.on };
+    case 'vfio-state':
+      return { state: event.state };
     case 'iommu-faults':
       return { count: event.count };
   }
@@ -51,7 +55,9 @@ export class EventOutbox {
   #inFlight = false;
 
   push(event: DeviceEvent): void {
-    const key = `${event.kind} ${event.device}`;
+    // How a device came to where it is says as much as where it is.
+    const of = event.kind === 'vfio-state' ? ` ${event.state}` : '';
+    const key = `${event.kind} ${event.device}${of}`;
     // Behind those that came before it.
     this.#waiting.delete(key);
     this.#waiting.set(key, event);

@@ -45,12 +45,14 @@ export class GuestFunction {
   readonly channel: FunctionChannel;
   readonly host: HostFunction;
   readonly #slotChanged: () => void;
+  readonly #event: FunctionPlace['event'];
 
   /** Puts `assigned` into a new port of the guest's root complex. */
   constructor(assigned: AssignedFunction, migratable: AssignedHardware, place: FunctionPlace) {
     const { source, guest, iommu, event } = place;
     this.source = source;
     this.portIndex = place.port;
+    this.#event = event;
     this.assigned = assigned;
     this.migratable = migratable;
     const device = assigned.name;
@@ -79,6 +81,11 @@ export class GuestFunction {
     if (!(this.slot instanceof AcpiSlot)) return;
     if (what === 'ejected') this.slot.ejected();
     else this.#slotChanged();
+  }
+
+  /** Its state by VFIO's protocol is another now. */
+  stateChanged(state: string): void {
+    this.#event({ kind: 'vfio-state', device: this.assigned.name, state });
   }
 
   /** Tells the network that its station is here, if it is one. */

@@ -24,6 +24,7 @@ import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { dumpTopology } from '../../devices/pci/dump.js';
 import { enableAccessControl, enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
+import { type InjectedError, injectError } from '../../devices/pci/error-names.js';
 import { HostBridge } from '../../devices/pci/host-bridge.js';
 import { barRegion, configRegion } from '../../devices/pci/regions.js';
 import { RootComplex } from '../../devices/pci/topology.js';
@@ -42,6 +43,7 @@ import {
   PHYSICAL_FUNCTION_VECTOR,
 } from './interrupts.js';
 import { HostIommu } from './iommu.js';
+import { type PciInfo, pciInfoOf } from './pci-info.js';
 import {
   ACPI_HOTPLUG_NAME,
   assignedName,
@@ -268,6 +270,23 @@ export class PassthroughHost {
   /** The function goes on here with the state of another host's: it hears of a link that is not what it was there. */
   arrived(index: number): void {
     this.#driver.arrived(index);
+  }
+
+  /** What the guest has made of its PCI Express. */
+  pci(): readonly PciInfo[] {
+    return pciInfoOf(this.#guest);
+  }
+
+  /**
+   * The assigned device of that name has an error, one of ERROR_NAMES. Undefined if there is none of either name, or the device
+   * does not answer now.
+   */
+  injectError(device: string, error: string): (InjectedError & Pick<PciInfo, 'bus' | 'devfn'>) | undefined {
+    const fn = this.assigned.find(({ assigned }) => assigned.name === device);
+    if (fn?.port.endpoint === undefined) return undefined;
+    const { routingId } = fn.assigned.fn;
+    const injected = injectError(fn.assigned.aer, error);
+    return injected && { ...injected, bus: routingId >>> 8, devfn: routingId & 0xff };
   }
 
   /** Configuration space in the format of `lspci -F`: the host's as domain 0000, the guest's as domain 0001. */

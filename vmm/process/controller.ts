@@ -22,14 +22,16 @@ import type {
   CpuInfo,
   DirtyRateInfo,
   DirtyRateRequest,
+  InjectedErrorInfo,
   MemoryInfo,
   MigrationInfo,
   NicInfo,
   Standstill,
   VmControl,
 } from '../monitor/control.js';
-import { type MigrationStatus, QmpError, type QmpEvents } from '../monitor/protocol.js';
+import { type MigrationStatus, QmpError, type QmpEvents, vfioMigration } from '../monitor/protocol.js';
 import type { RunState } from '../monitor/run-state.js';
+import type { PciInfo } from '../passthrough/pci-info.js';
 import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { reasonOf } from '../sockets/listening.js';
 import { loadApproaches } from './approach-modules.js';
@@ -100,6 +102,8 @@ export class Controller implements VmControl {
   #otherSide = '';
   /** The last migration's record, as of now while it is under way. */
   #record: (() => MigrationRecord | DestinationRecord) | undefined;
+  /** In the migration under way: that it lets its devices go. */
+  #waitsForGuest = false;
   /** A migration was asked for and has no record yet. */
   #starting = false;
   /** How to take back a guest of which nobody knows whether it was given away. */
@@ -235,6 +239,19 @@ export class Controller implements VmControl {
     return this.#dirtyRate.info;
   }
 
+  async pci(): Promise<readonly PciInfo[]> {
+    return (await this.#machine?.pci()) ?? [];
+  }
+
+  async injectError(id: string, error: string): Promise<InjectedErrorInfo> {
+    const injected = await this.#theMachine().injectError(id, error);
+    if (injected === undefined) {
+      throw new QmpError(`Device '${id.slice(0, 64)}' not found, or not at work`, 'DeviceNotFound');
+    }
+    const { bus, devfn, severity, reported } = injected;
+    return { bus, slot: devfn >>> 3, function: devfn & 7, severity, reported };
+  }
+
   async dumpPci(path: string): Promise<void> {
     const pci = await this.#machine?.pciDump();
     if (pci === undefined) throw noNic();
@@ -257,7 +274,8 @@ export class Controller implements VmControl {
   migration(): MigrationInfo {
     // Never the state of an earlier migration, which a client could take for this one's.
     if (this.#starting) return { status: 'setup' };
-    return migrationInfo(this.#record?.(), this.listeningAt);
+    const info = migrationInfo(this.#record?.(), this.listeningAt);
+    return this.#waitsForGuest && info.status === 'active' ? { ...info, status: WAITING } : info;
   }
 
   async blockedReasons(): Promise<readonly string[]> {
@@ -306,6 +324,10 @@ export class Controller implements VmControl {
           stateChanged: (from, to) => this.#migrationMoved(from, to),
           undecided: (reclaim) => {
             this.#reclaim = reclaim;
+          },
+          waitsForGuest: (waits) => {
+            this.#waitsForGuest = waits;
+            if (this.migrationEvents) this.#options.emit('MIGRATION', { status: waits ? WAITING : 'active' });
           },
           roundStarted: (round) => {
             if (this.migrationEvents) this.#options.emit('MIGRATION_PASS', { pass: round });
@@ -425,9 +447,14 @@ export class Controller implements VmControl {
     return {
       console: (line) => console.push(line),
       consoleDropped: (lines) => console.lost(lines),
-      device: ({ kind, device }) => {
+      device: (event) => {
+        const { kind, device } = event;
         if (kind === 'failover-negotiated') emit('FAILOVER_NEGOTIATED', { 'device-id': device });
         if (kind === 'unplug-primary') emit('UNPLUG_PRIMARY', { 'device-id': device });
+        if (kind === 'vfio-state' && this.migrationEvents) {
+          const data = vfioMigration(device, event.state);
+          if (data !== undefined) emit('VFIO_MIGRATION', data);
+        }
       },
       panicked: (error) => {
         console.flush();
@@ -449,9 +476,13 @@ export class Controller implements VmControl {
   }
 
   #migrationMoved(from: SourceState | DestinationState, to: SourceState | DestinationState): void {
+    this.#waitsForGuest = false;
     if (!this.migrationEvents || qmpStatus(from) === qmpStatus(to)) return;
     this.#options.emit('MIGRATION', { status: qmpStatus(to) as MigrationStatus });
   }
 }
+
+/** As QEMU has it: rounds go on meanwhile, but that they come to an end is up to the guest. */
+const WAITING = 'wait-unplug';
 
 const noNic = (): QmpError => new QmpError('This machine has no NIC', 'DeviceNotFound');

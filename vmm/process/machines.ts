@@ -172,6 +172,8 @@ function guestMachine(machine: Machine): GuestMachine {
     serial: (port) => machine.serial(port),
     nics: () => machine.nicReports(),
     pciDump: () => machine.pciDump(),
+    pci: () => machine.pci(),
+    injectError: (device, error) => machine.injectError(device, error),
     pause: () => machine.pause(),
     resume: () => machine.resume(),
     destroy: () => machine.destroy(),

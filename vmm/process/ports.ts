@@ -3,6 +3,7 @@
  * `drivers.ts` provides the real ones.
  */
 import type { FerryError } from '../../base/errors.js';
+import type { InjectedError } from '../../devices/pci/error-names.js';
 import type { SerialPortName } from '../../devices/serial/registers.js';
 import type { DestinationOptions } from '../../migration/destination-context.js';
 import type { DestinationMachine, MachineDescription, SourceMachine } from '../../migration/ports.js';
@@ -11,6 +12,7 @@ import type { SourceOptions } from '../../migration/source-context.js';
 import type { SerialLine } from '../agent/serial-line.js';
 import type { CpuInfo } from '../monitor/control.js';
 import type { DeviceEvent } from '../passthrough/events.js';
+import type { PciInfo } from '../passthrough/pci-info.js';
 import type { PassthroughReport } from '../passthrough/report.js';
 import type { SocketAddress } from '../sockets/address.js';
 
@@ -49,6 +51,13 @@ export interface GuestMachine {
   nics(): Promise<readonly PassthroughReport[]>;
   /** Configuration space of all PCI functions, in the format of `lspci -F`; undefined without any. */
   pciDump(): Promise<string | undefined>;
+  /** What the guest has made of its PCI Express; nothing without any. */
+  pci(): Promise<readonly PciInfo[]>;
+  /** An assigned device has an error; undefined if there is none of that name, or it does not answer. */
+  injectError(
+    device: string,
+    error: string,
+  ): Promise<(InjectedError & Pick<PciInfo, 'bus' | 'devfn'>) | undefined>;
   /** Ends all threads of the machine. Harmless when called twice. */
   destroy(): Promise<void>;
 }

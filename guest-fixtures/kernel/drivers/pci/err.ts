@@ -12,6 +12,7 @@ import {
   PCI_ERS_RESULT_RECOVERED,
   PciDev,
   PciErrorHandlers,
+  pci_aer_init,
   pci_channel_io_frozen,
   pci_channel_io_normal,
   pci_channel_io_perm_failure,
@@ -62,6 +63,7 @@ function report(dev: PciDev, step: u32, state: u32, unasked: u32): u32 {
     // Configuration space is as after power-on.
     dev.error_state = pci_channel_io_normal;
     pci_restore_bars(dev);
+    pci_aer_init(dev);
     const slot_reset = handlers.slot_reset;
     return slot_reset !== null ? slot_reset(dev) : unasked;
   }

@@ -9,6 +9,9 @@ import {
   PCI_COMMAND,
   PCI_COMMAND_MASTER,
   PCI_COMMAND_MEMORY,
+  PCI_EXP_DEVCTL,
+  PCI_EXP_DEVCTL_REPORTING,
+  PCI_EXT_CAP_ID_ERR,
   PCI_HEADER_TYPE_BRIDGE,
   PCI_HEADER_TYPE_MASK,
   PCI_STATUS,
@@ -207,6 +210,13 @@ export function pci_restore_bars(dev: PciDev): void {
     pci_write_config_dword(dev, PCI_BASE_ADDRESS_0 + (bar << 2), resource.start);
     if (resource.flags & IORESOURCE_MEM_64) pci_write_config_dword(dev, PCI_BASE_ADDRESS_0 + (bar << 2) + 4, 0);
   }
+}
+
+/** A device with Advanced Error Reporting is to report errors; after a reset it has to be told again. */
+export function pci_aer_init(dev: PciDev): void {
+  if (dev.pcie_cap == 0 || pci_find_ext_capability(dev, PCI_EXT_CAP_ID_ERR) == 0) return;
+  const control = dev.pcie_cap + PCI_EXP_DEVCTL;
+  pci_write_config_word(dev, control, pci_read_config_word(dev, control) | PCI_EXP_DEVCTL_REPORTING);
 }
 
 /** Lets the device reach memory and send interrupts. */

@@ -16,6 +16,7 @@ import {
   PCI_STD_NUM_BARS,
   PciDev,
   Resource,
+  pci_aer_init,
   pci_channel_io_normal,
   pci_channel_io_perm_failure,
   pci_device_is_present,
@@ -112,6 +113,7 @@ function pci_setup_device(bus: u32, devfn: u32, id: u32): PciDev {
       resource.flags & IORESOURCE_PREFETCH ? str(' pref') : str(''),
     );
   }
+  pci_aer_init(dev);
   pci_device_add(dev);
   return dev;
 }
