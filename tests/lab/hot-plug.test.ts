@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
 import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
 import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
+import type { QmpPciBus } from '../../vmm/monitor/query-pci.js';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -24,6 +25,13 @@ async function deviceDel(vmm: Vmm): Promise<void> {
   }
 }
 
+/** Devices that `query-pci` has behind the first port. */
+async function behindThePort(vmm: Vmm): Promise<unknown> {
+  const [bus] = (await vmm.execute('query-pci')) as QmpPciBus[];
+  const port = bus!.devices.find(({ qdev_id }) => qdev_id === 'root-port0');
+  return port!.pci_bridge!.devices!.map(({ qdev_id }) => qdev_id);
+}
+
 describe('the device of a running VMM', () => {
   it('is taken out and put back at its monitor, three times over', async () => {
     const vmm = await spawnVmm({
@@ -40,11 +48,23 @@ describe('the device of a running VMM', () => {
       await deviceDel(vmm);
       expect((await deleted).data).toEqual({ device: 'vf0', path: '/machine/peripheral/vf0' });
       await expect(vmm.execute('device_del', { id: 'vf0' })).rejects.toThrow(/Device 'vf0' not found/);
+      expect(await behindThePort(vmm)).toEqual([]);
       const after = vmm.console.length;
       await vmm.execute('device_add', { driver: 'vfio-pci', id: 'vf0' });
       await vmm.waitForConsole(PROBED, { after });
     }
     expect(vmm.console.filter(({ text }) => PROBED.test(text))).toHaveLength(1 + TIMES);
+    expect(await behindThePort(vmm)).toEqual(['vf0']);
+    const after = vmm.console.length;
+    const error = { id: 'vf0', error: 'COMP_TIME' };
+    expect(await vmm.execute('x-ferry-aer-inject', error)).toEqual({
+      bus: 1,
+      slot: 0,
+      function: 0,
+      severity: 'nonfatal',
+      reported: true,
+    });
+    await vmm.waitForConsole(/AER: device recovery successful/, { after });
     expect(await vmm.runState()).toBe('running');
   }, 60_000);
 });
