@@ -67,9 +67,16 @@ export async function benchFunctions(options: BenchFunctionsOptions = {}): Promi
       blackouts[at]!.push(record!.blackout!);
     }
   }
+  return { runs, rate, goal: RATIO_MAX, figures: functionsFigures(counts, blackouts) };
+}
+
+/** `blackouts`: those of the moves with each number of functions. */
+export function functionsFigures(
+  counts: readonly number[],
+  blackouts: readonly (readonly BlackoutRecord[])[],
+): readonly FunctionsFigure[] {
   const first = median(blackouts[0]!.map(totalMs));
-  const figures = counts.map((functions, at) => figureOf(functions, blackouts[at]!, first));
-  return { runs, rate, goal: RATIO_MAX, figures };
+  return counts.map((functions, at) => figureOf(functions, blackouts[at]!, first));
 }
 
 const totalMs = ({ totalNs }: BlackoutRecord): number => totalNs / 1e6;

@@ -1,32 +1,42 @@
-/** How long a guest stands still by the number of its functions, on real moves. Needs the built tree. */
+/** How long a guest stands still by the number of its functions, on a real move. Needs the built tree. */
 import { expect, it } from 'vitest';
-import { MIB } from '../../base/units.js';
+import { nanoseconds } from '../../base/units.js';
 import { benchFunctions } from '../../dist/lab/bench/functions.js';
-import { functionsText } from '../../dist/lab/bench/texts.js';
+import { functionsFigures } from '../../lab/bench/functions.js';
+import { functionsText } from '../../lab/bench/texts.js';
+import type { BlackoutRecord } from '../../migration/record.js';
 
-it('is measured by whole moves with each number, in turn, and compared with the first', async () => {
+it('is measured by a whole move, whose parts add up', async () => {
   const parts: string[] = [];
-  const onPart = (what: string): number => parts.push(what);
   const result = await benchFunctions({
     runs: 1,
-    counts: [1, 2],
+    counts: [2],
     rate: 1000,
-    memoryBytes: 64 * MIB,
+    memoryBytes: 64 * 2 ** 20,
     settleMs: 100,
-    onPart,
+    onPart: (what) => parts.push(what),
   });
-  expect(parts).toEqual(['move 1 of 1 with 1 of them', 'move 1 of 1 with 2 of them']);
-  const [one, two] = result.figures;
-  expect(one).toMatchObject({ functions: 1, ratio: 1 });
-  expect(two!.ratio).toBeCloseTo(two!.blackoutMs.median / one!.blackoutMs.median);
-  for (const { blackoutMs, partsMs } of result.figures) {
-    const sum = Object.values(partsMs).reduce((total, part) => total + part, 0);
-    expect(sum).toBeCloseTo(blackoutMs.median);
-  }
-  const reached = (ratio: number): string =>
-    functionsText({ ...result, figures: [one!, { ...two!, ratio }] })
-      .split('\n')
-      .at(-1)!;
-  expect(reached(result.goal)).toMatch(/ Reached\.$/);
-  expect(reached(result.goal + 0.01)).toMatch(/Not reached\.$/);
+  expect(parts).toEqual(['move 1 of 1 with 2 of them']);
+  const [{ functions, ratio, blackoutMs, partsMs }] = result.figures as [(typeof result.figures)[number]];
+  expect({ functions, ratio }).toEqual({ functions: 2, ratio: 1 });
+  const sum = Object.values(partsMs).reduce((total, part) => total + part, 0);
+  expect(sum).toBeCloseTo(blackoutMs.median);
 });
+
+const blackout = (ms: number): BlackoutRecord => {
+  const none = nanoseconds(0);
+  const parts = { quiesceNs: none, pauseNs: none, lastPagesNs: none, deviceStateNs: none, stateNs: none };
+  return { totalNs: nanoseconds(ms * 1e6), ...parts, loadNs: none, startNs: nanoseconds(ms * 1e6) };
+};
+
+it.each([
+  [15, / Reached\.$/],
+  [15.1, /Not reached\.$/],
+])(
+  'is compared with that of the first number by its median: of eight with %s ms, of one with 10',
+  (ms, word) => {
+    const figures = functionsFigures([1, 8], [[9, 10, 30].map(blackout), [ms, ms, 2].map(blackout)]);
+    expect(figures.map(({ ratio }) => ratio)).toEqual([1, ms / 10]);
+    expect(functionsText({ runs: 3, rate: 1, goal: 1.5, figures }).split('\n').at(-1)).toMatch(word);
+  },
+);

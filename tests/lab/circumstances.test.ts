@@ -214,9 +214,9 @@ describe('destinations', () => {
         return result;
       });
       const [other, down] = found.cells as [Cell, Cell];
-      expect(other).toMatchObject({ ending: 'refused', phase: 'unsent' });
+      expect(other, other.reason).toMatchObject({ ending: 'refused', phase: 'unsent' });
       expect(other.reason).toMatch(/this machine 0 \(--nic virtio\)/);
-      expect(down).toMatchObject({ circumstance: 'link down', ending: 'verified' });
+      expect(down, down.reason).toMatchObject({ circumstance: 'link down', ending: 'verified' });
       expect(consoles.join('\n')).toMatch(/Link is Down/);
       const page = circumstancesHtml(found);
       expect(page).toMatch(

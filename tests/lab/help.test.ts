@@ -27,6 +27,7 @@ const ENDS: Readonly<Record<string, readonly ExitClass[]>> = {
   'bench iommu': ['failed', 'not-verified', 'environment'],
   'bench fabric': ['failed', 'not-verified', 'environment'],
   'bench packets': ['failed', 'not-verified', 'environment'],
+  'bench functions': ['failed', 'not-verified', 'environment'],
   'bench tracking': ['refused', 'failed', 'environment'],
   fuzz: ['not-verified'],
 };

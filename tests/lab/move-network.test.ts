@@ -38,7 +38,7 @@ function freshFolder(): string {
 }
 
 async function moved(options: MigrateOptions): Promise<MigrateResult> {
-  const result = await migrate({ memoryBytes: 64 * MIB, settleMs: 1000, rate: RATE, seed: 7, ...options });
+  const result = await migrate({ memoryBytes: 64 * MIB, settleMs: 400, rate: RATE, seed: 7, ...options });
   const others = result.verdict.checks.filter(({ outcome }) => outcome !== 'held');
   expect(others.map(({ name, outcome, seen }) => `${name}: ${outcome}, ${seen}`)).toEqual([]);
   expect(result.verdict.outcome).toBe('verified');
