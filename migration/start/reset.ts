@@ -17,10 +17,10 @@ export const startByReset: StartDescriptor = {
   ],
   use: 'Where nothing may be asked of the guest and the device can neither be read out nor reported broken: any driver that survives a reset of its physical function will do.',
   limits:
-    "ixgbevf resets its device once in ten seconds at most, and waits for the rest of them. A driver that happens to read all ones between the device's stop and the vCPUs' takes it for removed, and never looks again.",
+    "ixgbevf resets its device once in ten seconds at most, and waits for the rest of them; without a link it has no reason to. A driver that happens to read all ones between the device's stop and the vCPUs' takes it for removed, and never looks again.",
   needs: ['fn', 'replay'],
   takes: ['lost'],
-  copesWith: ['queues', 'link-down'],
+  copesWith: ['queues'],
   afterRun: true,
   readOut,
   make: (device) => startByPuttingBack(NAME, device, 'configuration'),

@@ -148,6 +148,16 @@ describe('guests that do not help', () => {
     ] as const;
     expect((await cellOf(silent, deviceless, corrupt, 'stop')).cell.ending).toBe('failed');
     expect((await cellOf(onlyOf(destinations, 'other revision'), deviceless)).cell.ending).toBe('failed');
+    const dark = await fillTable(
+      onlyOf(destinations, 'link down'),
+      { approaches: { start: ['reset', 'hot-plug'] } },
+      undefined,
+      async (options) => moved(options, deviceless, noTraffic),
+    );
+    expect(dark.cells.map(({ approach, ending }) => [approach, ending])).toEqual([
+      ['reset', 'without-device'],
+      ['hot-plug', 'failed'],
+    ]);
   });
 
   it('fail a stop that takes longer than one may that says of itself that it ends', async () => {

@@ -64,8 +64,11 @@ export const destinations: CircumstanceAxis = {
     options: (nic) => ({ ...same, ...(destinationNic && { destinationNic: destinationNic(nic) }) }),
   })),
   wrong: ({ name }, { copesWith }, { ending }) => {
-    if (ending === 'without-device') return 'the guest was moved, and has no device there';
-    const says = copesWith.includes(DIFFERENCE_OF.get(name)!);
+    const difference = DIFFERENCE_OF.get(name)!;
+    const says = copesWith.includes(difference);
+    // A link can go down at any time, so that nobody refuses for it; a start may not come through until it is up again.
+    const mayBeWithout = difference === 'link-down' && !says;
+    if (ending === 'without-device' && !mayBeWithout) return 'the guest was moved, and has no device there';
     if (says && ending === 'refused') return 'it says of itself that it copes, and refuses';
     return !says && ending === 'verified' ? 'it copes, and says of itself that it does not' : undefined;
   },
