@@ -1,19 +1,9 @@
 import { defineConfig } from 'vitest/config';
-import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 // What the product prints is compared as plain words, whatever the terminal or the CI around the tests asks for: both the
 // code under test and Node itself (numbers of `console.log`) colour what they print if these say so.
 delete process.env.FORCE_COLOR;
 process.env.NO_COLOR = '1';
-
-/** What spawns VMMs takes longest, and begins first: at the end nobody waits for it with a core that has nothing to do. */
-class LongestFirst extends BaseSequencer {
-  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const rank = ({ moduleId }: TestSpecification): number =>
-      /\/tests\/(lab\/(move|ends|report|circum)|vmm\/(process|round|machine))/.test(moduleId) ? 0 : 1;
-    return (await super.sort(files)).sort((one, other) => rank(one) - rank(other));
-  }
-}
 
 export default defineConfig({
   test: {
@@ -24,7 +14,6 @@ export default defineConfig({
     maxWorkers: 3,
     // No test changes anything outside its own objects, so that files may share a process, and load the product once.
     isolate: false,
-    sequence: { sequencer: LongestFirst },
     // What bounds a hang must not bound a busy machine: a test that takes 10 s may take 100 beside other work.
     testTimeout: 180_000,
     hookTimeout: 180_000,
