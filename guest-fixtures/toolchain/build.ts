@@ -53,13 +53,9 @@ interface UnfinishedGuest extends CommonParts {
  * `FerryError` that says what is wrong with the module (`guest/...`) or that it is too large (`image/malformed`).
  */
 export async function buildImage(source: Uint8Array | string, options: BuildOptions): Promise<Uint8Array> {
-  const { registers, dataEnd, smp, data, texts } = nestedDeep(options, () => writeVariants(source, options));
-  const variants = await finishVariants(texts).catch((cause) =>
-    nestedDeep(options, () => {
-      throw cause;
-    }),
-  );
-  checkVariants(variants, registers);
+  const { registers, dataEnd, smp, data, variants } = await finishGuest(source, options).catch((cause) => {
+    throw told(cause, options);
+  });
   const { run, log, postcopy } = variants;
   return encodeImage(
     {
@@ -71,26 +67,32 @@ export async function buildImage(source: Uint8Array | string, options: BuildOpti
   );
 }
 
-/** All steps but the packing, in this thread; throws as `buildImage` rejects. */
+/** All steps but the packing; the last of them in threads, where that is worth it. */
+async function finishGuest(source: Uint8Array | string, options: BuildOptions): Promise<BuiltGuest> {
+  const { texts, ...common } = writeVariants(source, options);
+  const variants = await finishVariants(texts);
+  checkVariants(variants, common.registers);
+  return { ...common, variants };
+}
+
+/** The same in this thread; throws as `buildImage` rejects. */
 export function buildGuest(source: Uint8Array | string, options: BuildOptions): BuiltGuest {
-  return nestedDeep(options, () => {
+  try {
     const { texts, ...common } = writeVariants(source, options);
     const { run, log, postcopy } = texts;
     const variants = { run: finishModule(run), log: finishModule(log), postcopy: finishModule(postcopy) };
     checkVariants(variants, common.registers);
     return { ...common, variants };
-  });
-}
-
-function nestedDeep<T>({ name }: BuildOptions, work: () => T): T {
-  try {
-    return work();
   } catch (cause) {
-    // binaryen and we recurse along with the code.
-    if (!(cause instanceof RangeError)) throw cause;
-    throw guestErrors.error('module', { name, problem: 'its code is nested too deeply' }, cause);
+    throw told(cause, options);
   }
 }
+
+/** binaryen and we recurse along with the code. */
+const told = (cause: unknown, { name }: BuildOptions): unknown =>
+  cause instanceof RangeError
+    ? guestErrors.error('module', { name, problem: 'its code is nested too deeply' }, cause)
+    : cause;
 
 function writeVariants(source: Uint8Array | string, { name }: BuildOptions): UnfinishedGuest {
   const reader = readModule(name, source);

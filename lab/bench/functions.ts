@@ -6,7 +6,8 @@
 import type { BlackoutRecord } from '../../migration/record.js';
 import { migrate } from '../move/move.js';
 import type { MigrateOptions } from '../move/scenario.js';
-import { median } from '../report/median.js';
+import { type Spread, spreadOf } from '../report/median.js';
+import { type BlackoutPartsMs, medianParts } from './blackout-parts.js';
 import { benchErrors } from './errors.js';
 
 export interface BenchFunctionsOptions extends Pick<MigrateOptions, 'memoryBytes' | 'settleMs'> {
@@ -22,9 +23,8 @@ export interface BenchFunctionsOptions extends Pick<MigrateOptions, 'memoryBytes
 
 export interface FunctionsFigure {
   readonly functions: number;
-  readonly blackoutMs: { readonly median: number; readonly min: number; readonly max: number };
-  /** Medians of the parts, each on its own, milliseconds. */
-  readonly partsMs: Readonly<Record<Exclude<keyof BlackoutRecord, 'totalNs'>, number>>;
+  readonly blackoutMs: Spread;
+  readonly partsMs: BlackoutPartsMs;
   /** Of the medians, to that of the first number. */
   readonly ratio: number;
 }
@@ -42,7 +42,7 @@ export const FUNCTION_COUNTS: readonly number[] = [1, 2, 4, 8];
 const RATIO_MAX = 1.5;
 const RATE = 8000;
 
-/** Takes about a minute with the defaults. Rejects with the FerryErrors of the moves, and of one that was not verified. */
+/** Takes some two minutes with the defaults. Rejects with the FerryErrors of the moves, and of one that was not verified. */
 export async function benchFunctions(options: BenchFunctionsOptions = {}): Promise<BenchFunctionsResult> {
   const { runs = 5, counts = FUNCTION_COUNTS, rate = RATE, onPart = () => {}, ...rest } = options;
   const blackouts = counts.map((): BlackoutRecord[] => []);
@@ -70,33 +70,16 @@ export async function benchFunctions(options: BenchFunctionsOptions = {}): Promi
   return { runs, rate, goal: RATIO_MAX, figures: functionsFigures(counts, blackouts) };
 }
 
-/** `blackouts`: those of the moves with each number of functions. */
+/** `blackouts`: those of the moves with each number of functions; of the first the others are multiples. */
 export function functionsFigures(
   counts: readonly number[],
   blackouts: readonly (readonly BlackoutRecord[])[],
 ): readonly FunctionsFigure[] {
-  const first = median(blackouts[0]!.map(totalMs));
-  return counts.map((functions, at) => figureOf(functions, blackouts[at]!, first));
-}
-
-const totalMs = ({ totalNs }: BlackoutRecord): number => totalNs / 1e6;
-
-function figureOf(functions: number, blackouts: readonly BlackoutRecord[], first: number): FunctionsFigure {
-  const totals = blackouts.map(totalMs);
-  const part = (pick: (blackout: BlackoutRecord) => number): number => median(blackouts.map(pick)) / 1e6;
-  const blackoutMs = { median: median(totals), min: Math.min(...totals), max: Math.max(...totals) };
-  return {
+  const totals = blackouts.map((ofCount) => spreadOf(ofCount.map(({ totalNs }) => totalNs / 1e6)));
+  return counts.map((functions, at) => ({
     functions,
-    blackoutMs,
-    partsMs: {
-      quiesceNs: part((one) => one.quiesceNs),
-      pauseNs: part((one) => one.pauseNs),
-      lastPagesNs: part((one) => one.lastPagesNs),
-      deviceStateNs: part((one) => one.deviceStateNs),
-      stateNs: part((one) => one.stateNs),
-      loadNs: part((one) => one.loadNs),
-      startNs: part((one) => one.startNs),
-    },
-    ratio: blackoutMs.median / first,
-  };
+    blackoutMs: totals[at]!,
+    partsMs: medianParts(blackouts[at]!),
+    ratio: totals[at]!.median / totals[0]!.median,
+  }));
 }

@@ -5,10 +5,11 @@
  */
 import { readFileSync } from 'node:fs';
 import { MIB, PAGE_BYTES } from '../../base/units.js';
-import type { BlackoutRecord, MigrationRecord } from '../../migration/record.js';
+import type { MigrationRecord } from '../../migration/record.js';
 import { KERNEL_IMAGE } from '../move/scenario.js';
-import { median } from '../report/median.js';
+import { median, type Spread, spreadOf } from '../report/median.js';
 import { spawnVmm, type Vmm } from '../vmm-client/spawn.js';
+import { type BlackoutPartsMs, medianParts } from './blackout-parts.js';
 
 export interface BenchMachineOptions {
   /** Repetitions of each figure. */
@@ -25,7 +26,7 @@ export interface BlackoutFigure {
   readonly totalMs: number;
   readonly totalMsMin: number;
   readonly totalMsMax: number;
-  readonly partsMs: Readonly<Record<Exclude<keyof BlackoutRecord, 'totalNs'>, number>>;
+  readonly partsMs: BlackoutPartsMs;
   readonly lastPages: number;
   readonly rounds: number;
 }
@@ -43,7 +44,7 @@ export interface DirtyLogFigure {
 export interface BenchMachineResult {
   readonly memoryBytes: number;
   /** From spawning a VMM to the guest's first console line, milliseconds: median, least, most. */
-  readonly bootMs: { readonly median: number; readonly min: number; readonly max: number };
+  readonly bootMs: Spread;
   /** Resident memory of a running VMM besides guest RAM, bytes: median of the boots. */
   readonly overheadBytes: number;
   /** `stop` and `cont` over the monitor, microseconds, medians: they bound the time to reach a safepoint. */
@@ -70,10 +71,9 @@ export async function benchMachine(options: BenchMachineOptions = {}): Promise<B
     onPart(`${load.workload} with the dirty log off and on`);
     dirtyLog.push(await measureDirtyLog(load, memoryBytes));
   }
-  const bootMs = boots.map((boot) => boot.ms);
   return {
     memoryBytes,
-    bootMs: { median: median(bootMs), min: Math.min(...bootMs), max: Math.max(...bootMs) },
+    bootMs: spreadOf(boots.map((boot) => boot.ms)),
     overheadBytes: median(boots.map((boot) => boot.overheadBytes)),
     ...stops,
     blackouts,
@@ -162,8 +162,6 @@ async function measureBlackout(workload: string, memoryBytes: number, runs: numb
 
 function blackoutFigure(workload: string, records: readonly MigrationRecord[]): BlackoutFigure {
   const blackouts = records.map((record) => record.blackout!);
-  const ms = (pick: (blackout: BlackoutRecord) => number): number =>
-    median(blackouts.map((b) => pick(b) / 1e6));
   const totals = blackouts.map((b) => b.totalNs / 1e6);
   return {
     workload,
@@ -171,15 +169,7 @@ function blackoutFigure(workload: string, records: readonly MigrationRecord[]): 
     totalMs: median(totals),
     totalMsMin: Math.min(...totals),
     totalMsMax: Math.max(...totals),
-    partsMs: {
-      quiesceNs: ms((b) => b.quiesceNs),
-      pauseNs: ms((b) => b.pauseNs),
-      lastPagesNs: ms((b) => b.lastPagesNs),
-      deviceStateNs: ms((b) => b.deviceStateNs),
-      stateNs: ms((b) => b.stateNs),
-      loadNs: ms((b) => b.loadNs),
-      startNs: ms((b) => b.startNs),
-    },
+    partsMs: medianParts(blackouts),
     lastPages: median(records.map((record) => record.rounds.at(-1)?.pages ?? 0)),
     rounds: median(records.map((record) => record.rounds.length)),
   };

@@ -2,10 +2,11 @@
 import * as Plot from '@observablehq/plot';
 import { VERSION } from '../../vmm/version.js';
 import { figure, html, htmlTable } from '../compare/report/html.js';
+import { page } from '../compare/report/page.js';
 import { ACCENT, INK, picture, QUIET } from '../compare/report/plot.js';
-import { STYLE } from '../compare/report/style.js';
+import type { Spread } from '../report/median.js';
 import { formatBytes, formatCount } from '../report/words.js';
-import type { BenchTrackingResult, Range, TrackingFigure } from './tracking.js';
+import type { BenchTrackingResult, TrackingFigure } from './tracking.js';
 import { TRACKING_HEADS, trackingRow } from './tracking-text.js';
 
 const ROW = 18;
@@ -27,26 +28,13 @@ export function trackingReport(
   const left = refused.map(
     ({ tracking, reason }) => `<li>${html(`${tracking} is not possible here: ${reason}`)}</li>`,
   );
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>vf-ferry: ${html(title)}</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<header><h1>${html(title)}</h1><p class="soft">${html(conditions)}</p></header>
-<main>
-${COSTS.map(([cost, what]) => costs(figures, cost, what)).join('\n')}
-${left.length === 0 ? '' : `<ul class="soft">${left.join('')}</ul>`}
-</main>
-</body>
-</html>
-`;
+  return page(title, title, `<p class="soft">${html(conditions)}</p>`, [
+    ...COSTS.map(([cost, what]) => costs(figures, cost, what)),
+    ...(left.length === 0 ? [] : [`<ul class="soft">${left.join('')}</ul>`]),
+  ]);
 }
 
-interface Row extends Range {
+interface Row extends Spread {
   readonly where: string;
   readonly tracking: string;
 }

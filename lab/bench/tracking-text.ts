@@ -1,12 +1,13 @@
 /** What trackings cost, as a table for a terminal. */
+import type { Spread } from '../report/median.js';
 import { table } from '../report/table.js';
 import { formatBytes, formatCount } from '../report/words.js';
-import type { BenchTrackingResult, Range, TrackingFigure } from './tracking.js';
+import type { BenchTrackingResult, TrackingFigure } from './tracking.js';
 
 /** Of one CPU. */
 export const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 
-const spread = ({ median, min, max }: Range, word: (value: number) => string): string =>
+const spread = ({ median, min, max }: Spread, word: (value: number) => string): string =>
   min === max ? word(median) : `${word(median)} (${word(min)} to ${word(max)})`;
 
 const HEADS = [

@@ -9,7 +9,7 @@ import type { DirtyRateInfo } from '../../vmm/monitor/control.js';
 import { labErrors } from '../errors.js';
 import { type FabricProcess, spawnFabric } from '../fabric/spawn.js';
 import { guestIp, KERNEL_IMAGE, PEER_IP } from '../move/scenario.js';
-import { median } from '../report/median.js';
+import { type Spread, spreadOf } from '../report/median.js';
 import { spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import { threadTimes, timesBetween } from '../vmm-client/thread-times.js';
 import { TRACKING_MEMORIES, TRACKING_RATES } from './tracking-defaults.js';
@@ -31,12 +31,6 @@ export interface BenchTrackingOptions {
   readonly onPart?: (what: string) => void;
 }
 
-export interface Range {
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
-}
-
 /** One tracking, at one rate and with one size of RAM; each value against the turns without it that stood beside. */
 export interface TrackingFigure {
   readonly tracking: string;
@@ -44,18 +38,18 @@ export interface TrackingFigure {
   /** Echoes a second that were asked for. */
   readonly rate: number;
   /** Echoes a second that came back, and of those that came back without a tracking the share. */
-  readonly packetsPerSecond: Range;
-  readonly packetShare: Range;
+  readonly packetsPerSecond: Spread;
+  readonly packetShare: Spread;
   /** CPU time in a second, as a share of one CPU: without the tracking, and what comes on top with it. */
-  readonly guestCpu: Range;
-  readonly guestCost: Range;
-  readonly hostCpu: Range;
-  readonly hostCost: Range;
+  readonly guestCpu: Spread;
+  readonly guestCost: Spread;
+  readonly hostCpu: Spread;
+  readonly hostCost: Spread;
   /** Of the host's, what the VMM's main thread takes, which asks; devices and their IOMMU have a thread of their own. */
-  readonly askingCost: Range;
+  readonly askingCost: Spread;
   /** Pages that it named, a second, and what one time of asking took, milliseconds. */
-  readonly pagesPerSecond: Range;
-  readonly harvestMs: Range;
+  readonly pagesPerSecond: Spread;
+  readonly harvestMs: Spread;
 }
 
 export interface BenchTrackingResult {
@@ -309,10 +303,7 @@ function figureOf(
     const beside = (pick: (turn: Turn) => number): number => (pick(round.without) + pick(next)) / 2;
     return { turn: round.with.get(tracking)!, beside };
   });
-  const range = (of: (pair: (typeof pairs)[number]) => number): Range => {
-    const values = pairs.map(of);
-    return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
-  };
+  const range = (of: (pair: (typeof pairs)[number]) => number): Spread => spreadOf(pairs.map(of));
   return {
     tracking,
     memoryBytes,

@@ -121,7 +121,7 @@ function defineTracking(command: Command): void {
       `
 A guest with a VF echoes what a peer sends. Trackings are at work in turn, each between two turns without one, which are its measure:
 packets that come back, CPU time of the guest and of the host. No migration is under way; each tracking is asked ten times a second, as
-by the rounds of one. With the defaults it takes some five minutes; on a busy machine costs of less than a few percent say nothing.
+by the rounds of one. With the defaults it takes some three minutes; on a busy machine costs of less than a few percent say nothing.
 
 Examples:
   ferry bench tracking

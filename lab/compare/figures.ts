@@ -15,7 +15,7 @@ import type { CpuRecord } from '../move/cpu-time.js';
 import type { MigrateResult } from '../move/move.js';
 import type { NetworkPhase } from '../move/network-record.js';
 import type { Scenario } from '../move/scenario.js';
-import { median } from '../report/median.js';
+import { type Spread, spreadOf } from '../report/median.js';
 import { type PlugStep, plugSteps } from './plug-steps.js';
 
 /** Raised with each change of what follows. */
@@ -57,12 +57,6 @@ export interface RunDetail {
   readonly cpu: CpuRecord;
   /** What the guest did with a device that was unplugged and plugged in again; nothing where none was. */
   readonly plug: readonly PlugStep[];
-}
-
-export interface Spread {
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
 }
 
 export interface CompareEntry {
@@ -175,7 +169,7 @@ export function spreadsOf(runs: readonly Figures[]): CompareEntry['figures'] {
   const spread = (name: keyof Figures): Spread | undefined => {
     const values = runs.map((run) => run[name]).filter((value) => value !== undefined);
     if (values.length === 0) return undefined;
-    return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
+    return spreadOf(values);
   };
   return Object.fromEntries(NAMES.map((name) => [name, spread(name)])) as CompareEntry['figures'];
 }

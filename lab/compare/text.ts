@@ -1,17 +1,11 @@
 /** A comparison for people: a line as each run ends, and one table at the end. */
 import pc from 'picocolors';
 import { EFFORTS } from '../../migration/approach.js';
+import type { Spread } from '../report/median.js';
 import { table } from '../report/table.js';
 import { formatBytes, formatCount, formatTime } from '../report/words.js';
 import { type CompareProgress, chosenBeside, givenFor, RUNS, titleOf } from './compare.js';
-import {
-  type CompareEntry,
-  type Comparison,
-  type Figures,
-  type GoalOf,
-  goalsOf,
-  type Spread,
-} from './figures.js';
+import { type CompareEntry, type Comparison, type Figures, type GoalOf, goalsOf } from './figures.js';
 
 /** How each figure is written. */
 export const FORMATS: { readonly [F in keyof Figures]-?: (value: number) => string } = {

@@ -8,3 +8,17 @@ export function median(values: readonly number[]): number {
   const high = sorted[sorted.length >>> 1]!;
   return (low + high) / 2;
 }
+
+/** What several measurements of one thing came to. */
+export interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** Of at least one value. */
+export const spreadOf = (values: readonly number[]): Spread => ({
+  median: median(values),
+  min: Math.min(...values),
+  max: Math.max(...values),
+});
