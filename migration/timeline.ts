@@ -48,9 +48,9 @@ export class Timeline {
     return this.#clock.now();
   }
 
-  /** It happens now. */
-  moment(who: string, what: string, facts?: TimelineFacts): void {
-    this.#add({ at: this.now(), who, what, ...(facts && { facts }) });
+  /** It happens now, unless `at` says when it did. */
+  moment(who: string, what: string, facts?: TimelineFacts, at = this.now()): void {
+    this.#add({ at, who, what, ...(facts && { facts }) });
   }
 
   /** It began at `from`, and ends now unless `to` says when it did. Returns how long it took. */

@@ -4,6 +4,7 @@
  * It does nothing by itself: register accesses and frames come in by calls, and `run` works off what doorbells have
  * announced, a bounded amount at a time. Whoever owns the thread calls it while it says that there is more to do.
  */
+
 import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
 import { deviceErrors } from '../errors.js';
@@ -12,6 +13,7 @@ import type { FrameSink } from '../ethernet/frame-sink.js';
 import type { PciFunction, Upstream } from '../pci/function.js';
 import { registerSection, SectionedState, type StateSection } from '../pci/state.js';
 import type { Endpoint } from '../pci/topology.js';
+import type { BringUpStep } from './bring-up.js';
 import { type EthernetPort, Forwarding } from './forwarding.js';
 import type { SegmentFlags } from './offload.js';
 import { PhysicalFunction, QUEUE_HIDE_VLAN } from './pf.js';
@@ -39,6 +41,8 @@ export interface NicOptions {
   wake(): void;
   /** A driver has switched the first receive queue of a virtual function; for who waits for it to work. */
   receiverSwitched?(vf: number, on: boolean): void;
+  /** A driver has come so far with a virtual function since it reset it. */
+  broughtUp?(vf: number, step: BringUpStep): void;
 }
 
 /** Descriptors and frames that one queue may use before the next has its turn. */
@@ -242,6 +246,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       doorbell: (pool, queue) => nic.markPending(pool * QUEUES_PER_POOL + queue),
       emit: (pool, tag) => nic.forwarding.emit(pool, tag),
       receiverSwitched: (pool, on) => nic.options.receiverSwitched?.(pool, on),
+      broughtUp: (pool, step) => nic.options.broughtUp?.(pool, step),
       ownQueueCause: (pool, queue, kind) => nic.pf.queueCause(pool * QUEUES_PER_POOL + queue, kind),
       mailboxEvent(pool, kind) {
         if (causes.set(pool, kind)) nic.pf.raiseMailbox();

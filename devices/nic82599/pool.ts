@@ -2,10 +2,12 @@
  * A pool: the queues, mailbox, counters and interrupt registers that belong to one virtual function, or to the physical
  * function itself. Everything a guest does to its VF's BAR arrives here.
  */
+
 import type { Scheduler } from '../../base/clock.js';
 import { RegisterFile, type RegisterTable } from '../../base/registers.js';
 import { FCS_BYTES } from '../ethernet/frame.js';
 import type { PciFunction } from '../pci/function.js';
+import { BringUp, type BringUpStep } from './bring-up.js';
 import { InterruptUnit } from './interrupts.js';
 import { Mailbox } from './mailbox.js';
 import type { SegmentFlags } from './offload.js';
@@ -34,6 +36,8 @@ export interface PoolHost {
   ownQueueCause(pool: number, queue: number, kind: 'receive' | 'transmit'): void;
   /** Its driver has switched its first receive queue. */
   receiverSwitched(pool: number, on: boolean): void;
+  /** Its driver has come so far with it since it reset it. */
+  broughtUp(pool: number, step: BringUpStep): void;
   mailboxEvent(pool: number, kind: 'request' | 'acknowledge'): void;
   mailboxRevoked(pool: number): void;
   /** A VF was reset: its queues must be stopped and the driver told. */
@@ -69,11 +73,13 @@ export class Pool implements TransmitOwner {
     malformed: 0,
   };
   private readonly host: PoolHost;
+  private readonly bringUp: BringUp;
 
   constructor(index: number, host: PoolHost, physicalFunction: PciFunction) {
     this.index = index;
     this.host = host;
     this.engine = host.engine;
+    this.bringUp = new BringUp((step) => host.broughtUp(index, step));
     this.fn = physicalFunction;
     this.registers = new RegisterFile(vfTable, {
       CTRL: { write: (written) => this.controlWritten(written) },
@@ -85,14 +91,30 @@ export class Pool implements TransmitOwner {
         write: (written) => this.interrupts.accessed(reg.EICR.fields.CAUSES.get(written)),
       },
       EICS: { write: (written) => this.causesSet(reg.EICS.fields.CAUSES.get(written)) },
-      EIMS: { write: (written) => this.interrupts.enable(reg.EIMS.fields.CAUSES.get(written)) },
+      EIMS: {
+        write: (written) => {
+          this.bringUp.takes('interrupts');
+          this.interrupts.enable(reg.EIMS.fields.CAUSES.get(written));
+        },
+      },
       EIMC: { write: (written) => this.interrupts.disable(reg.EIMC.fields.CAUSES.get(written)) },
-      MAILBOX: { write: (written) => this.mailbox.virtualFunctionWrote(written) },
+      MAILBOX: {
+        write: (written) => {
+          if (reg.MAILBOX.fields.REQ.get(written) === 1) this.bringUp.takes('mailbox');
+          this.mailbox.virtualFunctionWrote(written);
+        },
+      },
       TDT: { write: (_written, _before, queue) => host.doorbell(index, queue) },
-      TXDCTL: { write: (_written, _before, queue) => host.doorbell(index, queue) },
+      TXDCTL: {
+        write: (written, _before, queue) => {
+          if (reg.TXDCTL.fields.ENABLE.get(written) === 1) this.bringUp.takes('transmit');
+          host.doorbell(index, queue);
+        },
+      },
       RXDCTL: {
         write: (written, before, queue) => {
           const { ENABLE } = reg.RXDCTL.fields;
+          if (ENABLE.get(written) === 1) this.bringUp.takes('receive');
           if (queue === 0 && ENABLE.get(written) !== ENABLE.get(before))
             host.receiverSwitched(index, ENABLE.get(written) === 1);
         },
@@ -242,7 +264,9 @@ export class Pool implements TransmitOwner {
   }
 
   private controlWritten(written: number): void {
-    if (reg.CTRL.fields.RST.get(written) === 1) this.functionReset();
+    if (reg.CTRL.fields.RST.get(written) !== 1) return;
+    this.functionReset();
+    this.bringUp.begins();
   }
 
   private mailboxCause(): void {

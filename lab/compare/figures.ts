@@ -149,7 +149,7 @@ function requestNs({ timeline }: MigrationRecord): number | undefined {
   return asked.length === 0 ? undefined : Math.max(...asked);
 }
 
-export function detailOf({ record, network, cpu, console }: MigrateResult): RunDetail | undefined {
+export function detailOf({ record, arrival, network, cpu, console }: MigrateResult): RunDetail | undefined {
   if (record === undefined) return undefined;
   const { rounds, blackout, devices, fallbacks, timeline } = record;
   const names = [FLOW, ...devices.map(({ name }) => name)];
@@ -161,8 +161,18 @@ export function detailOf({ record, network, cpu, console }: MigrateResult): RunD
     timeline: timeline.filter(({ who, what }) => names.includes(who) && what !== 'readDirty'),
     network: network?.move,
     cpu,
-    plug: plugSteps(console),
+    plug: plugSteps(console, {
+      timeline: arrival?.timeline ?? [],
+      firstPacketNs: firstPacketNs(network?.move),
+    }),
   };
+}
+
+/** What came first after the longest gap, on the peer's clock. */
+function firstPacketNs(move: NetworkPhase | undefined): number | undefined {
+  const gaps = (move?.flows ?? []).flatMap(({ arrived }) => arrived ?? []);
+  const [longest] = gaps.toSorted((a, b) => b.longestGapNs - a.longestGapNs);
+  return longest === undefined ? undefined : longest.longestGapAtNs + longest.longestGapNs;
 }
 
 export function spreadsOf(runs: readonly Figures[]): CompareEntry['figures'] {

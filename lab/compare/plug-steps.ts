@@ -1,4 +1,9 @@
-/** Where hot-plug's time goes inside the guest: what its console says, each line with the guest's own clock. */
+/**
+ * Where hot-plug's time goes: what the guest's console says, each line with the guest's own clock, and between its lines what the host
+ * saw of the driver at the registers of its device.
+ */
+import type { BringUpStep } from '../../devices/nic82599/bring-up.js';
+import type { TimelineEntry } from '../../migration/timeline.js';
 import type { ConsoleLine } from '../move/check.js';
 import { guestSeconds } from '../move/verdict.js';
 
@@ -10,59 +15,104 @@ export interface PlugStep {
   readonly toNs: number;
 }
 
-/** A step ends with its line, and begins where the one before ended; the first begins with its own. */
-interface StepLine {
-  readonly side: ConsoleLine['side'];
+/** A step ends with its mark, and begins where the one before ended; the first begins with its own. */
+interface Mark {
   readonly what: string;
-  readonly line: RegExp;
-  /** The last such line counts, of those that come in a row. */
-  readonly last?: boolean;
+  /** On the guest's clock; undefined where it was not seen at or behind `from`. */
+  readonly find: (seen: Seen, fromNs: number) => number | undefined;
 }
 
-/** In their order. Those that a slot or a start does not have are missing. */
-const LINES: readonly StepLine[] = [
-  { side: 'source', what: 'asked to let it go', line: /pciehp: Slot\(\d+\): Button press: will power off/ },
-  { side: 'source', what: 'blink, and driver lets go', line: /^\S* *\S*\] pci \S+: removed$/ },
-  {
-    side: 'destination',
-    what: 'power off, and move',
-    line: /pciehp: Slot\(\d+\): (Button press: will power on|Card present|Link Up)/,
-  },
-  {
-    side: 'destination',
-    what: 'presence and power',
-    line: /pciehp: Slot\(\d+\): (Card present|Link Up)/,
-    last: true,
-  },
-  { side: 'destination', what: 'wait for the link', line: /\] pci \S+: \[[0-9a-f]{4}:[0-9a-f]{4}\] type 00/ },
-  { side: 'destination', what: 'configuration', line: /\] pci \S+: BAR \d+ \[mem/, last: true },
-  { side: 'destination', what: 'probe, reset, mailbox', line: /Virtual Function$/ },
-  {
-    side: 'destination',
-    what: 'address, rings, interrupts',
-    line: /IP-Config: Complete|ipaddr=.* are back$/,
-  },
-  { side: 'destination', what: 'link of the interface', line: /NIC Link is Up/ },
-];
+interface Seen {
+  readonly console: readonly ConsoleLine[];
+  readonly bringUp: readonly { readonly step: BringUpStep; readonly ns: number }[];
+  readonly firstPacketNs: number | undefined;
+}
 
-/** The steps of a device that was unplugged at the source and plugged in at the destination; none of one that was not. */
-export function plugSteps(console: readonly ConsoleLine[]): readonly PlugStep[] {
-  const found: { readonly what: string; readonly ns: number }[] = [];
-  let at = console.findLastIndex(({ side, text }) => side === 'source' && LINES[1]!.line.test(text));
-  if (at < 0 || !console.some(({ side, text }) => side === 'destination' && LINES[4]!.line.test(text)))
-    return [];
-  const press = console
-    .slice(0, at)
-    .findLastIndex((one) => one.side === 'source' && LINES[0]!.line.test(one.text));
-  if (press >= 0) at = press;
-  for (const { side, what, line, last } of LINES) {
+const nsOf = ({ text }: ConsoleLine): number => Math.round(guestSeconds(text)! * 1e9);
+
+/** A line of the console; of several in a row the last, if `last`. */
+const said = (what: string, side: ConsoleLine['side'], line: RegExp, last = false): Mark => ({
+  what,
+  find: ({ console }, fromNs) => {
     const fits = (one: ConsoleLine | undefined): boolean =>
       one !== undefined && one.side === side && line.test(one.text);
-    let next = console.findIndex((one, i) => i >= at && fits(one));
-    if (next < 0) continue;
-    while (last === true && fits(console[next + 1])) next++;
-    at = next;
-    found.push({ what, ns: Math.round(guestSeconds(console[next]!.text)! * 1e9) });
+    let at = console.findIndex((one) => fits(one) && nsOf(one) >= fromNs);
+    if (at < 0) return undefined;
+    while (last && fits(console[at + 1])) at++;
+    return nsOf(console[at]!);
+  },
+});
+
+/** A step of the driver as the host saw it. */
+const seen = (what: string, step: BringUpStep): Mark => ({
+  what,
+  find: ({ bringUp }, fromNs) => bringUp.find((one) => one.step === step && one.ns >= fromNs)?.ns,
+});
+
+const PRESS = /pciehp: Slot\(\d+\): Button press: will power off/;
+const REMOVED = /\] pci \S+: removed$/;
+const CONFIGURATION = /\] pci \S+: \[[0-9a-f]{4}:[0-9a-f]{4}\] type 00/;
+
+/** In their order. Those that a slot or a start does not have are missing. */
+const MARKS: readonly Mark[] = [
+  said('asked to let it go', 'source', PRESS),
+  said('blink, and driver lets go', 'source', REMOVED),
+  said(
+    'power off, and move',
+    'destination',
+    /pciehp: Slot\(\d+\): (Button press: will power on|Card present|Link Up)/,
+  ),
+  said('presence and power', 'destination', /pciehp: Slot\(\d+\): (Card present|Link Up)/, true),
+  said('wait for the link', 'destination', CONFIGURATION),
+  said('configuration', 'destination', /\] pci \S+: BAR \d+ \[mem/, true),
+  seen('probe, until the reset', 'reset'),
+  seen('reset', 'mailbox'),
+  said('mailbox, until the probe is over', 'destination', /Virtual Function$/),
+  seen('interrupts and rings', 'receive'),
+  said('address', 'destination', /IP-Config: Complete|ipaddr=.* are back$/),
+  said('link of the interface', 'destination', /NIC Link is Up/),
+  { what: 'first packet at the peer', find: ({ firstPacketNs }) => firstPacketNs },
+];
+
+/** What else than the console was seen, on the clock of all processes of the host. */
+export interface SeenOutside {
+  /** The destination's timeline. */
+  readonly timeline: readonly TimelineEntry[];
+  /** The first packet after the gap. */
+  readonly firstPacketNs: number | undefined;
+}
+
+const NOTHING: SeenOutside = { timeline: [], firstPacketNs: undefined };
+
+/** The steps of a device that was unplugged at the source and plugged in at the destination; none of one that was not. */
+export function plugSteps(
+  lines: readonly ConsoleLine[],
+  { timeline, firstPacketNs }: SeenOutside = NOTHING,
+): readonly PlugStep[] {
+  const removed = lines.findLast(({ side, text }) => side === 'source' && REMOVED.test(text));
+  const cameBack = lines.some(({ side, text }) => side === 'destination' && CONFIGURATION.test(text));
+  if (removed === undefined || !cameBack) return [];
+  const console = lines.filter(({ text }) => guestSeconds(text) !== undefined);
+  const pressed = console.findLast((one) => one.side === 'source' && PRESS.test(one.text));
+  const offset = aheadNs(console);
+  const onGuests = (ns: number): number => ns - offset!;
+  const bringUp = timeline.flatMap(({ what, at, facts }) =>
+    what === 'bring-up' && offset !== undefined
+      ? [{ step: facts?.step as BringUpStep, ns: onGuests(at) }]
+      : [],
+  );
+  const evidence: Seen = {
+    console,
+    bringUp,
+    firstPacketNs: firstPacketNs === undefined || offset === undefined ? undefined : onGuests(firstPacketNs),
+  };
+  const found: { readonly what: string; readonly ns: number }[] = [];
+  let from = nsOf(pressed ?? removed);
+  for (const { what, find } of MARKS) {
+    const ns = find(evidence, from);
+    if (ns === undefined || ns < from) continue;
+    found.push({ what, ns });
+    from = ns;
   }
   const begin = found[0]!.ns;
   return found.slice(1).map(({ what, ns }, i) => ({
@@ -70,4 +120,15 @@ export function plugSteps(console: readonly ConsoleLine[]): readonly PlugStep[] 
     fromNs: found[i]!.ns - begin,
     toNs: ns - begin,
   }));
+}
+
+/**
+ * How far the host's clock is ahead of the guest's at the destination: a line arrives soon after the guest said it, so that it is what
+ * lies between for the quickest.
+ */
+function aheadNs(console: readonly ConsoleLine[]): number | undefined {
+  const ahead = console.flatMap((one) =>
+    one.side === 'destination' && one.atNs !== undefined ? [one.atNs - nsOf(one)] : [],
+  );
+  return ahead.length === 0 ? undefined : Math.min(...ahead);
 }

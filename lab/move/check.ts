@@ -17,4 +17,6 @@ export const heldIf = (condition: boolean): Outcome => (condition ? 'held' : 'fa
 export interface ConsoleLine {
   readonly side: 'source' | 'destination';
   readonly text: string;
+  /** When it arrived, on the clock that all processes of the host have. */
+  readonly atNs?: number;
 }

@@ -6,10 +6,11 @@
 import { FerryError, type SerializedError } from '../../base/errors.js';
 import { settleAll } from '../../base/settle.js';
 import { judgeChoice } from '../../migration/approaches.js';
-import type { MigrationRecord } from '../../migration/record.js';
+import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { builtIn } from '../../migration/registry.js';
 import { loadApproaches } from '../../vmm/process/approach-modules.js';
 import { devicesOf, type NicChoice, type NicKind, nicChoiceOf } from '../../vmm/process/nic-options.js';
+import { realTime } from '../../vmm/process/real-time.js';
 import type { ProcessExit } from '../vmm-client/child.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import type { ConsoleLine } from './check.js';
@@ -38,6 +39,8 @@ import { WholeFile } from './whole-file.js';
 export interface MigrateResult {
   readonly verdict: Verdict;
   readonly record: MigrationRecord | undefined;
+  /** The destination's; undefined if it could not be asked. */
+  readonly arrival?: DestinationRecord | undefined;
   /** What the network saw; undefined without traffic. */
   readonly network: NetworkRecord | undefined;
   readonly cpu: CpuRecord;
@@ -117,7 +120,7 @@ export async function migrate(
       vmms.push(vmm);
       const take = ({ text, arrivedMs }: ConsoleEntry): void => {
         if (lines.length === 0) bootMs = arrivedMs - started;
-        const line: ConsoleLine = { side, text };
+        const line: ConsoleLine = { side, text, atNs: realTime.now() };
         lines.push(line);
         display.console(line);
       };
@@ -209,9 +212,9 @@ export async function migrate(
         otherAddresses: scenario.destinationMac !== undefined,
       },
     });
+    const arrival = await answerOf(destination.recordOfArrival());
     const unwritten: FerryError[] = [];
     if (trace !== undefined) {
-      const arrival = await answerOf(destination.recordOfArrival());
       const failed = trace.write(
         `${JSON.stringify(traceOf({ source: record, destination: arrival, network }))}\n`,
       );
@@ -224,6 +227,7 @@ export async function migrate(
     return {
       verdict,
       record,
+      arrival,
       network,
       cpu: { before: cpuBefore, move: cpuMove },
       console: lines,

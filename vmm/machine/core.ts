@@ -175,7 +175,8 @@ export class MachineCore {
       },
       power: (request) => this.#power(request),
       device: (event) => {
-        this.timeline?.moment(event.device, event.kind, factsOf(event));
+        const at = event.kind === 'bring-up' ? event.at : undefined;
+        this.timeline?.moment(event.device, event.kind, factsOf(event), at);
         this.events.emit({ kind: 'device', event });
       },
       crashed: (crash) => this.#crashed(this.#explain(crash)),

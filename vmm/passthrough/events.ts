@@ -1,8 +1,10 @@
 /**
  * What the host's devices report by themselves, on its way out of the thread that owns them. Whoever listens wants to know
- * how things are, not each step there: of every kind and device the latest event waits (of VFIO's states the latest of each), so that a guest that hammers its
- * slot's registers floods nobody.
+ * how things are, not each step there: of every kind and device the latest event waits (of VFIO's states and a driver's steps
+ * the latest of each), so that a guest that hammers its slot's registers floods nobody.
  */
+import type { Instant } from '../../base/units.js';
+import type { BringUpStep } from '../../devices/nic82599/bring-up.js';
 import type { GuestMessage, SlotState } from '../../migration/ports.js';
 import type { TimelineFacts } from '../../migration/timeline.js';
 
@@ -19,6 +21,8 @@ export type DeviceEvent =
   | { readonly kind: 'link'; readonly device: string; readonly up: boolean }
   /** The guest's driver has switched the device's reception on or off. */
   | { readonly kind: 'receiver'; readonly device: string; readonly on: boolean }
+  /** The guest's driver has come so far with the device since it reset it, and when. */
+  | { readonly kind: 'bring-up'; readonly device: string; readonly step: BringUpStep; readonly at: Instant }
   /** The guest has opened or closed a serial port, sent something by it, or made room. */
   | { readonly kind: 'serial'; readonly device: string }
   /** The device is in another state of VFIO's migration protocol, by its name in the kernel: `PRE_COPY`. */
@@ -43,21 +47,27 @@ export function factsOf(event: DeviceEvent): TimelineFacts {
       return { on: event.on };
     case 'vfio-state':
       return { state: event.state };
+    case 'bring-up':
+      return { step: event.step };
     case 'iommu-faults':
       return { count: event.count };
   }
 }
 
-/** Holds one event of each kind and device at most. */
+/** How a device or its driver came to where it is says as much as where it is. */
+function stepOf(event: DeviceEvent): string {
+  if (event.kind === 'vfio-state') return event.state;
+  return event.kind === 'bring-up' ? event.step : '';
+}
+
+/** Holds one event of each kind and device at most, and of steps one of each. */
 export class EventOutbox {
   readonly #waiting = new Map<string, DeviceEvent>();
   /** A batch was handed over and not taken note of yet. */
   #inFlight = false;
 
   push(event: DeviceEvent): void {
-    // How a device came to where it is says as much as where it is.
-    const of = event.kind === 'vfio-state' ? ` ${event.state}` : '';
-    const key = `${event.kind} ${event.device}${of}`;
+    const key = `${event.kind} ${event.device} ${stepOf(event)}`;
     // Behind those that came before it.
     this.#waiting.delete(key);
     this.#waiting.set(key, event);

@@ -141,6 +141,11 @@ export class PassthroughHost {
         if (fn === undefined) return;
         event({ kind: 'receiver', device: fn.assigned.name, on });
       },
+      broughtUp: (vf, step) => {
+        const fn = this.functions?.[vf];
+        if (fn === undefined) return;
+        event({ kind: 'bring-up', device: fn.assigned.name, step, at: scheduler.now() });
+      },
     });
     this.#host = new RootComplex(bus, bus);
     this.#host.addFunction(0, new HostBridge(HOST_BRIDGE_NAME).fn);

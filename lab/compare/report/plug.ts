@@ -48,7 +48,7 @@ export function plugs(entries: readonly CompareEntry[]): string {
             }),
           ],
         })),
-        'As its console tells, of the run with the median blackout; the guest’s clock stands in the blackout.',
+        'As its console tells, and the host saw at the device, of the run with the median blackout; the guest’s clock stands in the blackout.',
         htmlTable(
           ['step', 'began', 'lasted'],
           steps.map(({ what, fromNs, toNs }) => [what, formatTime(fromNs), formatTime(toNs - fromNs)]),
