@@ -43,10 +43,16 @@ const said = (what: string, side: ConsoleLine['side'], line: RegExp, last = fals
   },
 });
 
+/** Lines take a while to arrive, so that what the host saw may seem to lie before what the guest said earlier. */
+const UNSURE_NS = 20e6;
+
 /** A step of the driver as the host saw it. */
 const seen = (what: string, step: BringUpStep): Mark => ({
   what,
-  find: ({ bringUp }, fromNs) => bringUp.find((one) => one.step === step && one.ns >= fromNs)?.ns,
+  find: ({ bringUp }, fromNs) => {
+    const found = bringUp.find((one) => one.step === step && one.ns >= fromNs - UNSURE_NS);
+    return found && Math.max(found.ns, fromNs);
+  },
 });
 
 const PRESS = /pciehp: Slot\(\d+\): Button press: will power off/;
@@ -68,7 +74,8 @@ const MARKS: readonly Mark[] = [
   seen('probe, until the reset', 'reset'),
   seen('reset', 'mailbox'),
   said('mailbox, until the probe is over', 'destination', /Virtual Function$/),
-  seen('interrupts and rings', 'receive'),
+  seen('rings', 'receive'),
+  seen('interrupts', 'interrupts'),
   said('address', 'destination', /IP-Config: Complete|ipaddr=.* are back$/),
   said('link of the interface', 'destination', /NIC Link is Up/),
   { what: 'first packet at the peer', find: ({ firstPacketNs }) => firstPacketNs },

@@ -14,7 +14,8 @@ const PLUG_STEPS = [
   'probe, until the reset',
   'reset',
   'mailbox, until the probe is over',
-  'interrupts and rings',
+  'rings',
+  'interrupts',
   'address',
   'link of the interface',
   'first packet at the peer',
@@ -48,7 +49,10 @@ describe('ferry migrate --stop --start', () => {
       expect(device!.problem).toBeUndefined();
       expect(device!.startedAfterNs).toBeGreaterThan(0);
       const steps = detailOf(result)!.plug.map(({ what }) => what);
-      expect(steps).toEqual(start === 'hot-plug' ? PLUG_STEPS : []);
+      // Whether the slot says that its link is up as well is chance.
+      expect(steps.filter((what) => what !== 'presence and power')).toEqual(
+        start === 'hot-plug' ? PLUG_STEPS : [],
+      );
     },
     TIMEOUT_MS,
   );

@@ -43,16 +43,28 @@ describe('the steps of a device that goes and comes', () => {
       atNs: Math.round(Number(/\d+\.\d+/.exec(line.text)![0]) * 1e9) + 100e9 + late[i % 4]! * 1e6,
     }));
     const at = (step: string, ms: number) =>
-      ({ who: 'vf0', what: 'bring-up', at: 100e9 + (ms + 1) * 1e6, facts: { step } }) as unknown as TimelineEntry;
-    const timeline = [at('reset', 10_147), at('mailbox', 10_150), at('reset', 10_163), at('receive', 10_166)];
+      ({
+        who: 'vf0',
+        what: 'bring-up',
+        at: 100e9 + (ms + 1) * 1e6,
+        facts: { step },
+      }) as unknown as TimelineEntry;
+    const timeline = [
+      at('reset', 10_140),
+      at('mailbox', 10_150),
+      at('reset', 10_163),
+      at('receive', 10_166),
+      at('interrupts', 10_170),
+    ];
     const steps = plugSteps(arrived, { timeline, firstPacketNs: 110.203e9 });
     const ms = steps.map(({ what, fromNs, toNs }) => [what, Math.round((toNs - fromNs) / 1e6)]);
     expect(ms.slice(5)).toEqual([
-      ['probe, until the reset', 5],
-      ['reset', 3],
+      ['probe, until the reset', 0],
+      ['reset', 8],
       ['mailbox, until the probe is over', 12],
-      ['interrupts and rings', 4],
-      ['address', 6],
+      ['rings', 4],
+      ['interrupts', 4],
+      ['address', 2],
       ['link of the interface', 10],
       ['first packet at the peer', 20],
     ]);

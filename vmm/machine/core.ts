@@ -5,7 +5,7 @@
 import type { CodeVariant } from '../../base/abi/image.js';
 import { type FerryError, invariant } from '../../base/errors.js';
 import { settleAll } from '../../base/settle.js';
-import { type Duration, nanoseconds } from '../../base/units.js';
+import { type Duration, instant, nanoseconds } from '../../base/units.js';
 import type { PowerRequest } from '../../devices/power/device.js';
 import { SERIAL_PORTS, type SerialPortName } from '../../devices/serial/registers.js';
 import type { AssignedDevice, MachineDescription, MachineState } from '../../migration/ports.js';
@@ -14,7 +14,7 @@ import { AgentClient } from '../agent/client.js';
 import type { SerialLine } from '../agent/serial-line.js';
 import { vmmErrors } from '../errors.js';
 import type { PassthroughDevice } from '../passthrough/device.js';
-import { factsOf } from '../passthrough/events.js';
+import { type DeviceEvent, factsOf } from '../passthrough/events.js';
 import type { PassthroughHost } from '../passthrough/host.js';
 import type { HostIommu } from '../passthrough/iommu.js';
 import { assignedName, assignedNames, IOMMU_NAME, NIC_NAME, virtioName } from '../passthrough/records.js';
@@ -167,6 +167,14 @@ export class MachineCore {
     return this.#ended;
   }
 
+  #put(event: DeviceEvent): void {
+    const { timeline } = this;
+    if (timeline === undefined) return;
+    // The thread that says when has another zero.
+    const agoNs = event.kind === 'bring-up' ? this.drivers.hostNow() - event.at : 0;
+    timeline.moment(event.device, event.kind, factsOf(event), instant(timeline.now() - agoNs));
+  }
+
   #driverEvents(): DriverEvents {
     return {
       console: ({ lines, dropped }) => {
@@ -175,8 +183,7 @@ export class MachineCore {
       },
       power: (request) => this.#power(request),
       device: (event) => {
-        const at = event.kind === 'bring-up' ? event.at : undefined;
-        this.timeline?.moment(event.device, event.kind, factsOf(event), at);
+        this.#put(event);
         this.events.emit({ kind: 'device', event });
       },
       crashed: (crash) => this.#crashed(this.#explain(crash)),
