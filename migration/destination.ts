@@ -106,7 +106,7 @@ function open(options: DestinationOptions): { destination: Destination; snapshot
     deviceBytes: destination.deviceStream?.bytes ?? 0,
     totalNs: elapsed(startedAt, scheduler.now()),
     parts: destinationPartsOf(timeline),
-    timeline: [...timeline.entries],
+    timeline: timeline.entries,
     timelineLeftOff: timeline.leftOff,
   });
   destination.undo.push('the machine', () => options.machine.discard());

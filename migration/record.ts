@@ -193,6 +193,7 @@ export interface DestinationRecord {
   readonly deviceBytes: number;
   readonly totalNs: Duration;
   readonly parts: DestinationParts;
+  /** It goes on when the guest runs: with what its drivers do with their devices, until it is moved again. */
   readonly timeline: readonly TimelineEntry[];
   /** Entries that the timeline had no room for. */
   readonly timelineLeftOff: number;

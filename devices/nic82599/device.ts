@@ -4,7 +4,6 @@
  * It does nothing by itself: register accesses and frames come in by calls, and `run` works off what doorbells have
  * announced, a bounded amount at a time. Whoever owns the thread calls it while it says that there is more to do.
  */
-
 import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
 import { deviceErrors } from '../errors.js';

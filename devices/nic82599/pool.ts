@@ -2,7 +2,6 @@
  * A pool: the queues, mailbox, counters and interrupt registers that belong to one virtual function, or to the physical
  * function itself. Everything a guest does to its VF's BAR arrives here.
  */
-
 import type { Scheduler } from '../../base/clock.js';
 import { RegisterFile, type RegisterTable } from '../../base/registers.js';
 import { FCS_BYTES } from '../ethernet/frame.js';

@@ -15,9 +15,9 @@ describe("a driver's steps", () => {
     bringUp.begins();
     work();
     work();
-    expect(told).toEqual(['reset', 'mailbox', 'interrupts', 'transmit', 'receive']);
+    expect(told).toEqual(['function-reset', 'mailbox', 'interrupts', 'transmit', 'receive']);
     bringUp.begins();
     bringUp.takes('receive');
-    expect(told.slice(5)).toEqual(['reset', 'receive']);
+    expect(told.slice(5)).toEqual(['function-reset', 'receive']);
   });
 });

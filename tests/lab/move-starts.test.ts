@@ -12,7 +12,7 @@ const PLUG_STEPS = [
   'wait for the link',
   'configuration',
   'probe, until the reset',
-  'reset',
+  'reset, until the mailbox',
   'mailbox, until the probe is over',
   'rings',
   'interrupts',

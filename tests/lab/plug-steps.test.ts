@@ -50,9 +50,9 @@ describe('the steps of a device that goes and comes', () => {
         facts: { step },
       }) as unknown as TimelineEntry;
     const timeline = [
-      at('reset', 10_140),
+      at('function-reset', 10_140),
       at('mailbox', 10_150),
-      at('reset', 10_163),
+      at('function-reset', 10_163),
       at('receive', 10_166),
       at('interrupts', 10_170),
     ];
@@ -60,7 +60,7 @@ describe('the steps of a device that goes and comes', () => {
     const ms = steps.map(({ what, fromNs, toNs }) => [what, Math.round((toNs - fromNs) / 1e6)]);
     expect(ms.slice(5)).toEqual([
       ['probe, until the reset', 0],
-      ['reset', 8],
+      ['reset, until the mailbox', 8],
       ['mailbox, until the probe is over', 12],
       ['rings', 4],
       ['interrupts', 4],
