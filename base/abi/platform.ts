@@ -60,7 +60,7 @@ export const TIMER_VECTOR = 0xec;
 export const RESCHEDULE_VECTOR = 0xfd;
 
 export const VCPUS_MAX = 4;
-export const RAM_BYTES_MIN = 64 * 1024 * 1024;
+export const RAM_BYTES_MIN = 4 * 1024 * 1024;
 export const RAM_BYTES_MAX = 3584 * 1024 * 1024;
 /** RAM comes in WebAssembly pages. */
 export const RAM_BYTES_STEP = 64 * 1024;

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { GUEST_DATA_BASE, imageHeader, imageSection } from '../../base/abi/image.js';
 import { encodeImage } from '../../base/abi/image-encode.js';
 import { imageRamBytesMin, type ParsedImage, parseImage } from '../../base/abi/image-parse.js';
-import { RAM_BYTES_MAX, VCPUS_MAX } from '../../base/abi/platform.js';
+import { RAM_BYTES_MAX, RAM_BYTES_MIN, VCPUS_MAX } from '../../base/abi/platform.js';
 import { reservedRange } from '../../base/abi/reserved-range.js';
 import { FerryError } from '../../base/errors.js';
 import { buildImage, sha256 } from '../../guest-fixtures/toolchain/build.js';
@@ -75,9 +75,9 @@ describe('an image', () => {
       const free = (ramBytes: number): number =>
         ramBytes - reservedRange(ramBytes, smp ? VCPUS_MAX : 1).bytes;
       expect(free(ram)).toBeGreaterThanOrEqual(bytes + dataEnd);
-      if (ram > 64 << 20) expect(free(ram - 65536)).toBeLessThan(bytes + dataEnd + 2 * 4096);
+      if (ram > RAM_BYTES_MIN) expect(free(ram - 65536)).toBeLessThan(bytes + dataEnd + 2 * 4096);
     }
-    expect(parsed.ramBytesMin).toBe(64 << 20);
+    expect(parsed.ramBytesMin).toBe(RAM_BYTES_MIN);
   });
 
   it('is described in plain values', () => {

@@ -91,7 +91,7 @@ const OTHER_ENTRIES: readonly RegExp[] = [
   // VFIO's feature interface with its log of writes: for clients outside, and for tracking by the device itself.
   /^devices\/vfio\/device\.ts$/,
   // The simulator: another root over the same parts, whose users are the sweeps of the tests.
-  /^lab\/simulator\/(run|memory-data-plane)\.ts$/,
+  /^lab\/simulator\/(run|memory-data-plane|machine|network)\.ts$/,
   // The deterministic machine, which it is to run.
   /^vmm\/deterministic\/create\.ts$/,
 ];

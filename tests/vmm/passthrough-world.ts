@@ -3,42 +3,28 @@
  * driver, the 82599 behind VT-d, a learning switch, and a peer that sends numbered, checksummed datagrams through it.
  */
 import { readFileSync } from 'node:fs';
-import type { Scheduler } from '../../base/clock.js';
 import type { FaultPlan, FaultRule } from '../../base/fault.js';
 import { seededRandom } from '../../base/random.js';
 import { MIB, microseconds, milliseconds } from '../../base/units.js';
-import { parseIpv4, parseMac } from '../../devices/ethernet/addresses.js';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
-import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
-import { PORT_DISCARD, PORT_ECHO, TrafficPeer } from '../../devices/ethernet/peer.js';
-import { ETHERTYPE_RARP, etherHeader } from '../../devices/ethernet/protocols.js';
-import { EthernetSwitch, type SwitchPort } from '../../devices/ethernet/switch.js';
-import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
-import { MemoryDataNetwork } from '../../lab/simulator/memory-data-plane.js';
-import { runSimulatedMigration, type SimulatedWorld } from '../../lab/simulator/run.js';
+import { PORT_DISCARD, PORT_ECHO } from '../../devices/ethernet/peer.js';
+import { dataNetwork, macOf, simulatedMachine } from '../../lab/simulator/machine.js';
+import { GUEST_IP, SimulatedNetwork } from '../../lab/simulator/network.js';
+import { runSimulatedMigration } from '../../lab/simulator/run.js';
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
-import type { PageKernels } from '../../migration/pages/page-kernels.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { DmaTracking, SourceMachine } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { ApproachRegistry } from '../../migration/registry.js';
-import { createDeterministicMachine } from '../../vmm/deterministic/create.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import type { IommuLeaves, NicOptions } from '../../vmm/passthrough/records.js';
 import type { PassthroughReport } from '../../vmm/passthrough/report.js';
-import { simdKernels } from '../../vmm/transfer/kernels.js';
 
 export const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
 
-export const macOf = (index: number): MacAddress => [0x52, 0x54, 0, 0x12, 0x34, 0x56 + index];
-/** The guest's first interface has this address, each further one the next. */
-export const GUEST_IP = parseIpv4('10.0.0.2')!;
-const PEER = { ip: parseIpv4('10.0.0.1')!, mac: parseMac('02:00:0a:00:00:01')! };
-
 export const RATE = 20_000;
 export const PAYLOAD_BYTES = 200;
-const ETHERTYPE = etherHeader.offset.etherType;
 /** Until the link is up and the first packets went around, and as long after the move. */
 const SETTLE_MS = 40;
 /** The last pages have been copied after that. */
@@ -47,77 +33,6 @@ const LAST_PASS = milliseconds(20);
 const CABLE = microseconds(2);
 /** The guest's driver sets up one function after the other, and waits for each. */
 const FUNCTION_MS = 11;
-
-export class Network {
-  peer: TrafficPeer;
-  /** Ports at which a guest's place was announced, in the order of the announcements. */
-  readonly announcedAt: string[] = [];
-  readonly #switch: EthernetSwitch;
-  readonly #cables = new Map<string, SwitchPort>();
-  readonly #fromPeer: FrameSink;
-  readonly #newPeer: () => TrafficPeer;
-  #latest = new Uint8Array(0);
-
-  constructor({ scheduler, random }: SimulatedWorld) {
-    this.#switch = new EthernetSwitch({
-      scheduler,
-      random: random.fork('switch'),
-      tap: (port, bytes, at) => {
-        const etherType = (bytes[at + ETHERTYPE]! << 8) | bytes[at + ETHERTYPE + 1]!;
-        if (etherType === ETHERTYPE_RARP) this.announcedAt.push(port.name);
-      },
-    });
-    const port = this.#switch.addPort({
-      name: 'peer',
-      deliver: (bytes, at, length) => {
-        this.peer.receive(bytes, at, length);
-        return true;
-      },
-    })!;
-    this.#fromPeer = port.receive;
-    const send: FrameSink = (bytes, at, length) => {
-      this.#latest = bytes.slice(at, at + length);
-      port.receive(bytes, at, length);
-    };
-    this.#newPeer = () => new TrafficPeer({ station: PEER, scheduler, sharedClock: true, send });
-    this.peer = this.#newPeer();
-  }
-
-  /** Another in the place of the peer, that has sent nothing yet: one has so many flows, and no more. */
-  renewPeer(): void {
-    this.peer = this.#newPeer();
-  }
-
-  /** What the peer sent last comes so many times more, all at once. */
-  repeat(times: number): void {
-    for (let i = 0; i < times; i++) this.#fromPeer(this.#latest, 0, this.#latest.length);
-  }
-
-  /** Stations that the switch heard at another port than before. */
-  get stationMoves(): number {
-    return this.#switch.stations.moves;
-  }
-
-  /** A cable into the switch. */
-  readonly plug =
-    (name: string) =>
-    (receive: FrameSink): FrameSink => {
-      const port = this.#switch.addPort({
-        name,
-        deliver: (bytes, at, length) => {
-          receive(bytes, at, length);
-          return true;
-        },
-      })!;
-      this.#cables.set(name, port);
-      return port.receive;
-    };
-
-  unplug(name: string): void {
-    this.#switch.removePort(this.#cables.get(name)!);
-    this.#cables.delete(name);
-  }
-}
 
 export interface TrafficScene {
   readonly seed?: number;
@@ -183,32 +98,6 @@ export interface TrafficResult {
   readonly hash: string;
 }
 
-/** A machine in `world` with a NIC on `network`. */
-export function machineOn(
-  world: SimulatedWorld,
-  network: Network,
-  name: string,
-  nic: Partial<NicOptions> = {},
-  console: string[] = [],
-  ramBytes = 64 * MIB,
-): Machine {
-  const machine = createDeterministicMachine(
-    { ramBytes, vcpus: 1, nic: { macs: [macOf(0)], ...nic } },
-    { scheduler: world.scheduler, random: world.random.fork(name), plug: network.plug(name) },
-  );
-  machine.on((event) => {
-    if (event.kind === 'console') console.push(event.line.text);
-  });
-  return machine;
-}
-
-/** Where the pages of these machines travel: in virtual time, by the kernels that real machines have. */
-export function dataNetwork(scheduler: Scheduler, ...machines: readonly Machine[]): MemoryDataNetwork {
-  const kernels = (ram: Uint8Array): PageKernels =>
-    simdKernels(machines.find((machine) => machine.ram === ram)!.memory);
-  return new MemoryDataNetwork({ scheduler, kernels });
-}
-
 /** Frames that come at moments of a migration. */
 interface Arrivals {
   /** The devices' writes are about to be harvested. */
@@ -248,7 +137,7 @@ function withFrames(machine: SourceMachine, { atHarvest, atStop, afterLastPass }
 
 export interface Alone {
   readonly machine: Machine;
-  readonly network: Network;
+  readonly network: SimulatedNetwork;
   readonly scheduler: VirtualTime;
   readonly console: readonly string[];
 }
@@ -264,8 +153,8 @@ export async function echoingAlone(
   const scheduler = new VirtualTime(random.fork('ties'), trace);
   const world = { scheduler, trace, random };
   const console: string[] = [];
-  const network = new Network(world);
-  const machine = machineOn(world, network, 'machine', nic, console, ramBytes);
+  const network = new SimulatedNetwork(world);
+  const machine = simulatedMachine(world, network, 'machine', nic, console, ramBytes);
   const run = async (): Promise<void> => {
     await machine.boot(image, 'workload=udp-echo status_ms=20');
     await scheduler.sleep(milliseconds(SETTLE_MS));
@@ -309,16 +198,16 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
   let told = { announcedAt: [] as readonly string[], stationMoves: 0 };
   const result = await runSimulatedMigration(scene.seed ?? 1, async (world) => {
     const { scheduler } = world;
-    const network = new Network(world);
+    const network = new SimulatedNetwork(world);
     const { source: near = [], destination: far = [] } = nicFaults;
-    const from = machineOn(
+    const from = simulatedMachine(
       world,
       network,
       'source',
       { ...nic, writesInFlight, leaves, faults: near },
       console,
     );
-    const to = machineOn(
+    const to = simulatedMachine(
       world,
       network,
       'destination',

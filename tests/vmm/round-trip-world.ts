@@ -7,13 +7,15 @@ import { milliseconds } from '../../base/units.js';
 import type { FlowMeasurement } from '../../devices/ethernet/flow-receiver.js';
 import { PORT_DISCARD, PORT_ECHO } from '../../devices/ethernet/peer.js';
 import type { LinkRule } from '../../lab/simulator/link.js';
+import { dataNetwork, simulatedMachine } from '../../lab/simulator/machine.js';
+import { GUEST_IP, SimulatedNetwork } from '../../lab/simulator/network.js';
 import { type SimulatedRecords, type SimulatedWorld, simulateMigration } from '../../lab/simulator/run.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { AssignedDevice } from '../../migration/ports.js';
 import type { ApproachRegistry } from '../../migration/registry.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import type { NicOptions } from '../../vmm/passthrough/records.js';
-import { dataNetwork, GUEST_IP, image, machineOn, Network, PAYLOAD_BYTES } from './passthrough-world.js';
+import { image, PAYLOAD_BYTES } from './passthrough-world.js';
 
 const RAM_MIB = 64;
 const STATUS_MS = 20;
@@ -141,7 +143,7 @@ interface Circumstances {
 
 export class Traveller {
   readonly #world: SimulatedWorld;
-  readonly #network: Network;
+  readonly #network: SimulatedNetwork;
   readonly #nic: Partial<NicOptions>;
   readonly console: string[] = [];
   #machine: Machine;
@@ -149,7 +151,7 @@ export class Traveller {
 
   private constructor(world: SimulatedWorld, nic: Partial<NicOptions>) {
     this.#world = world;
-    this.#network = new Network(world);
+    this.#network = new SimulatedNetwork(world);
     this.#nic = nic;
     this.#machine = this.#make();
   }
@@ -169,7 +171,7 @@ export class Traveller {
   #make(): Machine {
     const name = `machine ${this.#names.size}`;
     const ramBytes = RAM_MIB * 2 ** 20;
-    const machine = machineOn(this.#world, this.#network, name, this.#nic, this.console, ramBytes);
+    const machine = simulatedMachine(this.#world, this.#network, name, this.#nic, this.console, ramBytes);
     this.#names.set(machine, name);
     return machine;
   }

@@ -4,13 +4,13 @@
  */
 import { describe, expect, it } from 'vitest';
 import type { LinkRule } from '../../lab/simulator/link.js';
+import { macOf } from '../../lab/simulator/machine.js';
 import { simulatedWorld } from '../../lab/simulator/run.js';
 import { chooseApproaches } from '../../migration/approaches.js';
 import { AUTO, builtIn } from '../../migration/registry.js';
 import { pinned } from '../../migration/tracking/pinned.js';
 import type { TrackingDescriptor } from '../../migration/tracking/tracking.js';
 import type { NicOptions } from '../../vmm/passthrough/records.js';
-import { macOf } from './passthrough-world.js';
 import { Traveller, type Workload } from './round-trip-world.js';
 
 const ROUND_TRIPS = Number(process.env.ROUND_TRIPS ?? 1);
