@@ -7,16 +7,17 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
+import { FaultProxy } from '../../dist/lab/faults/link/proxy.js';
 import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
 import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
 import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
 import type { MigrationInfo } from '../../vmm/monitor/control.js';
-import { standBetween } from './man-in-the-middle.js';
 
 const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
 const LEDGER = 'workload=ledger status_ms=100';
 const GUEST = { guest: KERNEL_IMAGE, memoryBytes: 64 * MIB, append: LEDGER } as const;
 const TIMEOUT_MS = 120_000;
+const COMMIT_CUT = [{ at: { message: 'commit' }, does: { kind: 'cut' } }] as const;
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -101,7 +102,7 @@ describe('a commit that is never acknowledged', () => {
     async () => {
       const here = await source();
       const there = await spawned({ incoming: 'tcp:127.0.0.1:0' });
-      const between = await standBetween(await there.incomingAddress(), { cutBefore: 'commit' });
+      const between = await FaultProxy.open(await there.incomingAddress(), COMMIT_CUT);
       cleanups.push(() => between.close());
       await here.client.execute('migrate', { uri: between.address });
       const advice = await here.notices.next(/`x-ferry-reclaim`/);
@@ -144,7 +145,7 @@ describe('a commit that is never acknowledged', () => {
       const here = await spawned({ ...GUEST, nic: 'vf' });
       const there = await spawned({ incoming: 'tcp:127.0.0.1:0', nic: 'vf' });
       await here.waitForConsole(/, clean$/);
-      const between = await standBetween(await there.incomingAddress(), { cutBefore: 'commit' });
+      const between = await FaultProxy.open(await there.incomingAddress(), COMMIT_CUT);
       cleanups.push(() => between.close());
       expect(await refusal(here.migrate(between.address))).toMatch(/where the guest runs is unknown/);
       expect((await here.record())?.guest).toBe('unknown');

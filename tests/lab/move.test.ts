@@ -2,6 +2,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
 import { FerryError } from '../../dist/base/errors.js';
+import { FaultProxy } from '../../dist/lab/faults/link/proxy.js';
+import type { LinkRule, Place } from '../../dist/lab/faults/link/rule.js';
 import { migrate } from '../../dist/lab/index.js';
 import type { Outcome } from '../../dist/lab/move/check.js';
 import type { MigrateResult } from '../../dist/lab/move/move.js';
@@ -9,7 +11,6 @@ import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
 import { type Evidence, judge, statusPattern } from '../../dist/lab/move/verdict.js';
 import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
 import type { MigrationRecord } from '../../dist/migration/record.js';
-import { type Intermediary, standBetween, type Tampering } from './man-in-the-middle.js';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -60,11 +61,15 @@ async function patientPair(append?: string, ends = cleanups): Promise<Pair> {
 const givesUp = (destination: Vmm): Promise<unknown> =>
   destination.waitFor('MIGRATION', { where: ({ status }) => status === 'failed' });
 
-async function between(destination: Vmm, tampering: Tampering): Promise<Intermediary> {
-  const intermediary = await standBetween(await destination.incomingAddress(), tampering);
-  cleanups.push(() => intermediary.close());
-  return intermediary;
+async function between(destination: Vmm, ...rules: LinkRule[]): Promise<FaultProxy> {
+  const proxy = await FaultProxy.open(await destination.incomingAddress(), rules);
+  cleanups.push(() => proxy.close());
+  return proxy;
 }
+
+const cut = (at: Place): LinkRule => ({ at, does: { kind: 'cut' } });
+/** One bit of the first page of the ledger that travels. */
+const FLIPPED: LinkRule = { at: { pages: LEDGER }, does: { kind: 'flip', bit: 4 } };
 
 /** Resolves when the guest has printed two more status lines, each saying that its books are clean. */
 async function goesOn(vmm: Vmm): Promise<void> {
@@ -141,11 +146,11 @@ describe('a byte flipped on the way', () => {
     const { source, destination } = await patientPair(QUIET_LEDGER);
     for (const verify of ['root', 'full']) {
       await source.execute('migrate-set-parameters', { verify });
-      const intermediary = await between(destination, { flipPage: LEDGER });
+      const proxy = await between(destination, FLIPPED);
       const givenUp = givesUp(destination);
-      const error = await refusal(source.migrate(intermediary.address));
+      const error = await refusal(source.migrate(proxy.address));
       await givenUp;
-      expect(intermediary.done()).toBe(true);
+      expect(proxy.unstruck).toEqual([]);
       expect(error.message).toMatch(/pages? \d/);
       expect(await source.runState()).toBe('running');
       expect(destination.console).toEqual([]);
@@ -156,10 +161,10 @@ describe('a byte flipped on the way', () => {
   it('is found by the guest itself when nobody compared', async () => {
     const { source, destination } = await pair(QUIET_LEDGER);
     await source.execute('migrate-set-parameters', { verify: 'off' });
-    const intermediary = await between(destination, { flipPage: LEDGER });
+    const proxy = await between(destination, FLIPPED);
     const panicked = destination.waitFor('GUEST_PANICKED');
-    const record = await source.migrate(intermediary.address);
-    expect(intermediary.done()).toBe(true);
+    const record = await source.migrate(proxy.address);
+    expect(proxy.unstruck).toEqual([]);
     expect(record.status).toBe('completed');
     await panicked;
     await destination.waitForConsole(/ledger: CORRUPT page 0x/);
@@ -167,15 +172,15 @@ describe('a byte flipped on the way', () => {
 });
 
 describe('a migration cut before commit', () => {
-  const places: Tampering[] = [
-    { cutBefore: 'welcome' },
-    { cutBefore: 'data' },
-    { cutAfter: 'data' },
-    { cutAfterPageBytes: 1 * MIB },
-    { cutAfter: 'round-end' },
-    { cutBefore: 'state' },
-    { cutAfter: 'state' },
-    { cutBefore: 'prepared' },
+  const places: Place[] = [
+    { message: 'welcome' },
+    { message: 'data' },
+    { message: 'data', edge: 'after' },
+    { dataBytes: 1 * MIB },
+    { message: 'round-end', edge: 'after' },
+    { message: 'state' },
+    { message: 'state', edge: 'after' },
+    { message: 'prepared' },
   ];
   // One guest for all of them, which goes on at the source each time, and one VMM that waits on for it.
   const ends: (() => unknown)[] = [];
@@ -189,11 +194,11 @@ describe('a migration cut before commit', () => {
   });
   for (const place of places) {
     it(`leaves the guest running at the source, and only there: ${JSON.stringify(place)}`, async () => {
-      const intermediary = await between(destination, place);
+      const proxy = await between(destination, cut(place));
       const givenUp = givesUp(destination);
-      const error = await refusal(source.migrate(intermediary.address));
+      const error = await refusal(source.migrate(proxy.address));
       await givenUp;
-      expect(intermediary.done()).toBe(true);
+      expect(proxy.unstruck).toEqual([]);
       expect(error.exit).not.toBe('defect');
       await goesOn(source);
       expect(destination.console).toEqual([]);
@@ -204,8 +209,8 @@ describe('a migration cut before commit', () => {
 describe('a commit that does not arrive', () => {
   it('leaves the guest at rest, as nobody knows, until a person says that it is not at the destination', async () => {
     const { source, destination } = await pair();
-    const intermediary = await between(destination, { cutBefore: 'commit' });
-    const error = await refusal(source.migrate(intermediary.address));
+    const proxy = await between(destination, cut({ message: 'commit' }));
+    const error = await refusal(source.migrate(proxy.address));
     expect(error.code).toBe('migration/commit-unacknowledged');
     expect(await source.runState()).toBe('finish-migrate');
     expect((await destination.exited).exitStatus).toBeGreaterThan(2);
@@ -218,9 +223,9 @@ describe('a commit that does not arrive', () => {
 describe('a migration cut after commit', () => {
   it('leaves the guest running at the destination, and only there', async () => {
     const { source, destination } = await pair();
-    const intermediary = await between(destination, { cutAfter: 'commit' });
-    const error = await refusal(source.migrate(intermediary.address));
-    expect(intermediary.done()).toBe(true);
+    const proxy = await between(destination, cut({ message: 'commit', edge: 'after' }));
+    const error = await refusal(source.migrate(proxy.address));
+    expect(proxy.unstruck).toEqual([]);
     expect(error.code).toBe('migration/commit-unacknowledged');
     await goesOn(destination);
     expect(await source.runState()).toBe('finish-migrate');
@@ -255,10 +260,14 @@ describe('a peer that ends', () => {
 
   it('garbage instead of a stream is refused in words', async () => {
     const { source, destination } = await pair();
-    const intermediary = await between(destination, {
-      garbage: new TextEncoder().encode('GET / HTTP/1.1\r\n\r\n'),
-    });
-    const error = await refusal(source.migrate(intermediary.address));
+    const bytes = new TextEncoder().encode('GET / HTTP/1.1\r\n\r\n');
+    const at: Place = { message: 'hello' };
+    const proxy = await between(
+      destination,
+      { at, does: { kind: 'insert', bytes } },
+      { at, does: { kind: 'swallow' } },
+    );
+    const error = await refusal(source.migrate(proxy.address));
     expect(error.message).toMatch(/does not speak the migration protocol/);
     await goesOn(source);
     // It waits on, for a source that speaks the protocol.
