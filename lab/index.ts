@@ -5,8 +5,9 @@
  *
  *     const { verdict, record } = await migrate({ workload: 'ledger', memoryBytes: 512 * 2 ** 20 });
  *
- * `migrate` is the whole job, as `ferry migrate` does it; `spawnVmm`, `spawnFabric` and `QmpClient` are its parts, for
- * experiments of your own. Everything that goes wrong is a `FerryError` with a stable code, facts and advice.
+ * `migrate` is the whole job, as `ferry migrate` does it; `spawnVmm`, `spawnFabric` and `QmpClient` are its parts, and
+ * `FaultProxy` stands between two of them, for experiments of your own. Everything that goes wrong is a `FerryError` with a
+ * stable code, facts and advice.
  */
 
 export type { AtomicBitmap } from '../base/bitmap.js';
@@ -43,6 +44,8 @@ export type { DeviceStop, Left, StopDescriptor } from '../migration/stop/stop.js
 export type { DirtyTracking, TrackingDescriptor } from '../migration/tracking/tracking.js';
 export type { FabricReport, PhaseReport } from './fabric/report.js';
 export { FabricProcess, type SpawnFabricOptions, spawnFabric } from './fabric/spawn.js';
+export { FaultProxy } from './faults/link/proxy.js';
+export type { LinkFault, LinkRule, Place, Scope, Side } from './faults/link/rule.js';
 export type { Check, ConsoleLine } from './move/check.js';
 export type { Display } from './move/display.js';
 export type { GuestBehaviour } from './move/guest-behaviour.js';
