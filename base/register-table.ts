@@ -70,6 +70,8 @@ export interface RegisterTable<T = Readonly<Record<string, RegisterSpec>>> {
   readonly registers: readonly Register[];
   /** Indices of the words that hold registers, ascending: what is saved. */
   readonly mapped: readonly number[];
+  /** By word: 0 where no register is, else 1 + its index in `mapped`. */
+  readonly slots: Uint16Array;
   readonly masks: RegisterMasks;
   readonly sizes: number;
   readonly aligned: boolean;
@@ -168,6 +170,10 @@ export function registerTable<const T extends Readonly<Record<string, RegisterSp
     if (owner[word * 4] ?? owner[word * 4 + 1] ?? owner[word * 4 + 2] ?? owner[word * 4 + 3])
       mapped.push(word);
   }
+  const slots = new Uint16Array(words);
+  mapped.forEach((word, i) => {
+    slots[word] = i + 1;
+  });
   return {
     name,
     bytes: options.bytes,
@@ -175,6 +181,7 @@ export function registerTable<const T extends Readonly<Record<string, RegisterSp
     reg: { ...byName } as RegisterTable<T>['reg'],
     registers: Object.values(byName),
     mapped,
+    slots,
     masks,
     sizes: (options.sizes ?? [1, 2, 4, 8]).reduce<number>((sum, size) => sum | size, 0),
     aligned: options.aligned ?? true,

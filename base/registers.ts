@@ -47,7 +47,9 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
   /** High half of the last 8-byte read. */
   high = 0;
   private readonly resets: Uint32Array;
+  /** By the table's slots. */
   private readonly hooks: (readonly HookEntry[] | undefined)[];
+  private readonly slots: Uint16Array;
   /** Copies of the table's masks, one indirection less on the access path. */
   private readonly rcMask: Uint32Array;
   private readonly writeMask: Uint32Array;
@@ -56,12 +58,14 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
   /** `resets` replace the table's reset values in this instance, such as a capability register's configuration. */
   constructor(table: RegisterTable<T>, hooks: HooksByName<T> = {}, resets: ResetsByName<T> = {}) {
     this.table = table;
-    this.resets = table.masks.reset.slice();
+    const overridden = Object.entries(resets) as [string, RegisterValue][];
+    this.resets = overridden.length === 0 ? table.masks.reset : table.masks.reset.slice();
     this.words = new Uint32Array(this.resets.length);
     this.rcMask = table.masks.rc;
     this.writeMask = table.masks.write;
     this.w1cMask = table.masks.w1c;
-    const byWord = new Array<HookEntry[] | undefined>(this.words.length).fill(undefined);
+    this.slots = table.slots;
+    const bySlot = new Array<HookEntry[] | undefined>(table.mapped.length + 1).fill(undefined);
     for (const register of table.registers) {
       const { read, write } = (hooks as Record<string, RegisterHooks | undefined>)[register.name] ?? {};
       if (read === undefined && write === undefined) continue;
@@ -70,13 +74,13 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
         const shift = (at & 3) * 8;
         for (let half = 0; half < (register.width === 64 ? 2 : 1); half++) {
           const mask = register.width >= 32 ? 0xffffffff : ((2 ** register.width - 1) << shift) >>> 0;
-          const word = (at >>> 2) + half;
-          byWord[word] = [...(byWord[word] ?? []), { mask, shift, index, half, read, write }];
+          const slot = table.slots[(at >>> 2) + half]!;
+          bySlot[slot] = [...(bySlot[slot] ?? []), { mask, shift, index, half, read, write }];
         }
       }
     }
-    this.hooks = byWord;
-    for (const [name, value] of Object.entries(resets) as [string, RegisterValue][]) {
+    this.hooks = bySlot;
+    for (const [name, value] of overridden) {
       const register = (table.reg as Readonly<Record<string, Register>>)[name]!;
       for (let index = 0; index < register.count; index++) this.place(this.resets, register, index, value);
     }
@@ -112,7 +116,7 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
       const word = offset >>> 2;
       const before = this.words[word]!;
       this.store(word, value, 0xffffffff);
-      if (this.hooks[word] !== undefined) this.runWriteHooks(word, value, 0xffffffff, before);
+      if (this.slots[word] !== 0) this.runWriteHooks(word, value, 0xffffffff, before);
       return;
     }
     this.writeOther(offset, size, value, high);
@@ -267,7 +271,7 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
 
   private readWord(word: number, lanes: number): number {
     let value = this.words[word]!;
-    const hooks = this.hooks[word];
+    const hooks = this.hooks[this.slots[word]!];
     if (hooks !== undefined) {
       for (let i = 0; i < hooks.length; i++) {
         const { read, mask, shift, index, half } = hooks[i]!;
@@ -287,7 +291,7 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
   }
 
   private runWriteHooks(word: number, value: number, lanes: number, before: number): void {
-    const hooks = this.hooks[word];
+    const hooks = this.hooks[this.slots[word]!];
     if (hooks === undefined) return;
     for (let i = 0; i < hooks.length; i++) {
       const { write, mask, shift, index, half } = hooks[i]!;

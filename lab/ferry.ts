@@ -68,6 +68,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import('./commands/bench.js'),
   },
   {
+    name: 'simulate',
+    summary: 'migrate whole machines in virtual time under random faults, and check what must hold',
+    load: () => import('./commands/simulate.js'),
+  },
+  {
     name: 'fuzz',
     summary: 'let a hostile guest driver loose on the device models',
     load: () => import('./commands/fuzz.js'),

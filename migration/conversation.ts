@@ -176,9 +176,15 @@ export class Conversation {
   async explain(error: unknown): Promise<unknown> {
     if (error === this.#failure) return error;
     if (this.#failure === undefined && !this.#closed) {
-      await this.#atMost(EXPLANATION_TIMEOUT, Promise.race([this.#failed, this.#over]));
+      await this.#atMost(this.#explanationTimeout, Promise.race([this.#failed, this.#over]));
     }
     return this.#peerError ?? error;
+  }
+
+  /** Much less than a peer waits for an answer: it shall hear the reason, and not take this side for silent. */
+  get #explanationTimeout(): Duration {
+    const answer = this.#parameters.duration('answerTimeoutMs');
+    return nanoseconds(Math.min(EXPLANATION_TIMEOUT, answer / 4));
   }
 
   /** Hands the message to the link; resolves when the link has taken it. */
@@ -204,7 +210,8 @@ export class Conversation {
     });
     this.#deliver();
     if (this.#failure !== undefined) this.#refuseWaiter(this.#failure);
-    const cancelDeadline = deadline === undefined ? undefined : this.#patience(deadline, kinds.join(' or '));
+    const cancelDeadline =
+      deadline === undefined ? undefined : this.#patience(deadline, kinds.join(' or ') || 'reason');
     try {
       return (await waiting) as MessageOf<K>;
     } finally {

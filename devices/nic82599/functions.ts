@@ -1,4 +1,5 @@
 /** The PCI Express personality of the 82599: configuration space of physical and virtual functions, as on real ones. */
+import { memoized } from '../../base/memo.js';
 import { at, configLayout } from '../pci/capability.js';
 import {
   aerCapability,
@@ -87,7 +88,9 @@ export const pfMsixWindow = /* @__PURE__ */ msixWindow('82599-pf-msix', MSIX_BAR
 export const vfMsixWindow = /* @__PURE__ */ msixWindow('82599-vf-msix', MSIX_BAR_BYTES, vfMsix);
 
 /** The physical function's; the serial number is the EUI-64 of its MAC address. */
-export function pfLayout(mac: Uint8Array) {
+export const pfLayout = (mac: Uint8Array) => pfLayoutOf([...mac]);
+
+const pfLayoutOf = /* @__PURE__ */ memoized((mac: readonly number[]) => {
   const serialLow = (mac[3]! * 2 ** 16 + mac[4]! * 2 ** 8 + mac[5]! + 0xff * 2 ** 24) >>> 0;
   const serialHigh = (mac[0]! * 2 ** 24 + mac[1]! * 2 ** 16 + mac[2]! * 2 ** 8 + 0xff) >>> 0;
   return configLayout('82599-pf-config', type0Header(identity, pfBars), {
@@ -103,7 +106,7 @@ export function pfLayout(mac: Uint8Array) {
       sriovCapability({ totalVfs: VFS_MAX, vfDeviceId: VF_DEVICE_ID, functionLink: 0, bars: vfBars }),
     ),
   });
-}
+});
 
 /** Every virtual function's. */
 export const vfLayout = /* @__PURE__ */ configLayout(

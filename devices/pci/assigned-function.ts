@@ -4,6 +4,7 @@
  * the MSI-X table is the guest's while the device's own is the host's. Registers of other BARs go straight through.
  */
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
+import { memoized } from '../../base/memo.js';
 import { AerReporter } from './aer.js';
 import type { AssignedBackend } from './assigned-backend.js';
 import { type AssignedVectors, MsiVectors, MsixVectors, type VectorsOwner } from './assigned-vectors.js';
@@ -39,17 +40,22 @@ const capabilities = (link: AssignedOptions['link']) => ({
   aer: at(0x100, aerCapability('endpoint')),
 });
 
-const layoutWithMsix = ({ name, identity, bars, link }: AssignedOptions, msix: MsixPlace) =>
-  configLayout(`${name}-config`, type0Header(identity, bars), {
-    msix: at(0x70, msixCapability(msix)),
-    ...capabilities(link),
-  });
+type LayoutOptions = Pick<AssignedOptions, 'name' | 'identity' | 'bars' | 'link'>;
 
-const layoutWithMsi = ({ name, identity, bars, link }: AssignedOptions) =>
+const layoutWithMsix = /* @__PURE__ */ memoized(
+  ({ name, identity, bars, link, msix }: LayoutOptions & { readonly msix: MsixPlace }) =>
+    configLayout(`${name}-config`, type0Header(identity, bars), {
+      msix: at(0x70, msixCapability(msix)),
+      ...capabilities(link),
+    }),
+);
+
+const layoutWithMsi = /* @__PURE__ */ memoized(({ name, identity, bars, link }: LayoutOptions) =>
   configLayout(`${name}-config`, type0Header(identity, bars), {
     msi: at(0x50, messageSignalledInterrupts),
     ...capabilities(link),
-  });
+  }),
+);
 
 export class AssignedFunction extends SingleFunction implements SaveableDevice {
   readonly name: string;
@@ -128,10 +134,11 @@ export class AssignedFunction extends SingleFunction implements SaveableDevice {
 }
 
 function withInterrupts(options: AssignedOptions, msix: MsixPlace | undefined, owner: VectorsOwner) {
+  const { name, identity, bars, link } = options;
   if (msix === undefined) {
-    const layout = layoutWithMsi(options);
+    const layout = layoutWithMsi({ name, identity, bars, link });
     return { layout, interrupts: new MsiVectors(owner, layout.cap.msi) };
   }
-  const layout = layoutWithMsix(options, msix);
+  const layout = layoutWithMsix({ name, identity, bars, link, msix });
   return { layout, interrupts: new MsixVectors(owner, msix, layout.cap.msix) };
 }

@@ -1,4 +1,5 @@
 /** A PCI Express root port with a hot-plug slot, and the block through which hypervisor and guest talk. */
+import { memoized } from '../../base/memo.js';
 import { at, configLayout, extendedCapability } from '../pci/capability.js';
 import { accessControl, EXT_ID_DVSEC, rootPortAer } from '../pci/extended-capabilities.js';
 import { ROOT_PORT, VENDOR_FERRY } from '../pci/identities.js';
@@ -64,7 +65,7 @@ export const hypervisorChannel = /* @__PURE__ */ extendedCapability(EXT_ID_DVSEC
 });
 
 /** The layout of a root port whose slot is described by `slot`. */
-export function rootPortLayout(slot: SlotOptions) {
+export const rootPortLayout = /* @__PURE__ */ memoized((slot: SlotOptions) => {
   const native =
     (slot.quick ? 0 : SLOT_BUTTON + SLOT_POWER_CONTROLLER) +
     SLOT_ATTENTION_INDICATOR +
@@ -90,6 +91,6 @@ export function rootPortLayout(slot: SlotOptions) {
     acs: at(0x148, accessControl),
     channel: at(0x200, hypervisorChannel),
   });
-}
+});
 
 export type RootPortLayout = ReturnType<typeof rootPortLayout>;

@@ -121,8 +121,13 @@ class LinkEnd implements ControlLink {
   }
 }
 
+export interface SimulatedLink extends Readonly<Record<Side, ControlLink>> {
+  /** A side is gone: the other one gets what it had sent, and then finds the connection reset. */
+  lose(side: Side): void;
+}
+
 /** The two ends of a new link. */
-export function simulatedLink(options: SimulatedLinkOptions): Readonly<Record<Side, ControlLink>> {
+export function simulatedLink(options: SimulatedLinkOptions): SimulatedLink {
   const { scheduler, trace } = options;
   const counts = { source: 0, destination: 0 };
   const silent = { source: false, destination: false };
@@ -197,7 +202,7 @@ export function simulatedLink(options: SimulatedLinkOptions): Readonly<Record<Si
       deliver(from, { end: 'closed' }, options.latency),
     ),
   };
-  return ends;
+  return { ...ends, lose: (side) => cut(side, options.latency) };
 }
 
 function kindOf(bytes: Uint8Array): string {

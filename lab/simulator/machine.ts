@@ -14,21 +14,35 @@ import type { SimulatedWorld } from './run.js';
 /** The address of a guest's interface, from 0. */
 export const macOf = (index: number): MacAddress => [0x52, 0x54, 0, 0x12, 0x34, 0x56 + index];
 
-/** A machine in `world` with a NIC on `network`. */
+export interface SimulatedMachineOptions {
+  readonly nic?: Partial<NicOptions>;
+  readonly ramBytes?: number;
+  /** Gets what the guest prints. */
+  readonly console?: string[];
+  /** See `DeterministicWorld`. */
+  readonly memory?: WebAssembly.Memory | undefined;
+  readonly answerNs?: () => number;
+}
+
+/** A machine in `world` with a NIC on `network`; it has 64 MiB of RAM unless it is said. */
 export function simulatedMachine(
-  world: SimulatedWorld,
+  world: Pick<SimulatedWorld, 'random'> & { readonly scheduler: Scheduler },
   network: SimulatedNetwork,
   name: string,
-  nic: Partial<NicOptions> = {},
-  console: string[] = [],
-  ramBytes = 64 * MIB,
+  { nic = {}, ramBytes = 64 * MIB, console, memory, answerNs }: SimulatedMachineOptions = {},
 ): Machine {
   const machine = createDeterministicMachine(
     { ramBytes, vcpus: 1, nic: { macs: [macOf(0)], ...nic } },
-    { scheduler: world.scheduler, random: world.random.fork(name), plug: network.plug(name) },
+    {
+      scheduler: world.scheduler,
+      random: world.random.fork(name),
+      plug: network.plug(name),
+      ...(memory && { memory }),
+      ...(answerNs && { answerNs }),
+    },
   );
   machine.on((event) => {
-    if (event.kind === 'console') console.push(event.line.text);
+    if (event.kind === 'console') console?.push(event.line.text);
   });
   return machine;
 }

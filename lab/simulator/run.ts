@@ -148,7 +148,8 @@ export async function simulateMigration(
   return { source, destination };
 }
 
-function hexDigits(random: SeededRandom): string {
+/** 32 of them: what migrations are told apart by. */
+export function hexDigits(random: SeededRandom): string {
   let digits = '';
   while (digits.length < 32) digits += random.u32().toString(16).padStart(8, '0');
   return digits;

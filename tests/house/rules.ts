@@ -90,10 +90,6 @@ const OTHER_ENTRIES: readonly RegExp[] = [
   /^guest-fixtures\/toolchain\/(abi-constants|assemblyscript)\.ts$/,
   // VFIO's feature interface with its log of writes: for clients outside, and for tracking by the device itself.
   /^devices\/vfio\/device\.ts$/,
-  // The simulator: another root over the same parts, whose users are the sweeps of the tests.
-  /^lab\/simulator\/(run|memory-data-plane|machine|network)\.ts$/,
-  // The deterministic machine, which it is to run.
-  /^vmm\/deterministic\/create\.ts$/,
 ];
 
 /** Files of the product that nothing of it uses, and files below `tests` that no test does. */
@@ -212,7 +208,7 @@ const OTHER_MEANINGS: Readonly<Record<string, readonly string[]>> = {
     'migration/observed-device.ts',
     'vmm/machine/core.ts',
     'vmm/machine/events.ts',
-    'vmm/process/machines.ts',
+    'vmm/process/guest-machine.ts',
   ],
   'device-state': ['vmm/monitor/protocol.ts'],
 };

@@ -154,7 +154,7 @@ export async function echoingAlone(
   const world = { scheduler, trace, random };
   const console: string[] = [];
   const network = new SimulatedNetwork(world);
-  const machine = simulatedMachine(world, network, 'machine', nic, console, ramBytes);
+  const machine = simulatedMachine(world, network, 'machine', { nic, console, ramBytes });
   const run = async (): Promise<void> => {
     await machine.boot(image, 'workload=udp-echo status_ms=20');
     await scheduler.sleep(milliseconds(SETTLE_MS));
@@ -200,20 +200,14 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
     const { scheduler } = world;
     const network = new SimulatedNetwork(world);
     const { source: near = [], destination: far = [] } = nicFaults;
-    const from = simulatedMachine(
-      world,
-      network,
-      'source',
-      { ...nic, writesInFlight, leaves, faults: near },
+    const from = simulatedMachine(world, network, 'source', {
+      nic: { ...nic, writesInFlight, leaves, faults: near },
       console,
-    );
-    const to = simulatedMachine(
-      world,
-      network,
-      'destination',
-      { ...nic, ...scene.destinationNic, writesInFlight, faults: far },
+    });
+    const to = simulatedMachine(world, network, 'destination', {
+      nic: { ...nic, ...scene.destinationNic, writesInFlight, faults: far },
       console,
-    );
+    });
     const data = dataNetwork(scheduler, from, to);
     const arrive = async (frames: number): Promise<void> => {
       network.repeat(frames);

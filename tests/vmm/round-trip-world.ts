@@ -171,7 +171,11 @@ export class Traveller {
   #make(): Machine {
     const name = `machine ${this.#names.size}`;
     const ramBytes = RAM_MIB * 2 ** 20;
-    const machine = simulatedMachine(this.#world, this.#network, name, this.#nic, this.console, ramBytes);
+    const machine = simulatedMachine(this.#world, this.#network, name, {
+      nic: this.#nic,
+      console: this.console,
+      ramBytes,
+    });
     this.#names.set(machine, name);
     return machine;
   }

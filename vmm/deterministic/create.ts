@@ -4,6 +4,7 @@
  */
 import { reservedRange } from '../../base/abi/reserved-range.js';
 import type { Scheduler } from '../../base/clock.js';
+import { invariant } from '../../base/errors.js';
 import type { SeededRandom } from '../../base/random.js';
 import { nanoseconds } from '../../base/units.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
@@ -13,7 +14,6 @@ import { DeviceSet, platformDevices } from '../machine/devices.js';
 import type { DriverEvents, MachineDrivers } from '../machine/drivers.js';
 import { Machine } from '../machine/machine.js';
 import type { MachineOptions } from '../machine/options.js';
-import { sha256 } from '../machine/thread/sha256.js';
 import { devicesOf } from '../passthrough/devices.js';
 import type { FrameOutlet } from '../passthrough/guest-vf.js';
 import { PassthroughHost } from '../passthrough/host.js';
@@ -23,6 +23,7 @@ import { VcpuSignals } from '../threads/signals.js';
 import { VirtualClock } from '../threads/virtual-clock.js';
 import { pageHasherOn } from '../transfer/kernels.js';
 import { DirtyPublisher } from '../vcpu/dirty-publisher.js';
+import { compiled, digested } from './guest-code.js';
 import { Runner } from './runner.js';
 import { DeterministicVcpu } from './vcpu.js';
 
@@ -32,6 +33,10 @@ export interface DeterministicWorld {
   readonly random: SeededRandom;
   /** The wall clock, ns since 1970, at the scheduler's start; default 0. */
   readonly wallClockNs?: number;
+  /** Draws how long another thread takes until it carries out what it is asked, virtual ns; nothing if absent. */
+  readonly answerNs?: () => number;
+  /** RAM that another machine has had and nobody uses any more, to be had for less than new one; it is cleared. */
+  readonly memory?: WebAssembly.Memory;
   /** Plugs the NIC in: takes where frames come in, and gives where they leave. It has no cable if absent. */
   readonly plug?: (receive: FrameSink) => FrameSink;
 }
@@ -42,7 +47,11 @@ const NIC_LATENCY_NS = 2000;
 /** Throws `vmm/machine-option` and `vmm/ram-unavailable` as the machine of threads does. */
 export function createDeterministicMachine(options: MachineOptions, world: DeterministicWorld): Machine {
   checkMachineSize(options.ramBytes, options.vcpus);
-  const memory = allocateRam(options.ramBytes);
+  const memory = world.memory ?? allocateRam(options.ramBytes);
+  if (memory === world.memory) {
+    invariant(memory.buffer.byteLength === options.ramBytes, 'a memory of the size of RAM');
+    new Uint8Array(memory.buffer).fill(0);
+  }
   return new Machine(options, (events) => makeDrivers(options, memory, world, events));
 }
 
@@ -115,9 +124,13 @@ function makeDrivers(
     devices.calls,
     host && { host, devices: assigned },
   );
+  const devicesTurn = inTurns(world);
   const deviceHost: DeviceHost = {
     ready: async () => {},
-    call: async (target, method, args) => carryOut(targets, target, method, args),
+    call: async (target, method, args) => {
+      await devicesTurn();
+      return carryOut(targets, target, method, args);
+    },
   };
 
   const kernel = kernelModule('dirty-map');
@@ -125,7 +138,8 @@ function makeDrivers(
     const instance = new WebAssembly.Instance(kernel, { env: { memory } });
     const publisher = new DirtyPublisher(instance, range, index);
     const { bus } = devices;
-    return new DeterministicVcpu({ index, ram, range, signals, clock, bus, publisher, runner, events });
+    const turn = inTurns(world);
+    return new DeterministicVcpu({ index, ram, range, signals, clock, bus, publisher, runner, events, turn });
   });
   for (const vcpu of vcpus) runner.add(vcpu);
 
@@ -135,12 +149,23 @@ function makeDrivers(
     clock,
     vcpus,
     devices: deviceHost,
-    sha256,
+    sha256: digested,
     hashPages: pageHasherOn(memory),
     hostNow,
     wallNow: () => (world.wallClockNs ?? 0) + world.scheduler.now(),
-    compile: async (code) => new WebAssembly.Module(new Uint8Array(code)),
+    compile: async (code) => compiled(code),
     threadCpuNs: () => undefined,
     destroy: async () => runner.end(),
+  };
+}
+
+/** What makes who asks another thread wait until that gets to it: in the order in which it was asked. */
+function inTurns({ scheduler, answerNs }: DeterministicWorld): () => Promise<void> {
+  if (answerNs === undefined) return async () => {};
+  let last = 0;
+  return () => {
+    const now = scheduler.now();
+    last = Math.max(last + 1, now + answerNs());
+    return scheduler.sleep(nanoseconds(last - now));
   };
 }

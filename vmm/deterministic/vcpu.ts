@@ -1,4 +1,4 @@
-/** A vCPU of a deterministic machine: between two slices its guest is always unwound, so every command is done at once. */
+/** A vCPU of a deterministic machine: between two slices its guest is always unwound, so every command is done when its turn has come. */
 
 import type { ReservedRange } from '../../base/abi/reserved-range.js';
 import type { AtomicBitmap } from '../../base/bitmap.js';
@@ -35,6 +35,8 @@ export interface VcpuParts {
   readonly publisher: DirtyPublisher;
   readonly runner: Runner;
   readonly events: VcpuEvents;
+  /** Resolves when it gets to what it is asked next. */
+  readonly turn: () => Promise<void>;
 }
 
 export class DeterministicVcpu implements VcpuHandle, VcpuPorts {
@@ -103,35 +105,42 @@ export class DeterministicVcpu implements VcpuHandle, VcpuPorts {
   // For the machine.
 
   async setCode(code: VcpuCode): Promise<void> {
+    await this.#parts.turn();
     this.#core.setCode(code);
   }
 
   async start(): Promise<void> {
+    await this.#parts.turn();
     this.#core.start();
     this.#parts.runner.wake();
   }
 
   async pause(): Promise<void> {
+    await this.#parts.turn();
     this.#paused = true;
     this.#showState();
   }
 
   async resume(): Promise<void> {
+    await this.#parts.turn();
     this.#paused = false;
     this.#showState();
     this.#parts.runner.wake();
   }
 
   async publish(into: AtomicBitmap): Promise<{ readonly pages: number; readonly costNs: number }> {
+    await this.#parts.turn();
     return { pages: this.#parts.publisher.publish(into), costNs: 0 };
   }
 
   async save(): Promise<{ readonly record: VcpuRecord; readonly extra: VcpuExtra }> {
+    await this.#parts.turn();
     if (Atomics.exchange(this.#signals.block, START, 0) === 1) this.#core.start();
     return this.#core.save();
   }
 
   async load(record: VcpuRecord, extra: VcpuExtra): Promise<void> {
+    await this.#parts.turn();
     this.#core.load(record, extra);
   }
 

@@ -54,7 +54,8 @@ export function incomingRole(core: MachineCore): IncomingRole {
     rehearse(what: 'load' | 'run'): Promise<void> {
       return core.exclusively(async () => {
         core.require('rehearse', 'incoming');
-        await rehearse(core, what);
+        // Without the guest's code, which has not arrived whole, the vCPUs have nothing to save: `load` looks again and tells.
+        if (core.guest !== undefined) await rehearse(core, what);
       });
     },
 

@@ -9,6 +9,7 @@ import type { FunctionOffer } from '../../devices/nic82599/offer.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import type { VirtualFunction } from '../../devices/nic82599/vf.js';
 import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
+import { PRE_COPY, RUNNING, stateName } from '../../devices/vfio/states.js';
 import { type FunctionPlace, GuestFunction } from './guest-function.js';
 import { GuestInterrupts } from './interrupts.js';
 import { assignedName } from './records.js';
@@ -26,6 +27,9 @@ export interface StationPorts {
   /** It goes on here with what it was elsewhere: its physical function's driver tells it of what differs. */
   arrived(): void;
 }
+
+/** VFIO's states in which a device does all that it can. */
+const AT_WORK: ReadonlySet<string> = new Set([RUNNING, PRE_COPY].map(stateName));
 
 export class GuestVf extends GuestFunction {
   readonly index: number;
@@ -64,7 +68,14 @@ export class GuestVf extends GuestFunction {
     if (address !== undefined) this.#announcer.announce(Uint8Array.from(address));
   }
 
+  /** Where it does not run the network is told nothing: its guest may be at another place already. */
+  override stateChanged(state: string): void {
+    if (!AT_WORK.has(state)) this.#announcer.stop();
+    super.stateChanged(state);
+  }
+
   override aboutToReset(): void {
+    this.#announcer.stop();
     this.replay.remember();
   }
 

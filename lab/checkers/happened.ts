@@ -1,0 +1,59 @@
+/**
+ * What happened in one migration under faults, as the checkers want to know it, from whoever watched: a simulation or real
+ * processes. Times are nanoseconds on one clock.
+ */
+import type { SerializedError } from '../../base/errors.js';
+import type { FlowReport } from '../../devices/ethernet/flow.js';
+
+export type Side = 'source' | 'destination';
+
+/** The guest began, or ceased, to run at a side, by its machine's own word. */
+export interface RunChange {
+  readonly atNs: number;
+  readonly side: Side;
+  readonly running: boolean;
+}
+
+export interface SideEnd {
+  /** As its last migration ended; undefined if it never had one, or was gone before it could say. */
+  readonly status: string | undefined;
+  readonly error: SerializedError | undefined;
+  /** Its process was ended by a fault. */
+  readonly gone: boolean;
+}
+
+export interface InflictedFault {
+  readonly name: string;
+  /** Codes of errors by which a side may name it. */
+  readonly causes: RegExp;
+}
+
+export interface Happened {
+  /** In the order of their times. */
+  readonly runs: readonly RunChange[];
+  readonly source: SideEnd;
+  readonly destination: SideEnd;
+  /** Those that struck. */
+  readonly faults: readonly InflictedFault[];
+  /** The operator of either side stopped the guest, or took it back, and left it so. */
+  readonly leftStopped: boolean;
+  /** What differed between source and destination when the guest was taken over; undefined if it was not. */
+  readonly handOver: readonly string[] | undefined;
+  /** Traffic with the guest during the migration, and later, where it was then; none where nobody runs. */
+  readonly during: FlowReport | undefined;
+  readonly later: FlowReport | undefined;
+  /** Packets per second of the first. */
+  readonly packetRate: number;
+  /** From the first `migrate` until both sides had come to an end. */
+  readonly tookNs: number;
+  /** What the time-outs in force allow for that. */
+  readonly mayTakeNs: number;
+  /** What threw that must not, by its message. */
+  readonly defects: readonly string[];
+}
+
+/** Looks at what happened; what it finds wrong is told one finding each, with names and numbers. */
+export interface Checker {
+  readonly name: string;
+  readonly check: (happened: Happened) => readonly string[];
+}

@@ -1,0 +1,32 @@
+/**
+ * Nothing that the guest has answered is forgotten: no packet comes twice, out of order or with a wrong byte, and no more are lost
+ * than were sent while nobody could take them.
+ *
+ * It does not check packets of other flows, nor that none was lost while the guest stood still, nor TCP.
+ */
+import type { Checker } from './happened.js';
+
+/** On their way through switch, rings and guest at the moment of the blackout. */
+const ON_THEIR_WAY = 8;
+
+export const networkLedger: Checker = {
+  name: 'network-ledger',
+  check: ({ during, later, packetRate }) => {
+    const findings: string[] = [];
+    for (const flow of [during, later]) {
+      const arrived = flow?.arrived;
+      if (!arrived) continue;
+      const { duplicated, reordered, corrupt, tooLate } = arrived;
+      for (const [what, count] of Object.entries({ duplicated, reordered, corrupt, tooLate })) {
+        if (count > 0) findings.push(`${count} packets of ${flow.remote} ${what}`);
+      }
+      const gapPackets = Math.ceil((arrived.longestGapNs / 1e9) * packetRate) + ON_THEIR_WAY;
+      if (arrived.lost > gapPackets) {
+        findings.push(
+          `${arrived.lost} packets of ${flow.remote} lost, of which a gap of ${arrived.longestGapNs} ns explains ${gapPackets}`,
+        );
+      }
+    }
+    return findings;
+  },
+};

@@ -1,0 +1,110 @@
+/**
+ * Faults of a simulated migration, and their names. A name is all that it takes to inflict one again:
+ *
+ *     cut@source/commit#0            the control link breaks before that message arrives
+ *     flip@destination/prepared#0=7  its bit 7 arrives flipped
+ *     data-flip@0/90000=3            bit 3 of byte 90,000 of data channel 0
+ *     kill-source@2500us             the source's process ends so long after `migrate`
+ *     cancel@source/round-end#1      an operator cancels when the source sends that message
+ *
+ * Messages are counted by sender and kind, from 0.
+ */
+import { type FrameKind, frameKinds } from '../../migration/frame.js';
+import type { Side } from './link.js';
+
+/** What can be done to a control message that is on its way, and to which errors that may lead. */
+const BROKEN =
+  /\/(link-broken|peer-closed|channel-broken|connect-failed|closed|commit-unacknowledged|truncated)$/;
+const LATE =
+  /\/(peer-silent|link-broken|peer-closed|channel-broken|connect-failed|closed|commit-unacknowledged|truncated)$/;
+const DAMAGED =
+  /\/(malformed-message|not-a-stream|peer-version|unexpected-message|message-too-large|commit-unacknowledged)$/;
+
+const MESSAGE_FAULTS = {
+  delay: LATE,
+  cut: BROKEN,
+  'cut-after': BROKEN,
+  silence: LATE,
+  truncate: DAMAGED,
+  flip: DAMAGED,
+  garbage: DAMAGED,
+  repeat: DAMAGED,
+} as const;
+const DATA_FAULTS = {
+  'data-cut': BROKEN,
+  'data-flip':
+    /\/(bad-frame|bad-hello|peer-version|truncated|integrity-mismatch|round-incomplete|channel-broken|peer-closed|connect-failed)$/,
+} as const;
+const PROCESS_FAULTS = { 'kill-source': LATE, 'kill-destination': LATE } as const;
+/** What an operator asks of the source's monitor. */
+const OPERATOR_FAULTS = {
+  cancel: /\/cancelled$/,
+  stop: /^$/,
+  cont: /^$/,
+  parameters: /^$/,
+  'migrate-again': /^$/,
+} as const;
+
+const CAUSES = { ...MESSAGE_FAULTS, ...DATA_FAULTS, ...PROCESS_FAULTS, ...OPERATOR_FAULTS } as const;
+
+export type MessageFault = keyof typeof MESSAGE_FAULTS;
+export type DataFault = keyof typeof DATA_FAULTS;
+export type ProcessFault = keyof typeof PROCESS_FAULTS;
+export type OperatorFault = keyof typeof OPERATOR_FAULTS;
+export type FaultKind = keyof typeof CAUSES;
+
+export type When =
+  | { readonly at: 'message'; readonly from: Side; readonly kind: FrameKind; readonly nth: number }
+  | { readonly at: 'byte'; readonly channel: number; readonly byte: number }
+  | { readonly at: 'time'; readonly us: number };
+
+export interface Fault {
+  readonly kind: FaultKind;
+  readonly when: When;
+  /** Of `delay` microseconds, of `truncate` bytes that are left, of `flip` and `data-flip` a bit, of others a choice. */
+  readonly amount: number;
+}
+
+export const isMessageFault = (kind: FaultKind): kind is MessageFault => kind in MESSAGE_FAULTS;
+export const isDataFault = (kind: FaultKind): kind is DataFault => kind in DATA_FAULTS;
+export const isProcessFault = (kind: FaultKind): kind is ProcessFault => kind in PROCESS_FAULTS;
+
+/** Codes of errors that may come of it. */
+export const causesOf = ({ kind }: Fault): RegExp => CAUSES[kind];
+
+const HAS_AMOUNT: readonly FaultKind[] = ['delay', 'truncate', 'flip', 'garbage', 'data-flip', 'parameters'];
+
+export function nameOfFault({ kind, when, amount }: Fault): string {
+  const how = HAS_AMOUNT.includes(kind) ? `=${amount}` : '';
+  switch (when.at) {
+    case 'message':
+      return `${kind}@${when.from}/${when.kind}#${when.nth}${how}`;
+    case 'byte':
+      return `${kind}@${when.channel}/${when.byte}${how}`;
+    case 'time':
+      return `${kind}@${when.us}us${how}`;
+  }
+}
+
+const NAME =
+  /^([a-z-]+)@(?:(source|destination)\/([a-z-]+)#(\d{1,6})|(\d{1,2})\/(\d{1,9})|(\d{1,9})us)(?:=(\d{1,9}))?$/;
+
+/** The fault of that name; undefined if there is none. */
+export function faultOfName(name: string): Fault | undefined {
+  const match = NAME.exec(name);
+  if (match === null || !Object.hasOwn(CAUSES, match[1]!)) return undefined;
+  const kind = match[1] as FaultKind;
+  const [, , from, message, nth, channel, byte, us, amount = '0'] = match;
+  let when: When;
+  if (from !== undefined) {
+    if (isDataFault(kind) || !Object.hasOwn(frameKinds, message!)) return undefined;
+    when = { at: 'message', from: from as Side, kind: message as FrameKind, nth: Number(nth) };
+  } else if (channel !== undefined) {
+    if (!isDataFault(kind)) return undefined;
+    when = { at: 'byte', channel: Number(channel), byte: Number(byte) };
+  } else {
+    if (isDataFault(kind) || isMessageFault(kind)) return undefined;
+    when = { at: 'time', us: Number(us) };
+  }
+  return { kind, when, amount: Number(amount) };
+}

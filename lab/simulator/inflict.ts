@@ -1,0 +1,130 @@
+/** Inflicts a plan of faults on a simulated migration: as rules of the links, and as what is asked of processes and monitors. */
+import { seededRandom } from '../../base/random.js';
+import { microseconds } from '../../base/units.js';
+import { type Fault, isDataFault, isMessageFault, type MessageFault, nameOfFault } from './fault.js';
+import type { LinkMessage, LinkRule, LinkVerdict, Side } from './link.js';
+import type { Tamper } from './memory-channel.js';
+import type { SimulatedWorld } from './run.js';
+
+/** A fault that strikes by itself, or by what somebody does. */
+export type Strike = (fault: Fault) => void;
+
+export class Infliction {
+  readonly #plan: readonly Fault[];
+  readonly #world: SimulatedWorld;
+  readonly #struck = new Set<Fault>();
+  #over = false;
+  /** Messages so far, by sender and kind. */
+  readonly #said = new Map<string, number>();
+  readonly #strike: Strike;
+
+  /** `strike` carries out what is done to a process, or by an operator. */
+  constructor(plan: readonly Fault[], world: SimulatedWorld, strike: Strike) {
+    this.#plan = plan;
+    this.#world = world;
+    this.#strike = strike;
+  }
+
+  /** Those that struck so far, and those that did not. */
+  get struck(): readonly Fault[] {
+    return this.#plan.filter((fault) => this.#struck.has(fault));
+  }
+
+  get idle(): readonly Fault[] {
+    return this.#plan.filter((fault) => !this.#struck.has(fault));
+  }
+
+  /** Nothing strikes any more: the migration has ended. */
+  end(): void {
+    this.#over = true;
+  }
+
+  /** `migrate` was asked for now. */
+  begin(): void {
+    for (const fault of this.#plan) {
+      if (fault.when.at !== 'time') continue;
+      this.#world.scheduler.after(microseconds(fault.when.us), () => this.#carryOut(fault));
+    }
+  }
+
+  /** Those of the control link. */
+  readonly rules: readonly LinkRule[] = [{ name: 'plan', judge: (message) => this.#judge(message) }];
+
+  /** That of the data channels. */
+  readonly tamper: Tamper = (chunk, { channel, at }) => {
+    let passed: Uint8Array | 'cut' = chunk;
+    for (const fault of this.#plan) {
+      const { when, kind, amount } = fault;
+      if (when.at !== 'byte' || !isDataFault(kind) || this.#struck.has(fault)) continue;
+      if (when.channel !== channel || when.byte < at || when.byte >= at + chunk.length) continue;
+      this.#note(fault);
+      if (kind === 'data-cut') passed = 'cut';
+      else chunk[when.byte - at]! ^= 1 << (amount & 7);
+    }
+    return passed;
+  };
+
+  #judge(message: LinkMessage): LinkVerdict | undefined {
+    const counted = `${message.from}/${message.kind}`;
+    const nth = this.#said.get(counted) ?? 0;
+    this.#said.set(counted, nth + 1);
+    let verdict: LinkVerdict | undefined;
+    if (this.#over) return undefined;
+    for (const fault of this.#plan) {
+      const { when, kind } = fault;
+      if (when.at !== 'message' || this.#struck.has(fault)) continue;
+      if (when.from !== message.from || when.kind !== message.kind || when.nth !== nth) continue;
+      if (!isMessageFault(kind)) this.#carryOut(fault);
+      else if (verdict === undefined) {
+        this.#note(fault);
+        verdict = verdictOf(kind, fault.amount, message);
+      }
+    }
+    return verdict;
+  }
+
+  #carryOut(fault: Fault): void {
+    if (this.#over || this.#struck.has(fault)) return;
+    this.#note(fault);
+    this.#strike(fault);
+  }
+
+  #note(fault: Fault): void {
+    this.#struck.add(fault);
+    this.#world.trace.note(this.#world.scheduler.now(), `fault ${nameOfFault(fault)}`);
+  }
+}
+
+function verdictOf(kind: MessageFault, amount: number, { bytes }: LinkMessage): LinkVerdict {
+  switch (kind) {
+    case 'delay':
+      return { do: 'delay', by: microseconds(amount) };
+    case 'cut':
+      return { do: 'cut', when: 'before' };
+    case 'cut-after':
+      return { do: 'cut', when: 'after' };
+    case 'silence':
+      return { do: 'silence' };
+    case 'repeat':
+      return { do: 'repeat' };
+    case 'truncate':
+      return { do: 'replace', bytes: bytes.slice(0, amount % bytes.length) };
+    case 'flip': {
+      const flipped = bytes.slice();
+      const bit = amount % (8 * bytes.length);
+      flipped[bit >>> 3]! ^= 1 << (bit & 7);
+      return { do: 'replace', bytes: flipped };
+    }
+    case 'garbage': {
+      const garbage = new Uint8Array(1 + (amount % 4096));
+      seededRandom(amount).fill(garbage);
+      return { do: 'replace', bytes: garbage };
+    }
+  }
+}
+
+/** Whose process a fault ends. */
+export const killed = ({ kind }: Fault): Side | undefined => {
+  if (kind === 'kill-source') return 'source';
+  return kind === 'kill-destination' ? 'destination' : undefined;
+};

@@ -1,0 +1,111 @@
+/** Random faults and circumstances of one simulated migration, all from its seed. */
+import type { SeededRandom } from '../../base/random.js';
+import type { FrameKind } from '../../migration/frame.js';
+import type { ParameterValues } from '../../migration/parameters.js';
+import { builtIn } from '../../migration/registry.js';
+import type { Fault, FaultKind, When } from './fault.js';
+import type { Side } from './link.js';
+
+/** What either side says in a migration in which nothing is amiss; those that come once, and those that come again. */
+const SAID: Readonly<Record<Side, readonly FrameKind[]>> = {
+  source: [
+    ...(['hello', 'data', 'round-end', 'device-data', 'state', 'complete', 'verify', 'commit'] as const),
+    ...(['released', 'ping', 'pong'] as const),
+  ],
+  destination: [
+    ...(['welcome', 'round-received', 'prepared', 'page-hashes', 'read-back', 'running'] as const),
+    ...(['ping', 'pong'] as const),
+  ],
+};
+const OFTEN: readonly FrameKind[] = [
+  'round-end',
+  'round-received',
+  'device-data',
+  'page-hashes',
+  'ping',
+  'pong',
+];
+
+/** How often each kind is drawn, of what is drawn of all. */
+const KINDS: readonly (readonly [weight: number, kinds: readonly FaultKind[]])[] = [
+  [4, ['delay', 'cut', 'cut-after', 'silence', 'truncate', 'flip', 'garbage', 'repeat']],
+  [2, ['data-cut', 'data-flip']],
+  [2, ['kill-source', 'kill-destination']],
+  [3, ['cancel', 'stop', 'cont', 'parameters', 'migrate-again']],
+];
+const FAULTS_MAX = 4;
+/** Most of what happens to a migration happens in this time after `migrate`. */
+const SPAN_US = 30_000;
+/** Bytes of a channel in the first round. */
+const SPAN_BYTES = 2_500_000;
+
+/** None to a few; most migrations have one or two. */
+export function randomPlan(random: SeededRandom, channels: number): readonly Fault[] {
+  const count = Math.min(random.below(FAULTS_MAX), random.below(FAULTS_MAX) + 1);
+  return Array.from({ length: count }, () => randomFault(random, channels));
+}
+
+function randomFault(random: SeededRandom, channels: number): Fault {
+  const bag = KINDS.flatMap(([weight, kinds]) => new Array<readonly FaultKind[]>(weight).fill(kinds));
+  const kind = random.pick(random.pick(bag));
+  const amount = amountOf(kind, random);
+  if (kind === 'data-cut' || kind === 'data-flip') {
+    const byte = random.chance(0.3) ? random.below(5000) : random.below(SPAN_BYTES);
+    return { kind, when: { at: 'byte', channel: random.below(channels), byte }, amount };
+  }
+  const byTime = !MESSAGES.has(kind) && random.chance(0.4);
+  return { kind, when: byTime ? { at: 'time', us: random.below(SPAN_US) } : aMessage(random), amount };
+}
+
+const MESSAGES: ReadonlySet<FaultKind> = new Set(KINDS[0]![1]);
+
+function aMessage(random: SeededRandom): When {
+  const from = random.pick(['source', 'destination'] as const);
+  const kind = random.pick(SAID[from]);
+  return { at: 'message', from, kind, nth: OFTEN.includes(kind) ? random.below(4) : 0 };
+}
+
+function amountOf(kind: FaultKind, random: SeededRandom): number {
+  if (kind === 'delay') return random.chance(0.5) ? random.below(5000) : random.below(300_000);
+  return random.below(100_000);
+}
+
+/** What an operator changes in mid-flight. */
+export function randomChange(amount: number): Partial<ParameterValues> {
+  const changes: readonly Partial<ParameterValues>[] = [
+    { maxBandwidth: 20e6 },
+    { maxBandwidth: 0 },
+    { downtimeLimitMs: 0 },
+    { downtimeLimitMs: 100 },
+    { autoConverge: false },
+    { maxRounds: 1 },
+  ];
+  return changes[amount % changes.length]!;
+}
+
+/** Time-outs short enough that what runs into them costs little, and long enough for all that goes well. */
+export const TIMEOUTS = {
+  keepaliveIntervalMs: 20,
+  peerTimeoutMs: 60,
+  answerTimeoutMs: 150,
+  requestTimeoutMs: 150,
+  deviceStartTimeoutMs: 400,
+} as const;
+
+/** Ways to know what the device writes. */
+export const TRACKINGS: readonly string[] = builtIn.tracking
+  .filter(({ serves }) => serves === 'device')
+  .map(({ name }) => name);
+
+/** Limits, channels, tracking and verification of a migration. */
+export function randomParameters(random: SeededRandom): Partial<ParameterValues> {
+  return {
+    ...TIMEOUTS,
+    maxBandwidth: random.pick([0, 100e6, 400e6, 1e9]),
+    downtimeLimitMs: random.pick([0, 1, 5, 300]),
+    maxRounds: random.pick([1, 2, 4, 8]),
+    multifdChannels: random.pick([1, 2, 3]),
+    tracking: random.pick(TRACKINGS),
+    verify: random.pick(['root', 'full', 'after'] as const),
+  };
+}

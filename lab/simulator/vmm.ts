@@ -1,0 +1,217 @@
+/**
+ * A VMM in virtual time: the controller that real VMM processes have, on a machine of one thread and links in memory. What an
+ * operator asks of it goes the same way as from a monitor.
+ */
+import { isFerryError } from '../../base/errors.js';
+import type { SeededRandom } from '../../base/random.js';
+import type { Machine } from '../../vmm/machine/machine.js';
+import { vmmCommands } from '../../vmm/monitor/commands.js';
+import type { MonitorCommands } from '../../vmm/monitor/monitor.js';
+import { QmpError } from '../../vmm/monitor/protocol.js';
+import { ConsoleLog } from '../../vmm/process/console-log.js';
+import { Controller } from '../../vmm/process/controller.js';
+import { awaitingMachine, forward, guestMachine } from '../../vmm/process/guest-machine.js';
+import type { AwaitingMachine, GuestEvents, Machines } from '../../vmm/process/ports.js';
+import { type BootedGuest, SIMULATED_RAM_BYTES, takeBooted } from './booted-guest.js';
+import { Gate } from './gate.js';
+import type { Side } from './link.js';
+import { SimulatedLinks, type SimulatedWire } from './links.js';
+import { simulatedMachine } from './machine.js';
+import type { SimulatedNetwork } from './network.js';
+import type { SimulatedWorld } from './run.js';
+
+export interface SimulatedVmmOptions {
+  readonly side: Side;
+  readonly world: SimulatedWorld;
+  readonly network: SimulatedNetwork;
+  readonly wire: SimulatedWire;
+  /** What it boots. */
+  readonly booted: BootedGuest;
+  readonly memories: MemoryPool;
+  /** The guest began, or ceased, to run. */
+  readonly ran: (running: boolean) => void;
+  /** A guest is about to run that has come. */
+  readonly takesOver: (machine: Machine) => Promise<void>;
+  /** Something threw that must not. */
+  readonly defect: (error: unknown) => void;
+}
+
+/** RAM of machines that are no more, for others: the host takes its time for new memory. */
+export class MemoryPool {
+  readonly #free: WebAssembly.Memory[] = [];
+
+  take(): WebAssembly.Memory | undefined {
+    return this.#free.pop();
+  }
+
+  give(memory: WebAssembly.Memory): void {
+    this.#free.push(memory);
+  }
+}
+
+const NO_VERSION = { qemu: { major: 0, minor: 0, micro: 0 }, package: '' };
+/** A thread of another machine gets to what it is asked within this. */
+const ANSWER_NS_MAX = 150_000;
+
+export class SimulatedVmm {
+  readonly controller: Controller;
+  readonly #options: SimulatedVmmOptions;
+  readonly #gate: Gate;
+  readonly #commands: MonitorCommands;
+  #turn: Promise<unknown> = Promise.resolve();
+  readonly #random: SeededRandom;
+  /** By the names of their cables. */
+  readonly #machines = new Map<string, Machine>();
+
+  constructor(options: SimulatedVmmOptions) {
+    const { side, world, wire } = options;
+    this.#options = options;
+    this.#gate = new Gate(world.scheduler);
+    this.#random = world.random.fork(side);
+    const note = (event: string): void => this.#note(event);
+    const log = new ConsoleLog(
+      () => {},
+      () => this.#gate.now() / 1e6,
+      (flush) => flush(),
+    );
+    this.controller = new Controller(
+      {
+        name: undefined,
+        paused: false,
+        machines: this.#makers(),
+        links: new SimulatedLinks(wire, this.#gate),
+        console: log,
+        clock: this.#gate,
+        emit: (event, data) => note(`${event} ${JSON.stringify(data)}`),
+        onQuit: () => {},
+        onState: (state, why) => note(`-> ${state}${why === undefined ? '' : ` (${why.message})`}`),
+        onWaiting: () => note('waits'),
+        onIncomingFailed: (error) => {
+          note(`not taken over: ${error.code}`);
+          return true;
+        },
+        onTurnedAway: (error) => note(`turned away: ${error.code}`),
+        onOutgoingFailed: (error) => note(`not moved: ${error.code}`),
+        onOutputCut: () => {},
+        onDefect: (error) => {
+          if (!this.gone) options.defect(error);
+        },
+      },
+      side === 'source' ? 'prelaunch' : 'inmigrate',
+    );
+    this.controller.migrationEvents = true;
+    this.#commands = vmmCommands({ vm: this.controller, version: NO_VERSION });
+  }
+
+  #note(event: string): void {
+    const { world, side } = this.#options;
+    if (!this.gone) world.trace.note(world.scheduler.now(), `${side}: ${event}`);
+  }
+
+  get side(): Side {
+    return this.#options.side;
+  }
+
+  get gone(): boolean {
+    return this.#gate.gone;
+  }
+
+  /** The machine that was made last. */
+  get machine(): Machine | undefined {
+    return [...this.#machines.values()].at(-1);
+  }
+
+  get console(): readonly string[] {
+    return this.controller.consoleTail(1000);
+  }
+
+  /**
+   * Asks its monitor, after all that it was asked before. Resolves with what was refused, in words, or with undefined; what throws
+   * that must not is told as a defect.
+   */
+  execute(command: string, args: object = {}): Promise<string | undefined> {
+    const answer = this.#turn.then(async () => {
+      if (this.gone) return 'gone';
+      try {
+        await this.#gate.through(this.#commands.run(command, args, { mute: () => {} }));
+        this.#note(`did ${command}`);
+        return undefined;
+      } catch (error) {
+        const reason = (error as Error).message;
+        if (!(error instanceof QmpError) && !isFerryError(error)) this.#options.defect(error);
+        this.#note(`did not ${command}: ${reason}`);
+        return reason;
+      }
+    });
+    this.#turn = answer;
+    return answer;
+  }
+
+  /** `SIGKILL`: nothing of it ever runs again, and what it had open is closed for it. */
+  kill(): void {
+    if (this.gone) return;
+    const { world, wire, network } = this.#options;
+    world.trace.note(world.scheduler.now(), `${this.side}: gone`);
+    this.#gate.shut();
+    wire.lose(this.side);
+    for (const [name, machine] of this.#machines) {
+      network.unplug(name);
+      void machine.destroy();
+    }
+  }
+
+  /** Ends it in good order. */
+  async close(): Promise<void> {
+    if (!this.gone) await this.controller.destroy();
+    for (const machine of this.#machines.values()) {
+      await machine.destroy();
+      this.#options.memories.give(machine.memory);
+    }
+  }
+
+  #makers(): Machines {
+    const { booted, takesOver } = this.#options;
+    return {
+      boot: async (events) => {
+        const machine = this.#make(events);
+        await takeBooted(machine, booted);
+        return guestMachine(machine);
+      },
+      await: (events) => {
+        let made: Machine;
+        const awaiting = awaitingMachine(() => {
+          made = this.#make(events);
+          return made;
+        });
+        const takeOver = (how: 'run' | 'hold') => async (): Promise<void> => {
+          await takesOver(made);
+          await awaiting[how]();
+        };
+        return Object.create(awaiting, {
+          run: { value: takeOver('run') },
+          hold: { value: takeOver('hold') },
+        }) as AwaitingMachine;
+      },
+    };
+  }
+
+  #make(events: GuestEvents): Machine {
+    const { world, network, memories, ran } = this.#options;
+    const name = `${this.side}${this.#machines.size}`;
+    const machine = simulatedMachine({ ...world, scheduler: this.#gate }, network, name, {
+      ramBytes: SIMULATED_RAM_BYTES,
+      memory: memories.take(),
+      answerNs: () => this.#random.below(ANSWER_NS_MAX),
+    });
+    this.#machines.set(name, machine);
+    let runs = false;
+    machine.on((event) => {
+      if (event.kind === 'state' && runs !== (event.state === 'running')) {
+        runs = event.state === 'running';
+        ran(runs);
+      }
+      if (!this.gone) forward(event, events);
+    });
+    return machine;
+  }
+}

@@ -1,0 +1,241 @@
+/**
+ * One migration of a whole guest under faults: two VMMs with a NIC behind VT-d each, a network with traffic, an operator at the
+ * monitor; in virtual time, and all of it drawn from one seed.
+ */
+import { seededRandom } from '../../base/random.js';
+import { microseconds, milliseconds, PAGE_BYTES } from '../../base/units.js';
+import type { FlowReport } from '../../devices/ethernet/flow.js';
+import { PORT_ECHO } from '../../devices/ethernet/peer.js';
+import { compareStates } from '../../migration/compare-states.js';
+import type { ParameterValues } from '../../migration/parameters.js';
+import type { MachineState } from '../../migration/ports.js';
+import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import type { Machine } from '../../vmm/machine/machine.js';
+import type { Happened, RunChange, SideEnd } from '../checkers/happened.js';
+import type { BootedGuest } from './booted-guest.js';
+import { causesOf, type Fault, nameOfFault } from './fault.js';
+import { Infliction, killed } from './inflict.js';
+import { DESTINATION, SimulatedWire } from './links.js';
+import { GUEST_IP, SimulatedNetwork } from './network.js';
+import { randomChange, randomParameters, randomPlan, TIMEOUTS } from './random-plan.js';
+import { type SimulatedWorld, simulatedWorld } from './run.js';
+import { type MemoryPool, SimulatedVmm } from './vmm.js';
+
+export interface WholeMoveOptions {
+  readonly booted: BootedGuest;
+  readonly memories: MemoryPool;
+  readonly plan: readonly Fault[];
+  /** Over what is drawn of the parameters. */
+  readonly parameters?: Partial<ParameterValues>;
+}
+
+export interface WholeMove {
+  readonly seed: number;
+  readonly happened: Happened;
+  /** Of the plan, what never struck. */
+  readonly idle: readonly Fault[];
+  readonly lines: readonly string[];
+  /** Over every event and when it happened. */
+  readonly hash: string;
+  readonly virtualNs: number;
+}
+
+const RATE = 2000;
+const PAYLOAD_BYTES = 64;
+/** Looked at so often whether it has ended. */
+const LOOK = microseconds(500);
+/** Every time-out one after the other, at both sides, and once more for what was tried again. */
+const MAY_TAKE = milliseconds(2 * Object.values(TIMEOUTS).reduce<number>((sum, ms) => sum + ms, 0) + 1000);
+/** What was sent last has come back, and lost neighbours and links are told of. */
+const REST = milliseconds(4);
+const LAST_PACKETS = 8;
+const PAGES_NAMED = 16;
+const CHANNELS = 2;
+
+/** The faults that `seed` stands for. */
+export const planOf = (seed: number): readonly Fault[] =>
+  randomPlan(seededRandom(seed).fork('plan'), CHANNELS);
+
+/** Same seed and same options: same result, same hash. */
+export async function moveWhole(seed: number, options: WholeMoveOptions): Promise<WholeMove> {
+  const world = simulatedWorld(seed);
+  const move = new Move(world, options);
+  const happened = await world.scheduler.run(move.live());
+  const { idle } = move.infliction;
+  const { trace, scheduler } = world;
+  trace.note(scheduler.now(), JSON.stringify(happened.during));
+  return { seed, happened, idle, lines: trace.lines, hash: trace.hash(), virtualNs: scheduler.now() };
+}
+
+class Move {
+  readonly infliction: Infliction;
+  readonly #world: SimulatedWorld;
+  readonly #network: SimulatedNetwork;
+  readonly #source: SimulatedVmm;
+  readonly #destination: SimulatedVmm;
+  readonly #parameters: Partial<ParameterValues>;
+  readonly #runs: RunChange[] = [];
+  readonly #defects: string[] = [];
+  #handOver: string[] | undefined;
+
+  constructor(world: SimulatedWorld, { booted, memories, plan, parameters }: WholeMoveOptions) {
+    this.#world = world;
+    const random = world.random.fork('circumstances');
+    this.#parameters = { ...randomParameters(random), ...parameters };
+    this.infliction = new Infliction(plan, world, (fault) => this.#strike(fault));
+    this.#network = new SimulatedNetwork(world);
+    const { rules, tamper } = this.infliction;
+    const wire = new SimulatedWire({ world, rules, tamper, fired: () => {} });
+    const vmm = (side: 'source' | 'destination'): SimulatedVmm =>
+      new SimulatedVmm({
+        side,
+        world,
+        network: this.#network,
+        wire,
+        booted,
+        memories,
+        ran: (running) => this.#runs.push({ atNs: world.scheduler.now(), side, running }),
+        takesOver: (machine) => this.#compare(machine),
+        defect: (error) =>
+          this.#defects.push(error instanceof Error ? (error.stack ?? error.message) : String(error)),
+      });
+    this.#source = vmm('source');
+    this.#destination = vmm('destination');
+  }
+
+  async live(): Promise<Happened> {
+    const { scheduler, random } = this.#world;
+    const [source, destination] = [this.#source, this.#destination];
+    await source.controller.boot();
+    await source.execute('cont');
+    await destination.controller.migrateIncoming(DESTINATION);
+    for (const { controller } of [source, destination]) await controller.setParameters(this.#parameters);
+    const peer = this.#network.peer;
+    peer.startFlow({ kind: 'echo', ip: GUEST_IP, port: PORT_ECHO, rate: RATE, payloadBytes: PAYLOAD_BYTES });
+    await scheduler.sleep(microseconds(1000 + random.fork('start').below(4000)));
+
+    const from = scheduler.now();
+    this.infliction.begin();
+    await source.execute('migrate', { uri: 'tcp:127.0.0.1:4444' });
+    while (!this.#ended() && scheduler.now() - from <= MAY_TAKE) await scheduler.sleep(LOOK);
+    const tookNs = scheduler.now() - from;
+    this.infliction.end();
+    const ends = { source: endOf(source), destination: endOf(destination) };
+    const struck = this.infliction.struck;
+    await this.#letGoOn();
+    await scheduler.sleep(REST);
+    peer.stopFlows();
+    await scheduler.sleep(REST);
+    const during = peer.report()[0];
+    const later = await this.#askLast();
+    // Those of the machines' own ends are none of the guest's.
+    const runs = [...this.#runs];
+    await Promise.all([source.close(), destination.close()]);
+    return {
+      runs,
+      ...ends,
+      faults: struck.map((fault) => ({ name: nameOfFault(fault), causes: causesOf(fault) })),
+      leftStopped: false,
+      handOver: this.#handOver,
+      during,
+      later,
+      packetRate: RATE,
+      tookNs,
+      mayTakeNs: MAY_TAKE,
+      defects: this.#defects,
+    };
+  }
+
+  /** Neither side has a migration under way. */
+  #ended(): boolean {
+    return [this.#source, this.#destination].every(
+      (vmm) => vmm.gone || !UNDER_WAY.has(vmm.controller.migration().status ?? 'none'),
+    );
+  }
+
+  /** What a person does in the end: lets a guest run that was stopped, and takes back one that nobody else can have. */
+  async #letGoOn(): Promise<void> {
+    const [source, destination] = [this.#source, this.#destination];
+    const undecided = !source.gone && source.controller.standstill === 'undecided';
+    const neverCame = !this.#runs.some(({ side, running }) => side === 'destination' && running);
+    if (undecided && neverCame && (destination.gone || destination.controller.runState === 'inmigrate')) {
+      await source.execute('x-ferry-reclaim');
+    }
+    for (const vmm of [source, destination]) {
+      if (!vmm.gone && vmm.controller.runState === 'paused') await vmm.execute('cont');
+    }
+  }
+
+  /** Packets for the guest where it is now: those that are sent before its place is known again do not count. */
+  async #askLast(): Promise<FlowReport | undefined> {
+    if (this.#runs.at(-1)?.running !== true) return undefined;
+    const { scheduler } = this.#world;
+    const flow = {
+      kind: 'echo',
+      ip: GUEST_IP,
+      port: PORT_ECHO,
+      rate: RATE,
+      payloadBytes: PAYLOAD_BYTES,
+    } as const;
+    const number = this.#network.peer.startFlow({ ...flow, count: LAST_PACKETS });
+    await scheduler.sleep(milliseconds((LAST_PACKETS * 1000) / RATE));
+    await scheduler.sleep(REST);
+    return this.#network.peer.report().find(({ flow: one }) => one === number);
+  }
+
+  #strike(fault: Fault): void {
+    const side = killed(fault);
+    if (side === 'source') this.#source.kill();
+    else if (side === 'destination') this.#destination.kill();
+    else void this.#operate(fault);
+  }
+
+  async #operate({ kind, amount }: Fault): Promise<void> {
+    if (kind === 'cancel') await this.#source.execute('migrate_cancel');
+    if (kind === 'stop' || kind === 'cont') await this.#source.execute(kind);
+    if (kind === 'migrate-again') await this.#source.execute('migrate', { uri: 'tcp:127.0.0.1:4444' });
+    if (kind === 'parameters' && !this.#source.gone) {
+      await this.#source.controller.setParameters(randomChange(amount));
+    }
+  }
+
+  /** The guest is about to run at the destination: is it what stands still at the source? */
+  async #compare(taken: Machine): Promise<void> {
+    this.#handOver ??= [];
+    const left = this.#source.machine!;
+    const different: number[] = [];
+    for (let page = 0; page < left.description.migratedPages; page++) {
+      const [from, to] = [page * PAGE_BYTES, (page + 1) * PAGE_BYTES];
+      if (Buffer.compare(left.ram.subarray(from, to), taken.ram.subarray(from, to)) !== 0)
+        different.push(page);
+    }
+    if (different.length > 0) {
+      const more = different.length > PAGES_NAMED ? ', ...' : '';
+      this.#handOver.push(`${different.length} pages: ${different.slice(0, PAGES_NAMED).join(', ')}${more}`);
+    }
+    // Of a process that is gone only memory can still be looked at.
+    if (this.#source.gone) return;
+    this.#handOver.push(...compareStates(await wholeState(left), await wholeState(taken)));
+  }
+}
+
+const UNDER_WAY: ReadonlySet<string> = new Set([
+  'setup',
+  'active',
+  'pre-switchover',
+  'device',
+  'cancelling',
+  'wait-unplug',
+]);
+
+async function wholeState(machine: Machine): Promise<MachineState> {
+  const state = await machine.save();
+  const records = await Promise.all(machine.devices.map(async ({ vfio }) => (await vfio?.save()) ?? []));
+  return { ...state, devices: [...state.devices, ...records.flat()] };
+}
+
+function endOf(vmm: SimulatedVmm): SideEnd {
+  if (vmm.gone) return { status: undefined, error: undefined, gone: true };
+  const record = vmm.controller.migrationRecord() as MigrationRecord | DestinationRecord | undefined;
+  return { status: record?.status, error: record?.error, gone: false };
+}

@@ -1,0 +1,117 @@
+/** What must hold whatever is inflicted on a migration: each check finds nothing where all is well, and what it is there for. */
+import { describe, expect, it } from 'vitest';
+import type { FlowReport } from '../../devices/ethernet/flow.js';
+import type { FlowMeasurement } from '../../devices/ethernet/flow-receiver.js';
+import { CHECKERS, violationsOf } from '../../lab/checkers/checkers.js';
+import type { Happened } from '../../lab/checkers/happened.js';
+import { migrationErrors } from '../../migration/errors.js';
+
+const arrived: FlowMeasurement = {
+  received: 98,
+  lost: 2,
+  holes: 1,
+  duplicated: 0,
+  reordered: 0,
+  corrupt: 0,
+  tooLate: 0,
+  longestGapNs: 2e6,
+  longestGapAtNs: 0,
+  silentNs: 0,
+  latency: null,
+};
+const flow = (changes: Partial<FlowMeasurement> = {}, sent = 100): FlowReport => ({
+  flow: 0,
+  kind: 'echo',
+  remote: '10.0.0.2:7',
+  sent,
+  outstanding: 0,
+  arrived: { ...arrived, ...changes },
+});
+
+const moved: Happened = {
+  runs: [
+    { atNs: 0, side: 'source', running: true },
+    { atNs: 10, side: 'source', running: false },
+    { atNs: 20, side: 'destination', running: true },
+  ],
+  source: { status: 'completed', error: undefined, gone: false },
+  destination: { status: 'completed', error: undefined, gone: false },
+  faults: [],
+  leftStopped: false,
+  handOver: [],
+  during: flow(),
+  later: flow({ received: 8, lost: 0 }, 8),
+  packetRate: 2000,
+  tookNs: 20,
+  mayTakeNs: 1000,
+  defects: [],
+};
+const broken = migrationErrors.error('link-broken', { peer: 'the destination', reason: 'reset' }).toJSON();
+const cut = { name: 'cut', causes: /\/link-broken$/ };
+const failed: Happened = {
+  ...moved,
+  runs: moved.runs.slice(0, 1),
+  source: { status: 'failed', error: broken, gone: false },
+  destination: { status: 'failed', error: broken, gone: false },
+  faults: [cut],
+  handOver: undefined,
+};
+
+describe('the checks of a migration under faults', () => {
+  it.each([
+    ['one that completes', moved],
+    ['one that fails by what was inflicted', failed],
+    [
+      'one whose guest went with its process',
+      { ...failed, runs: moved.runs.slice(0, 2), source: { ...failed.source, gone: true }, later: undefined },
+    ],
+  ])('find nothing in %s', (_, happened) => {
+    expect(violationsOf(happened)).toEqual([]);
+  });
+
+  const twice = [...moved.runs.slice(0, 1), { atNs: 5, side: 'destination', running: true } as const];
+  it.each<[checker: string, finding: RegExp, happened: Happened]>([
+    ['one-runner', /both run the guest at 5 ns/, { ...moved, runs: twice }],
+    [
+      'one-runner',
+      /nobody runs .* since 10 ns/,
+      { ...moved, runs: moved.runs.slice(0, 2), later: undefined },
+    ],
+    ['same-at-hand-over', /page 7/, { ...moved, handOver: ['page 7'] }],
+    ['network-ledger', /1 packets .* duplicated/, { ...moved, during: flow({ duplicated: 1 }) }],
+    ['network-ledger', /1 packets .* reordered/, { ...moved, during: flow({ reordered: 1 }) }],
+    ['network-ledger', /1 packets .* corrupt/, { ...moved, during: flow({ corrupt: 1 }) }],
+    ['network-ledger', /40 packets .* lost, .* explains 12/, { ...moved, during: flow({ lost: 40 }) }],
+    ['typed-errors', /name none of what was inflicted: nothing/, { ...failed, faults: [] }],
+    ['typed-errors', /a defect came to light: ouch/, { ...moved, defects: ['ouch'] }],
+    [
+      'typed-errors',
+      /the source ended as failed, and says no why/,
+      { ...failed, source: { ...failed.source, error: undefined } },
+    ],
+    [
+      'typed-errors',
+      /no code, words or advice/,
+      { ...failed, source: { ...failed.source, error: { ...broken, advice: '' } } },
+    ],
+    ['bounded-time', /1001 ns, which is more than 1000 ns/, { ...moved, tookNs: 1001 }],
+    [
+      'survivor-works',
+      /at the destination answers 3 of 8/,
+      { ...moved, later: flow({ received: 3, lost: 5, longestGapNs: 1e9 }, 8) },
+    ],
+  ])('%s: %s', (checker, finding, happened) => {
+    expect(violationsOf(happened)).toEqual([{ checker, finding: expect.stringMatching(finding) }]);
+  });
+
+  it('have each been seen to find something', () => {
+    expect(CHECKERS.map(({ name }) => name)).toEqual([
+      'one-runner',
+      'same-at-hand-over',
+      'network-ledger',
+      'typed-errors',
+      'bounded-time',
+      'survivor-works',
+    ]);
+  });
+});
