@@ -94,12 +94,12 @@ export function encodeFrame(kind: FrameKind, payload: Uint8Array): Uint8Array {
 /** Magic and version: as much of a header as every version shares. */
 const OPENING_BYTES = frameHeader.offset.kind;
 
-/** Judges magic and version, given `OPENING_BYTES` or more. */
+/** Judges magic and version, given `OPENING_BYTES` or more; says no more of them, because no more may have come. */
 function judgeOpening(bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view.getUint32(frameHeader.offset.magic, true) !== CONTROL_MAGIC) {
     throw migrationErrors.error('not-a-stream', {
-      found: `begins with ${hexBytes(bytes.subarray(0, 8), ' ')}`,
+      found: `begins with ${hexBytes(bytes.subarray(0, OPENING_BYTES), ' ')}`,
     });
   }
   const theirs = view.getUint16(frameHeader.offset.version, true);

@@ -20,7 +20,7 @@ export function encodeImageMeta(meta: ImageMeta): Uint8Array {
   return Uint8Array.from(json, (char) => char.charCodeAt(0));
 }
 
-/** Checks every field; throws `image/malformed`. */
+/** Checks every field, and that this is their one encoding; throws `image/malformed`. */
 export function parseImageMeta(bytes: Uint8Array): ImageMeta {
   const bad = (problem: string): Error => malformed('META', problem);
   if (bytes.length > IMAGE_META_BYTES_MAX) throw bad(`${bytes.length} bytes are too many`);
@@ -47,8 +47,14 @@ export function parseImageMeta(bytes: Uint8Array): ImageMeta {
   if (!Array.isArray(functionNames) || functionNames.length > FUNCTIONS_MAX || !functionNames.every(isName)) {
     throw bad('functionNames is not a list of names');
   }
-  return { name, registers, dataEnd, smp, functionNames };
+  const plain = registers.map(({ name, type }: RegisterInfo) => ({ name, type }));
+  const meta = { name, registers: plain, dataEnd, smp, functionNames };
+  if (!sameBytes(encodeImageMeta(meta), bytes)) throw bad('is not written as `encodeImageMeta` writes it');
+  return meta;
 }
+
+const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((byte, i) => byte === b[i]);
 
 function parseJson(bytes: Uint8Array): unknown {
   const parts: string[] = [];

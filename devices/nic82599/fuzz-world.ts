@@ -2,8 +2,19 @@
 import type { Cancel, Scheduler } from '../../base/clock.js';
 import type { DmaPort, MsiPort } from '../../base/dma.js';
 import { type Duration, type Instant, instant } from '../../base/units.js';
+import { enableVirtualFunctions, enumerate } from '../pci/enumerate.js';
+import { hostBridge } from '../pci/host-bridge.js';
+import { RootComplex } from '../pci/topology.js';
+import { RootPort } from '../root-port/device.js';
+import { Nic82599 } from './device.js';
+import { PfDriver } from './pf-driver/driver.js';
 
 export const MEMORY_BYTES = 0x20_0000;
+/** Where memory BARs are. */
+export const BAR_BASE = 0xf000_0000;
+export const BAR_BYTES = 0x0e00_0000;
+export const VFS = 2;
+export const MAC_VF0 = [2, 0, 0, 0, 0, 1] as const;
 
 /** Time that passes when the run says so. */
 export class FuzzTime implements Scheduler {
@@ -72,4 +83,47 @@ export class FuzzMemory implements DmaPort, MsiPort {
     this.blocked++;
     return false;
   }
+}
+
+/** A host with a NIC, its virtual functions, and the driver of its physical function at work. */
+export function hostWithNic(
+  memory: FuzzMemory,
+  time: FuzzTime,
+  sent: () => void,
+): { host: RootComplex; nic: Nic82599; driver: PfDriver } {
+  const host = new RootComplex(memory, memory);
+  host.addFunction(0, hostBridge());
+  const hostPort = new RootPort('host-port', { number: 1, surprise: true });
+  host.addPort(8, hostPort);
+  const nic = new Nic82599({
+    name: 'nic',
+    mac: Uint8Array.from([2, 0, 0, 0, 0, 0xff]),
+    scheduler: time,
+    wire: { send: sent },
+    wake: () => {},
+  });
+  hostPort.populate(nic);
+  enumerate(host, { base: BAR_BASE, bytes: BAR_BYTES });
+  enableVirtualFunctions(host, 1, 0, VFS);
+  const driver = new PfDriver({
+    port: {
+      read: (offset) => nic.pf.read(offset, 4),
+      write: (offset, value) => nic.pf.write(offset, 4, value),
+    },
+    scheduler: time,
+    mac: [2, 0, 0, 0, 0, 0xff],
+    vfs: [
+      { mac: MAC_VF0, spoofCheck: false, trusted: true },
+      { spoofCheck: false, rssQuery: true },
+    ],
+    stopped: (vf) => nic.pools[vf]!.stopped,
+  });
+  nic.driver = driver;
+  // The driver is called whenever it might have been interrupted, whatever a guest has done to the host's MSI-X.
+  memory.onMessage = (requester) => {
+    if (requester === nic.pf.fn.routingId) driver.interrupt();
+  };
+  driver.start();
+  nic.setLink(true);
+  return { host, nic, driver };
 }

@@ -8,17 +8,25 @@ import { compose } from '../../base/bits.js';
 import { type SeededRandom, seededRandom } from '../../base/random.js';
 import type { Register } from '../../base/registers.js';
 import { milliseconds } from '../../base/units.js';
-import { enableVirtualFunctions, enumerate } from '../pci/enumerate.js';
+import { enumerate } from '../pci/enumerate.js';
 import type { PciFunction } from '../pci/function.js';
 import { hostBridge } from '../pci/host-bridge.js';
 import { ecamOffset, RootComplex } from '../pci/topology.js';
 import { RootPort } from '../root-port/device.js';
 import { assignVf } from './assigned.js';
 import { txContext, txData } from './descriptors.js';
-import { Nic82599 } from './device.js';
+import type { Nic82599 } from './device.js';
 import { vfLayout, vfMsixWindow } from './functions.js';
-import { FuzzMemory, FuzzTime, MEMORY_BYTES } from './fuzz-world.js';
-import { PfDriver } from './pf-driver/driver.js';
+import {
+  BAR_BASE,
+  BAR_BYTES,
+  FuzzMemory,
+  FuzzTime,
+  hostWithNic,
+  MAC_VF0,
+  MEMORY_BYTES,
+  VFS,
+} from './fuzz-world.js';
 import { VF_VECTORS, vfTable } from './registers.js';
 
 export interface FuzzReport {
@@ -36,9 +44,6 @@ export interface FuzzReport {
   readonly hash: number;
 }
 
-const BAR_BASE = 0xf000_0000;
-const BAR_BYTES = 0x0e00_0000;
-const VFS = 2;
 /** A guest on a second root complex gets this one of them. */
 const ASSIGNED_VF = 1;
 const RUN_BUDGET = 64;
@@ -46,7 +51,6 @@ const RING_BYTES = 0x800;
 /** Requests that one step may make for each unit of its budget: 40 descriptors and a few writes. */
 const REQUESTS_PER_BUDGET_MAX = 256;
 const FAILURES_MAX = 10;
-const MAC_VF0 = [2, 0, 0, 0, 0, 1] as const;
 
 class FuzzRun {
   readonly failures: string[] = [];
@@ -67,44 +71,11 @@ class FuzzRun {
   constructor(seed: number) {
     this.random = seededRandom(seed);
     const { memory } = this;
-    this.host = new RootComplex(memory, memory);
-    this.host.addFunction(0, hostBridge());
-    const hostPort = new RootPort('host-port', { number: 1, surprise: true });
-    this.host.addPort(8, hostPort);
-    this.nic = new Nic82599({
-      name: 'nic',
-      mac: Uint8Array.from([2, 0, 0, 0, 0, 0xff]),
-      scheduler: this.time,
-      wire: {
-        send: () => {
-          this.framesSent++;
-        },
-      },
-      wake: () => {},
+    const { host, nic, driver } = hostWithNic(memory, this.time, () => {
+      this.framesSent++;
     });
-    hostPort.populate(this.nic);
-    enumerate(this.host, { base: BAR_BASE, bytes: BAR_BYTES });
-    enableVirtualFunctions(this.host, 1, 0, VFS);
-    const driver = new PfDriver({
-      port: {
-        read: (offset) => this.nic.pf.read(offset, 4),
-        write: (offset, value) => this.nic.pf.write(offset, 4, value),
-      },
-      scheduler: this.time,
-      mac: [2, 0, 0, 0, 0, 0xff],
-      vfs: [
-        { mac: MAC_VF0, spoofCheck: false, trusted: true },
-        { spoofCheck: false, rssQuery: true },
-      ],
-      stopped: (vf) => this.nic.pools[vf]!.stopped,
-    });
-    this.nic.driver = driver;
-    // The driver is called whenever it might have been interrupted, whatever a guest has done to the host's MSI-X.
-    memory.onMessage = (requester) => {
-      if (requester === this.nic.pf.fn.routingId) driver.interrupt();
-    };
-    driver.start();
-    this.nic.setLink(true);
+    this.host = host;
+    this.nic = nic;
     this.interruptDriver = () => driver.interrupt();
 
     const assigned = assignVf('vf0', this.nic.vf(ASSIGNED_VF), { route: (_vector, message) => message });

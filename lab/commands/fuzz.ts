@@ -1,12 +1,14 @@
 /**
- * `ferry fuzz`: a hostile guest driver against the device models, for as long as asked. Every run is one seed; a seed
- * that failed once can be replayed.
+ * `ferry fuzz`: hostile drivers against the device models, and hostile input against everything that takes input from
+ * strangers, for as long as asked. Every run is one seed; a seed that failed once can be replayed.
  */
 
 import { type Command, Option } from 'commander';
 import { EXIT_STATUS } from '../../base/exit-status.js';
 import { fuzzConfigAndBars } from '../../devices/nic82599/fuzz.js';
 import { fuzzVtd } from '../../iommu/fuzz.js';
+import { fuzzInputs } from '../fuzz/engine.js';
+import { INPUT_TARGETS, type InputTargetName } from '../fuzz/targets.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
 import { parseWhole } from '../options/quantities.js';
@@ -15,12 +17,16 @@ import { formatCount } from '../report/words.js';
 const NAME = 'ferry fuzz';
 const SEEDS = 2 ** 32;
 
-const TARGETS = { nic: fuzzNic, vtd: fuzzUnit };
-type Target = keyof typeof TARGETS;
-const TARGET_NAMES = Object.keys(TARGETS) as Target[];
+/** Attacked access by access; each run is a machine. */
+const DRIVERS = { nic: fuzzNic, vtd: fuzzUnit };
+type Driver = keyof typeof DRIVERS;
+const isDriver = (name: string): name is Driver => Object.hasOwn(DRIVERS, name);
+const TARGET_NAMES = [...Object.keys(DRIVERS), ...Object.keys(INPUT_TARGETS)];
+const ACCESSES = 100_000;
+const INPUTS = 10_000;
 
 interface Flags {
-  readonly target: Target | 'all';
+  readonly target: string;
   readonly accesses?: number;
   readonly runs?: number;
   readonly seed?: number;
@@ -29,7 +35,7 @@ interface Flags {
 
 /** What every target reports; the figures of its own are in `report`. */
 interface Run {
-  readonly target: Target;
+  readonly target: string;
   readonly report: { readonly seed: number; readonly accesses: number; readonly failures: readonly string[] };
   /** What the run met, for people. */
   readonly met: string;
@@ -42,7 +48,11 @@ export function define(command: Command): void {
     .addOption(
       new Option('--target <what>', 'what is attacked').choices([...TARGET_NAMES, 'all']).default('all'),
     )
-    .option('--accesses <n>', 'accesses of each run (default: 100,000)', whole('--accesses', 1, 1e9))
+    .option(
+      '--accesses <n>',
+      'accesses or inputs of each run (default: 100,000, or 10,000 inputs)',
+      whole('--accesses', 1, 1e9),
+    )
     .option('--runs <n>', 'runs, each with the next seed (default: 10)', whole('--runs', 1, 1e9))
     .option('--seed <n>', 'first seed (default: random, and printed)', whole('--seed', 0, SEEDS - 1))
     .allowExcessArguments(false)
@@ -52,24 +62,37 @@ export function define(command: Command): void {
 What it touches, at random and with the habits of a driver that lies:
   nic   configuration space and BARs of a root port, a NIC and its virtual functions; frames arrive and time passes
   vtd   the VT-d unit's registers, invalidation queue, translation and interrupt tables; requests come meanwhile
-What it looks for: an exception, an answer that can't be, work or events without bound, a constant that changed, a write
-to a page that no table names.
+
+What it feeds, valid samples changed by structure and by bytes, cut anywhere:
+  stream        control messages and their frames
+  pages         data channels: page frames, rounds, what they write to guest RAM
+  device-state  VFIO's data stream and the records of the machine's devices
+  monitor       QMP text, one request behind the other
+  agent         replies of a guest's agent
+  image         guest images
+
+What it looks for: an exception, an answer that can't be or depends on how bytes were cut, work, memory or events without
+bound, a constant that changed, a write to a page that no table and no frame names, a device that refuses and has changed.
 
 Examples:
   ferry fuzz
   ferry fuzz --target vtd --runs 1000 --accesses 1000000
+  ferry fuzz --target stream --runs 100
   ferry fuzz --target nic --seed 4711 --runs 1 --json      one run again
 
 ${exitStatuses('nothing was found', ['not-verified'])}`,
     )
-    .action(() => {
-      const { target, accesses = 100_000, runs = 10, seed, json } = command.optsWithGlobals<Flags>();
+    .action(async () => {
+      const { target, accesses, runs = 10, seed, json } = command.optsWithGlobals<Flags>();
       const first = seed ?? Math.floor(Math.random() * SEEDS);
       const targets = target === 'all' ? TARGET_NAMES : [target];
       const reports: object[] = [];
       for (let run = 0; run < runs; run++) {
         for (const name of targets) {
-          const done = TARGETS[name]((first + run) % SEEDS, accesses);
+          const number = (first + run) % SEEDS;
+          const done = isDriver(name)
+            ? DRIVERS[name](number, accesses ?? ACCESSES)
+            : await feed(name as InputTargetName, number, accesses ?? INPUTS);
           if (done.report.failures.length > 0) process.exitCode = EXIT_STATUS['not-verified'];
           if (json) reports.push({ target: name, ...done.report });
           else process.stdout.write(`${runLine(done)}\n`);
@@ -98,6 +121,13 @@ function fuzzUnit(seed: number, accesses: number): Run {
   return { target: 'vtd', report, met };
 }
 
+async function feed(target: InputTargetName, seed: number, inputs: number): Promise<Run> {
+  const report = await fuzzInputs(INPUT_TARGETS[target](), seed, inputs);
+  const { accepted, refused, bytes } = report;
+  const met = `${formatCount(accepted)} accepted, ${formatCount(refused)} refused, ${formatCount(bytes)} bytes`;
+  return { target, report, met };
+}
+
 /** One line a run; what was found follows on lines of its own, each with all that it takes to run it again. */
 function runLine({ target, report, met }: Run): string {
   const { seed, accesses, failures } = report;
@@ -106,5 +136,5 @@ function runLine({ target, report, met }: Run): string {
     failures.length === 0
       ? 'nothing found'
       : failures.map((failure) => `\n  seed ${seed}, ${failure} (again: ${again})`).join('');
-  return `${target} seed ${seed}: ${formatCount(accesses)} accesses, ${met}: ${found}`;
+  return `${target} seed ${seed}: ${formatCount(accesses)} ${isDriver(target) ? 'accesses' : 'inputs'}, ${met}: ${found}`;
 }

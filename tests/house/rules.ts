@@ -201,7 +201,7 @@ function circles(graph: ReadonlyMap<string, ReadonlySet<string>>): string[] {
   return found;
 }
 
-/** Names of approaches that are words for something else too, and the files that mean that: resets, a member of QEMU's event. */
+/** Names of approaches that are words for something else too, and the files that mean that: resets, a member of QEMU's event, what is fuzzed. */
 const OTHER_MEANINGS: Readonly<Record<string, readonly string[]>> = {
   reset: [
     'devices/power/device.ts',
@@ -210,7 +210,7 @@ const OTHER_MEANINGS: Readonly<Record<string, readonly string[]>> = {
     'vmm/machine/events.ts',
     'vmm/process/guest-machine.ts',
   ],
-  'device-state': ['vmm/monitor/protocol.ts'],
+  'device-state': ['vmm/monitor/protocol.ts', 'lab/fuzz/device-state.ts', 'lab/fuzz/targets.ts'],
 };
 
 /** Names of approaches stand in their descriptors alone; everybody else asks the registries. */

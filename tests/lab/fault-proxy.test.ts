@@ -4,9 +4,9 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { FaultProxy } from '../../lab/faults/link/proxy.js';
 import type { LinkFault, LinkRule, Place } from '../../lab/faults/link/rule.js';
+import { sampleMessages } from '../../lab/fuzz/sample-messages.js';
 import { FrameSplitter } from '../../migration/frame.js';
 import { type ControlMessage, decodeMessage, encodeMessage } from '../../migration/messages.js';
-import { sampleMessages } from '../migration/sample-messages.js';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(() => {

@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
+import { allSamples, sampleMessages } from '../../lab/fuzz/sample-messages.js';
 import { encodeMessage } from '../../migration/messages.js';
 import { connectControlLink, SocketControlLink } from '../../vmm/control-link/socket-link.js';
 import type { SocketAddress } from '../../vmm/sockets/address.js';
 import { listen } from '../../vmm/sockets/listening.js';
-import { allSamples, sampleMessages } from './sample-messages.js';
 
 const cleanups: (() => void)[] = [];
 afterEach(() => {

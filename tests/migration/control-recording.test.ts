@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { instant } from '../../base/units.js';
+import { allSamples, sampleMessages } from '../../lab/fuzz/sample-messages.js';
 import { ControlDescriber, controlRecorder } from '../../migration/control-recording.js';
 import { encodeMessage } from '../../migration/messages.js';
-import { allSamples, sampleMessages } from './sample-messages.js';
 
 function recordingOf(frames: readonly Uint8Array[]): Uint8Array {
   const parts: Uint8Array[] = [];

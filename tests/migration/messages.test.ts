@@ -2,6 +2,7 @@ import { Packr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
 import { FerryError } from '../../base/errors.js';
 import { seededRandom } from '../../base/random.js';
+import { allSamples, sampleMessages } from '../../lab/fuzz/sample-messages.js';
 import {
   CONTROL_VERSION,
   decodeFrame,
@@ -13,7 +14,6 @@ import {
 } from '../../migration/frame.js';
 import { judgeShape } from '../../migration/message-shape.js';
 import { decodeMessage, encodeMessage } from '../../migration/messages.js';
-import { allSamples, sampleMessages } from './sample-messages.js';
 
 const packr = new Packr({ useRecords: false });
 

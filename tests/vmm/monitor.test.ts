@@ -1,87 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { MigrationParameters, parameterTable } from '../../migration/parameters.js';
+import { notingVm } from '../../lab/fuzz/noting-vm.js';
+import { parameterTable } from '../../migration/parameters.js';
 import { vmmErrors } from '../../vmm/errors.js';
 import { COMMANDS, vmmCommands } from '../../vmm/monitor/commands.js';
-import type { MigrationInfo, VmControl } from '../../vmm/monitor/control.js';
 import { Monitor, type MonitorSession } from '../../vmm/monitor/monitor.js';
-import { RUN_STATES, type RunState } from '../../vmm/monitor/run-state.js';
+import { RUN_STATES } from '../../vmm/monitor/run-state.js';
 
 const { multifdChannels } = parameterTable;
 const CHANNELS_MAX = 'max' in multifdChannels ? multifdChannels.max : Number.NaN;
-
-interface Calls extends VmControl {
-  readonly calls: unknown[][];
-  runState: RunState;
-  standstill: VmControl['standstill'];
-  info: MigrationInfo;
-  blocked: readonly string[];
-}
-
-function fakeVm(): Calls {
-  const calls: unknown[][] = [];
-  const vm: Calls = {
-    calls,
-    info: {},
-    blocked: [],
-    name: 'guest',
-    runState: 'running',
-    standstill: undefined,
-    cpus: () => [{ index: 0, threadId: 42 }],
-    memory: () => ({
-      ramBytes: 1,
-      migratedPages: 2,
-      pageBytes: 4096,
-      residentBytes: 3,
-      residentBytesMax: 4,
-    }),
-    nics: async () => {
-      calls.push(['nics']);
-      return [
-        {
-          name: 'vf0',
-          mac: '',
-          state: 'RUNNING',
-          link: true,
-          counters: {},
-          drops: { stopped: 0, 'no-descriptor': 0, malformed: 0, cable: 0 },
-          'iommu-faults': { count: 0, last: [] },
-        },
-      ];
-    },
-    deviceDel: async (id) => void calls.push(['deviceDel', id]),
-    deviceAdd: async (id, bus) => void calls.push(['deviceAdd', id, bus]),
-    calcDirtyRate: (request) => void calls.push(['calcDirtyRate', request]),
-    dirtyRate: {
-      status: 'measured',
-      'start-time': 3,
-      'calc-time': 2500,
-      'calc-time-unit': 'millisecond',
-      mode: 'dirty-bitmap',
-      'dirty-rate': 7,
-    },
-    pci: async () => [],
-    injectError: async (id, error) => {
-      calls.push(['injectError', id, error]);
-      return { bus: 1, slot: 0, function: 0, severity: 'fatal', reported: true };
-    },
-    dumpPci: async (path) => void calls.push(['dumpPci', path]),
-    consoleTail: (lines) => [`last ${lines}`],
-    stop: async () => void calls.push(['stop']),
-    cont: async () => void calls.push(['cont']),
-    quit: () => void calls.push(['quit']),
-    migrate: (target) => void calls.push(['migrate', target]),
-    migrateIncoming: async (target) => void calls.push(['migrateIncoming', target]),
-    migrateCancel: () => void calls.push(['migrateCancel']),
-    reclaim: async () => void calls.push(['reclaim']),
-    migration: () => vm.info,
-    blockedReasons: async () => vm.blocked,
-    migrationRecord: () => undefined,
-    parameters: new MigrationParameters(),
-    setParameters: async (changes) => vm.parameters.set(changes),
-    migrationEvents: false,
-  };
-  return vm;
-}
 
 interface Client {
   readonly session: MonitorSession;
@@ -92,7 +18,7 @@ interface Client {
 }
 
 function setUp() {
-  const vm = fakeVm();
+  const vm = notingVm();
   const defects: unknown[] = [];
   const monitor = new Monitor(
     vmmCommands({ vm, version: { qemu: { major: 0, minor: 1, micro: 0 }, package: 'test' } }),

@@ -7,9 +7,9 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
 import { FerryError } from '../../dist/base/errors.js';
 import { type SpawnOptions, spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
+import { sampleMessages } from '../../lab/fuzz/sample-messages.js';
 import { decodeMessage, encodeMessage } from '../../migration/messages.js';
 import { Doorstep } from '../../vmm/process/doorstep.js';
-import { sampleMessages } from '../migration/sample-messages.js';
 
 const KERNEL = fileURLToPath(new URL('../../dist/guests/kernel.img', import.meta.url));
 const LEDGER = { guest: KERNEL, memoryBytes: 64 * MIB, append: 'workload=ledger status_ms=100' } as const;

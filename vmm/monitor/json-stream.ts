@@ -19,7 +19,7 @@ export interface JsonStreamLimits {
 export interface JsonStreamSink {
   /**
    * One complete value. `idText` is the text of the member `id` of a top-level object as it was written, so that it
-   * can be echoed exactly even where a number exceeds what JavaScript holds.
+   * can be echoed exactly even where a number exceeds what JavaScript holds; strings in single quotes have double ones.
    */
   value(value: unknown, idText: string | undefined): void;
   /** One mistake, in QEMU's words. */
@@ -255,9 +255,7 @@ export class JsonStream {
       this.#expect = 'comma-or-end';
       return;
     }
-    // Line breaks can only be white space here; in an echo they would break the reply's own line.
-    const idText =
-      this.#idEnd < 0 ? undefined : this.#decode(this.#idStart, this.#idEnd)?.replace(/[\r\n]/g, ' ');
+    const idText = this.#idEnd < 0 ? undefined : echoed(this.#decode(this.#idStart, this.#idEnd));
     this.#reset();
     this.#sink.value(value, idText);
   }
@@ -342,6 +340,27 @@ const ESCAPES: Readonly<Record<string, string>> = {
   r: '\r',
   t: '\t',
 };
+
+/**
+ * A value's text as it may stand in a reply, which is one line of JSON: line breaks, which can only be white space, become
+ * spaces, and what only we and QEMU read, single quotes around a string or escaped in one, becomes what everyone reads.
+ */
+function echoed(text: string | undefined): string | undefined {
+  const line = text?.replace(/[\r\n]/g, ' ');
+  if (!line?.includes("'")) return line;
+  let out = '';
+  for (let at = 0; at < line.length; at++) {
+    const quote = line[at]!;
+    if (quote !== '"' && quote !== "'") {
+      out += quote;
+      continue;
+    }
+    const start = at + 1;
+    for (at = start; line[at] !== quote; at++) if (line[at] === '\\') at++;
+    out += JSON.stringify(unescaped(line.slice(start, at)));
+  }
+  return out;
+}
 
 /** What stands between the quotes, or what is wrong with it. */
 function unescaped(text: string): string | { readonly problem: string } {

@@ -1,6 +1,7 @@
-/** One valid message of each kind, for tests of encoding, recordings and links. */
+/** One valid message of each kind: what fuzzing begins with, and tests of encoding, recordings and links take. */
 import type { FrameKind } from '../../migration/frame.js';
 import type { ControlMessage, MessageOf } from '../../migration/messages.js';
+import { cpuLog } from '../../migration/tracking/cpu-log.js';
 
 const machine: MessageOf<'state'>['machine'] = {
   vcpus: [
@@ -37,7 +38,7 @@ export const sampleMessages: { readonly [K in FrameKind]: MessageOf<K> } = {
     channels: 2,
     hashSeed: 0xffff_ffff,
     devices: [],
-    approaches: { tracking: 'cpu-log', stop: 'none', start: 'none' },
+    approaches: { tracking: cpuLog.name, stop: 'none', start: 'none' },
   },
   welcome: { kind: 'welcome' },
   data: {

@@ -1,0 +1,20 @@
+/** Everything that takes input from strangers. */
+import { agentTarget } from './agent.js';
+import { deviceStateTarget } from './device-state.js';
+import type { FuzzTarget } from './engine.js';
+import { imageTarget } from './image.js';
+import { monitorTarget } from './monitor.js';
+import { pagesTarget } from './pages.js';
+import { streamTarget } from './stream.js';
+
+/** Each makes a target of its own: what it attacks is not shared. */
+export const INPUT_TARGETS = {
+  stream: () => streamTarget(),
+  pages: () => pagesTarget(),
+  'device-state': () => deviceStateTarget(),
+  monitor: () => monitorTarget(),
+  agent: () => agentTarget(),
+  image: () => imageTarget(),
+} as const satisfies Record<string, () => FuzzTarget>;
+
+export type InputTargetName = keyof typeof INPUT_TARGETS;

@@ -1,0 +1,157 @@
+/** Hostile input: a short run of each target, what once failed, and each target beside something that is broken. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { parseImage } from '../../base/abi/image-parse.js';
+import { FerryError } from '../../base/errors.js';
+import { agentTarget } from '../../lab/fuzz/agent.js';
+import { deviceStateTarget } from '../../lab/fuzz/device-state.js';
+import { type FuzzTarget, fuzzInputs, judgeInput } from '../../lab/fuzz/engine.js';
+import { imageTarget } from '../../lab/fuzz/image.js';
+import { monitorTarget } from '../../lab/fuzz/monitor.js';
+import { pagesTarget } from '../../lab/fuzz/pages.js';
+import { streamTarget } from '../../lab/fuzz/stream.js';
+import { INPUT_TARGETS, type InputTargetName } from '../../lab/fuzz/targets.js';
+import { decodeMessage } from '../../migration/messages.js';
+import { AgentReplies } from '../../vmm/agent/replies.js';
+
+const names = Object.keys(INPUT_TARGETS) as InputTargetName[];
+const INPUTS: Readonly<Record<InputTargetName, number>> = {
+  stream: 1500,
+  pages: 500,
+  'device-state': 300,
+  monitor: 600,
+  agent: 1000,
+  image: 1000,
+};
+
+describe('hostile input', () => {
+  it.each(names)('%s: everything is taken or refused in good order, and the run goes deep', async (name) => {
+    const report = await fuzzInputs(INPUT_TARGETS[name](), 1, INPUTS[name]);
+    expect(report.failures).toEqual([]);
+    expect(report.accepted).toBeGreaterThan(INPUTS[name] / 20);
+    expect(report.refused).toBeGreaterThan(INPUTS[name] / 20);
+  });
+
+  it('one seed is one run', async () => {
+    const run = (seed: number) => fuzzInputs(streamTarget(), seed, 50);
+    expect(await run(7)).toEqual(await run(7));
+    expect((await run(7)).hash).not.toBe((await run(8)).hash);
+  });
+
+  const corpus = new URL('fuzz-corpus/', import.meta.url);
+  it.each(readdirSync(corpus))('what once failed does not fail again: %s', async (file) => {
+    const name = names.find((target) => file.startsWith(`${target}-`))!;
+    const input = Buffer.from(readFileSync(new URL(file, corpus), 'utf8').trim(), 'hex');
+    expect(await judgeInput(INPUT_TARGETS[name](), input)).toBeTypeOf('string');
+  });
+});
+
+const broken: readonly [what: string, expected: RegExp, target: () => FuzzTarget][] = [
+  [
+    'a decoder that throws what is no error of ours',
+    /threw TypeError: broken/,
+    () =>
+      streamTarget((frame) => {
+        const message = decodeMessage(frame);
+        if (message.kind === 'commit') throw new TypeError('broken');
+        return message;
+      }),
+  ],
+  [
+    'a decoder that takes what it can not send',
+    /threw|another one when it is sent on/,
+    () => {
+      let serial = 0;
+      return streamTarget((frame) => {
+        const message = decodeMessage(frame);
+        return message.kind === 'ping' ? { kind: 'ping', serial: serial++ % 1000 } : message;
+      });
+    },
+  ],
+  [
+    'a receiver that writes beside the page it was sent',
+    /wrote to page \d+/,
+    () =>
+      pagesTarget((sink) => ({
+        view: (first, count) => sink.view(first + 1, count),
+        arrived: (first, count) => sink.arrived(first, count),
+        zeroed: (first, count) => sink.zeroed(first, count),
+      })),
+  ],
+  [
+    'a device that refuses, and has changed',
+    /refused, and changed all the same/,
+    () =>
+      deviceStateTarget((device) => {
+        if (!('version' in device)) return;
+        const made = device.save();
+        const { restore } = device;
+        device.restore = (record) => {
+          restore.call(device, record);
+          if (Buffer.compare(record.state, made.state) !== 0)
+            throw new FerryError('broken', 'refused', '', '', {});
+        };
+      }),
+  ],
+  [
+    'a command that throws what is no error for a client',
+    /a command threw RangeError: broken/,
+    () =>
+      monitorTarget((commands) => ({
+        version: commands.version,
+        run: (execute, args, client) => {
+          if (execute === 'query-pci') throw new RangeError('broken');
+          return commands.run(execute, args, client);
+        },
+      })),
+  ],
+  [
+    'a command that never answers',
+    /not all is answered/,
+    () =>
+      monitorTarget((commands) => ({
+        version: commands.version,
+        run: (execute, args, client) =>
+          execute === 'query-name' ? new Promise(() => undefined) : commands.run(execute, args, client),
+      })),
+  ],
+  [
+    'a reader to whom it matters how replies come',
+    /in one piece, and .* in several/,
+    () =>
+      agentTarget((id) => {
+        const replies = new AgentReplies(id);
+        return { take: (bytes) => replies.take(bytes.subarray(0, 20)) };
+      }),
+  ],
+  [
+    'a loader that overlooks what lies behind',
+    /the toolchain would write it otherwise/,
+    () =>
+      imageTarget((image, sha256) => {
+        const parsed = parseImage(image, sha256);
+        return { ...parsed, meta: { ...parsed.meta, name: 'other' } };
+      }),
+  ],
+];
+
+describe('what is broken is noticed (the check can fail)', () => {
+  it.each(broken)('%s', async (_what, expected, target) => {
+    const { failures } = await fuzzInputs(target(), 1, 400);
+    expect(failures.join('\n')).toMatch(expected);
+  });
+
+  it.each([
+    ['every time', 2, { problem: 'took 5000 ms' }],
+    ['once, because others had the processor', 1, 'refused'],
+  ])('an input that takes long %s', async (_what, times, outcome) => {
+    let clock = 0;
+    let runs = 0;
+    const run = () => {
+      clock += runs++ < times ? 5000 : 1;
+      return 'refused' as const;
+    };
+    const target: FuzzTarget = { name: 'slow', make: () => new Uint8Array(1), run };
+    expect(await judgeInput(target, new Uint8Array(1), () => clock)).toEqual(outcome);
+  });
+});
