@@ -5,6 +5,7 @@
  * the bus, is remembered in its pending bit and leaves when that ends.
  */
 import { iovaOf } from '../../base/dma.js';
+import { memoized } from '../../base/memo.js';
 import { block, RegisterFile, type RegisterTable, registerTable } from '../../base/registers.js';
 import type { Iova } from '../../base/units.js';
 import type { Registers } from './capability.js';
@@ -13,38 +14,41 @@ import type { MsixPlace, MsixRegisters } from './registers.js';
 const ENTRY_BYTES = 16;
 
 /** Declares the BAR window that holds the table and the pending bits. */
-export function msixWindow(name: string, bytes: number, place: MsixPlace) {
-  return registerTable(
-    name,
-    { bytes, sizes: [4] },
-    {
-      ...block(place.vectors, ENTRY_BYTES, {
-        ADDRESS: {
-          offset: place.tableOffset,
+export const msixWindow = (name: string, bytes: number, place: MsixPlace) => windowOf({ name, bytes, place });
+
+const windowOf = /* @__PURE__ */ memoized(
+  ({ name, bytes, place }: { readonly name: string; readonly bytes: number; readonly place: MsixPlace }) =>
+    registerTable(
+      name,
+      { bytes, sizes: [4] },
+      {
+        ...block(place.vectors, ENTRY_BYTES, {
+          ADDRESS: {
+            offset: place.tableOffset,
+            width: 32,
+            spec: '7.7.2.6',
+            fields: { ADDRESS: [2, 30, 'rw'] },
+          },
+          ADDRESS_UPPER: { offset: place.tableOffset + 4, width: 32, access: 'rw', spec: '7.7.2.7' },
+          DATA: { offset: place.tableOffset + 8, width: 32, access: 'rw', spec: '7.7.2.8' },
+          CONTROL: {
+            offset: place.tableOffset + 12,
+            width: 32,
+            reset: 1,
+            spec: '7.7.2.9',
+            fields: { MASK: [0, 1, 'rw'] },
+          },
+        }),
+        PENDING: {
+          offset: place.pendingOffset,
           width: 32,
-          spec: '7.7.2.6',
-          fields: { ADDRESS: [2, 30, 'rw'] },
+          access: 'ro',
+          count: Math.ceil(place.vectors / 64) * 2,
+          spec: '7.7.2.10',
         },
-        ADDRESS_UPPER: { offset: place.tableOffset + 4, width: 32, access: 'rw', spec: '7.7.2.7' },
-        DATA: { offset: place.tableOffset + 8, width: 32, access: 'rw', spec: '7.7.2.8' },
-        CONTROL: {
-          offset: place.tableOffset + 12,
-          width: 32,
-          reset: 1,
-          spec: '7.7.2.9',
-          fields: { MASK: [0, 1, 'rw'] },
-        },
-      }),
-      PENDING: {
-        offset: place.pendingOffset,
-        width: 32,
-        access: 'ro',
-        count: Math.ceil(place.vectors / 64) * 2,
-        spec: '7.7.2.10',
       },
-    },
-  );
-}
+    ),
+);
 
 export type MsixWindow = ReturnType<typeof msixWindow>;
 type WindowSpecs = MsixWindow extends RegisterTable<infer T> ? T : never;

@@ -39,7 +39,8 @@ const PROCESS_FAULTS = { 'kill-source': LATE, 'kill-destination': LATE } as cons
 /** What an operator asks of the source's monitor. */
 const OPERATOR_FAULTS = {
   cancel: /\/cancelled$/,
-  stop: /^$/,
+  // A guest that stands still answers nothing that the migration asks of it.
+  stop: /\/guest-silent$/,
   cont: /^$/,
   parameters: /^$/,
   'migrate-again': /^$/,

@@ -36,12 +36,18 @@ export interface SimulatedVmmOptions {
   readonly defect: (error: unknown) => void;
 }
 
+const ZEROS = new Uint8Array(SIMULATED_RAM_BYTES);
+
 /** RAM of machines that are no more, for others: the host takes its time for new memory. */
 export class MemoryPool {
   readonly #free: WebAssembly.Memory[] = [];
 
-  take(): WebAssembly.Memory | undefined {
-    return this.#free.pop();
+  /** Zeros from `fromByte` on; what lies before is overwritten anyway. */
+  take(fromByte: number): WebAssembly.Memory | undefined {
+    const memory = this.#free.pop();
+    // Much faster than to fill memory that is shared.
+    if (memory !== undefined) new Uint8Array(memory.buffer).set(ZEROS.subarray(fromByte), fromByte);
+    return memory;
   }
 
   give(memory: WebAssembly.Memory): void {
@@ -173,14 +179,14 @@ export class SimulatedVmm {
     const { booted, takesOver } = this.#options;
     return {
       boot: async (events) => {
-        const machine = this.#make(events);
+        const machine = this.#make(events, booted.ram.length);
         await takeBooted(machine, booted);
         return guestMachine(machine);
       },
       await: (events) => {
         let made: Machine;
         const awaiting = awaitingMachine(() => {
-          made = this.#make(events);
+          made = this.#make(events, 0);
           return made;
         });
         const takeOver = (how: 'run' | 'hold') => async (): Promise<void> => {
@@ -195,12 +201,13 @@ export class SimulatedVmm {
     };
   }
 
-  #make(events: GuestEvents): Machine {
+  /** A machine whose RAM up to `writtenBytes` is about to be written. */
+  #make(events: GuestEvents, writtenBytes: number): Machine {
     const { world, network, memories, ran } = this.#options;
     const name = `${this.side}${this.#machines.size}`;
     const machine = simulatedMachine({ ...world, scheduler: this.#gate }, network, name, {
       ramBytes: SIMULATED_RAM_BYTES,
-      memory: memories.take(),
+      memory: memories.take(writtenBytes),
       answerNs: () => this.#random.below(ANSWER_NS_MAX),
     });
     this.#machines.set(name, machine);

@@ -203,12 +203,8 @@ class Move {
   async #compare(taken: Machine): Promise<void> {
     this.#handOver ??= [];
     const left = this.#source.machine!;
-    const different: number[] = [];
-    for (let page = 0; page < left.description.migratedPages; page++) {
-      const [from, to] = [page * PAGE_BYTES, (page + 1) * PAGE_BYTES];
-      if (Buffer.compare(left.ram.subarray(from, to), taken.ram.subarray(from, to)) !== 0)
-        different.push(page);
-    }
+    const { migratedPages } = left.description;
+    const different = differentPages(left.ram, taken.ram, migratedPages);
     if (different.length > 0) {
       const more = different.length > PAGES_NAMED ? ', ...' : '';
       this.#handOver.push(`${different.length} pages: ${different.slice(0, PAGES_NAMED).join(', ')}${more}`);
@@ -238,4 +234,13 @@ function endOf(vmm: SimulatedVmm): SideEnd {
   if (vmm.gone) return { status: undefined, error: undefined, gone: true };
   const record = vmm.controller.migrationRecord() as MigrationRecord | DestinationRecord | undefined;
   return { status: record?.status, error: record?.error, gone: false };
+}
+
+function differentPages(left: Uint8Array, taken: Uint8Array, pages: number): readonly number[] {
+  const same = (from: number, to: number): boolean =>
+    Buffer.compare(left.subarray(from, to), taken.subarray(from, to)) === 0;
+  if (same(0, pages * PAGE_BYTES)) return [];
+  return Array.from({ length: pages }, (_, page) => page).filter(
+    (page) => !same(page * PAGE_BYTES, (page + 1) * PAGE_BYTES),
+  );
 }

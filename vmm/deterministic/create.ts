@@ -35,7 +35,7 @@ export interface DeterministicWorld {
   readonly wallClockNs?: number;
   /** Draws how long another thread takes until it carries out what it is asked, virtual ns; nothing if absent. */
   readonly answerNs?: () => number;
-  /** RAM that another machine has had and nobody uses any more, to be had for less than new one; it is cleared. */
+  /** RAM that another machine has had and nobody uses any more, to be had for less than new one; whoever gives it has cleared it. */
   readonly memory?: WebAssembly.Memory;
   /** Plugs the NIC in: takes where frames come in, and gives where they leave. It has no cable if absent. */
   readonly plug?: (receive: FrameSink) => FrameSink;
@@ -48,10 +48,7 @@ const NIC_LATENCY_NS = 2000;
 export function createDeterministicMachine(options: MachineOptions, world: DeterministicWorld): Machine {
   checkMachineSize(options.ramBytes, options.vcpus);
   const memory = world.memory ?? allocateRam(options.ramBytes);
-  if (memory === world.memory) {
-    invariant(memory.buffer.byteLength === options.ramBytes, 'a memory of the size of RAM');
-    new Uint8Array(memory.buffer).fill(0);
-  }
+  invariant(memory.buffer.byteLength === options.ramBytes, 'a memory of the size of RAM');
   return new Machine(options, (events) => makeDrivers(options, memory, world, events));
 }
 

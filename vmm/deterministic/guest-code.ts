@@ -11,7 +11,9 @@ const KEPT_MAX = 12;
 function onceFor<Result>(make: (bytes: Uint8Array) => Result): (bytes: Uint8Array) => Result {
   const kept: { readonly bytes: Uint8Array; readonly result: Result }[] = [];
   return (bytes) => {
-    const known = kept.find((one) => Buffer.compare(one.bytes, bytes) === 0);
+    const known = kept.find(
+      (one) => one.bytes.length === bytes.length && Buffer.compare(one.bytes, bytes) === 0,
+    );
     if (known !== undefined) return known.result;
     const copy = new Uint8Array(bytes);
     const result = make(copy);

@@ -13,8 +13,18 @@ interface PageHash {
   hash_high(): number;
 }
 
+const made = new WeakMap<WebAssembly.Memory, PageKernels>();
+
 /** Kernels over `memory`, for pages that lie in it whole; nothing is allocated per page. */
 export function simdKernels(memory: WebAssembly.Memory): PageKernels {
+  const known = made.get(memory);
+  if (known !== undefined) return known;
+  const kernels = instantiate(memory);
+  made.set(memory, kernels);
+  return kernels;
+}
+
+function instantiate(memory: WebAssembly.Memory): PageKernels {
   const scan = kernelOn<ZeroScan>('zero-scan', memory);
   const hasher = kernelOn<PageHash>('page-hash', memory);
   return {
