@@ -7,7 +7,7 @@ import { KERNEL_IMAGE } from '../move/scenario.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue, optionValues } from '../options/option-value.js';
 import { BadValue, parseDuration, parseWhole } from '../options/quantities.js';
-import { Campaign, newTally, type Tally } from '../simulator/campaign.js';
+import { Campaign, newTally, type SeedFailure, type Tally } from '../simulator/campaign.js';
 import { runCrew } from '../simulator/crew.js';
 import { type Fault, faultOfName, nameOfFault } from '../simulator/fault.js';
 import { TRACKINGS } from '../simulator/random-plan.js';
@@ -130,7 +130,7 @@ async function simulate(flags: Flags): Promise<void> {
       first,
       last,
       enough: () => (performance.now() - started) * 1e6 >= limitNs,
-      progress: (soFar) => show(progressLine(soFar, pace(jobs))),
+      progress: (soFar) => show(progressLine(soFar, pace(jobs)), soFar.failures),
     });
     show('');
   }
@@ -147,12 +147,18 @@ async function simulate(flags: Flags): Promise<void> {
   process.stdout.write(campaignText(tally, pace(jobs), again));
 }
 
-/** Once a second on a terminal, every ten otherwise; an empty line clears it. */
-function progressDisplay(quiet: boolean): (line: string) => void {
+/** Failures as they are found, and a line once a second on a terminal, every ten otherwise; an empty one clears it. */
+function progressDisplay(quiet: boolean): (line: string, failures?: readonly SeedFailure[]) => void {
   const onTerminal = process.stderr.isTTY === true;
   let shownAt = performance.now();
-  return (line) => {
+  let told = 0;
+  return (line, failures = []) => {
     if (quiet) return;
+    // At once: whoever ends a long run has seen them.
+    for (const { seed, violations } of failures.slice(told)) {
+      process.stderr.write(`${onTerminal ? '\r\x1b[K' : ''}seed ${seed} FAILED: ${violations[0]?.finding}\n`);
+    }
+    told = Math.max(told, failures.length);
     if (line === '') {
       if (onTerminal) process.stderr.write('\r\x1b[K');
       return;

@@ -83,12 +83,15 @@ export function randomChange(amount: number): Partial<ParameterValues> {
   return changes[amount % changes.length]!;
 }
 
-/** Time-outs short enough that what runs into them costs little, and long enough for all that goes well. */
+/**
+ * Time-outs short enough that what runs into them costs little, and long enough for all that goes well. As with the defaults a
+ * guest is waited for less long than a peer, which hears nothing while a guest that stands still is asked to undo something.
+ */
 export const TIMEOUTS = {
   keepaliveIntervalMs: 20,
   peerTimeoutMs: 60,
-  answerTimeoutMs: 150,
-  requestTimeoutMs: 150,
+  answerTimeoutMs: 200,
+  requestTimeoutMs: 60,
   deviceStartTimeoutMs: 400,
 } as const;
 
