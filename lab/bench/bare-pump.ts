@@ -6,6 +6,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { builtFile } from '../../vmm/built.js';
 
 const PIECE_BYTES = 2 ** 20;
 /** Small enough to stay in the cache, large enough for few calls: the fastest of 64 KiB to 1 MiB, by trial. */
@@ -34,7 +35,7 @@ export class BareSender {
     this.#workers = Array.from(
       { length: connections },
       (_, index) =>
-        new Worker(new URL(import.meta.url), {
+        new Worker(builtFile('lab/bench/bare-pump.js'), {
           workerData: { role: 'send', memory, from: index * share, lengthBytes: share } satisfies SenderData,
         }),
     );
@@ -60,7 +61,7 @@ export class BareReceiver {
   constructor(ports: readonly number[], lengthBytes: number) {
     this.#workers = ports.map(
       (port) =>
-        new Worker(new URL(import.meta.url), {
+        new Worker(builtFile('lab/bench/bare-pump.js'), {
           workerData: {
             role: 'receive',
             port,

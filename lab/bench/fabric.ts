@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { FrameStreamParser, streamHeader } from '../../devices/ethernet/stream-framing.js';
+import { bundleOf } from '../../vmm/built.js';
 import { median } from '../report/median.js';
 import { benchErrors } from './errors.js';
 
@@ -40,7 +41,7 @@ const TURN_MS = 500;
 
 export async function benchFabric(options: BenchFabricOptions = {}): Promise<BenchFabricResult> {
   const { runs = 5, frameBytes: sizes = FRAME_BYTES } = options;
-  const ferry = fileURLToPath(new URL('../ferry.js', import.meta.url));
+  const ferry = fileURLToPath(bundleOf(new URL('../ferry.js', import.meta.url)));
   const child = spawn(process.execPath, [ferry, 'fabric', '--listen', 'tcp:127.0.0.1:0'], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });

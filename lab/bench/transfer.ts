@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { invariant } from '../../base/errors.js';
 import { GIB, PAGE_BYTES } from '../../base/units.js';
+import { bundleOf } from '../../vmm/built.js';
 import { median } from '../report/median.js';
 import { benchErrors } from './errors.js';
 import type { Opened, Reply, Step, TransferSettings } from './transfer-process.js';
@@ -122,7 +123,7 @@ class BenchProcess {
   #dead: Error | undefined;
 
   constructor(role: 'source' | 'destination', settings: TransferSettings) {
-    const module = fileURLToPath(new URL('./transfer-process.js', import.meta.url));
+    const module = fileURLToPath(bundleOf(new URL('./transfer-process.js', import.meta.url)));
     this.#child = fork(module, [role, JSON.stringify(settings)]);
     this.#child.on('message', ({ id, result }: Reply) => {
       this.#waiting.get(id)?.resolve(result);

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { EFFORTS, type Effort } from '../../migration/approach.js';
 import { type ApproachRegistry, builtIn, MODULE_PREFIX } from '../../migration/registry.js';
+import { builtFile } from '../../vmm/built.js';
 import { loadApproaches } from '../../vmm/process/approach-modules.js';
 import { readComparison } from '../compare/comparison-file.js';
 import { effortsOf, explainText, listText } from '../compare/explain.js';
@@ -12,7 +13,7 @@ import { exitStatuses } from '../options/exit-statuses.js';
 const NAME = 'ferry explain';
 
 /** Figures that come with vf-ferry. */
-const FIGURES = fileURLToPath(new URL('../../../docs/comparison.json', import.meta.url));
+const FIGURES = fileURLToPath(builtFile('../docs/comparison.json'));
 
 interface Flags {
   readonly from?: string;

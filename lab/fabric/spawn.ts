@@ -7,6 +7,7 @@ import { rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundleOf } from '../../vmm/built.js';
 import { endOf, type ProcessExit, startFailed, watchChild } from '../vmm-client/child.js';
 import { QmpClient } from '../vmm-client/qmp-client.js';
 import type { FabricReport, PhaseReport } from './report.js';
@@ -27,7 +28,7 @@ const START_TIMEOUT_MS = 30_000;
  */
 export async function spawnFabric(options: SpawnFabricOptions = {}): Promise<FabricProcess> {
   const { peers = [], pcap } = options;
-  const ferry = fileURLToPath(new URL('../ferry.js', import.meta.url));
+  const ferry = fileURLToPath(bundleOf(new URL('../ferry.js', import.meta.url)));
   const args = [ferry, 'fabric', '--json', '--listen', 'private', '--monitor', `fd:${MONITOR_FD}`];
   for (const peer of peers) args.push('--peer', peer);
   if (pcap !== undefined) args.push('--pcap', pcap);

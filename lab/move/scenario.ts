@@ -7,6 +7,7 @@ import { MIB } from '../../base/units.js';
 import { EFFORTS, type Effort } from '../../migration/approach.js';
 import type { ParameterValues, VerifyMode } from '../../migration/parameters.js';
 import { AUTO, MODULE_PREFIX } from '../../migration/registry.js';
+import { builtFile } from '../../vmm/built.js';
 import type { DeviceKind, IommuLeaves, IommuStage } from '../../vmm/passthrough/records.js';
 import { devicesOf, type NicKind } from '../../vmm/process/nic-options.js';
 import { labErrors } from '../errors.js';
@@ -114,7 +115,7 @@ export const hasDevices = ({
   nic !== 'none' || device !== undefined;
 
 /** The guest kernel that comes with the project. */
-export const KERNEL_IMAGE = fileURLToPath(new URL('../../guests/kernel.img', import.meta.url));
+export const KERNEL_IMAGE = fileURLToPath(builtFile('guests/kernel.img'));
 
 /** Options that say something about assigned devices, with the flags that people know them by. */
 const DEVICE_OPTIONS = [

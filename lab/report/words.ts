@@ -5,10 +5,14 @@
 import prettyBytes from 'pretty-bytes';
 import { PAGE_BYTES } from '../../base/units.js';
 
-const count = new Intl.NumberFormat('en-GB');
+/** Made when it is first needed: that takes as long as loading everything else of a help text. */
+let count: Intl.NumberFormat | undefined;
 
 /** `12,345`. */
-export const formatCount = (value: number): string => count.format(value);
+export function formatCount(value: number): string {
+  count ??= new Intl.NumberFormat('en-GB');
+  return count.format(value);
+}
 
 /** `64.3 MiB`. */
 export const formatBytes = (bytes: number): string => prettyBytes(bytes, { binary: true });

@@ -1,6 +1,7 @@
 /** A campaign on several threads: each has its own booted guest, and takes the next few seeds when it has done with the last. */
 import { Worker } from 'node:worker_threads';
 import type { ParameterValues } from '../../migration/parameters.js';
+import { bundleOf } from '../../vmm/built.js';
 import { addTally, newTally, type Tally } from './campaign.js';
 import type { Fault } from './fault.js';
 
@@ -40,7 +41,7 @@ export async function runCrew(options: CrewOptions): Promise<Tally> {
     return { from, to: next - 1 };
   };
   const work = async (): Promise<void> => {
-    const worker = new Worker(new URL('./crew-worker.js', import.meta.url), {
+    const worker = new Worker(bundleOf(new URL('./crew-worker.js', import.meta.url)), {
       workerData: { imagePath, plan, parameters } satisfies CrewData,
     });
     const ended = new Promise<never>((_, reject) => {

@@ -16,6 +16,7 @@ import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { FerryError, invariant } from '../../base/errors.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import { bundleOf } from '../../vmm/built.js';
 import type { MemoryInfo, MigrationInfo, NicInfo } from '../../vmm/monitor/control.js';
 import type { RunState } from '../../vmm/monitor/run-state.js';
 import type { VmmOptions } from '../../vmm/process/options.js';
@@ -53,7 +54,7 @@ const ENDS: readonly unknown[] = ['completed', 'failed', 'cancelled'];
  */
 export async function spawnVmm(options: SpawnOptions = {}): Promise<Vmm> {
   const { startTimeoutMs = 30_000, ...vmmOptions } = options;
-  const main = fileURLToPath(new URL('../../vmm/process/main.js', import.meta.url));
+  const main = fileURLToPath(bundleOf(new URL('../../vmm/process/main.js', import.meta.url)));
   const child = spawn(
     process.execPath,
     [main, JSON.stringify({ ...vmmOptions, json: true }), String(MONITOR_FD)],

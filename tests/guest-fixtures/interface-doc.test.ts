@@ -32,7 +32,7 @@ import { SERIAL_FIFO_BYTES, SERIAL_PORTS, serialRegisters } from '../../devices/
 import { guestErrors } from '../../guest-fixtures/toolchain/errors.js';
 
 const page = readFileSync(new URL('../../docs/guest-interface.md', import.meta.url), 'utf8');
-const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
+const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'ferry-doc-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 

@@ -16,6 +16,7 @@ import {
   machinePaths,
   nodeImports,
   realWorldCalls,
+  unbundledEntries,
   unreachableFiles,
 } from './rules.js';
 import { importsOf, readTree, type Tree, withoutComments } from './tree.js';
@@ -122,6 +123,24 @@ describe('imports', () => {
       'vmm/dead.ts',
       'vmm/deader.ts',
       'vmm/used-by-tests.ts',
+    ]);
+  });
+});
+
+describe('entries of threads and programs', () => {
+  it('are bundled by the build', () => {
+    expect(unbundledEntries(tree)).toEqual([]);
+    const control = small({
+      'scripts/bundle.mjs': "const ALONE = ['vmm/listed-worker.ts', 'vmm/gone-worker.ts'];",
+      'vmm/a.ts': "new Worker(bundleOf(new URL('./listed-worker.js', import.meta.url)));",
+      'vmm/b.ts': "new Worker(bundleOf(new URL('./other-worker.js', import.meta.url)));",
+      'vmm/c.ts': "new Worker(bundleOf(new URL('./gone-worker.js', import.meta.url)));",
+      'vmm/listed-worker.ts': '',
+      'vmm/other-worker.ts': '',
+    });
+    expect(unbundledEntries(control)).toEqual([
+      'vmm/b.ts starts ./other-worker.js',
+      'vmm/c.ts starts ./gone-worker.js',
     ]);
   });
 });

@@ -2,6 +2,7 @@
 import type { Catalogue, ErrorEntry } from '../../base/errors.js';
 import { isExitClass } from '../../base/exit-status.js';
 import {
+  entriesOf,
   importsOf,
   isHostSource,
   resolveImport,
@@ -91,6 +92,20 @@ const OTHER_ENTRIES: readonly RegExp[] = [
   // VFIO's feature interface with its log of writes: for clients outside, and for tracking by the device itself.
   /^devices\/vfio\/device\.ts$/,
 ];
+
+/** Entries of threads and programs that the product starts and the build does not bundle: they would not be found. */
+export function unbundledEntries(tree: Tree): string[] {
+  const script = tree.get('scripts/bundle.mjs') ?? '';
+  const findings: string[] = [];
+  for (const [path, text] of tree) {
+    if (!isHostSource(path) || path.startsWith('tests/')) continue;
+    for (const specifier of entriesOf(text)) {
+      const entry = resolveImport(tree, path, specifier);
+      if (entry === undefined || !script.includes(`'${entry}'`)) findings.push(`${path} starts ${specifier}`);
+    }
+  }
+  return findings;
+}
 
 /** Files of the product that nothing of it uses, and files below `tests` that no test does. */
 export function unreachableFiles(tree: Tree): string[] {

@@ -79,6 +79,11 @@ export function staticImportsOf(text: string): string[] {
   return IMPORTS.slice(0, 2).flatMap((pattern) => [...code.matchAll(pattern)].map((match) => match[1]!));
 }
 
+/** What a file starts as a thread or a program: entries by URL. */
+export function entriesOf(text: string): string[] {
+  return [...withoutComments(text).matchAll(IMPORTS[3]!)].map((match) => match[1]!);
+}
+
 /** Everything a file names as another module: static and dynamic imports, re-exports, worker entries by URL. */
 export function importsOf(text: string): string[] {
   const code = withoutComments(text);

@@ -13,7 +13,7 @@ import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
 import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
 import type { MigrationInfo } from '../../vmm/monitor/control.js';
 
-const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
+const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 const LEDGER = 'workload=ledger status_ms=100';
 const GUEST = { guest: KERNEL_IMAGE, memoryBytes: 64 * MIB, append: LEDGER } as const;
 const TIMEOUT_MS = 120_000;

@@ -15,7 +15,7 @@ import { KERNEL_IMAGE, type MigrateOptions } from '../../dist/lab/move/scenario.
 import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
 import { spawnVmm } from '../../dist/lab/vmm-client/spawn.js';
 
-const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
+const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {

@@ -8,7 +8,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { EXIT_STATUS } from '../../base/exit-status.js';
 import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
 
-const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
+const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'ferry-status-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

@@ -15,7 +15,7 @@ import { realTime } from '../../vmm/process/real-time.js';
 import type { SocketAddress } from '../../vmm/sockets/address.js';
 import { readPcapng } from '../devices/ethernet-pcapng-reader.js';
 
-const FERRY = new URL('../../dist/lab/ferry.js', import.meta.url).pathname;
+const FERRY = new URL('../../dist/bin/ferry.js', import.meta.url).pathname;
 const LOOPBACK: SocketAddress = { kind: 'tcp', host: '127.0.0.1', port: 0 };
 
 let folder: string;

@@ -22,7 +22,7 @@ import { exitStatusOf, resultText } from '../../lab/move/result-text.js';
 import { ConsoleOutput } from '../../vmm/process/console-output.js';
 import { writeOutput } from '../../vmm/process/output-file.js';
 
-const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
+const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 /** Takes every open and refuses every byte. */
 const FULL = '/dev/full';
 

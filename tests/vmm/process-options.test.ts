@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { InvariantError } from '../../base/errors.js';
 import { EXIT_STATUS } from '../../base/exit-status.js';
+import { bundleOf } from '../../vmm/built.js';
 import { vmmErrors } from '../../vmm/errors.js';
 import { conflictOf, settle, type VmmOptions } from '../../vmm/process/options.js';
 import { reportOf } from '../../vmm/process/report.js';
@@ -90,6 +91,16 @@ describe('the last words of a process', () => {
       }
     },
   );
+});
+
+it('the place of a defect in a bundle is told in the source that it was made from', () => {
+  const bundle = bundleOf(new URL('main.js', import.meta.url));
+  const before = readFileSync(bundle, 'utf8').split('\nasync function runVmm(')[0]!;
+  const defect = new TypeError('x is not a function');
+  defect.stack = `TypeError: x\n    at runVmm (${bundle}:${before.split('\n').length + 1}:16)`;
+  const source = readFileSync(new URL('../../vmm/process/vmm.ts', import.meta.url), 'utf8');
+  const line = source.split('export async function runVmm(')[0]!.split('\n').length;
+  expect(reportOf(defect, false).text).toContain(`vmm/process/vmm.ts:${line}:`);
 });
 
 it('the version is that of the package', () => {

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
 
 const KERNEL = fileURLToPath(new URL('../../dist/guests/kernel.img', import.meta.url));
-const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
+const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 const hasLspci = spawnSync('lspci', ['--version']).status === 0;
 /** What lspci says when it can't make sense of a dump. */
 const COMPLAINTS = /malformed|looped|<unreadable>|access denied|unknown header|illegal vendor|!!!|invalid/i;

@@ -15,7 +15,7 @@ import { type SpawnOptions, spawnVmm, type Vmm } from '../../dist/lab/vmm-client
 import { buildImage } from '../../guest-fixtures/toolchain/build.js';
 
 const KERNEL = fileURLToPath(new URL('../../dist/guests/kernel.img', import.meta.url));
-const FERRY = fileURLToPath(new URL('../../dist/lab/ferry.js', import.meta.url));
+const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 const LEDGER = { guest: KERNEL, memoryBytes: 64 * MIB, append: 'workload=ledger status_ms=100' } as const;
 const INCOMING = 'tcp:127.0.0.1:0';
 

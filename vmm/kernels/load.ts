@@ -3,11 +3,7 @@
  * on, in place and without a copy; `scripts/build-kernels.mjs` compiles them at build time.
  */
 import { readFileSync } from 'node:fs';
-
-// Run from the sources (tests), the compiled kernels lie where the build puts them.
-const folder = import.meta.url.includes('/dist/vmm/')
-  ? new URL('./', import.meta.url)
-  : new URL('../../dist/vmm/kernels/', import.meta.url);
+import { builtFile } from '../built.js';
 
 const modules = new Map<string, WebAssembly.Module>();
 
@@ -15,7 +11,7 @@ const modules = new Map<string, WebAssembly.Module>();
 export function kernelModule(name: string): WebAssembly.Module {
   let module = modules.get(name);
   if (module === undefined) {
-    module = new WebAssembly.Module(readFileSync(new URL(`${name}.wasm`, folder)));
+    module = new WebAssembly.Module(readFileSync(builtFile(`vmm/kernels/${name}.wasm`)));
     modules.set(name, module);
   }
   return module;

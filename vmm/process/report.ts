@@ -1,6 +1,8 @@
 /**
  * The last words of a process: an error as people, or as a program with `--json`, shall see it, and the exit status.
  */
+import { readFileSync } from 'node:fs';
+import { SourceMap, type SourceMapPayload } from 'node:module';
 import { FerryError } from '../../base/errors.js';
 import { EXIT_STATUS } from '../../base/exit-status.js';
 
@@ -39,10 +41,24 @@ export function reportOf(error: unknown, json: boolean): Report {
   return { text: `${text}\n`, exitStatus: EXIT_STATUS.defect };
 }
 
-/** The innermost place of ours in the error's stack, `dist/vmm/process/vmm.js:12:3`. */
+/** The innermost place of ours in the error's stack, `vmm/process/vmm.ts:12:3`. */
 function placeOf(error: Error): string {
   const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
-  const ours = frames.find((line) => !line.includes('node:') && !line.includes('base/errors.')) ?? frames[0];
-  const match = /((?:[^\s()/]+\/){0,3}[^\s()/]+:\d+:\d+)\)?$/.exec(ours ?? '');
-  return match?.[1] ?? '';
+  const places = frames.map((frame) => sourceOf(/([^\s()]+:\d+:\d+)\)?$/.exec(frame)?.[1] ?? ''));
+  const ours = places.find((place) => !/^node:|\bbase\/errors\./.test(place)) ?? places[0] ?? '';
+  return /(?:[^/]+\/){0,3}[^/]+$/.exec(ours)?.[0] ?? '';
+}
+
+/** The place in the source that a place in a bundle was made from, by the map beside it; any other place as it is. */
+function sourceOf(place: string): string {
+  const [, url, line, column] = /^(file:.*):(\d+):(\d+)$/.exec(place) ?? [];
+  if (url === undefined) return place;
+  try {
+    const map = new SourceMap(JSON.parse(readFileSync(new URL(`${url}.map`), 'utf8')) as SourceMapPayload);
+    const entry = map.findEntry(Number(line) - 1, Number(column) - 1);
+    if (!('originalSource' in entry)) return place;
+    return `${new URL(entry.originalSource, url).pathname}:${entry.originalLine + 1}:${entry.originalColumn + 1}`;
+  } catch {
+    return place;
+  }
 }

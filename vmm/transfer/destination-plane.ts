@@ -1,4 +1,5 @@
 /** The destination's half of the data plane: page workers that connect to the source and read into guest RAM. */
+
 import { invariant } from '../../base/errors.js';
 import { NOTHING_MOVED } from '../../migration/pages/counts.js';
 import { Outcomes } from '../../migration/pages/outcomes.js';
@@ -11,6 +12,7 @@ import type {
   TransferCount,
 } from '../../migration/ports.js';
 import type { Timeline } from '../../migration/timeline.js';
+import { bundleOf } from '../built.js';
 import { Crew } from './crew.js';
 import { transferErrors } from './errors.js';
 import { memoryPages } from './kernels.js';
@@ -61,7 +63,7 @@ export class SocketDestinationDataPlane implements DestinationDataPlane {
       this.#onConnected = () => resolve(undefined);
       this.#crew = new Crew({
         side: 'destination',
-        module: new URL('./destination-worker.js', import.meta.url),
+        module: bundleOf(new URL('./destination-worker.js', import.meta.url)),
         tasks: ports.map((port, channel) => ({
           channel,
           channels,

@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os';
 import { Piscina } from 'piscina';
 import { invariant } from '../../base/errors.js';
 import type { PageHasher } from '../../migration/ports.js';
+import { bundleOf } from '../built.js';
 import { memoryPages } from './kernels.js';
 
 const THREADS_MAX = 4;
@@ -45,7 +46,7 @@ export class WorkerPageHasher implements PageHasher {
     const threads = Math.max(1, Math.min(wanted, THREADS_MAX, availableParallelism()));
     const share = Math.ceil(pageCount / threads);
     this.#pool ??= new Piscina<HashTask, void>({
-      filename: new URL('./hash-worker.js', import.meta.url).href,
+      filename: bundleOf(new URL('./hash-worker.js', import.meta.url)).href,
       minThreads: threads,
       maxThreads: threads,
       // Between tasks the threads sleep in their event loops, where their port does not keep the process alive.

@@ -16,6 +16,7 @@ import type {
   TransferCount,
 } from '../../migration/ports.js';
 import type { Timeline } from '../../migration/timeline.js';
+import { bundleOf } from '../built.js';
 import { sharedNowUs } from './clock.js';
 import { Crew } from './crew.js';
 import { transferErrors } from './errors.js';
@@ -87,7 +88,7 @@ export class SocketSourceDataPlane implements SourceDataPlane {
       this.#onListening = () => resolve({ host, ports: this.#ports, token });
       this.#crew = new Crew({
         side: 'source',
-        module: new URL('./source-worker.js', import.meta.url),
+        module: bundleOf(new URL('./source-worker.js', import.meta.url)),
         tasks: Array.from({ length: channels }, (_, channel) => ({
           channel,
           channels,
