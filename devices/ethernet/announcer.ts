@@ -12,6 +12,14 @@ const ROUNDS = 5;
 const INITIAL_MS = 50;
 const STEP_MS = 100;
 
+/** What it is in QEMU's terms; `pauseMsMax` bounds a rhythm that does not come so far. */
+export const ANNOUNCE_RHYTHM = {
+  rounds: ROUNDS,
+  initialMs: INITIAL_MS,
+  stepMs: STEP_MS,
+  pauseMsMax: INITIAL_MS + STEP_MS * ROUNDS,
+} as const;
+
 export class Announcer {
   readonly #scheduler: Scheduler;
   readonly #send: FrameSink;

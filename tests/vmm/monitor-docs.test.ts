@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { COMMANDS as FABRIC_COMMANDS } from '../../lab/fabric/monitor.js';
 import { type Parameter, parameterTable } from '../../migration/parameters.js';
 import { COMMANDS } from '../../vmm/monitor/commands.js';
+import { FIXED_PARAMETERS } from '../../vmm/monitor/fixed-parameters.js';
 import { QMP_EVENT_NAMES } from '../../vmm/monitor/protocol.js';
 import { RUN_STATES } from '../../vmm/monitor/run-state.js';
 
@@ -59,11 +60,17 @@ describe('the page about the monitor', () => {
     expect(named('Commands')).toEqual(new Map([['qmp_capabilities', ['enable']], ...commands]));
   });
 
-  it('has every parameter with its values and its default', () => {
-    const expected = Object.values(parameterTable)
+  it('has every parameter with its values and its default, and those of one value with that', () => {
+    const settable = Object.values(parameterTable)
       .filter(({ qmpName }) => qmpName !== 'auto-converge')
       .map((one) => [`\`${one.qmpName}\``, rangeOf(one), String(one.default)]);
-    expect(rowsUnder('Parameters').map((row) => row.slice(0, 3))).toEqual(expected);
+    const fixed = Object.entries(FIXED_PARAMETERS).map(([name, { value }]) => [
+      `\`${name}\``,
+      JSON.stringify(value),
+    ]);
+    const rows = rowsUnder('Parameters');
+    expect(rows.slice(0, settable.length).map((row) => row.slice(0, 3))).toEqual(settable);
+    expect(rows.slice(settable.length).map((row) => row.slice(0, 2))).toEqual(fixed);
   });
 
   it('has every run state and event, and no other', () => {

@@ -112,7 +112,7 @@ describe('monitor', () => {
     ['{"execute": "stop", "__proto__": 1}', "QMP input member '__proto__' is unexpected"],
     ['{"exec-oob": "stop"}', "QMP input member 'exec-oob' is unexpected"],
     ['{"execute": "stop", "arguments": {"now": true}}', "Parameter 'now' is unexpected"],
-    ['{"execute": "migrate"}', "Parameter 'uri' is missing"],
+    ['{"execute": "migrate"}', "need either 'uri' or 'channels' argument"],
     ['{"execute": "migrate", "arguments": {"uri": 7}}', "Invalid parameter type for 'uri', expected: string"],
     [
       '{"execute": "migrate", "arguments": {"uri": "exec:cat"}}',
@@ -128,7 +128,7 @@ describe('monitor', () => {
     ],
     [
       '{"execute": "migrate-set-capabilities", "arguments": {"capabilities": [{"capability": "xbzrle", "state": true}]}}',
-      "Capability 'xbzrle' is not provided here; provided are events, auto-converge, multifd",
+      "Capability 'xbzrle' is not provided here; provided are events, auto-converge, multifd, return-path",
     ],
     [
       '{"execute": "migrate-set-capabilities", "arguments": {"capabilities": [{"capability": "events"}]}}',

@@ -38,6 +38,9 @@ export interface Command {
 
 const NOTHING = struct({});
 
+/** The vCPUs' architecture, where QEMU names one of its own. */
+const TARGET = 'wasm32';
+
 /** Ties the type of the checked arguments to the handler's. */
 function command<A>(spec: {
   name: string;
@@ -101,14 +104,12 @@ function migrationTarget(args: {
   readonly uri?: string;
   readonly channels?: (typeof migrationChannels)['check'] extends (...a: never[]) => infer T ? T : never;
 }): SocketAddress {
-  if (args.uri !== undefined && args.channels !== undefined) {
-    throw new QmpError(
-      "'uri' and 'channels' arguments are mutually exclusive; exactly one of the two should be present",
-    );
+  if ((args.uri === undefined) === (args.channels === undefined)) {
+    throw new QmpError("need either 'uri' or 'channels' argument");
   }
   if (args.uri !== undefined) return parseSocketAddress(args.uri);
   const addr = args.channels?.[0]?.addr;
-  if (addr === undefined) throw new QmpError("Parameter 'uri' is missing");
+  if (addr === undefined) throw new QmpError('Channel list must have only one entry, for the main channel');
   if (addr.type === 'unix') return parseSocketAddress(`unix:${addr.path ?? ''}`);
   // Alone an IPv6 host needs no brackets; that is also how `socket-address` shows it.
   const { host = '', port = '' } = addr;
@@ -170,8 +171,32 @@ export const COMMANDS: readonly Command[] = [
         'cpu-index': index,
         'qom-path': `/machine/unattached/device[${index}]`,
         'thread-id': threadId,
-        target: 'wasm32',
+        target: TARGET,
       })),
+  }),
+  command({
+    name: 'query-uuid',
+    summary: "The guest's UUID: all zeros, since none is given to it.",
+    arguments: NOTHING,
+    run: () => ({ UUID: '00000000-0000-0000-0000-000000000000' }),
+  }),
+  command({
+    name: 'query-target',
+    summary: 'What the vCPUs execute.',
+    arguments: NOTHING,
+    run: () => ({ arch: TARGET }),
+  }),
+  command({
+    name: 'query-kvm',
+    summary: 'Whether KVM is there and used: no, the vCPUs are threads of this process.',
+    arguments: NOTHING,
+    run: () => ({ enabled: false, present: false }),
+  }),
+  command({
+    name: 'query-memory-size-summary',
+    summary: "The guest's RAM in bytes; nothing can be plugged in beside it.",
+    arguments: NOTHING,
+    run: ({ vm }) => ({ 'base-memory': vm.memory().ramBytes }),
   }),
   command({
     name: 'stop',

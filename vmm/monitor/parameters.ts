@@ -11,6 +11,7 @@ import {
 } from '../../migration/parameters.js';
 import { MODULE_PREFIX } from '../../migration/registry.js';
 import { boolean, integer, oneOf, optional, type Shape, string, struct } from './arguments.js';
+import { fixedParameterShapes, fixedParameterValues } from './fixed-parameters.js';
 import { QmpError } from './protocol.js';
 
 type Name = keyof ParameterValues;
@@ -31,11 +32,12 @@ function shapeOf(parameter: Parameter): Shape<number | boolean | string> {
   }
 }
 
-const checkChanges = struct(
-  Object.fromEntries(
+const checkChanges = struct({
+  ...Object.fromEntries(
     NAMES.map((name) => [parameterTable[name].qmpName, optional(shapeOf(parameterTable[name]))]),
   ),
-);
+  ...fixedParameterShapes,
+});
 
 /**
  * Arguments of `migrate-set-parameters`: any of them, by QMP's names; checked, by the names of the table. Which approaches
@@ -57,7 +59,10 @@ export const parameterChanges: Shape<Partial<ParameterValues>> = {
 
 /** The answer of `query-migrate-parameters`. */
 export function listParameters(values: Readonly<ParameterValues>): Readonly<Record<string, unknown>> {
-  return Object.fromEntries(NAMES.map((name) => [parameterTable[name].qmpName, values[name]]));
+  return {
+    ...Object.fromEntries(NAMES.map((name) => [parameterTable[name].qmpName, values[name]])),
+    ...fixedParameterValues,
+  };
 }
 
 /** Capabilities that this VMM has. */
@@ -68,10 +73,12 @@ export interface MigrationCapabilities {
   readonly 'auto-converge': boolean;
   /** Several data channels: always, `multifd-channels` says how many. */
   readonly multifd: true;
+  /** The destination answers on the connection of the migration: always. */
+  readonly 'return-path': true;
 }
 
 export function capabilitiesOf(events: boolean, parameters: MigrationParameters): MigrationCapabilities {
-  return { events, 'auto-converge': parameters.values.autoConverge, multifd: true };
+  return { events, 'auto-converge': parameters.values.autoConverge, multifd: true, 'return-path': true };
 }
 
 /** QEMU's capabilities that this VMM doesn't have: they can be switched off, not on. */
@@ -82,7 +89,6 @@ const ABSENT_CAPABILITIES: readonly string[] = [
   'postcopy-ram',
   'x-colo',
   'release-ram',
-  'return-path',
   'pause-before-switchover',
   'dirty-bitmaps',
   'postcopy-blocktime',
@@ -110,12 +116,18 @@ export function capabilityChanges(
     } else if (capability === 'multifd') {
       if (!state)
         throw new QmpError("Capability 'multifd' is always on here; set 'multifd-channels' to 1 instead");
+    } else if (capability === 'return-path') {
+      if (!state) {
+        throw new QmpError(
+          "Capability 'return-path' is always on here: no guest is given away before the destination has agreed",
+        );
+      }
     } else if (!ABSENT_CAPABILITIES.includes(capability)) {
       const path = `capabilities[${index}].capability`;
       throw new QmpError(`Parameter '${path}' does not accept value '${capability.slice(0, 64)}'`);
     } else if (state) {
       throw new QmpError(
-        `Capability '${capability}' is not provided here; provided are events, auto-converge, multifd`,
+        `Capability '${capability}' is not provided here; provided are events, auto-converge, multifd, return-path`,
       );
     }
   });

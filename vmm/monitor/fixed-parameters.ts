@@ -1,0 +1,69 @@
+/**
+ * QEMU's migration parameters that have one possible value here: what this VMM does anyway. Managers set them together
+ * with others in one call, and read them back; the call is taken as long as it asks for nothing that is not done.
+ */
+import { ANNOUNCE_RHYTHM } from '../../devices/ethernet/announcer.js';
+import { optional, type Shape } from './arguments.js';
+import { QmpError } from './protocol.js';
+
+type Value = string | number | boolean;
+
+interface FixedParameter {
+  readonly value: Value;
+  /** Why no other value: completes "refused: ". */
+  readonly why: string;
+  /** `null` says the same, as QEMU has it for what can be unset (its StrOrNull). */
+  readonly unset?: true;
+}
+
+const NO_TLS = 'a migration is not encrypted by this VMM';
+const RHYTHM = 'the rhythm of announcements is fixed';
+const NO_POSTCOPY = 'no guest runs at the destination before its memory is there';
+
+/** By QEMU's names, in its units: milliseconds, bytes per second. */
+export const FIXED_PARAMETERS: Readonly<Record<string, FixedParameter>> = {
+  'announce-initial': { value: ANNOUNCE_RHYTHM.initialMs, why: RHYTHM },
+  'announce-max': { value: ANNOUNCE_RHYTHM.pauseMsMax, why: RHYTHM },
+  'announce-rounds': { value: ANNOUNCE_RHYTHM.rounds, why: RHYTHM },
+  'announce-step': { value: ANNOUNCE_RHYTHM.stepMs, why: RHYTHM },
+  'cpu-throttle-tailslow': { value: false, why: 'throttling grows by equal steps' },
+  'tls-creds': { value: '', why: NO_TLS, unset: true },
+  'tls-hostname': { value: '', why: NO_TLS, unset: true },
+  'tls-authz': { value: '', why: NO_TLS, unset: true },
+  'avail-switchover-bandwidth': { value: 0, why: 'the bandwidth of the switchover is always measured' },
+  'max-postcopy-bandwidth': { value: 0, why: NO_POSTCOPY },
+  'multifd-compression': { value: 'none', why: 'pages are sent as they are' },
+  'zero-page-detection': { value: 'multifd', why: 'the data channels look for zero pages' },
+  mode: { value: 'normal', why: 'a guest is moved to another VMM, and not kept over a restart' },
+  'direct-io': { value: false, why: 'a guest is moved over sockets, not into files' },
+};
+
+const typeName = (value: Value): string => (typeof value === 'number' ? 'integer' : typeof value);
+
+function shapeOf(name: string): Shape<Value> {
+  const { value: fixed, why, unset } = FIXED_PARAMETERS[name]!;
+  return {
+    optional: false,
+    words: fixed === '' ? "''" : String(fixed),
+    check(value, path) {
+      if (value === fixed || (unset && value === null)) return fixed;
+      if (typeof value !== typeof fixed) {
+        throw new QmpError(`Invalid parameter type for '${path}', expected: ${typeName(fixed)}`);
+      }
+      const given = JSON.stringify(value).slice(0, 64);
+      throw new QmpError(
+        `Parameter '${path}' is ${JSON.stringify(fixed)} here, and ${given} refused: ${why}`,
+      );
+    },
+  };
+}
+
+/** Members of the arguments of `migrate-set-parameters`, beside the parameters that can be set. */
+export const fixedParameterShapes: Readonly<Record<string, Shape<Value | undefined>>> = Object.fromEntries(
+  Object.keys(FIXED_PARAMETERS).map((name) => [name, optional(shapeOf(name))]),
+);
+
+/** As `query-migrate-parameters` lists them. */
+export const fixedParameterValues: Readonly<Record<string, Value>> = Object.fromEntries(
+  Object.entries(FIXED_PARAMETERS).map(([name, { value }]) => [name, value]),
+);
