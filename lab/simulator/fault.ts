@@ -18,7 +18,7 @@ const BROKEN =
 const LATE =
   /\/(peer-silent|link-broken|peer-closed|channel-broken|connect-failed|closed|commit-unacknowledged|truncated)$/;
 const DAMAGED =
-  /\/(malformed-message|not-a-stream|peer-version|unexpected-message|message-too-large|commit-unacknowledged)$/;
+  /\/(malformed-message|migrationDamaged|not-a-stream|peer-version|unexpected-message|message-too-large|commit-unacknowledged)$/;
 
 const MESSAGE_FAULTS = {
   delay: LATE,
