@@ -1,15 +1,18 @@
 /** Whole machines that migrate in virtual time under random faults. */
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
+import { runCrew } from '../../dist/lab/simulator/crew.js';
 import { violationsOf } from '../../lab/checkers/checkers.js';
-import { Campaign, newTally } from '../../lab/simulator/campaign.js';
+import { addTally, Campaign, newTally } from '../../lab/simulator/campaign.js';
 import { type Fault, faultOfName, nameOfFault } from '../../lab/simulator/fault.js';
 import { randomPlan } from '../../lab/simulator/random-plan.js';
 import { campaignText } from '../../lab/simulator/report.js';
 import { shrinkPlan } from '../../lab/simulator/shrink.js';
 
-const image = readFileSync(new URL('../../dist/guests/kernel.img', import.meta.url));
+const KERNEL = new URL('../../dist/guests/kernel.img', import.meta.url);
+const image = readFileSync(KERNEL);
 const SEEDS = 40;
 
 const faults = (...names: readonly string[]): readonly Fault[] => names.map((name) => faultOfName(name)!);
@@ -66,6 +69,30 @@ describe('simulated migrations of whole machines', () => {
     const { happened } = await plain.move(193, faults('delay@source/hello#0=13015'));
     expect(happened.destination.status).toBe('completed');
     expect(violationsOf(happened)).toEqual([]);
+  });
+
+  it('come to the same on another thread', async () => {
+    const here = newTally();
+    for (const seed of [5, 6]) {
+      const one = newTally();
+      await campaign.run(seed, one);
+      addTally(here, one);
+    }
+    let toldOf = 0;
+    const there = await runCrew({
+      imagePath: fileURLToPath(KERNEL),
+      plan: undefined,
+      parameters: undefined,
+      jobs: 1,
+      first: 5,
+      last: 6,
+      enough: () => false,
+      progress: ({ seeds }) => {
+        toldOf = seeds;
+      },
+    });
+    expect(there).toEqual(here);
+    expect(toldOf).toBe(2);
   });
 
   it('under a plan that was given, of which something never strikes, are a failure', async () => {
