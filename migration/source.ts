@@ -324,12 +324,11 @@ async function verifyWhatWasLeft(source: Source, saved: MachineState): Promise<v
 
 /** Gives the guest away. From the moment the state says so it is the destination that decides, and its word that counts. */
 async function commit(source: Source, saved: MachineState): Promise<void> {
-  const { talk, machine, stats, parameters, migrationId, faults } = source;
+  const { talk, machine, stats, parameters, migrationId } = source;
   talk.check();
   source.deafen();
   source.life.to('commit');
   talk.post({ kind: 'commit', migrationId });
-  if (faults.strikes('migration/commit-twice') !== undefined) talk.post({ kind: 'commit', migrationId });
   const running = await talk.expect(['running'], parameters.duration('answerTimeoutMs'));
   source.undo.forget();
   stats.moment('running');

@@ -34,7 +34,7 @@ export interface InputReport {
   readonly hash: number;
 }
 
-/** One input may take so long; twice, because something else may have had the processor. */
+/** One input may take so much of the processor; looked at twice, because memory may have been tidied up just then. */
 const INPUT_MS_MAX = 1000;
 /** What a run may hold at any time beyond what it began with, and after how many inputs that is looked at. */
 const MEMORY_BYTES_MAX = 512 * MIB;
@@ -70,11 +70,11 @@ export async function fuzzInputs(target: FuzzTarget, seed: number, inputs: numbe
   return { seed, accesses: inputs, failures, accepted, refused, bytes, hash };
 }
 
-/** One input, with what holds for every target; `now` in milliseconds. */
+/** One input, with what holds for every target; `now`: milliseconds of the processor that this process has had. */
 export async function judgeInput(
   target: FuzzTarget,
   input: Uint8Array,
-  now: () => number = () => performance.now(),
+  now: () => number = cpuMs,
 ): Promise<Outcome> {
   const attempt = async (): Promise<{ outcome: Outcome; ms: number }> => {
     const start = now();
@@ -120,6 +120,11 @@ export function cut(input: Uint8Array): Uint8Array[] {
   }
   return pieces;
 }
+
+const cpuMs = (): number => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+};
 
 const memoryBytes = (): number => {
   const { heapUsed, external } = process.memoryUsage();

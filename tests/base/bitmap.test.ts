@@ -1,3 +1,4 @@
+import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
 import { AtomicBitmap, countTrailingZeros, popCount } from '../../base/bitmap.js';
 import { seededRandom } from '../../base/random.js';
@@ -84,5 +85,27 @@ describe('atomic bitmap', () => {
         expect(countTrailingZeros(word | 0)).toBe(zeros);
       }
     }
+  });
+
+  it('loses no bit that another thread sets while words are taken', async () => {
+    const SET = 300_000;
+    const bitmap = new AtomicBitmap(32);
+    // Counts the bits that it found clear: each of them is somebody's to take, once.
+    const setter = new Worker(
+      `const { workerData: { buffer, count } } = require('node:worker_threads');
+       const words = new Int32Array(buffer);
+       for (let set = 0, bit = 0; set < count; bit++) if ((Atomics.or(words, 0, 1 << bit) & (1 << bit)) === 0) set++;`,
+      { eval: true, workerData: { buffer: bitmap.buffer, count: SET } },
+    );
+    let ended = false;
+    setter.once('exit', () => {
+      ended = true;
+    });
+    let taken = 0;
+    while (!ended) {
+      for (let i = 0; i < 20_000; i++) taken += popCount(bitmap.exchangeWord(0));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(taken + popCount(bitmap.exchangeWord(0))).toBe(SET);
   });
 });

@@ -9,9 +9,9 @@ describe('fault plan', () => {
   });
 
   it('fires at the named site, after the visits to skip, and as often as told', () => {
-    const plan = new FaultPlan([{ site: 'migration/page-byte-flipped', after: 2, count: 2, argument: 42 }]);
-    expect(plan.strikes('migration/commit-twice')).toBeUndefined();
-    const struck = Array.from({ length: 6 }, () => plan.strikes('migration/page-byte-flipped')?.argument);
+    const plan = new FaultPlan([{ site: 'migration/copy-before-drain', after: 2, count: 2, argument: 42 }]);
+    expect(plan.strikes('migration/last-pass-skipped')).toBeUndefined();
+    const struck = Array.from({ length: 6 }, () => plan.strikes('migration/copy-before-drain')?.argument);
     expect(struck).toEqual([undefined, undefined, 42, 42, undefined, undefined]);
     expect(plan.armed).toBe(false);
     expect(plan.unfired()).toEqual([]);
@@ -19,13 +19,16 @@ describe('fault plan', () => {
 
   it('names the rules that never fired', () => {
     const plan = new FaultPlan([
-      { site: 'migration/commit-twice' },
+      { site: 'migration/last-pass-skipped' },
       { site: 'iommu/flush-skipped', after: 1 },
     ]);
     plan.strikes('iommu/flush-skipped');
-    expect(plan.unfired().map(({ site }) => site)).toEqual(['migration/commit-twice', 'iommu/flush-skipped']);
+    expect(plan.unfired().map(({ site }) => site)).toEqual([
+      'migration/last-pass-skipped',
+      'iommu/flush-skipped',
+    ]);
     plan.strikes('iommu/flush-skipped');
-    expect(plan.unfired().map(({ site }) => site)).toEqual(['migration/commit-twice']);
+    expect(plan.unfired().map(({ site }) => site)).toEqual(['migration/last-pass-skipped']);
   });
 
   it('draws probabilities from the seed, so that a run can be repeated', () => {
@@ -43,10 +46,10 @@ describe('fault plan', () => {
 
   it('lets one rule fire a visit, in the order given', () => {
     const plan = new FaultPlan([
-      { site: 'migration/page-byte-flipped', argument: 1 },
-      { site: 'migration/page-byte-flipped', argument: 2 },
+      { site: 'migration/copy-before-drain', argument: 1 },
+      { site: 'migration/copy-before-drain', argument: 2 },
     ]);
-    const struck = Array.from({ length: 3 }, () => plan.strikes('migration/page-byte-flipped')?.argument);
+    const struck = Array.from({ length: 3 }, () => plan.strikes('migration/copy-before-drain')?.argument);
     expect(struck).toEqual([1, 2, undefined]);
   });
 

@@ -50,6 +50,28 @@ describe('a switch', () => {
     expect(ports[0]!.statistics).toMatchObject({ framesIn: 3, framesOut: 1, flooded: 2, bytesIn: 180 });
   });
 
+  it('lets nobody hear an answer before the question', () => {
+    const it = new EthernetSwitch({ scheduler: new ManualTime(), random: seededRandom(5) });
+    const heard: string[] = [];
+    // The first that hears the question answers at once, to all.
+    const names = ['asker', 'answerer', 'listener'];
+    const ports = names.map((name) =>
+      it.addPort({
+        name,
+        deliver: (bytes, at) => {
+          const question = bytes[at + 11] === station(1).mac[5];
+          heard.push(`${name}: ${question ? 'question' : 'answer'}`);
+          const answer = frame(BROADCAST, 2);
+          if (question && name === 'answerer') ports[1]!.receive(answer, 0, answer.length);
+          return true;
+        },
+      }),
+    ) as SwitchPort[];
+    const question = frame(BROADCAST, 1);
+    ports[0]!.receive(question, 0, question.length);
+    expect(heard).toEqual(['answerer: question', 'listener: question', 'asker: answer', 'listener: answer']);
+  });
+
   it('learns a station’s new place from its announcement', () => {
     const { time, send, network: it, ports } = network();
     send(0, frame(BROADCAST, 1));

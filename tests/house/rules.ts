@@ -83,7 +83,8 @@ export function realWorldCalls(tree: Tree): string[] {
 
 /** Where reading the product starts: the command, the library, the build's scripts. Tests are no users. */
 const ENTRIES = [/^lab\/(ferry|index)\.ts$/, /^scripts\/.*\.mjs$/, /^vitest\.config\.ts$/];
-const TESTS = /^tests\/.*\.test\.ts$/;
+/** What vitest runs, and what `npm run mutants` does. */
+const TESTS = [/^tests\/.*\.test\.ts$/, /^tests\/mutants\/run\.ts$/];
 
 /** Rooms that are products of their own and have no command yet, by the file that reading them starts with. */
 const OTHER_ENTRIES: readonly RegExp[] = [
@@ -110,7 +111,7 @@ export function unbundledEntries(tree: Tree): string[] {
 /** Files of the product that nothing of it uses, and files below `tests` that no test does. */
 export function unreachableFiles(tree: Tree): string[] {
   const product = reachedFrom(tree, [...ENTRIES, ...OTHER_ENTRIES]);
-  const tests = reachedFrom(tree, [TESTS]);
+  const tests = reachedFrom(tree, TESTS);
   return [...tree.keys()]
     .filter((path) => isHostSource(path) && !path.endsWith('.d.ts'))
     .filter((path) => !(path.startsWith('tests/') ? tests : product).has(path))

@@ -162,6 +162,9 @@ describe('interrupt remapping', () => {
       [interruptEntryIndex(0, 15), true],
     ] as const) {
       const { w, entry, send, take } = world();
+      entry(4, remapped(0x60, 3));
+      send(address(4));
+      expect(take()[0]![2]).toBe(0x60);
       entry(5, remapped(0x61, 3));
       send(address(5));
       entry(5, remapped(0x99, 3));

@@ -143,7 +143,7 @@ describe('what is broken is noticed (the check can fail)', () => {
 
   it.each([
     ['every time', 2, { problem: 'took 5000 ms' }],
-    ['once, because others had the processor', 1, 'refused'],
+    ['once, while memory was tidied up', 1, 'refused'],
   ])('an input that takes long %s', async (_what, times, outcome) => {
     let clock = 0;
     let runs = 0;

@@ -77,6 +77,25 @@ describe('a process that stood still beyond a deadline', () => {
   });
 });
 
+describe('a peer that answers no ping', () => {
+  /** Beats of the heart, after each of which the peer says something or not. */
+  async function beats(count: number, speaks: boolean) {
+    const { conversation, arrive, timers } = talk();
+    for (let i = 0; i < count; i++) {
+      timers.shift()?.fire();
+      if (speaks) arrive({ kind: 'ping', serial: i });
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return conversation;
+  }
+
+  it('is called silent after a while, but not if it says anything at all', async () => {
+    const silent = await beats(30, false);
+    expect(() => silent.check()).toThrow(/silent|no sign of life/);
+    (await beats(30, true)).check();
+  });
+});
+
 describe('what a peer says that nobody waits for', () => {
   const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   const tooMuch = /`(verify|device-data)`.*expected nothing more until it is answered/;
@@ -105,6 +124,15 @@ describe('what a peer says that nobody waits for', () => {
     for (let i = 0; i < 10; i++) arrive(piece);
     await settled();
     expect(() => conversation.check(), 'the inbox has a limit').toThrow(tooMuch);
+  });
+
+  it('still counts when the talk has ended meanwhile: a commit behind which the link broke was received', async () => {
+    const { conversation, arrive } = talk();
+    arrive(prepared);
+    await settled();
+    conversation.fail(new Error('the link broke'));
+    await expect(conversation.expect(['prepared'])).resolves.toEqual(prepared);
+    await expect(conversation.expect(['commit']), 'and nothing after it').rejects.toThrow('the link broke');
   });
 
   it('does not count when it has been taken', async () => {

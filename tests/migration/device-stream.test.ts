@@ -56,6 +56,14 @@ describe('the streams of several devices', () => {
     expect(taken.toSorted()).toEqual(['vf0', 'vf0', 'vf0 loaded', 'vf1']);
   });
 
+  it('take nothing behind their last piece', async () => {
+    const { stream, taken } = receiver(['vf0', 'vf1']);
+    await stream.take(pieceOf('vf0', 1, true));
+    expect(() => stream.take(pieceOf('vf0', 1))).toThrow(/more of vf0 after the last/);
+    await stream.take(pieceOf('vf1', 1));
+    expect(taken).toEqual(['vf0', 'vf0 loaded', 'vf1']);
+  });
+
   it('keep their order, each its own, and do not wait for one another', async () => {
     let take: () => void = () => undefined;
     const slow = new Promise<void>((resolve) => {

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { FaultPlan } from '../../base/fault.js';
 import { PAGE_BYTES } from '../../base/units.js';
+import type { LinkRule } from '../../lab/simulator/link.js';
 import type { MachineState } from '../../migration/ports.js';
 import type { RoundRecord } from '../../migration/record.js';
 import { checkOneSurvivor, simulate } from './simulate.js';
@@ -384,9 +385,13 @@ describe('verification', () => {
   });
 });
 
-describe('a commit sent twice on purpose', () => {
+describe('a commit that comes twice', () => {
   it('runs the guest once, and the destination reports it', async () => {
-    const outcome = await simulate({ faults: new FaultPlan([{ site: 'migration/commit-twice' }]) });
+    const twice: LinkRule = {
+      name: 'the commit comes twice',
+      judge: ({ kind }) => (kind === 'commit' ? { do: 'repeat' } : undefined),
+    };
+    const outcome = await simulate({ rules: [twice] });
     expect(checkOneSurvivor(outcome)).toBe('destination');
     expect(outcome.destination.afterwards).toMatchObject({
       code: 'migration/unexpected-message',

@@ -35,6 +35,23 @@ describe('the bandwidth limit', () => {
     }
   });
 
+  it('charges both of two channels that charge at the same time', () => {
+    const charged = (other: (board: WorkBoard) => void): number => {
+      const board = new WorkBoard(2);
+      board.setRate(rateInKib(MIB), 0);
+      const replace = board.replaceNextFree;
+      board.replaceNextFree = (expected, value) => {
+        board.replaceNextFree = replace;
+        other(board);
+        return replace.call(board, expected, value);
+      };
+      chargeBytes(board, MIB, 0);
+      return waitUs(board, 0);
+    };
+    const alone = charged(() => undefined);
+    expect(charged((board) => chargeBytes(board, MIB, 0)) - alone).toBe(1e6);
+  });
+
   it('holds over the wrap of the 32-bit clock', () => {
     const board = new WorkBoard(1);
     const startUs = 2 ** 31 - 3e6;

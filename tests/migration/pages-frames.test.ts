@@ -414,4 +414,38 @@ describe('the explanation of a recorded channel', () => {
     expect(StreamDescriber.recognises(sample().stream)).toBe(true);
     expect(StreamDescriber.recognises(new Uint8Array(32))).toBe(false);
   });
+
+  it('opens no channel for the token of another migration', () => {
+    const destination = new Destination();
+    const stranger = TOKEN.slice();
+    stranger[15]! ^= 1;
+    expect(() => destination.feed(encodeHello(3, stranger))).toThrow(/belongs to another migration/);
+    destination.receiver.target();
+    expect(new Destination().feed(encodeHello(3, TOKEN))).toBeUndefined();
+  });
+
+  it('leaves the mark of a page that the guest writes while it is looked at', () => {
+    const ram = new Uint8Array(PAGES * PAGE_BYTES).fill(1);
+    const pages = new AtomicBitmap(PAGES);
+    pages.fill();
+    const kernels = referenceKernels(ram);
+    const sender = new ChannelSender({
+      ram,
+      kernels: {
+        ...kernels,
+        zeroMask(first, candidates) {
+          pages.set(7);
+          return kernels.zeroMask(first, candidates);
+        },
+      },
+      board: new WorkBoard(1),
+      migratedPages: PAGES,
+      hashSeed: SEED,
+      hashes: new Uint32Array(0),
+      copyAll: false,
+    });
+    sender.beginRound(1, pages);
+    sender.next(new FrameBuffer());
+    expect([pages.count(), pages.next(0)]).toEqual([1, 7]);
+  });
 });

@@ -411,4 +411,32 @@ describe('monitor', () => {
     expect(await client.ask({ execute: 'query-name', id: 9 })).toMatchObject({ id: 9 });
     expect(defects).toEqual([expect.any(TypeError)]);
   });
+
+  it('tells what happened before it answers, also where events wait', async () => {
+    const lines: string[] = [];
+    const monitor: Monitor = new Monitor(
+      {
+        version: { qemu: { major: 0, minor: 1, micro: 0 }, package: 'test' },
+        run: async () => monitor.emit('STOP', {}),
+      },
+      () => 0,
+      () => undefined,
+      // As a guest that stands still does.
+      () => undefined,
+    );
+    await new Promise<void>((resolve) => {
+      const drained = async (): Promise<void> => undefined;
+      const nothing = (): void => undefined;
+      const session = monitor.attach({
+        send: (line) => lines.push(line),
+        drained,
+        pause: nothing,
+        resume: nothing,
+        end: resolve,
+      });
+      session.push(new TextEncoder().encode('{"execute":"qmp_capabilities"}{"execute":"stop","id":1}'));
+      session.end();
+    });
+    expect(lines.slice(-2).map((line) => Object.keys(JSON.parse(line))[0])).toEqual(['timestamp', 'return']);
+  });
 });

@@ -1,0 +1,198 @@
+/**
+ * Plants each defect of this folder into a copy of the tree and runs the tests that must notice it.
+ *
+ *     npm run mutants                      all of them
+ *     npm run mutants -- NAME…             those whose names hold one of the words
+ *     npm run mutants -- --json            what came of it, for programs
+ *     npm run mutants -- --write           and writes what came of it into the table of docs/mutants.md
+ *
+ * Ends with 1 if one went unnoticed, or does not apply.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { applied, type Mutant, parseMutant } from './patch.js';
+
+/** From `dist/tests/mutants`. */
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const folder = join(root, 'tests/mutants');
+/** A test that a defect keeps from ending is ended, and has noticed it. */
+const HANGS_AFTER_MS = 180_000;
+const SAID_MAX = 110;
+/** Copies that are worked on at the same time. */
+const JOBS = 2;
+const NOTHING = '**nothing**';
+
+interface Result {
+  readonly mutant: Mutant;
+  /** The test that failed first; undefined if none did. */
+  readonly test: string | undefined;
+  readonly said: string;
+  readonly seconds: number;
+}
+
+interface VitestReport {
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly message: string;
+    readonly status: string;
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly title: string;
+      readonly failureMessages: readonly string[];
+    }[];
+  }[];
+}
+
+/** Everything but history and packages; packages are linked. */
+function copyTree(): string {
+  const copy = mkdtempSync(join(tmpdir(), 'ferry-mutants-'));
+  for (const name of readdirSync(root)) {
+    if (name === '.git' || name === 'node_modules' || name === 'recordings') continue;
+    cpSync(join(root, name), join(copy, name), { recursive: true, preserveTimestamps: true });
+  }
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  return copy;
+}
+
+/** Runs the tests of `mutant` in `copy`; resolves with the first that failed, and what it said. */
+async function runTests(copy: string, mutant: Mutant): Promise<Pick<Result, 'test' | 'said'>> {
+  const output = join(copy, 'mutant-report.json');
+  rmSync(output, { force: true });
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
+  const options = ['--reporter=json', `--outputFile=${output}`, '--bail=1'];
+  const child = spawn(process.execPath, [vitest, 'run', ...mutant.tests, ...options], {
+    cwd: copy,
+    stdio: 'ignore',
+    detached: true,
+  });
+  let hung = false;
+  const timer = setTimeout(() => {
+    hung = true;
+    // The whole group, which is this run's own: workers and what tests have started.
+    process.kill(-child.pid!, 'SIGKILL');
+  }, HANGS_AFTER_MS);
+  const status = await new Promise<number | null>((resolve) => child.on('close', resolve));
+  clearTimeout(timer);
+  if (hung) return { test: mutant.tests[0], said: `did not end within ${HANGS_AFTER_MS / 1000} s` };
+  const report = JSON.parse(readFileSync(output, 'utf8')) as VitestReport;
+  for (const file of report.testResults) {
+    const failed = file.assertionResults.find((one) => one.status === 'failed');
+    if (failed !== undefined)
+      return {
+        test: `${file.name.slice(copy.length + 1)}: ${failed.title}`,
+        said: firstLine(failed.failureMessages[0] ?? ''),
+      };
+    if (file.status === 'failed')
+      return { test: file.name.slice(copy.length + 1), said: firstLine(file.message) };
+  }
+  return {
+    test: status === 0 ? undefined : mutant.tests[0],
+    said: status === 0 ? '' : 'an error outside of any test',
+  };
+}
+
+function firstLine(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours of the terminal
+  const [line = ''] = text.replace(/\u001b\[[0-9;]*m/g, '').split('\n');
+  return line.length > SAID_MAX ? `${line.slice(0, SAID_MAX)}…` : line;
+}
+
+/** Every step of `npm run build`, also after one that finds wrong types: a defect need not be of the right type to run. */
+function build(copy: string): void {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    readonly scripts: { readonly build: string };
+  };
+  const PATH = `${join(root, 'node_modules/.bin')}${delimiter}${process.env.PATH}`;
+  for (const step of scripts.build.split('&&')) {
+    spawnSync(step, { cwd: copy, stdio: 'ignore', shell: true, env: { ...process.env, PATH } });
+  }
+}
+
+async function tryOut(copy: string, mutant: Mutant): Promise<Result> {
+  const from = Date.now();
+  const read = (path: string): string => readFileSync(join(root, path), 'utf8');
+  const files = applied(mutant, read);
+  for (const [path, text] of files) writeFileSync(join(copy, path), text);
+  const compile = (): void => {
+    if (mutant.build) build(copy);
+  };
+  try {
+    compile();
+    return { mutant, ...(await runTests(copy, mutant)), seconds: Math.round((Date.now() - from) / 100) / 10 };
+  } finally {
+    for (const path of files.keys()) writeFileSync(join(copy, path), read(path));
+    compile();
+  }
+}
+
+const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
+
+const rowOf = ({ mutant, test, said, seconds }: Result): string => {
+  const { name, area, kind, defect, checker } = mutant;
+  const noticed = test === undefined ? NOTHING : cell(test);
+  return `| ${name} | ${area} | ${kind} | ${cell(defect)} | ${cell(checker)} | ${noticed} | ${cell(said)} | ${seconds} |`;
+};
+
+/** Puts the rows of `results` in the place of those that were there; rows without a patch go. */
+function write(results: readonly Result[], known: readonly string[]): void {
+  const path = join(root, 'docs/mutants.md');
+  const text = readFileSync(path, 'utf8');
+  const rows = new Map([...text.matchAll(/^\| ([\w-]+) \| .*$/gm)].map(([row, name]) => [name!, row]));
+  for (const result of results) rows.set(result.mutant.name, rowOf(result));
+  const kept = [...rows].filter(([name]) => known.includes(name)).map(([, row]) => row);
+  const races = kept.filter((row) => row.split(' | ')[2] === 'race').length;
+  const unnoticed = kept.filter((row) => row.includes(NOTHING)).length;
+  const sum = `${kept.length} defects, ${races} of them races or lost updates; ${unnoticed || 'none'} went unnoticed.`;
+  const words = text.slice(0, text.indexOf('\n| name |')).replace(/^\d+ defects, .*$/m, sum);
+  const head = [
+    'name',
+    'area',
+    'kind',
+    'defect',
+    'what must notice it',
+    'the test that did',
+    'what it said',
+    's',
+  ];
+  const table = [`| ${head.join(' | ')} |`, `|${head.map(() => '---').join('|')}|`, ...kept.toSorted()];
+  writeFileSync(path, `${words}\n${table.join('\n')}\n`);
+}
+
+const args = process.argv.slice(2);
+const words = args.filter((arg) => !arg.startsWith('--'));
+const names = readdirSync(folder)
+  .filter((file) => file.endsWith('.patch'))
+  .map((file) => file.slice(0, -'.patch'.length));
+const mutants = names
+  .map((name) => parseMutant(name, readFileSync(join(folder, `${name}.patch`), 'utf8')))
+  .filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)));
+const json = args.includes('--json');
+const waiting = [...mutants];
+const results: Result[] = [];
+
+/** One defect after the other, in a copy of its own. */
+async function work(): Promise<void> {
+  const copy = copyTree();
+  try {
+    for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+      const result = await tryOut(copy, mutant);
+      results.push(result);
+      const { test, said, seconds } = result;
+      const verdict = test === undefined ? 'UNNOTICED' : 'noticed';
+      if (!json) console.log(`${verdict} ${mutant.name} (${seconds} s): ${test ?? mutant.defect}\n  ${said}`);
+    }
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+}
+
+await Promise.all(Array.from({ length: Math.min(JOBS, mutants.length) }, work));
+results.sort((a, b) => (a.mutant.name < b.mutant.name ? -1 : 1));
+if (json) console.log(JSON.stringify(results, null, 2));
+if (args.includes('--write')) write(results, names);
+const unnoticed = results.filter(({ test }) => test === undefined);
+if (!json) console.log(`${results.length - unnoticed.length} of ${results.length} defects were noticed`);
+if (unnoticed.length > 0 || results.length === 0) process.exitCode = 1;
