@@ -53,6 +53,11 @@ export const labErrors = catalogue('lab', {
     text: ({ path, what, reason }) => `${path} can't be ${what}: ${reason}`,
     advice: () => 'Check the name, and whether you may read or write there.',
   }),
+  'package-missing': entry<{ name: string; command: string }>({
+    exit: 'environment',
+    text: ({ name, command }) => `${command} needs the package ${name}, which is not installed`,
+    advice: ({ name }) => `Install it beside vf-ferry: npm install ${name}`,
+  }),
   'output-cut': entry<{ what: string; path: string; reason: string }>({
     exit: 'environment',
     text: ({ what, path, reason }) => `the ${what} in ${path} is cut: ${reason}`,

@@ -41,6 +41,17 @@ ${exitStatuses('it was done', ['refused', 'environment'])}`,
   defineInspect(command.command('inspect').description('tell what is in an image'));
 }
 
+/** Loaded only to build: it stands on a package that is larger than all the rest, and that nothing else needs. */
+async function toolchain(): Promise<typeof import('../../guest-fixtures/toolchain/build.js')> {
+  try {
+    return await import('../../guest-fixtures/toolchain/build.js');
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code !== 'ERR_MODULE_NOT_FOUND' || !message.includes("'binaryen'")) throw error;
+    throw labErrors.error('package-missing', { name: 'binaryen', command: 'ferry guest build' }, error);
+  }
+}
+
 function defineBuild(command: Command): void {
   command
     .argument('<file>', 'a WebAssembly module: binary, or text (.wat)')
@@ -74,8 +85,7 @@ ${exitStatuses('the image was written', ['refused', 'environment'])}`,
         const why = `the image would take the place of ${file} itself; give another name with --output`;
         throw labErrors.error('usage', { why, command: 'ferry guest build' });
       }
-      // Loaded only here: the toolchain is larger than all the rest.
-      const { buildImage } = await import('../../guest-fixtures/toolchain/build.js');
+      const { buildImage } = await toolchain();
       const { describeImage } = await import('../../guest-fixtures/toolchain/describe.js');
       const image = await buildImage(extension === '.wat' ? source.toString('utf8') : source, {
         name: name ?? stem,
