@@ -9,7 +9,7 @@ import {
 } from '../pci/extended-capabilities.js';
 import { VENDOR_INTEL } from '../pci/identities.js';
 import { msixWindow } from '../pci/msix.js';
-import { LINK_SPEED_5GT, pcieCapability } from '../pci/pcie-capability.js';
+import { L0S_512_NS, L1_64_US, LINK_SPEED_5GT, pcieCapability } from '../pci/pcie-capability.js';
 import {
   type BarSpec,
   type Identity,
@@ -87,6 +87,13 @@ export const vfMsix = {
 export const pfMsixWindow = /* @__PURE__ */ msixWindow('82599-pf-msix', MSIX_BAR_BYTES, pfMsix);
 export const vfMsixWindow = /* @__PURE__ */ msixWindow('82599-vf-msix', MSIX_BAR_BYTES, vfMsix);
 
+const link = {
+  speed: LINK_SPEED_5GT,
+  width: LINK_WIDTH,
+  acceptable: { l0s: L0S_512_NS, l1: L1_64_US },
+  slotClock: true,
+} as const;
+
 /** The physical function's; the serial number is the EUI-64 of its MAC address. */
 export const pfLayout = (mac: Uint8Array) => pfLayoutOf([...mac]);
 
@@ -94,10 +101,10 @@ const pfLayoutOf = /* @__PURE__ */ memoized((mac: readonly number[]) => {
   const serialLow = (mac[3]! * 2 ** 16 + mac[4]! * 2 ** 8 + mac[5]! + 0xff * 2 ** 24) >>> 0;
   const serialHigh = (mac[0]! * 2 ** 24 + mac[1]! * 2 ** 16 + mac[2]! * 2 ** 8 + 0xff) >>> 0;
   return configLayout('82599-pf-config', type0Header(identity, pfBars), {
-    pm: at(0x40, powerManagement({ noSoftReset: false })),
+    pm: at(0x40, powerManagement({ noSoftReset: false, ownInitialization: true })),
     msi: at(0x50, messageSignalledInterrupts),
     msix: at(0x70, msixCapability(pfMsix)),
-    pcie: at(0xa0, pcieCapability({ kind: 'endpoint', speed: LINK_SPEED_5GT, width: LINK_WIDTH })),
+    pcie: at(0xa0, pcieCapability({ kind: 'endpoint', ...link })),
     aer: at(0x100, aerCapability('endpoint')),
     dsn: at(0x140, serialNumber(serialLow, serialHigh)),
     ari: at(0x150, alternativeRouting),
@@ -114,7 +121,7 @@ export const vfLayout = /* @__PURE__ */ configLayout(
   type0Header(identity, [], { virtualFunction: true }),
   {
     msix: at(0x70, msixCapability(vfMsix)),
-    pcie: at(0xa0, pcieCapability({ kind: 'virtual-function', speed: LINK_SPEED_5GT, width: LINK_WIDTH })),
+    pcie: at(0xa0, pcieCapability({ kind: 'virtual-function', ...link })),
     aer: at(0x100, aerCapability('virtual-function')),
     ari: at(0x150, alternativeRouting),
   },

@@ -36,6 +36,10 @@ const slotCapabilityFields = {
   NUMBER: [19, 13, 'const'],
 } as const satisfies RegisterSpec['fields'];
 
+/** Encodings of Endpoint L0s and L1 Acceptable Latency: under 512 ns, under 64 us. 7.5.3.3 */
+export const L0S_512_NS = 3;
+export const L1_64_US = 6;
+
 export interface PcieOptions {
   readonly kind: 'endpoint' | 'virtual-function' | 'root-port';
   readonly speed: number;
@@ -43,6 +47,10 @@ export interface PcieOptions {
   /** Slot Capabilities of a port with a slot; undefined: no slot. */
   readonly slot?: number;
   readonly ariForwarding?: boolean;
+  /** Exit latencies that an endpoint's buffers bear, as encoded; undefined: the least. */
+  readonly acceptable?: { readonly l0s: number; readonly l1: number };
+  /** It uses the reference clock of its connector. */
+  readonly slotClock?: boolean;
 }
 
 /**
@@ -53,6 +61,7 @@ export interface PcieOptions {
 export function pcieCapability(options: PcieOptions) {
   const port = options.kind === 'root-port';
   const own = options.kind === 'virtual-function' ? 'const' : 'rw';
+  const { l0s, l1 } = options.acceptable ?? { l0s: 0, l1: 0 };
   const slot = options.slot !== undefined;
   const slotControl = slot ? 'rw' : 'const';
   const slotEvent = slot ? 'w1c' : 'const';
@@ -73,11 +82,13 @@ export function pcieCapability(options: PcieOptions) {
     DEVICE_CAPABILITIES: {
       offset: 0x04,
       width: 32,
-      reset: PAYLOAD_512 | (1 << 15) | (port ? 0 : 1 << 28),
+      reset: PAYLOAD_512 | (l0s << 6) | (l1 << 9) | (1 << 15) | (port ? 0 : 1 << 28),
       spec: '7.5.3.3',
       fields: {
         MAX_PAYLOAD: [0, 3, 'const'],
         EXTENDED_TAG: [5, 1, 'const'],
+        L0S_ACCEPTABLE: [6, 3, 'const'],
+        L1_ACCEPTABLE: [9, 3, 'const'],
         ROLE_BASED_ERRORS: [15, 1, 'const'],
         FLR: [28, 1, 'const'],
       },
@@ -143,7 +154,7 @@ export function pcieCapability(options: PcieOptions) {
       offset: 0x12,
       width: 16,
       // A port's link is up only with a device behind it.
-      reset: port ? options.speed : options.speed | (options.width << 4),
+      reset: options.speed | (port ? 0 : options.width << 4) | (options.slotClock === true ? 1 << 12 : 0),
       spec: '7.5.3.8',
       fields: {
         SPEED: [0, 4, 'ro'],

@@ -233,15 +233,27 @@ export const CAP_ID_MSIX = 0x11;
 export const POWER_D0 = 0;
 export const POWER_D3HOT = 3;
 
+export interface PowerManagementOptions {
+  readonly noSoftReset: boolean;
+  /** A function that came to D0 needs more from its driver than a generic one could do (DSI). */
+  readonly ownInitialization?: boolean;
+}
+
 /** Power management: D0 and D3hot, and a reset on the way back to D0 (No_Soft_Reset 0). 7.5.2 */
-export const powerManagement = ({ noSoftReset }: { readonly noSoftReset: boolean }) =>
+export const powerManagement = ({ noSoftReset, ownInitialization }: PowerManagementOptions) =>
   capability(CAP_ID_PM, 8, {
     CAPABILITIES: {
       offset: 2,
       width: 16,
-      reset: 3,
+      reset: 3 | (ownInitialization === true ? 1 << 5 : 0),
       spec: '7.5.2.1',
-      fields: { VERSION: [0, 3, 'const'], D1: [9, 1, 'const'], D2: [10, 1, 'const'], PME: [11, 5, 'const'] },
+      fields: {
+        VERSION: [0, 3, 'const'],
+        DSI: [5, 1, 'const'],
+        D1: [9, 1, 'const'],
+        D2: [10, 1, 'const'],
+        PME: [11, 5, 'const'],
+      },
     },
     CONTROL: {
       offset: 4,

@@ -26,6 +26,10 @@ function decode(dump: string): string {
 
 const vfIds = (fn: PciFunction) =>
   fn.name.includes('-vf') ? { vendorId: VENDOR_INTEL, deviceId: VF_DEVICE_ID } : undefined;
+/** The decoded part that is about one function. */
+const partOf = (text: string, place: string): string =>
+  text.split(/\n\n/).find((part) => part.startsWith(`${place} `)) ?? '';
+
 /** What lspci says when it can't make sense of a dump. */
 const COMPLAINTS = /malformed|looped|<unreadable>|access denied|unknown header|illegal vendor|!!!|invalid/i;
 
@@ -62,6 +66,25 @@ describe('configuration dumps', () => {
         expect(text).toContain(`Capabilities: [70] MSI-X: Enable${used ? '+' : '-'} Count=3 Masked-`);
         expect(text).toContain('Device Serial Number 00-1b-21-ff-ff-00-00-01');
       }
+    },
+  );
+
+  it.skipIf(!hasLspci && process.env.CI === undefined)(
+    "show latencies, clock and DSI as a real 82599's, and claim nothing that the model does not do",
+    () => {
+      const text = decode(dumpTopology(new TestMachine({ vfs: [{}] }).complex, vfIds));
+      const [pf, vf, port] = ['01:00.0', '01:10.0', '00:01.0'].map((place) => partOf(text, place));
+      for (const fn of [pf, vf]) {
+        expect(fn).toMatch(/DevCap:.* Latency L0s <512ns, L1 <64us/);
+        expect(fn).toMatch(/SlotClk\+/);
+        expect(fn, 'no link power management').toMatch(/LnkCap:.* ASPM not supported/);
+        expect(fn, 'no completion is waited for').toMatch(/DevCap2: Completion Timeout: Not Supported/);
+        expect(fn, 'packets are not damaged').toMatch(/ECRCGenCap- .*ECRCChkCap- /);
+        expect(fn, 'MSI and MSI-X only').not.toMatch(/Interrupt: pin|Vital Product/);
+      }
+      expect(pf).toMatch(/Flags: PMEClk- DSI\+ .*PME\(D0-,D1-,D2-,D3hot-,D3cold-\)/);
+      expect(port, 'of the 82599 only').toMatch(/SlotClk-/);
+      expect(port).toMatch(/Flags: PMEClk- DSI- /);
     },
   );
 
