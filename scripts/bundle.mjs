@@ -52,6 +52,7 @@ async function bundle(rolldown, entry, codeSplitting) {
     dir: fresh,
     format: 'esm',
     sourcemap: true,
+    sourcemapExcludeSources: true,
     codeSplitting,
     entryFileNames: `${basename(entry, '.ts')}.js`,
     chunkFileNames: '[name]-[hash].js',
