@@ -71,6 +71,12 @@ describe('simulated migrations of whole machines', () => {
     expect(violationsOf(happened)).toEqual([]);
   });
 
+  it('a guest that is stopped and goes on while its pages are sent is moved all the same', async () => {
+    const { happened } = await plain.move(2, faults('stop@3917us', 'cont@4435us'));
+    expect(happened.destination.status).toBe('completed');
+    expect(violationsOf(happened)).toEqual([]);
+  });
+
   it('come to the same on another thread', async () => {
     const here = newTally();
     for (const seed of [5, 6]) {

@@ -107,7 +107,8 @@ export class PassthroughDevice {
 
   /** The vCPUs run. */
   start(): void {
-    this.#to(RUNNING);
+    // A migration reads its stream while it runs: another state would end that, and the next piece would begin a new one.
+    if (this.#migration.state !== PRE_COPY) this.#to(RUNNING);
     if (!this.#arrived) return;
     this.#arrived = false;
     this.arrived();
