@@ -66,6 +66,8 @@ export function describeMessage(message: ControlMessage, describers: Describers 
       return ['read-back: the machine as loaded', ...describeState(message.machine, device)];
     case 'commit':
       return [`commit: the guest belongs to the destination (migration ${message.migrationId})`];
+    case 'inquiry':
+      return [`inquiry: whether the guest runs (migration ${message.migrationId})`];
     case 'running':
       return [`running: started in ${ms(message.startNs)}, the device in ${ms(message.deviceStartNs)}`];
     case 'devices-started':

@@ -92,6 +92,17 @@ export const migrationErrors = catalogue('migration', {
       `the machine at the destination differs in ${count} places: ${differences}`,
     advice: () => 'Nothing was committed; please report this with the recorded stream.',
   }),
+  'not-decided': entry<{ phase: string }>({
+    exit: 'unknown-owner',
+    text: ({ phase }) =>
+      `the destination is in phase ${phase}, and does not know yet whether it will run the guest`,
+    advice: () => 'Ask it again.',
+  }),
+  'not-known': entry<Record<string, never>>({
+    exit: 'unknown-owner',
+    text: () => 'this VMM knows nothing of that migration',
+    advice: () => 'It may have been another process that was told to run the guest.',
+  }),
   'commit-unacknowledged': entry<{ reason: string }>({
     exit: 'unknown-owner',
     text: ({ reason }) =>

@@ -52,6 +52,7 @@ export const frameKinds = {
   complete: { number: 19, bytesMax: 4 * KIB },
   'device-data': { number: 18, bytesMax: 1 * MIB + 4 * KIB },
   'devices-started': { number: 20, bytesMax: 16 * KIB },
+  inquiry: { number: 21, bytesMax: 1 * KIB },
 } as const;
 
 export type FrameKind = keyof typeof frameKinds;
@@ -160,12 +161,12 @@ export function hexBytes(bytes: Uint8Array, separator = ''): string {
  */
 export class FrameSplitter {
   readonly #header = new Uint8Array(frameHeader.size);
-  #first: FrameKind | undefined;
+  #first: readonly FrameKind[] | undefined;
   #frame: Uint8Array | undefined;
   #filled = 0;
 
-  /** `first`: the kind that the first frame must have, which is judged before memory is taken for it. */
-  constructor(first?: FrameKind) {
+  /** `first`: kinds of which the first frame must be, which is judged before memory is taken for it. */
+  constructor(first?: readonly FrameKind[]) {
     this.#first = first;
   }
 
@@ -185,8 +186,8 @@ export class FrameSplitter {
       if (this.#frame === undefined && this.#filled >= OPENING_BYTES) judgeOpening(this.#header);
       if (this.#frame === undefined && this.#filled === this.#header.length) {
         const { kind, lengthBytes } = decodeHeader(this.#header);
-        if (this.#first !== undefined && kind !== this.#first) {
-          const facts = { message: kind, phase: 'none', expected: this.#first };
+        if (this.#first !== undefined && !this.#first.includes(kind)) {
+          const facts = { message: kind, phase: 'none', expected: this.#first.join(' or ') };
           throw migrationErrors.error('unexpected-message', facts);
         }
         this.#first = undefined;

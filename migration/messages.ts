@@ -224,6 +224,8 @@ const schemas = {
     ),
   }),
   released: v.strictObject({ kind: v.literal('released') }),
+  /** On a link of its own: a source whose commit was not answered asks whether the guest runs. `running` or `error` answers. */
+  inquiry: v.strictObject({ kind: v.literal('inquiry'), migrationId: hex(32) }),
   ping: v.strictObject({ kind: v.literal('ping'), serial: count(0xffff_ffff) }),
   pong: v.strictObject({ kind: v.literal('pong'), serial: count(0xffff_ffff) }),
   /** Why the sender gave up, in its own words. */

@@ -37,6 +37,8 @@ export interface ParameterValues {
   /** How long a device may take to work that is started after the guest. */
   deviceStartTimeoutMs: number;
   keepaliveIntervalMs: number;
+  /** How long a destination that did not answer the commit is asked whether it has the guest; 0: not at all. */
+  inquiryTimeoutMs: number;
   peerTimeoutMs: number;
   answerTimeoutMs: number;
 }
@@ -172,6 +174,13 @@ function tableOf(registry: ApproachRegistry): ParameterTable {
       1_000,
       [10, 600_000],
       'a silent link is probed this often',
+    ),
+    inquiryTimeoutMs: number(
+      'inquiry-timeout',
+      'ms',
+      10_000,
+      [0, 3_600_000],
+      'how long a destination that did not answer the commit is asked, over new connections, whether it runs the guest',
     ),
     peerTimeoutMs: number('peer-timeout', 'ms', 10_000, [50, 3_600_000], 'a peer silent for so long is lost'),
     answerTimeoutMs: number(

@@ -34,6 +34,8 @@ export interface SourceObserver {
 export interface SourceOptions {
   readonly machine: SourceMachine;
   readonly control: ControlLink;
+  /** Another link to the destination, to ask it whether it has the guest; it can't be asked if absent. Rejects with a FerryError. */
+  readonly redial?: () => Promise<ControlLink>;
   readonly data: SourceDataPlane;
   readonly scheduler: Scheduler;
   readonly parameters: MigrationParameters;
@@ -43,7 +45,7 @@ export interface SourceOptions {
   readonly migrationId: string;
   readonly registerNames?: RegisterNames;
   readonly observer?: SourceObserver;
-  /** Aborting cancels the migration, at any time before commit; later it changes nothing. */
+  /** Aborting cancels the migration, at any time before commit; later it only ends the asking for a guest of which nothing is known. */
   readonly signal?: AbortSignalLike;
   readonly record?: FrameRecorder;
   readonly faults?: FaultPlan;

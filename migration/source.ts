@@ -19,8 +19,9 @@ import { abortError, type SourceProgress } from './endings.js';
 import { migrationErrors } from './errors.js';
 import { AutoConverge, type BlackoutInputs, expectedBlackout, Shrinking } from './estimate.js';
 import { malformed } from './frame.js';
+import { inquire, type Verdict } from './inquiry.js';
 import { RunningRoot } from './integrity.js';
-import { rehearse } from './messages.js';
+import { type MessageOf, rehearse } from './messages.js';
 import { onTimeline } from './observed-device.js';
 import type { MachineState } from './ports.js';
 import type { MigrationRecord, RoundsEnd } from './record.js';
@@ -51,9 +52,10 @@ export async function migrateSource(options: SourceOptions): Promise<MigrationRe
     await commit(source, saved);
   } catch (error) {
     const runsThere = momentOf(source.timeline, 'running') !== undefined;
-    if (source.talk.peerDiscarded && source.life.state === 'committed' && !runsThere)
-      source.life.to('refused');
-    if (sourceOwnsGuest(source.life.state)) await takeBack(source, error);
+    const verdict = source.life.state === 'committed' && !runsThere ? await verdictOf(source) : undefined;
+    if (verdict === 'discarded') source.life.to('refused');
+    if (typeof verdict === 'object') await hearLate(source, verdict, error);
+    else if (sourceOwnsGuest(source.life.state)) await takeBack(source, error);
     else if (runsThere) await leaveMoved(source, error);
     else await leaveUnknown(source, error);
   }
@@ -369,6 +371,31 @@ function takeBackFailed(failures: readonly UndoFailure[], because: string): Erro
     { reason, because, count: failures.length },
     failures[0]?.cause,
   );
+}
+
+/** What the destination says to a commit of which nothing was heard; undefined if it can't be asked, or has not decided. */
+async function verdictOf(source: Source): Promise<Verdict | undefined> {
+  const { talk } = source;
+  if (talk.peerDiscarded) return 'discarded';
+  // It has said what it had to say.
+  if (talk.peerError !== undefined) return undefined;
+  talk.close();
+  return inquire(source);
+}
+
+/** The guest was there all the while. What the broken link could not bring any more is not known of it. */
+async function hearLate(source: Source, running: MessageOf<'running'>, error: unknown): Promise<void> {
+  const { stats, machine, life, undo } = source;
+  undo.forget();
+  stats.moment('running');
+  stats.started(running);
+  machine.relinquish();
+  if (isFerryError(error)) stats.wentWrongAfterwards(error);
+  await finishDevices(source);
+  stats.moved();
+  life.to('running');
+  await closeAll(source);
+  if (!isFerryError(error)) throw error;
 }
 
 /** The commit was not answered: whether the destination runs the guest can't be known from here, so it stays as it is. */

@@ -64,6 +64,7 @@ export const sampleMessages: { readonly [K in FrameKind]: MessageOf<K> } = {
   'page-hashes': { kind: 'page-hashes', firstPage: 16384, hashes: new Uint8Array(64).fill(3) },
   'read-back': { kind: 'read-back', machine },
   commit: { kind: 'commit', migrationId: '00112233445566778899aabbccddeeff' },
+  inquiry: { kind: 'inquiry', migrationId: '00112233445566778899aabbccddeeff' },
   running: { kind: 'running', startNs: 12345, deviceStartNs: 45 },
   'devices-started': {
     kind: 'devices-started',

@@ -12,9 +12,12 @@ import type { FaultPlan } from '../../base/fault.js';
 import { type SeededRandom, seededRandom } from '../../base/random.js';
 import { type Duration, microseconds, nanoseconds } from '../../base/units.js';
 import { migrateDestination } from '../../migration/destination.js';
+import { answerInquiry } from '../../migration/inquiry.js';
 import type { Digest } from '../../migration/integrity.js';
+import { decodeMessage, encodeMessage } from '../../migration/messages.js';
 import { MigrationParameters } from '../../migration/parameters.js';
 import type {
+  ControlLink,
   DestinationDataPlane,
   DestinationMachine,
   PageHasher,
@@ -24,7 +27,7 @@ import type {
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { migrateSource } from '../../migration/source.js';
 import type { SourceObserver } from '../../migration/source-context.js';
-import { type LinkRule, simulatedLink } from './link.js';
+import { type LinkRule, type Side, simulatedLink } from './link.js';
 import { Trace } from './trace.js';
 import { VirtualTime } from './virtual-time.js';
 
@@ -52,6 +55,8 @@ export interface SimulatedSetup {
   /** One way; 50 microseconds unless given. */
   readonly latency?: Duration;
   readonly rules?: readonly LinkRule[];
+  /** Over new links, on which no rules are, the source reaches the destination whatever became of the migration's own. */
+  readonly reachable?: boolean;
   readonly faults?: FaultPlan;
   readonly observer?: SourceObserver;
   /** Runs when both flows have ended: time for the survivor to go on, and for whatever is still under way. */
@@ -106,14 +111,22 @@ export async function simulateMigration(
   const rules = setup.rules ?? [];
   const fired = new Set<LinkRule>();
   const jitter = random.fork('jitter');
-  const link = simulatedLink({
-    scheduler,
-    trace,
-    latency: setup.latency ?? microseconds(50),
-    jitter: () => nanoseconds(jitter.below(20_000)),
-    rules,
-    fired: (rule) => fired.add(rule),
-  });
+  const connect = (onLink: readonly LinkRule[]): Readonly<Record<Side, ControlLink>> =>
+    simulatedLink({
+      scheduler,
+      trace,
+      latency: setup.latency ?? microseconds(50),
+      jitter: () => nanoseconds(jitter.below(20_000)),
+      rules: onLink,
+      fired: (rule) => fired.add(rule),
+    });
+  const link = connect(rules);
+  let arrival: (() => DestinationRecord) | undefined;
+  const redial = async (): Promise<ControlLink> => {
+    const another = connect([]);
+    void answer(another.destination, () => arrival?.());
+    return another.source;
+  };
   const note = (who: string) => (from: string, to: string, event: string) =>
     trace.note(scheduler.now(), `${who}: ${from} -> ${to} (${event})`);
   const noteSource = note('source');
@@ -124,6 +137,7 @@ export async function simulateMigration(
       ...common,
       ...setup.source,
       control: link.source,
+      ...(setup.reachable === true ? { redial } : {}),
       parameters: setup.source.parameters ?? new MigrationParameters(),
       migrationId: hexDigits(random.fork('id')),
       ...(setup.faults === undefined ? {} : { faults: setup.faults }),
@@ -140,12 +154,28 @@ export async function simulateMigration(
       ...setup.destination,
       control: link.destination,
       parameters: setup.destination.parameters ?? new MigrationParameters(),
-      observer: { stateChanged: note('destination') },
+      observer: {
+        started: (snapshot) => {
+          arrival = snapshot;
+        },
+        stateChanged: note('destination'),
+      },
     }),
   ]);
   const idle = rules.filter((rule) => !fired.has(rule));
   invariant(idle.length === 0, `rules that never fired: ${idle.map((rule) => rule.name).join(', ')}`);
   return { source, destination };
+}
+
+/** What the destination's doorstep does with who asks what came of a migration. */
+async function answer(link: ControlLink, record: () => DestinationRecord | undefined): Promise<void> {
+  const asked = await link.receive();
+  if (asked === undefined) return;
+  const message = decodeMessage(asked);
+  const known = record();
+  const itself = message.kind === 'inquiry' && known?.migrationId === message.migrationId;
+  await link.send(encodeMessage(answerInquiry(itself ? known : undefined)));
+  link.close();
 }
 
 /** 32 of them: what migrations are told apart by. */

@@ -128,6 +128,15 @@ const deviceless = {
   devices: [{ problem: 'it sleeps' }],
 } as unknown as Came;
 
+describe('a table', () => {
+  it('is not filled without flows, and says so in the words of the command', async () => {
+    const never = () => Promise.reject(new Error('moved'));
+    await expect(fillTable(ANY, { flows: [] }, undefined, never)).rejects.toThrow(
+      /^--flow none says nothing with --axis any/,
+    );
+  });
+});
+
 describe('guests that do not help', () => {
   it('are all that the guest kernel can be', () => {
     expect(guests.circumstances.map(({ name }) => name)).toEqual([...GUEST_BEHAVIOURS]);

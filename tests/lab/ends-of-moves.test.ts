@@ -75,6 +75,9 @@ async function byHand(...args: string[]): Promise<ByHand> {
   return { child, console, notices, client, exited };
 }
 
+/** The destination would tell where the guest is. */
+const DO_NOT_ASK = { 'inquiry-timeout': 0 };
+
 const source = async (): Promise<ByHand> => {
   const vmm = await byHand('--guest', KERNEL_IMAGE, '--memory', '64MiB', '--append', LEDGER);
   await vmm.console.next(/, clean$/);
@@ -104,6 +107,7 @@ describe('a commit that is never acknowledged', () => {
       const there = await spawned({ incoming: 'tcp:127.0.0.1:0' });
       const between = await FaultProxy.open(await there.incomingAddress(), COMMIT_CUT);
       cleanups.push(() => between.close());
+      await here.client.execute('migrate-set-parameters', DO_NOT_ASK);
       await here.client.execute('migrate', { uri: between.address });
       const advice = await here.notices.next(/`x-ferry-reclaim`/);
       expect(advice).toMatch(/stands still here.*Ask the destination.*`quit` here.*`x-ferry-reclaim` here/);
@@ -147,6 +151,7 @@ describe('a commit that is never acknowledged', () => {
       await here.waitForConsole(/, clean$/);
       const between = await FaultProxy.open(await there.incomingAddress(), COMMIT_CUT);
       cleanups.push(() => between.close());
+      await here.execute('migrate-set-parameters', DO_NOT_ASK);
       expect(await refusal(here.migrate(between.address))).toMatch(/where the guest runs is unknown/);
       expect((await here.record())?.guest).toBe('unknown');
       await here.execute('x-ferry-reclaim');

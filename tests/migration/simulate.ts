@@ -86,6 +86,7 @@ export async function simulate(scene: Scene = {}): Promise<Outcome> {
         signal: cancel.destination.signal,
       },
       ...(scene.rules === undefined ? {} : { rules: scene.rules }),
+      ...(scene.reachable === undefined ? {} : { reachable: scene.reachable }),
       ...(scene.faults === undefined ? {} : { faults: scene.faults }),
       ...(scene.observer === undefined ? {} : { observer: scene.observer }),
       latency: scene.latency ?? microseconds(50),

@@ -155,7 +155,11 @@ describe('an address that swallows what is sent to it', () => {
 describe('the doorstep', () => {
   it('gives a stranger its time and no more, and says why it lets it go', async () => {
     const turned: string[] = [];
-    const doorstep = new Doorstep({ turnedAway: ({ code }) => turned.push(code), helloMs: 50 });
+    const doorstep = new Doorstep({
+      turnedAway: ({ code }) => turned.push(code),
+      recordOf: () => undefined,
+      helloMs: 50,
+    });
     const server = createServer((socket) => doorstep.knock(socket)).listen(0, '127.0.0.1');
     cleanups.push(() => server.close());
     await once(server, 'listening');

@@ -36,8 +36,8 @@ export class SocketControlLink implements ControlLink {
   /** The error of the socket itself, after which nothing can be sent either. */
   #broken: Error | undefined;
 
-  /** Takes over a connected socket; `peer` names the other end in errors, `first` the message that must come first. */
-  constructor(socket: Socket, peer: string, first?: FrameKind) {
+  /** Takes over a connected socket; `peer` names the other end in errors, `first` the messages one of which must come first. */
+  constructor(socket: Socket, peer: string, first?: readonly FrameKind[]) {
     this.#splitter = new FrameSplitter(first);
     this.#socket = socket;
     this.#peer = peer;

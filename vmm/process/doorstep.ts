@@ -1,14 +1,16 @@
 /**
  * What knocks at a VMM that waits for a guest. Until it has said a valid *hello* a connection costs nothing but itself: few
  * are kept, for a few seconds, with a few bytes each; it is turned away with a reason, and nobody who comes meanwhile has
- * to wait for it.
+ * to wait for it. A source may also just ask what came of its migration.
  */
 import type { Socket } from 'node:net';
 import { type FerryError, isFerryError } from '../../base/errors.js';
 import { migrationErrors } from '../../migration/errors.js';
+import { answerInquiry } from '../../migration/inquiry.js';
 import { decodeMessage, encodeMessage } from '../../migration/messages.js';
 import { errorMessage } from '../../migration/peer-error.js';
 import type { ControlLink } from '../../migration/ports.js';
+import type { DestinationRecord } from '../../migration/record.js';
 import { SocketControlLink } from '../control-link/socket-link.js';
 import { afterMs } from '../timers.js';
 
@@ -22,6 +24,10 @@ const WAITING_MAX = 4;
 export interface DoorstepOptions {
   /** A connection was turned away. */
   turnedAway(reason: FerryError, from: string): void;
+  /** Of a migration to here, for a source that asks what came of it; undefined if there was none. */
+  recordOf(migrationId: string): DestinationRecord | undefined;
+  /** That source has its answer. */
+  answered?(): void;
   readonly helloMs?: number;
 }
 
@@ -73,7 +79,7 @@ export class Doorstep {
   /** A connection was made. */
   knock(socket: Socket): void {
     const from = nameOf(socket);
-    const link = new SocketControlLink(socket, from, 'hello');
+    const link = new SocketControlLink(socket, from, ['hello', 'inquiry']);
     const forget = (): void => {
       cancel();
       this.#strangers.delete(stranger);
@@ -96,18 +102,28 @@ export class Doorstep {
     }
     link
       .receive()
-      .then((hello) => {
+      .then((first) => {
         if (!this.#strangers.has(stranger)) return;
-        if (hello === undefined) throw migrationErrors.error('peer-closed', { phase: 'none' });
-        // Whether it is a valid one; the flow reads it again.
-        decodeMessage(hello);
+        if (first === undefined) throw migrationErrors.error('peer-closed', { phase: 'none' });
+        // Whether it is a valid one; the flow reads a hello again.
+        const message = decodeMessage(first);
         forget();
-        this.#introduced({ link: replaying(hello, link), socket, from }, stranger);
+        if (message.kind === 'inquiry') this.#answer(link, socket, message.migrationId);
+        else this.#introduced({ link: replaying(first, link), socket, from }, stranger);
       })
       .catch((error: unknown) => {
         if (!isFerryError(error)) throw error;
         if (this.#strangers.has(stranger)) stranger.turnAway(error);
       });
+  }
+
+  #answer(link: ControlLink, socket: Socket, migrationId: string): void {
+    const record = this.#options.recordOf(migrationId);
+    const said = (): void => {
+      link.close();
+      if (record !== undefined) this.#options.answered?.();
+    };
+    link.send(encodeMessage(answerInquiry(record))).then(said, () => socket.destroy());
   }
 
   #introduced(source: Source, stranger: Stranger): void {

@@ -18,6 +18,7 @@ import { makeRecordingFolder } from './recording-folder.js';
 
 export class SocketLinks implements Links {
   readonly #recordTo: string | undefined;
+  #latest: SocketIncomingListener | undefined;
 
   /**
    * `recordTo`: folder that gets a copy of every byte of an outgoing stream. Throws `transfer/recording-failed` if it
@@ -63,6 +64,7 @@ export class SocketLinks implements Links {
       return await migrateSource({
         ...known,
         control,
+        redial: () => connectControlLink(target, options.signal),
         data: new SocketSourceDataPlane({
           memory,
           host,
@@ -80,9 +82,12 @@ export class SocketLinks implements Links {
   }
 
   async listen(address: SocketAddress, turnedAway: TurnedAway): Promise<IncomingListener> {
+    // Whoever may still ask it what came of an earlier migration may find the next at its address.
+    this.#latest?.end();
     const server = createServer();
     const listening = await listen(server, address);
-    return new SocketIncomingListener(server, listening.address, turnedAway);
+    this.#latest = new SocketIncomingListener(server, listening.address, turnedAway);
+    return this.#latest;
   }
 }
 
@@ -94,12 +99,24 @@ class SocketIncomingListener implements IncomingListener {
   readonly address: SocketAddress;
   readonly #server: Server;
   readonly #doorstep: Promise<Doorstep>;
+  /** Of the latest migrations, each as it is when it is looked at. */
+  readonly #records: (() => DestinationRecord)[] = [];
+  /** Pending while the source of the last migration may still ask what came of it. */
+  #asked: Promise<void> = Promise.resolve();
+  #answered = (): void => {};
   #closed = false;
 
   constructor(server: Server, address: SocketAddress, turnedAway: TurnedAway) {
     this.#server = server;
     this.address = address;
-    this.#doorstep = import('./doorstep.js').then(({ Doorstep }) => new Doorstep({ turnedAway }));
+    this.#doorstep = import('./doorstep.js').then(
+      ({ Doorstep }) =>
+        new Doorstep({
+          turnedAway,
+          recordOf: (id) => this.#records.map((record) => record()).find((one) => one.migrationId === id),
+          answered: () => this.#answered(),
+        }),
+    );
     // Whoever waits for a source hears of a failure.
     this.#doorstep.catch(() => undefined);
     server.on('connection', (socket) => {
@@ -120,35 +137,77 @@ class SocketIncomingListener implements IncomingListener {
     if (source === undefined) return undefined;
     const { memory, introduced, ...known } = options;
     introduced(source.from);
-    const { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest } = await flow;
-    return migrateDestination({
+    const { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest, mayAsk } =
+      await flow;
+    const { observer, parameters, signal } = known;
+    const record = await migrateDestination({
       ...known,
+      observer: {
+        ...observer,
+        started: (snapshot) => {
+          this.#remember(snapshot);
+          observer?.started?.(snapshot);
+        },
+      },
       control: source.link,
       data: new LateDestinationPlane(() => new SocketDestinationDataPlane({ memory: memory() })),
       scheduler: realTime,
       digest: tableDigest(),
       hasher: new LatePageHasher(() => new WorkerPageHasher(memory())),
     });
+    this.#records.pop();
+    this.#remember(() => record);
+    if (!mayAsk(record)) return record;
+    this.#asked = new Promise((resolve) => {
+      this.#answered = resolve;
+      signal?.addEventListener('abort', () => resolve(), { once: true });
+      setTimeout(resolve, parameters.values.inquiryTimeoutMs).unref();
+    });
+    // A VMM may end with the failure: only when who would not know what to do without its word has that.
+    if (record.error !== undefined) await this.#asked;
+    return record;
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    void this.#doorstep.then((doorstep) => doorstep.close());
+    // It keeps no process from ending.
+    this.#server.unref();
+    void this.#asked.then(() => this.end());
+  }
+
+  /** Nobody is answered any more. Harmless when called twice. */
+  end(): void {
+    if (!this.#server.listening) return;
     unlinkSocket(this.address);
     this.#server.close();
-    void this.#doorstep.then((doorstep) => doorstep.close());
+  }
+
+  #remember(record: () => DestinationRecord): void {
+    this.#records.push(record);
+    if (this.#records.length > RECORDS_MAX) this.#records.shift();
   }
 }
 
+/** Migrations to one listener of which a source may ask. */
+const RECORDS_MAX = 8;
+
 async function loadDestination() {
-  const [{ migrateDestination }, { SocketDestinationDataPlane }, { WorkerPageHasher }, { tableDigest }] =
-    await Promise.all([
-      import('../../migration/destination.js'),
-      import('../transfer/destination-plane.js'),
-      import('../transfer/page-hasher.js'),
-      import('../transfer/table-digest.js'),
-    ]);
-  return { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest };
+  const [
+    { migrateDestination },
+    { SocketDestinationDataPlane },
+    { WorkerPageHasher },
+    { tableDigest },
+    { mayAsk },
+  ] = await Promise.all([
+    import('../../migration/destination.js'),
+    import('../transfer/destination-plane.js'),
+    import('../transfer/page-hasher.js'),
+    import('../transfer/table-digest.js'),
+    import('../../migration/inquiry.js'),
+  ]);
+  return { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest, mayAsk };
 }
 
 /** As the data plane below. */

@@ -3,6 +3,7 @@ import { isFerryError } from '../../../base/errors.js';
 import { EXIT_STATUS } from '../../../base/exit-status.js';
 import { MIB } from '../../../base/units.js';
 import type { MigrationRecord } from '../../../migration/record.js';
+import { labErrors } from '../../errors.js';
 import { type MigrateResult, migrate } from '../../move/move.js';
 import { NETWORK_CHECKS } from '../../move/network-verdict.js';
 import { judgeValues } from '../../move/option-values.js';
@@ -44,6 +45,10 @@ export async function fillTable(
   run: (options: MigrateOptions) => Promise<MigrateResult> = migrate,
 ): Promise<CircumstanceTable> {
   const { approaches = {}, ...given } = options;
+  if (given.flows?.length === 0) {
+    const why = `--flow none says nothing with --axis ${axis.name}: how a move ended is told by what its flows went through`;
+    throw labErrors.error('usage', { why, command: 'ferry compare' });
+  }
   const { contestants: found, registry } = await contestants(axis.effort, approaches);
   const asked: MigrateOptions = { ...USUAL, ...axis.usual, ...given };
   judgeValues(asked);
