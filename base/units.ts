@@ -36,6 +36,7 @@ export const addDuration = (start: Instant, duration: Duration): Instant => (sta
 export const KIB = 1024;
 export const MIB = 1024 * KIB;
 export const GIB = 1024 * MIB;
+export const TIB = 1024 * GIB;
 
 /** The page of dirty tracking and migration: 4 KiB. */
 export const PAGE_SHIFT = 12;

@@ -68,6 +68,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import('./commands/bench.js'),
   },
   {
+    name: 'plan',
+    summary: 'calculate a migration from the figures of its guest, link and devices',
+    load: () => import('./commands/plan.js'),
+  },
+  {
     name: 'simulate',
     summary: 'migrate whole machines in virtual time under random faults, and check what must hold',
     load: () => import('./commands/simulate.js'),

@@ -26,15 +26,17 @@ export class LinkRate {
   }
 }
 
-/** What is known, before the guest is stopped, of what stopping and moving it takes; all measured in this migration. */
+/** What is known, before the guest is stopped, of what stopping and moving it takes; a source has measured all of it. */
 export interface BlackoutInputs {
   readonly remainingPages: number;
   readonly bytesPerSecond: number;
   /** From a question to the destination to its answer, while it is as busy as it is. */
   readonly roundTripNs: Duration;
-  /** The last harvest, and how much of it the assigned devices took: what has to reach the same threads takes as long. */
+  /** Until the assigned devices are quiet, and then until the vCPUs stand. */
+  readonly quiesceNs: Duration;
+  readonly pauseNs: Duration;
+  /** The last harvest, when both stand still. */
   readonly harvestNs: Duration;
-  readonly deviceHarvestNs: Duration;
   /** Reading what there was of the devices' state, and sending it. */
   readonly deviceStateNs: Duration;
   /** What the destination took for the same in a rehearsal. */
@@ -44,12 +46,12 @@ export interface BlackoutInputs {
 
 /** The blackout, part by part, if the guest were stopped now. */
 export function expectedBlackout(known: BlackoutInputs): BlackoutRecord {
-  const { remainingPages, bytesPerSecond, roundTripNs, harvestNs, deviceHarvestNs } = known;
+  const { remainingPages, bytesPerSecond, roundTripNs, harvestNs, quiesceNs, pauseNs } = known;
   const sendingNs = remainingPages === 0 ? 0 : ((remainingPages * PAGE_BYTES) / bytesPerSecond) * 1e9;
   const lastPagesNs = harvestNs + sendingNs;
   const parts = {
-    quiesceNs: deviceHarvestNs,
-    pauseNs: nanoseconds(Math.max(0, harvestNs - deviceHarvestNs)),
+    quiesceNs,
+    pauseNs,
     lastPagesNs: nanoseconds(lastPagesNs),
     // Read beside the pages.
     deviceStateNs: nanoseconds(Math.max(0, known.deviceStateNs - lastPagesNs)),

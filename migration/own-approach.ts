@@ -48,6 +48,8 @@ const oneOf =
   (value) =>
     known.includes(value as string) ? undefined : `one of ${known.join(', ')}`;
 
+const truth = kind('boolean', 'true or false');
+
 const NAME = /^[a-z][a-z0-9-]{0,39}$/;
 const LEFT = Object.keys(LEFT_TEXT);
 
@@ -65,7 +67,7 @@ const COMMON: Readonly<Record<Exclude<keyof Descriptor, 'problem'>, Rule>> = {
   betterWithout: someOf(Object.keys(FACETS)),
   guestFeatures: listOf('a list of texts', (item) => typeof item === 'string'),
   copesWith: someOf(DIFFERENCES),
-  bounded: kind('boolean', 'true or false'),
+  bounded: truth,
   goals: (value) => {
     const right =
       typeof value === 'object' &&
@@ -77,7 +79,7 @@ const COMMON: Readonly<Record<Exclude<keyof Descriptor, 'problem'>, Rule>> = {
 };
 
 /** Those that there is nothing usual for. */
-const OPTIONAL: readonly string[] = ['refuses', 'goals', 'betterWithout', 'tries', 'arrived'];
+const OPTIONAL: readonly string[] = ['refuses', 'goals', 'betterWithout', 'tries', 'arrived', 'byLeaf'];
 
 const make = kind('function', 'a function');
 const tries = listOf('a list of at least one name', (item) => typeof item === 'string', 1);
@@ -86,9 +88,9 @@ const RULES: {
     Record<Exclude<keyof ApproachRegistry[E][number], 'prepare' | 'remember' | 'readOut' | 'problem'>, Rule>
   >;
 } = {
-  tracking: { ...COMMON, converges: kind('boolean', 'true or false'), tries, arrived: make, make },
+  tracking: { ...COMMON, converges: truth, byLeaf: truth, tries, arrived: make, make },
   stop: { ...COMMON, leaves: oneOf(LEFT), tries, make },
-  start: { ...COMMON, takes: someOf(LEFT, 1), afterRun: kind('boolean', 'true or false'), make },
+  start: { ...COMMON, takes: someOf(LEFT, 1), afterRun: truth, make },
 };
 
 const bytes: Rule = (value) => (value instanceof Uint8Array ? undefined : 'a Uint8Array');

@@ -240,13 +240,17 @@ function expectBlackout(
   return stats.expected.totalNs;
 }
 
-/** What of the last harvest the assigned devices took: the slowest, because all are asked at once. */
+/**
+ * What the last harvest tells of a stop: what has to reach the same threads takes as long. Of the devices it is the slowest,
+ * because all are asked at once.
+ */
 function harvestParts(
   { machine, timeline }: Source,
   harvestNs: Duration,
-): Pick<BlackoutInputs, 'harvestNs' | 'deviceHarvestNs'> {
+): Pick<BlackoutInputs, 'harvestNs' | 'quiesceNs' | 'pauseNs'> {
   const reading = machine.devices.map(({ name }) => timeline.latest(name, 'readDirty')?.duration ?? 0);
-  return { harvestNs, deviceHarvestNs: nanoseconds(Math.max(0, ...reading)) };
+  const quiesceNs = nanoseconds(Math.max(0, ...reading));
+  return { harvestNs, quiesceNs, pauseNs: nanoseconds(Math.max(0, harvestNs - quiesceNs)) };
 }
 
 /** Whether, and why, pre-copy ends with this round. `shrunk`: more of them are not expected to shorten the blackout. */

@@ -4,7 +4,7 @@
  */
 
 import type { Duration } from '../../base/units.js';
-import { GIB, KIB, MIB } from '../../base/units.js';
+import { GIB, KIB, MIB, TIB } from '../../base/units.js';
 
 /** What is wrong with an option's value, as the end of a sentence; the command makes a usage error of it. */
 export class BadValue extends Error {
@@ -30,6 +30,8 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
   MIB: MIB,
   G: GIB,
   GIB: GIB,
+  T: TIB,
+  TIB: TIB,
 };
 
 /** Decimal bit rates, as links are named. */
@@ -71,12 +73,12 @@ export function parseSize(text: string, range: Range = {}): number {
   const { amount, unit } = split(text, 'size', '256MiB or 1G');
   const bytes = SIZE_UNITS[unit.toUpperCase()];
   if (bytes === undefined) {
-    if (/^[KMG]B$/i.test(unit)) {
+    if (/^[KMGT]B$/i.test(unit)) {
       throw new BadValue(
         `sizes are binary: write ${unit[0].toUpperCase()}iB or ${unit[0].toUpperCase()} instead of ${unit}`,
       );
     }
-    throw unknownUnit(unit, 'B, KiB, MiB, GiB (or K, M, G)');
+    throw unknownUnit(unit, 'B, KiB, MiB, GiB, TiB (or K, M, G, T)');
   }
   return within(text, amount * bytes, range, formatSize);
 }
@@ -88,7 +90,7 @@ export function parseRate(text: string, range: Range = {}): number {
   if (perSecond === null) throw new BadValue(`'${clip(text)}' is no rate; write it like ${example}`);
   const { amount, unit } = split(perSecond[1], 'rate', example);
   const bytes = SIZE_UNITS[unit.toUpperCase()] ?? BIT_RATE_UNITS[unit.toUpperCase()];
-  if (bytes === undefined) throw unknownUnit(`${unit}/s`, 'B/s, KiB/s, MiB/s, GiB/s, Mbit/s, Gbit/s');
+  if (bytes === undefined) throw unknownUnit(`${unit}/s`, 'B/s, KiB/s, MiB/s, GiB/s, TiB/s, Mbit/s, Gbit/s');
   return within(text, Math.round(amount * bytes), range, (v) => `${formatSize(v)}/s`);
 }
 
@@ -109,6 +111,7 @@ export function parseWhole(text: string, range: Range = {}): number {
 /** Exact, in the largest unit that gives at most two decimals: 3584 MiB is `3.5GiB`. */
 export function formatSize(bytes: number): string {
   for (const [unit, size] of [
+    ['TiB', TIB],
     ['GiB', GIB],
     ['MiB', MIB],
     ['KiB', KIB],

@@ -9,6 +9,7 @@ import type {
   DirtiedPages,
   MigrationRecord,
   RoundRecord,
+  RoundsEnd,
 } from '../../migration/record.js';
 import { table } from './table.js';
 import { bar, formatBytes, formatCount, formatPages, formatRate, formatTime } from './words.js';
@@ -114,19 +115,25 @@ export function blackoutTable(
   return [drawn, steps, ...(deviceLoadNs > 0 ? [beside] : [])].join('\n');
 }
 
+/** Why rounds ended, to go after "pre-copy ended". */
+const ROUNDS_END_WORDS: Readonly<Record<RoundsEnd, string>> = {
+  'fits-downtime-limit': 'the rest was expected to fit the downtime limit',
+  'nothing-left': 'nothing was left to send',
+  'no-longer-shrinks': 'further rounds no longer shortened the expected blackout',
+  'max-rounds': 'the limit of rounds was reached',
+  'same-pages': 'the tracking names the same pages in every round, written or not',
+};
+
+/** `pre-copy ended after 3 rounds: nothing was left to send`. `rounds`: those before the blackout. */
+export const roundsEndLine = (rounds: number, end: RoundsEnd): string =>
+  `pre-copy ended after ${rounds} ${rounds === 1 ? 'round' : 'rounds'}: ${ROUNDS_END_WORDS[end]}`;
+
 /** A sentence or two on what the tables do not show. */
 export function summaryLines(record: MigrationRecord): string[] {
   const lines: string[] = [];
   if (record.roundsEnd !== undefined) {
-    const why = {
-      'fits-downtime-limit': 'the rest was expected to fit the downtime limit',
-      'nothing-left': 'nothing was left to send',
-      'no-longer-shrinks': 'further rounds no longer shortened the expected blackout',
-      'max-rounds': 'the limit of rounds was reached',
-      'same-pages': 'the tracking names the same pages in every round, written or not',
-    }[record.roundsEnd];
     const rounds = record.rounds.filter((round) => !round.last).length;
-    lines.push(`pre-copy ended after ${rounds} ${rounds === 1 ? 'round' : 'rounds'}: ${why}`);
+    lines.push(roundsEndLine(rounds, record.roundsEnd));
   }
   const { harvests } = record;
   if (harvests.count > 0) {

@@ -17,5 +17,6 @@ export const iommuDirty: TrackingDescriptor = {
     'A bit stands for a leaf of the tables: with large leaves a few packets name megabytes. Each harvest reads the tables of all that is mapped.',
   needs: ['dma'],
   converges: true,
+  byLeaf: true,
   make: (machine, devices) => unionWith(machine, devices, 'dirty-bits'),
 };

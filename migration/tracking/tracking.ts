@@ -25,6 +25,8 @@ export interface DirtyTracking {
 export interface TrackingDescriptor extends Descriptor {
   /** False if some pages are named by every harvest, written or not: then further rounds gain nothing. */
   readonly converges: boolean;
+  /** What it reads stands for leaves of the IOMMU's tables, however large they are; for pages where this is not said. */
+  readonly byLeaf?: boolean;
   /**
    * Not one way but several: the first that fits the machine and its guest is used. Only its own descriptor counts then, and it
    * is what is recorded.

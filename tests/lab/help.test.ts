@@ -29,6 +29,7 @@ const ENDS: Readonly<Record<string, readonly ExitClass[]>> = {
   'bench packets': ['failed', 'not-verified', 'environment'],
   'bench functions': ['failed', 'not-verified', 'environment'],
   'bench tracking': ['refused', 'failed', 'environment'],
+  plan: ['environment'],
   simulate: ['not-verified'],
   fuzz: ['not-verified'],
 };

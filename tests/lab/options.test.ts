@@ -20,6 +20,7 @@ describe('quantities', () => {
     ['1G', GIB],
     ['1g', GIB],
     ['1.5GiB', 1.5 * GIB],
+    ['2TiB', 2048 * GIB],
     ['512 KiB', 512 * KIB],
     ['17B', 17],
   ])('a size %s is %d bytes', (text, bytes) => {
@@ -29,6 +30,7 @@ describe('quantities', () => {
   it.each([
     ['256', /has no unit; write it like 256MiB/],
     ['256MB', /sizes are binary: write MiB or M instead of MB/],
+    ['1TB', /write TiB or T instead of TB/],
     ['256XiB', /'XiB' is no unit; known are B, KiB/],
     ['-1M', /is no size/],
     ['lots', /is no size/],
