@@ -265,15 +265,17 @@ describe('a source that stands still in the switchover for longer than its desti
           () => 'moved',
           (error: { code: string }) => error.code,
         );
-        await stopped;
+        stopped.catch(() => undefined);
+        // On a busy machine it may be given up on before it comes so far.
+        const stands = await Promise.race([stopped.then(() => true), moved.then(() => false)]);
         const from = performance.now();
         while (performance.now() - from < 3 - (attempt % 4));
-        process.kill(here.pid, 'SIGSTOP');
+        if (stands) process.kill(here.pid, 'SIGSTOP');
         const { status } = (await ended).data;
-        process.kill(here.pid, 'SIGCONT');
+        if (stands) process.kill(here.pid, 'SIGCONT');
         const end = await moved;
         const owner = status === 'completed' ? there : here;
-        ends.push(end);
+        if (stands) ends.push(end);
         expect(await owner.runState(), end).toBe('running');
         expect((await here.record())?.guest).toBe(status === 'completed' ? 'there' : 'here');
         await owner.waitForConsole(/, clean$/, { after: owner.console.length });
