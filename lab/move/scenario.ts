@@ -257,8 +257,10 @@ function conflictOf(
   return undefined;
 }
 
-/** Milliseconds between two status lines of the guest: short enough that a short watch sees several. */
-export const statusPeriodMs = (scenario: Scenario): number => (scenario.flows.length === 0 ? 250 : 500);
+/** Milliseconds between two status lines of the guest: short enough that a short watch sees several, and no longer for it. */
+export const statusPeriodMs = ({ flows, settleMs }: Scenario): number =>
+  Math.max(SHORTEST_STATUS_MS, Math.min(flows.length === 0 ? 250 : 500, Math.floor(settleMs / 2)));
+const SHORTEST_STATUS_MS = 100;
 
 /** Addresses that the guest kernel's interfaces have by themselves, and expect of their peer. */
 const GUEST_HOST = 2;
