@@ -5,9 +5,14 @@ import { defineConfig } from 'vitest/config';
 delete process.env.FORCE_COLOR;
 process.env.NO_COLOR = '1';
 
+const LONG = 'tests/**/*.long.test.ts';
+const long = process.env.TESTS === 'long';
+
 export default defineConfig({
   test: {
-    include: ['tests/**/*.test.ts'],
+    // What costs many moves of real processes, and shows what the others know by one, or in virtual time.
+    include: [long ? LONG : 'tests/**/*.test.ts'],
+    exclude: long ? [] : [LONG],
     // Process tests spawn VMMs with threads of their own, and wait for them now and then: three files at a time keep two
     // cores busy.
     pool: 'forks',

@@ -107,9 +107,9 @@ describe('a guest moved between processes', () => {
     }
   });
 
-  it('moves there and back again ten times with its ledger clean', async () => {
+  it('moves there and back again, twice, with its ledger clean', async () => {
     let { source, destination } = await pair('workload=ledger status_ms=50', 'defer');
-    for (let i = 0; i < 10; i++) {
+    for (let i = 0; i < 4; i++) {
       await source.execute('migrate-set-parameters', { verify: 'full' });
       const record = await source.migrate(await destination.migrateIncoming('tcp:127.0.0.1:0'));
       expect(record.verification?.mode).toBe('full');
