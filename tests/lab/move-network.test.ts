@@ -6,28 +6,18 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { MIB } from '../../base/units.js';
 import { FerryError } from '../../dist/base/errors.js';
 import { explain } from '../../dist/lab/commands/inspect.js';
-import { type FabricProcess, spawnFabric } from '../../dist/lab/fabric/spawn.js';
-import { migrate } from '../../dist/lab/index.js';
-import type { MigrateResult } from '../../dist/lab/move/move.js';
-import { KERNEL_IMAGE, type MigrateOptions } from '../../dist/lab/move/scenario.js';
-import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
-import type { NicKind } from '../../vmm/process/nic-options.js';
+import type { Vmm } from '../../dist/lab/vmm-client/spawn.js';
 import { readPcapng } from '../devices/ethernet-pcapng-reader.js';
+import { cleanUp, cleanups, echoes, echoesFlow, moved, RATE, world } from './network-world.js';
 
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
+afterEach(cleanUp);
 
-const RATE = 2000;
 /** The guest's address, as every VMM has it by default. */
 const GUEST_MAC = '52:54:00:12:34:56';
 const ETHERTYPE_RARP = 0x8035;
 const TIMEOUT_MS = 120_000;
-const POLL_MS = 10;
 /** Behind a section's name come two checksums, then its content. */
 const DAMAGE_BEHIND_NAME = 32 + 8 + 16;
 
@@ -35,49 +25,6 @@ function freshFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'ferry-move-'));
   cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
-}
-
-async function moved(options: MigrateOptions): Promise<MigrateResult> {
-  const result = await migrate({ memoryBytes: 64 * MIB, settleMs: 400, rate: RATE, seed: 7, ...options });
-  const others = result.verdict.checks.filter(({ outcome }) => outcome !== 'held');
-  expect(others.map(({ name, outcome, seen }) => `${name}: ${outcome}, ${seen}`)).toEqual([]);
-  expect(result.verdict.outcome).toBe('verified');
-  return result;
-}
-
-interface World {
-  readonly fabric: FabricProcess;
-  readonly source: Vmm;
-  readonly destination: Vmm;
-}
-
-/** A guest that answers echoes at the source, with echoes flowing over each of its functions. */
-async function world(
-  destinationOptions: (netdev: string) => Parameters<typeof spawnVmm>[0],
-  functions = 1,
-  nic: NicKind = `vf=${functions}`,
-): Promise<World> {
-  const fabric = await spawnFabric({ peers: ['ip=10.0.0.1'] });
-  cleanups.push(() => fabric.quit());
-  const spawned = async (options: Parameters<typeof spawnVmm>[0]): Promise<Vmm> => {
-    const vmm = await spawnVmm(options);
-    cleanups.push(() => vmm.quit());
-    return vmm;
-  };
-  const source = await spawned({
-    nic,
-    netdev: fabric.address,
-    guest: KERNEL_IMAGE,
-    memoryBytes: 64 * MIB,
-    append: 'workload=ledger,udp-echo status_ms=100',
-  });
-  const destination = await spawned(destinationOptions(fabric.address));
-  for (let i = 0; i < functions; i++) {
-    await source.waitForConsole(new RegExp(`eth${i}: NIC Link is Up`));
-    await fabric.startFlow(`to=10.0.0.${2 + i},kind=echo,rate=${RATE},size=64`);
-  }
-  for (let i = 0; i < functions; i++) await echoesFlow(fabric, 100, i);
-  return { fabric, source, destination };
 }
 
 /** A slot in which no second is waited for. */
@@ -101,19 +48,6 @@ const inUseBy = ({ pid }: Vmm): InUse =>
         threads: readdirSync(`/proc/${pid}/task`).length,
       }
     : undefined;
-
-const echoes = async (fabric: FabricProcess, flow = 0) => (await fabric.report()).peers[0]!.flows[flow]!;
-
-/** Resolves when more echoes have come back. */
-async function echoesFlow(fabric: FabricProcess, count = 100, flow = 0): Promise<void> {
-  let start: number | undefined;
-  for (;;) {
-    const received = (await echoes(fabric, flow)).arrived?.received ?? 0;
-    start ??= received;
-    if (received >= start + count) return;
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  }
-}
 
 const macOf = (frame: Uint8Array, at: number): string =>
   [...frame.subarray(at, at + 6)].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
@@ -213,72 +147,6 @@ describe('a guest that moves with its virtual function', () => {
       bytes[section + DAMAGE_BEHIND_NAME]! ^= 1;
       writeFileSync(control, bytes);
       expect(explain(control).lines.join('\n')).toMatch(/malformed|damaged/);
-    },
-    TIMEOUT_MS,
-  );
-
-  it(
-    'arrives as well with pinned tracking, and traffic in both directions at once',
-    async () => {
-      const { record, network } = await moved({
-        workload: 'udp-stream',
-        flows: ['from-guest', 'to-guest'],
-        tracking: 'pinned',
-        verify: 'full',
-      });
-      expect(record!.approaches).toMatchObject({ tracking: 'pinned' });
-      expect(network!.total.map(({ flow }) => flow).sort()).toEqual(['from-guest', 'to-guest']);
-      expect(network!.devices[0]!.guest.incoming!.received).toBeGreaterThan(0);
-      expect(network!.devices[0]!.guest.stream!.sent).toBeGreaterThan(0);
-    },
-    TIMEOUT_MS,
-  );
-
-  it(
-    'arrives with eight functions, each verified, with an address and traffic of its own',
-    async () => {
-      const { record, network } = await moved({ nic: 'vf=8', rate: RATE / 8, verify: 'full' });
-      const names = Array.from({ length: 8 }, (_, i) => `vf${i}`);
-      expect(record!.devices.map(({ name }) => name)).toEqual(names);
-      expect(network!.devices.map(({ name }) => name)).toEqual(names);
-      for (const { name, guest, nics } of network!.devices) {
-        const [own, ...others] = network!.total.filter(({ device }) => device === name);
-        expect(others).toEqual([]);
-        expect(own).toMatchObject({ flow: 'echo', pending: 0 });
-        expect(own!.arrived!.received).toBeGreaterThan(0);
-        expect(guest.echo!.echoed, name).toBeGreaterThanOrEqual(own!.arrived!.received);
-        expect(guest.device, name).toMatchObject({ errors: 0, badChecksums: 0 });
-        expect([nics.source, nics.destination]).not.toContain(undefined);
-      }
-      expect(network!.fabric.stations).toEqual({ known: 9, moves: 8, evictions: 0 });
-    },
-    TIMEOUT_MS,
-  );
-
-  it(
-    'moves there and back with two functions under traffic, with nothing corrupt',
-    async () => {
-      const { fabric, source, destination } = await world(
-        (netdev) => ({ nic: 'vf=2', netdev, incoming: 'defer' }),
-        2,
-      );
-      for (const [from, to] of [
-        [source, destination],
-        [destination, source],
-      ] as const) {
-        await from.execute('migrate-set-parameters', { verify: 'full' });
-        const record = await from.migrate(await to.migrateIncoming('tcp:127.0.0.1:0'));
-        expect(record.devices.map(({ name }) => name)).toEqual(['vf0', 'vf1']);
-        expect(record.verification?.mode).toBe('full');
-        await to.waitForConsole(/ledger: .*, clean$/, { after: to.console.length });
-        for (const flow of [0, 1]) await echoesFlow(fabric, 100, flow);
-        expect((await to.nics()).map(({ state }) => state)).toEqual(['RUNNING', 'RUNNING']);
-      }
-      const [peer] = (await fabric.report()).peers;
-      expect(peer!.checksumErrors).toBe(0);
-      for (const { arrived } of peer!.flows) {
-        expect(arrived).toMatchObject({ corrupt: 0, duplicated: 0, reordered: 0, tooLate: 0 });
-      }
     },
     TIMEOUT_MS,
   );
