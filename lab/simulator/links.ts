@@ -17,7 +17,7 @@ import type { Gate } from './gate.js';
 import { type LinkRule, type Side, type SimulatedLink, simulatedLink } from './link.js';
 import type { Tamper } from './memory-channel.js';
 import { MemoryDataNetwork } from './memory-data-plane.js';
-import { hexDigits, type SimulatedWorld, sha256 } from './run.js';
+import { answerInquiries, hexDigits, type SimulatedWorld, sha256 } from './run.js';
 
 const LATENCY = microseconds(50);
 const JITTER_NS = 20_000;
@@ -39,6 +39,7 @@ export class SimulatedWire {
   /** Closes what a side has open, as the end of its process does. */
   readonly #open: Record<Side, Set<() => void>> = { source: new Set(), destination: new Set() };
   #waiting: ((link: ControlLink | undefined) => void) | undefined;
+  #asked: ((link: ControlLink) => void) | undefined;
 
   constructor(options: WireOptions) {
     const { world, tamper } = options;
@@ -62,6 +63,20 @@ export class SimulatedWire {
     const accept = this.#waiting;
     if (accept === undefined) return undefined;
     this.#waiting = undefined;
+    return this.#link(accept);
+  }
+
+  /** A new control link to a destination that answers what came of migrations; undefined if it is gone. */
+  inquire(): SimulatedLink | undefined {
+    return this.#asked && this.#link(this.#asked);
+  }
+
+  /** From here on `asked` gets each link on which somebody asks. */
+  answers(asked: (link: ControlLink) => void): void {
+    this.#asked = asked;
+  }
+
+  #link(accept: (link: ControlLink) => void): SimulatedLink {
     const { world, rules, fired } = this.#options;
     const { scheduler, trace } = world;
     const link = simulatedLink({
@@ -95,7 +110,7 @@ export class SimulatedWire {
 
   /** The process of `side` is gone, and its operating system closes what it had open. */
   lose(side: Side): void {
-    if (side === 'destination') this.#waiting = undefined;
+    if (side === 'destination') this.#waiting = this.#asked = undefined;
     for (const close of this.#open[side]) close();
   }
 
@@ -128,6 +143,11 @@ export class SimulatedLinks implements Links {
       migrateSource({
         ...known,
         control: link === undefined ? REFUSED : this.#gate.link(link.source),
+        redial: async () => {
+          const another = this.#wire.inquire();
+          if (another === undefined) throw connectionRefused();
+          return this.#gate.link(another.source);
+        },
         data,
         scheduler: this.#gate,
         digest: sha256,
@@ -138,14 +158,21 @@ export class SimulatedLinks implements Links {
   }
 
   async listen(address: SocketAddress): Promise<IncomingListener> {
+    const records: (() => DestinationRecord)[] = [];
+    const recordOf = (id: string): DestinationRecord | undefined =>
+      records.map((record) => record()).find(({ migrationId }) => migrationId === id);
+    this.#wire.answers((link) => void answerInquiries(this.#gate.link(link), recordOf));
     return {
       address,
-      next: (options) => this.#next(options),
+      next: (options) => this.#next(options, records),
       close: () => this.#wire.waitNoMore(),
     };
   }
 
-  async #next({ memory, introduced, ...known }: IncomingOptions): Promise<DestinationRecord | undefined> {
+  async #next(
+    { memory, introduced, ...known }: IncomingOptions,
+    records: (() => DestinationRecord)[],
+  ): Promise<DestinationRecord | undefined> {
     const link = await this.#gate.through(this.#wire.wait());
     if (link === undefined) return undefined;
     introduced('simulated');
@@ -161,6 +188,13 @@ export class SimulatedLinks implements Links {
       migrateDestination({
         ...known,
         control: this.#gate.link(link),
+        observer: {
+          ...known.observer,
+          started: (snapshot) => {
+            records.push(snapshot);
+            known.observer?.started?.(snapshot);
+          },
+        },
         data,
         scheduler: this.#gate,
         digest: sha256,
@@ -170,8 +204,8 @@ export class SimulatedLinks implements Links {
   }
 }
 
-const refused = (): Promise<never> =>
-  Promise.reject(
-    migrationErrors.error('link-broken', { peer: 'the destination', reason: 'connection refused' }),
-  );
+const connectionRefused = (): Error =>
+  migrationErrors.error('link-broken', { peer: 'the destination', reason: 'connection refused' });
+
+const refused = (): Promise<never> => Promise.reject(connectionRefused());
 const REFUSED: ControlLink = { send: refused, receive: refused, close: () => {} };

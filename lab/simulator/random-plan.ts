@@ -89,6 +89,8 @@ export function randomChange(amount: number): Partial<ParameterValues> {
  */
 export const TIMEOUTS = {
   keepaliveIntervalMs: 20,
+  // Long enough for a destination to find out that its source is not heard any more.
+  inquiryTimeoutMs: 400,
   peerTimeoutMs: 60,
   answerTimeoutMs: 200,
   requestTimeoutMs: 60,

@@ -7,7 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { AbortSignalLike, Scheduler } from '../../base/clock.js';
-import { invariant } from '../../base/errors.js';
+import { invariant, isFerryError } from '../../base/errors.js';
 import type { FaultPlan } from '../../base/fault.js';
 import { type SeededRandom, seededRandom } from '../../base/random.js';
 import { type Duration, microseconds, nanoseconds } from '../../base/units.js';
@@ -124,7 +124,10 @@ export async function simulateMigration(
   let arrival: (() => DestinationRecord) | undefined;
   const redial = async (): Promise<ControlLink> => {
     const another = connect([]);
-    void answer(another.destination, () => arrival?.());
+    void answerInquiries(another.destination, (id) => {
+      const record = arrival?.();
+      return record?.migrationId === id ? record : undefined;
+    });
     return another.source;
   };
   const note = (who: string) => (from: string, to: string, event: string) =>
@@ -167,14 +170,19 @@ export async function simulateMigration(
   return { source, destination };
 }
 
-/** What the destination's doorstep does with who asks what came of a migration. */
-async function answer(link: ControlLink, record: () => DestinationRecord | undefined): Promise<void> {
-  const asked = await link.receive();
-  if (asked === undefined) return;
-  const message = decodeMessage(asked);
-  const known = record();
-  const itself = message.kind === 'inquiry' && known?.migrationId === message.migrationId;
-  await link.send(encodeMessage(answerInquiry(itself ? known : undefined)));
+/** What the destination's doorstep does with who asks what came of a migration. A link that breaks meanwhile is none. */
+export async function answerInquiries(
+  link: ControlLink,
+  recordOf: (migrationId: string) => DestinationRecord | undefined,
+): Promise<void> {
+  try {
+    const asked = await link.receive();
+    const message = asked && decodeMessage(asked);
+    if (message?.kind === 'inquiry')
+      await link.send(encodeMessage(answerInquiry(recordOf(message.migrationId))));
+  } catch (error) {
+    if (!isFerryError(error)) throw error;
+  }
   link.close();
 }
 

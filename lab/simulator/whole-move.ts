@@ -153,12 +153,17 @@ class Move {
     );
   }
 
-  /** What a person does in the end: lets a guest run that was stopped, and takes back one that nobody else can have. */
+  /**
+   * What a person does in the end: lets a guest run that was stopped, and takes back one that nobody else can have. While both
+   * processes live no person is needed for that, unless one has ended the asking.
+   */
   async #letGoOn(): Promise<void> {
     const [source, destination] = [this.#source, this.#destination];
     const undecided = !source.gone && source.controller.standstill === 'undecided';
     const neverCame = !this.#runs.some(({ side, running }) => side === 'destination' && running);
-    if (undecided && neverCame && (destination.gone || destination.controller.runState === 'inmigrate')) {
+    const cancelled = this.infliction.struck.some(({ kind }) => kind === 'cancel');
+    const nobodyHasIt = destination.gone || (cancelled && destination.controller.runState === 'inmigrate');
+    if (undecided && neverCame && nobodyHasIt) {
       await source.execute('x-ferry-reclaim');
     }
     for (const vmm of [source, destination]) {

@@ -77,6 +77,19 @@ describe('simulated migrations of whole machines', () => {
     expect(violationsOf(happened)).toEqual([]);
   });
 
+  it.each([
+    ['cut@source/commit#0', 'failed'],
+    ['cut-after@source/commit#0', 'completed'],
+    ['silence@destination/running#0', 'completed'],
+  ])(
+    'whose network is back in a moment leave nobody in doubt about where the guest is: %s',
+    async (fault, ends) => {
+      const { happened } = await plain.move(2, faults(fault));
+      expect(happened.source.status).toBe(ends);
+      expect(violationsOf(happened)).toEqual([]);
+    },
+  );
+
   it('come to the same on another thread', async () => {
     const here = newTally();
     for (const seed of [5, 6]) {
