@@ -65,6 +65,8 @@ export class Conversation {
   #peerError: FerryError | undefined;
   #peerDiscarded = false;
   #closed = false;
+  /** Either side has said something. A source opens with its *hello*: nothing may come before that. */
+  #begun = false;
   /** Resolves when it is closed. */
   readonly #over: Promise<void>;
   #end!: () => void;
@@ -248,6 +250,7 @@ export class Conversation {
   }
 
   async #transmit(message: ControlMessage): Promise<void> {
+    this.#begun = true;
     const frame = encodeMessage(message);
     this.#record?.('sent', this.#scheduler.now(), frame);
     try {
@@ -275,6 +278,7 @@ export class Conversation {
   }
 
   #take(message: ControlMessage, bytes: number): void {
+    this.#begun = true;
     switch (message.kind) {
       case 'ping':
         this.post({ kind: 'pong', serial: message.serial });
@@ -342,11 +346,15 @@ export class Conversation {
     }
   }
 
-  /** Pings at every beat, and gives up on a peer that answered none for so many beats. */
+  /** Pings at every beat of a talk that has begun, and gives up on a peer that answered none for so many beats. */
   #beat(): void {
     const interval = this.#parameters.duration('keepaliveIntervalMs');
     this.#stopHeartbeat = this.#scheduler.after(interval, () => {
       if (this.#failure !== undefined || this.#closed) return;
+      if (!this.#begun) {
+        this.#beat();
+        return;
+      }
       const beatsMax = Math.max(2, Math.ceil(this.#parameters.duration('peerTimeoutMs') / interval));
       this.#silentBeats = this.#unheard === undefined ? this.#silentBeats + 1 : 0;
       if (this.#silentBeats > beatsMax) {

@@ -20,6 +20,15 @@ type Asking = Pick<Source, 'redial' | 'scheduler' | 'parameters' | 'signal' | 't
 /** The destination's word: it runs the guest, or never will. */
 export type Verdict = MessageOf<'running'> | 'discarded';
 
+/** Said of no migration in particular, or of one that is not at its end: worth asking again. */
+const NO_ANSWER_YET: readonly string[] = [
+  'migration/not-decided',
+  'migration/no-hello',
+  'migration/crowded',
+  'migration/busy',
+  'migration/not-waiting',
+];
+
 /**
  * At the source, which can hear of the commit no more by the migration's own link: asks until the destination has a verdict.
  * Resolves with undefined if there is none to be had: the time is up, the user gave up asking, or the destination says what is
@@ -40,7 +49,7 @@ export async function inquire(source: Asking): Promise<Verdict | undefined> {
     const answer = await ask(source, redial, aWhile());
     if (answer?.kind === 'running') return answer;
     if (answer?.kind === 'error' && answer.discarded) return 'discarded';
-    if (answer?.kind === 'error' && answer.code !== 'migration/not-decided') return undefined;
+    if (answer?.kind === 'error' && !NO_ANSWER_YET.includes(answer.code)) return undefined;
     if (!over()) await aWhile();
   }
   timeline.moment(FLOW, 'asked in vain');

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Scheduler } from '../../base/clock.js';
 import { instant, MIB, milliseconds } from '../../base/units.js';
 import { Conversation } from '../../migration/conversation.js';
+import { decodeHeader, type FrameKind } from '../../migration/frame.js';
 import { type ControlMessage, encodeMessage } from '../../migration/messages.js';
 import { MigrationParameters } from '../../migration/parameters.js';
 import type { ControlLink } from '../../migration/ports.js';
@@ -13,8 +14,9 @@ function talk() {
   const timers: { readonly ns: number; readonly fire: () => void }[] = [];
   /** What the event loop finds when it looks at the sockets. */
   const poll: (() => void)[] = [];
+  const sent: FrameKind[] = [];
   const link: ControlLink = {
-    send: async () => {},
+    send: async (frame) => void sent.push(decodeHeader(frame).kind),
     receive: () =>
       new Promise((resolve) => {
         const frame = arrived.shift();
@@ -48,7 +50,7 @@ function talk() {
     parameters: new MigrationParameters(),
     phase: () => 'committed',
   });
-  return { conversation, arrive, poll, timers, unread: () => arrived.length };
+  return { conversation, arrive, poll, timers, sent, unread: () => arrived.length };
 }
 
 const prepared: ControlMessage = {
@@ -81,6 +83,7 @@ describe('a peer that answers no ping', () => {
   /** Beats of the heart, after each of which the peer says something or not. */
   async function beats(count: number, speaks: boolean) {
     const { conversation, arrive, timers } = talk();
+    conversation.post(prepared);
     for (let i = 0; i < count; i++) {
       timers.shift()?.fire();
       if (speaks) arrive({ kind: 'ping', serial: i });
@@ -93,6 +96,18 @@ describe('a peer that answers no ping', () => {
     const silent = await beats(30, false);
     expect(() => silent.check()).toThrow(/silent|no sign of life/);
     (await beats(30, true)).check();
+  });
+});
+
+describe('a source that takes its time before its first words', () => {
+  it('pings nobody until it has said them: whoever hears anything else first turns it away', () => {
+    const { conversation, timers, sent } = talk();
+    for (let i = 0; i < 30; i++) timers.shift()!.fire();
+    expect(sent).toEqual([]);
+    conversation.check();
+    conversation.post(prepared);
+    timers.shift()!.fire();
+    expect(sent).toEqual(['prepared', 'ping']);
   });
 });
 

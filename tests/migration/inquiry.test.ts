@@ -6,8 +6,11 @@ import { type Duration, milliseconds, toMilliseconds } from '../../base/units.js
 import type { LinkMessage, LinkRule, LinkVerdict } from '../../lab/simulator/link.js';
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
+import { migrationErrors } from '../../migration/errors.js';
 import { answerInquiry, inquire, mayAsk } from '../../migration/inquiry.js';
+import { encodeMessage } from '../../migration/messages.js';
 import { MigrationParameters } from '../../migration/parameters.js';
+import { errorMessage } from '../../migration/peer-error.js';
 import type { ControlLink } from '../../migration/ports.js';
 import type { DestinationRecord } from '../../migration/record.js';
 import { Timeline } from '../../migration/timeline.js';
@@ -188,6 +191,23 @@ describe('asking a destination that nobody reaches', () => {
       expect(ms).toBeLessThan(1100);
     }
     expect(open).toBe(0);
+  });
+
+  it('goes on when it is sent away unheard, for that is no word on the migration', async () => {
+    const reasons = [
+      migrationErrors.error('no-hello', { waitedMs: 5 }),
+      migrationErrors.error('crowded', { most: 5 }),
+      migrationErrors.error('busy', {}),
+      migrationErrors.error('not-waiting', {}),
+    ];
+    let asked = 0;
+    const ms = await inVain(async () => ({
+      send: async () => undefined,
+      receive: async () => encodeMessage(errorMessage(reasons[asked++ % reasons.length])),
+      close: () => undefined,
+    }));
+    expect(ms).toBeGreaterThanOrEqual(1000);
+    expect(asked).toBeGreaterThan(reasons.length);
   });
 
   it('ends at once when the user gives up', async () => {

@@ -9,7 +9,8 @@ import { FerryError } from '../../dist/base/errors.js';
 import { type SpawnOptions, spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
 import { sampleMessages } from '../../lab/fuzz/sample-messages.js';
 import { decodeMessage, encodeMessage } from '../../migration/messages.js';
-import { Doorstep } from '../../vmm/process/doorstep.js';
+import type { DestinationRecord } from '../../migration/record.js';
+import { Doorstep, type DoorstepOptions } from '../../vmm/process/doorstep.js';
 
 const KERNEL = fileURLToPath(new URL('../../dist/guests/kernel.img', import.meta.url));
 const LEDGER = { guest: KERNEL, memoryBytes: 64 * MIB, append: 'workload=ledger status_ms=100' } as const;
@@ -153,17 +154,20 @@ describe('an address that swallows what is sent to it', () => {
 });
 
 describe('the doorstep', () => {
-  it('gives a stranger its time and no more, and says why it lets it go', async () => {
-    const turned: string[] = [];
-    const doorstep = new Doorstep({
-      turnedAway: ({ code }) => turned.push(code),
-      recordOf: () => undefined,
-      helloMs: 50,
-    });
+  async function doorstepWith(options: Partial<DoorstepOptions>) {
+    const doorstep = new Doorstep({ turnedAway: () => {}, recordOf: () => undefined, ...options });
     const server = createServer((socket) => doorstep.knock(socket)).listen(0, '127.0.0.1');
     cleanups.push(() => server.close());
     await once(server, 'listening');
-    const { port } = server.address() as { port: number };
+    return { doorstep, server, port: (server.address() as { port: number }).port };
+  }
+
+  it('gives a stranger its time and no more, and says why it lets it go', async () => {
+    const turned: string[] = [];
+    const { doorstep, port } = await doorstepWith({
+      turnedAway: ({ code }) => turned.push(code),
+      helloMs: 50,
+    });
     const silent = await connected(port);
     expect(decodeMessage(await lastWords(silent))).toMatchObject({ code: 'migration/no-hello' });
     const large = await connected(port);
@@ -178,5 +182,33 @@ describe('the doorstep', () => {
     expect(turned).toEqual(['migration/no-hello', 'migration/unexpected-message']);
     doorstep.close();
     expect(await doorstep.next()).toBeUndefined();
+  });
+
+  it('answers a source that came before the guest did and asks after that', async () => {
+    const status = { status: 'completed', parts: { startNs: 1, deviceStartNs: 1 } };
+    const { doorstep, server, port } = await doorstepWith({
+      recordOf: () => status as unknown as DestinationRecord,
+    });
+    const known = once(server, 'connection');
+    const asks = await connected(port);
+    await known;
+    doorstep.close();
+    asks.write(encodeMessage(sampleMessages.inquiry));
+    expect(decodeMessage(await lastWords(asks))).toMatchObject({ kind: 'running' });
+  });
+
+  it.each([
+    ['says nothing', '', 'no-hello'],
+    ['says hello too late', hello, 'not-waiting'],
+    ['talks nonsense', Buffer.alloc(100, 0xa5), 'not-a-stream'],
+  ] as const)('promises nothing of any migration to one who %s', async (_, words, code) => {
+    const { doorstep, port } = await doorstepWith({ helloMs: 50 });
+    doorstep.close();
+    const stranger = await connected(port);
+    stranger.write(words);
+    expect(decodeMessage(await lastWords(stranger))).toMatchObject({
+      code: `migration/${code}`,
+      discarded: false,
+    });
   });
 });

@@ -70,7 +70,7 @@ export class Doorstep {
   close(): void {
     this.#closed = true;
     const reason = migrationErrors.error('not-waiting', {});
-    for (const stranger of this.#strangers) stranger.turnAway(reason);
+    // Those who have not said yet what they want may want to ask what came of their migration.
     for (const { link, socket } of this.#waiting.splice(0)) sendAway(link, reason, () => socket.destroy());
     this.#take?.(undefined);
     this.#take = undefined;
@@ -158,8 +158,9 @@ function replaying(first: Uint8Array, link: ControlLink): ControlLink {
 }
 
 /** Says why, for as long as that may take, and closes. */
+/** Says nothing of any migration: whoever is sent away may have come to ask for the verdict on one. */
 function sendAway(link: ControlLink, reason: FerryError, broken: () => void): void {
-  link.send(encodeMessage(errorMessage(reason, true))).then(() => link.close(), broken);
+  link.send(encodeMessage(errorMessage(reason))).then(() => link.close(), broken);
 }
 
 const nameOf = ({ remoteAddress, remotePort }: Socket): string =>
