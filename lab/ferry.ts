@@ -78,6 +78,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import('./commands/simulate.js'),
   },
   {
+    name: 'faults',
+    summary: 'cut, stall, kill and stop real processes while a guest moves, and check what must hold',
+    load: () => import('./commands/faults.js'),
+  },
+  {
     name: 'fuzz',
     summary: 'let a hostile guest driver loose on the device models',
     load: () => import('./commands/fuzz.js'),

@@ -2,6 +2,7 @@
 import { boundedTime } from './bounded-time.js';
 import type { Checker, Happened } from './happened.js';
 import { networkLedger } from './network-ledger.js';
+import { nothingLeft } from './nothing-left.js';
 import { oneRunner } from './one-runner.js';
 import { sameAtHandOver } from './same-at-hand-over.js';
 import { survivorWorks } from './survivor-works.js';
@@ -14,6 +15,7 @@ export const CHECKERS: readonly Checker[] = [
   typedErrors,
   boundedTime,
   survivorWorks,
+  nothingLeft,
 ];
 
 export interface Violation {

@@ -42,14 +42,22 @@ export interface Happened {
   /** Traffic with the guest during the migration, and later, where it was then; none where nobody runs. */
   readonly during: FlowReport | undefined;
   readonly later: FlowReport | undefined;
+  /** What carries the traffic was ended by a fault. */
+  readonly networkGone?: boolean;
   /** Packets per second of the first. */
   readonly packetRate: number;
+  /** Longest time for which their sender was kept waiting, and then caught up; never, if absent. */
+  readonly senderStallNs?: number;
   /** From the first `migrate` until both sides had come to an end. */
   readonly tookNs: number;
   /** What the time-outs in force allow for that. */
   readonly mayTakeNs: number;
   /** What threw that must not, by its message. */
   readonly defects: readonly string[];
+  /** What the guest itself found wrong, or that it says nothing; absent if nobody listened to it. */
+  readonly guestFindings?: readonly string[];
+  /** Processes, sockets and files that were left behind; absent if nobody looked for them. */
+  readonly leftovers?: readonly string[];
 }
 
 /** Looks at what happened; what it finds wrong is told one finding each, with names and numbers. */

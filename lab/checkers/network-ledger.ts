@@ -11,7 +11,7 @@ const ON_THEIR_WAY = 8;
 
 export const networkLedger: Checker = {
   name: 'network-ledger',
-  check: ({ during, later, packetRate }) => {
+  check: ({ during, later, packetRate, senderStallNs = 0 }) => {
     const findings: string[] = [];
     for (const flow of [during, later]) {
       const arrived = flow?.arrived;
@@ -20,7 +20,8 @@ export const networkLedger: Checker = {
       for (const [what, count] of Object.entries({ duplicated, reordered, corrupt, tooLate })) {
         if (count > 0) findings.push(`${count} packets of ${flow.remote} ${what}`);
       }
-      const gapPackets = Math.ceil((arrived.longestGapNs / 1e9) * packetRate) + ON_THEIR_WAY;
+      const sentInNs = arrived.longestGapNs + senderStallNs;
+      const gapPackets = Math.ceil((sentInNs / 1e9) * packetRate) + ON_THEIR_WAY;
       if (arrived.lost > gapPackets) {
         findings.push(
           `${arrived.lost} packets of ${flow.remote} lost, of which a gap of ${arrived.longestGapNs} ns explains ${gapPackets}`,

@@ -60,6 +60,24 @@ const GONE = /Adapter removed|Reset adapter|PF still resetting|Could not \w+ que
 /** What it says of a cable that is not plugged in: right, where none is. */
 const LINK_DOWN = /Link is Down/;
 
+/** What it is right to say of. */
+export interface Circumstances {
+  /** The device was taken away without a word. */
+  readonly wentUnasked?: boolean;
+  /** There is no cable, or nothing at its end. */
+  readonly linkDown?: boolean;
+}
+
+/** The first line in which a guest says that something is wrong which nobody has done to it. */
+export const complaintIn = (
+  lines: readonly string[],
+  { wentUnasked = false, linkDown = false }: Circumstances,
+): string | undefined =>
+  lines.find(
+    (line) =>
+      COMPLAINT.test(line) && !(wentUnasked && GONE.test(line)) && !(linkDown && LINK_DOWN.test(line)),
+  );
+
 /** Checks that only a guest that was moved can pass. */
 const COMPLETED = 'the migration completed';
 const GOES_ON = 'the guest goes on at the destination';
@@ -70,11 +88,7 @@ export function judge(evidence: Evidence): Verdict {
   const after = evidence.console.filter((line) => line.side === 'destination').map((line) => line.text);
   const all = evidence.console.map((line) => line.text);
   const statusLines = after.filter((line) => evidence.statusLine.test(line));
-  const wentUnasked = record?.left === 'lost';
-  const complaint = all.find(
-    (line) =>
-      COMPLAINT.test(line) && !(wentUnasked && GONE.test(line)) && !(linkDown && LINK_DOWN.test(line)),
-  );
+  const complaint = complaintIn(all, { wentUnasked: record?.left === 'lost', linkDown });
   const checks: Check[] = [
     {
       name: COMPLETED,

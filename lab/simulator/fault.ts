@@ -10,21 +10,15 @@
  * Messages are counted by sender and kind, from 0.
  */
 import { type FrameKind, frameKinds } from '../../migration/frame.js';
+import { BROKEN, DAMAGED, DATA_DAMAGED, SILENT } from '../checkers/causes.js';
 import type { Side } from './link.js';
 
 /** What can be done to a control message that is on its way, and to which errors that may lead. */
-const BROKEN =
-  /\/(link-broken|peer-closed|channel-broken|connect-failed|closed|commit-unacknowledged|truncated)$/;
-const LATE =
-  /\/(peer-silent|link-broken|peer-closed|channel-broken|connect-failed|closed|commit-unacknowledged|truncated)$/;
-const DAMAGED =
-  /\/(malformed-message|migrationDamaged|not-a-stream|peer-version|unexpected-message|message-too-large|commit-unacknowledged)$/;
-
 const MESSAGE_FAULTS = {
-  delay: LATE,
+  delay: SILENT,
   cut: BROKEN,
   'cut-after': BROKEN,
-  silence: LATE,
+  silence: SILENT,
   truncate: DAMAGED,
   flip: DAMAGED,
   garbage: DAMAGED,
@@ -32,10 +26,9 @@ const MESSAGE_FAULTS = {
 } as const;
 const DATA_FAULTS = {
   'data-cut': BROKEN,
-  'data-flip':
-    /\/(bad-frame|bad-hello|peer-version|truncated|integrity-mismatch|round-incomplete|channel-broken|peer-closed|connect-failed)$/,
+  'data-flip': DATA_DAMAGED,
 } as const;
-const PROCESS_FAULTS = { 'kill-source': LATE, 'kill-destination': LATE } as const;
+const PROCESS_FAULTS = { 'kill-source': SILENT, 'kill-destination': SILENT } as const;
 /** What an operator asks of the source's monitor. */
 const OPERATOR_FAULTS = {
   cancel: /\/cancelled$/,

@@ -65,6 +65,8 @@ describe('the checks of a migration under faults', () => {
       'one whose guest went with its process',
       { ...failed, runs: moved.runs.slice(0, 2), source: { ...failed.source, gone: true }, later: undefined },
     ],
+    ['one whose sender caught up in the gap', { ...moved, senderStallNs: 20e6, during: flow({ lost: 40 }) }],
+    ['one without a network in the end', { ...moved, later: undefined, networkGone: true }],
   ])('find nothing in %s', (_, happened) => {
     expect(violationsOf(happened)).toEqual([]);
   });
@@ -100,6 +102,8 @@ describe('the checks of a migration under faults', () => {
       /at the destination answers 3 of 8/,
       { ...moved, later: flow({ received: 3, lost: 5, longestGapNs: 1e9 }, 8) },
     ],
+    ['survivor-works', /BUG/, { ...moved, guestFindings: ['BUG: page 7'] }],
+    ['nothing-left', /left behind: 1 sockets/, { ...moved, leftovers: ['1 sockets of the source'] }],
   ])('%s: %s', (checker, finding, happened) => {
     expect(violationsOf(happened)).toEqual([{ checker, finding: expect.stringMatching(finding) }]);
   });
@@ -112,6 +116,7 @@ describe('the checks of a migration under faults', () => {
       'typed-errors',
       'bounded-time',
       'survivor-works',
+      'nothing-left',
     ]);
   });
 });

@@ -31,6 +31,7 @@ const ENDS: Readonly<Record<string, readonly ExitClass[]>> = {
   'bench tracking': ['refused', 'failed', 'environment'],
   plan: ['environment'],
   simulate: ['not-verified'],
+  faults: ['failed', 'not-verified', 'environment'],
   fuzz: ['not-verified'],
 };
 

@@ -1,0 +1,230 @@
+/**
+ * Runs one scenario on real processes: two VMMs with a guest that answers on the network, a fault proxy between them, and an operator;
+ * watches until both sides have come to an end, does what a person would do, and has all of it judged.
+ */
+import { FerryError } from '../../base/errors.js';
+import type { FlowReport } from '../../devices/ethernet/flow.js';
+import type { MigrationRecord } from '../../migration/record.js';
+import type { MigrationInfo } from '../../vmm/monitor/control.js';
+import type { Happened, Side, SideEnd } from '../checkers/happened.js';
+import { complaintIn } from '../move/verdict.js';
+import { findingsOf } from './judge.js';
+import { FaultProxy } from './link/proxy.js';
+import type { LinkRule } from './link/rule.js';
+import type { FaultRun, Whereabouts } from './outcome.js';
+import { answerOf, flow, Parties, RATE, SIDES } from './parties.js';
+import { type FaultScenario, isLinkRule, type ProcessFault } from './scenario.js';
+
+/** Short enough that what runs into them is over soon, and long enough for a busy host. */
+const PATIENCE = {
+  'keepalive-interval': 250,
+  'peer-timeout': 4000,
+  'answer-timeout': 12_000,
+  'request-timeout': 2000,
+  'device-start-timeout': 10_000,
+  'inquiry-timeout': 5000,
+} as const;
+/** All of them one after the other, and once more for what is taken back. */
+const MAY_TAKE_MS = 2 * Object.values(PATIENCE).reduce<number>((sum, ms) => sum + ms, 0);
+const POLL_MS = 10;
+/** Longest wait for what has to come; whether it does is for the judge. */
+const COMES_MS = 30_000;
+const LAST_PACKETS = 8;
+
+const UNDER_WAY: readonly unknown[] = [
+  'setup',
+  'active',
+  'pre-switchover',
+  'device',
+  'cancelling',
+  'wait-unplug',
+];
+
+/** Rejects if no migration came about: a process that could not be started, an address that is taken. */
+export async function runScenario(scenario: FaultScenario): Promise<FaultRun> {
+  const parties = await Parties.open(scenario);
+  const run = new Run(scenario, parties);
+  try {
+    return await run.live();
+  } finally {
+    run.proxy?.close();
+    await parties.close();
+  }
+}
+
+class Run {
+  proxy: FaultProxy | undefined;
+  readonly #scenario: FaultScenario;
+  readonly #parties: Parties;
+  readonly #defects: string[] = [];
+  /** Between what the source left and what the destination took over, as far as it was compared. */
+  #differences: readonly string[] | undefined;
+
+  constructor(scenario: FaultScenario, parties: Parties) {
+    this.#scenario = scenario;
+    this.#parties = parties;
+  }
+
+  async live(): Promise<FaultRun> {
+    const { vmms, operator } = this.#parties;
+    const rules = this.#scenario.strikes.map((strike): LinkRule => {
+      if (isLinkRule(strike)) return strike;
+      const { at, does } = strike as typeof strike & { readonly does: ProcessFault };
+      return { at, does: { kind: 'act', act: () => this.#strike(does) } };
+    });
+    this.proxy = await FaultProxy.open(await vmms.destination.incomingAddress(), rules);
+    for (const side of SIDES)
+      await vmms[side].execute('migrate-set-parameters', { ...PATIENCE, ...this.#scenario.parameters });
+    const from = performance.now();
+    await operator.execute('migrate', { uri: this.proxy.address });
+    await until(MAY_TAKE_MS, async () =>
+      (await Promise.all(SIDES.map((side) => this.#isOver(side)))).every((over) => over),
+    );
+    const tookMs = performance.now() - from;
+    const [source, destination] = [await this.#endOf('source'), await this.#endOf('destination')];
+    const guest = await this.#whereabouts();
+    if (guest === 'undecided') await this.#decide();
+    const { guestFindings, ...traffic } = await this.#askGuest();
+    // Connections to the proxy are none of the VMMs' any more.
+    this.proxy.close();
+    const leftovers = await this.#socketsLeft();
+    const resting = this.#parties.restingNeighbours;
+    if (resting > 0) this.#defects.push(`${resting} neighbours took nothing of the cores`);
+    const runs = this.#parties.runs;
+    const { left, unwritten } = await this.#parties.close();
+    const handOver = this.#differences;
+    const happened: Happened = {
+      runs,
+      source,
+      destination,
+      faults: [{ name: this.#scenario.name, causes: this.#scenario.causes ?? /^$/ }],
+      leftStopped: false,
+      handOver,
+      ...traffic,
+      networkGone: this.#parties.isKilled('fabric'),
+      packetRate: RATE,
+      tookNs: tookMs * 1e6,
+      mayTakeNs: MAY_TAKE_MS * 1e6,
+      defects: this.#defects,
+      guestFindings,
+      leftovers: [...leftovers, ...left],
+    };
+    const run = {
+      scenario: this.#scenario.name,
+      guest,
+      source,
+      destination,
+      unwritten: unwritten.map((error) => error.toJSON()),
+      tookMs,
+      gapMs: traffic.during?.arrived ? traffic.during.arrived.longestGapNs / 1e6 : undefined,
+    };
+    return { ...run, findings: findingsOf(this.#scenario, happened, run, this.proxy.unstruck) };
+  }
+
+  async #strike(does: ProcessFault): Promise<void> {
+    const parties = this.#parties;
+    switch (does.kind) {
+      case 'kill':
+        return parties.kill(does.process);
+      case 'suspend':
+        parties.signal(does.process, 'SIGSTOP');
+        setTimeout(() => parties.signal(does.process, 'SIGCONT'), does.ms);
+        return;
+      case 'unreachable':
+        return this.proxy!.close();
+      case 'client-gone':
+        return parties.operator.close();
+    }
+  }
+
+  async #isOver(side: Side): Promise<boolean> {
+    const info = (await answerOf(this.#parties.vmms[side].execute('query-migrate'))) as
+      | MigrationInfo
+      | undefined;
+    return info === undefined || !UNDER_WAY.includes(info.status);
+  }
+
+  async #endOf(side: Side): Promise<SideEnd> {
+    const vmm = this.#parties.vmms[side];
+    const gone = this.#parties.isKilled(side);
+    if (!gone && vmm.hasEnded) {
+      const { error } = await vmm.exited;
+      this.#defects.push(`the ${side}'s process has ended: ${error?.message ?? 'it did not say why'}`);
+    }
+    const record = side === 'source' ? await this.#recordAtSource() : await answerOf(vmm.recordOfArrival());
+    return { status: record?.status, error: record?.error, gone };
+  }
+
+  async #recordAtSource(): Promise<MigrationRecord | undefined> {
+    const record = await answerOf(this.#parties.vmms.source.record());
+    if (record?.verification?.established === true) this.#differences = record.verification.differences;
+    return record;
+  }
+
+  async #whereabouts(): Promise<Whereabouts> {
+    const { vmms } = this.#parties;
+    const states = await Promise.all(SIDES.map((side) => answerOf(vmms[side].runState())));
+    const [here, there] = states.map((state) => state === 'running');
+    if (here && there) return 'both';
+    if (here) return 'source';
+    if (there) return 'destination';
+    return states[0] === 'finish-migrate' ? 'undecided' : 'nobody';
+  }
+
+  /** What a person does who knows that the guest never ran at the destination, and never will. */
+  async #decide(): Promise<void> {
+    const taken = this.#parties.runs.some(({ side, running }) => side === 'destination' && running);
+    if (taken) return;
+    await this.#parties.vmms.source.execute('x-ferry-reclaim');
+  }
+
+  /** Traffic so far, some more with the guest where it is now, and what it says there. */
+  async #askGuest(): Promise<
+    Pick<Happened, 'during' | 'later' | 'senderStallNs'> & { readonly guestFindings: readonly string[] }
+  > {
+    const { fabric, vmms } = this.#parties;
+    const last = this.#parties.runs.at(-1);
+    if (last?.running !== true) return { during: undefined, later: undefined, guestFindings: [] };
+    const vmm = vmms[last.side];
+    const guestFindings: string[] = [];
+    const works = vmm.waitForConsole(/, clean$/, { after: vmm.console.length, timeoutMs: COMES_MS });
+    await works.catch((error: unknown) => {
+      if (!(error instanceof FerryError)) throw error;
+      guestFindings.push(`the guest at the ${last.side} shows no work: ${error.message}`);
+    });
+    const networkGone = this.#parties.isKilled('fabric');
+    const lines = SIDES.flatMap((side) => vmms[side].console.map(({ text }) => text));
+    const complaint = complaintIn(lines, { linkDown: networkGone });
+    if (complaint !== undefined) guestFindings.push(`the guest says: ${complaint}`);
+    if (networkGone) return { during: undefined, later: undefined, guestFindings };
+    const flows = async (): Promise<readonly FlowReport[]> => (await fabric.report()).peers[0]!.flows;
+    const received = async (): Promise<number> => (await flows())[0]?.arrived?.received ?? 0;
+    const before = await received();
+    await until(COMES_MS, async () => (await received()) > before);
+    await fabric.stopFlows();
+    await until(COMES_MS, async () => (await flows())[0]?.outstanding === 0);
+    const during = (await flows())[0];
+    const senderStallNs = (await fabric.report()).longestStallNs;
+    await fabric.startFlow(flow(LAST_PACKETS));
+    await until(COMES_MS, async () => (await flows())[1]?.arrived?.received === LAST_PACKETS);
+    return { during, later: (await flows())[1], senderStallNs, guestFindings };
+  }
+
+  async #socketsLeft(): Promise<readonly string[]> {
+    const more = (): readonly string[] =>
+      SIDES.flatMap((side) => {
+        const count = this.#parties.socketsMore(side);
+        return count > 0 ? [`${count} sockets of the ${side}`] : [];
+      });
+    await until(COMES_MS, async () => more().length === 0);
+    return more();
+  }
+}
+
+/** Resolves when `done` says so, or when that takes too long: whether it came is for the judge. */
+async function until(patienceMs: number, done: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + patienceMs;
+  while (!(await done()) && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
