@@ -15,7 +15,10 @@ import type { DestinationRecord } from './record.js';
 import type { Source } from './source-context.js';
 import { FLOW } from './timeline.js';
 
-type Asking = Pick<Source, 'redial' | 'scheduler' | 'parameters' | 'signal' | 'timeline' | 'migrationId'>;
+type Asking = Pick<
+  Source,
+  'redial' | 'scheduler' | 'parameters' | 'signal' | 'timeline' | 'migrationId' | 'observer'
+>;
 
 /** The destination's word: it runs the guest, or never will. */
 export type Verdict = MessageOf<'running'> | 'discarded';
@@ -35,8 +38,9 @@ const NO_ANSWER_YET: readonly string[] = [
  * no verdict (it failed to run the guest, or knows nothing of it).
  */
 export async function inquire(source: Asking): Promise<Verdict | undefined> {
-  const { redial, scheduler, parameters, signal, timeline } = source;
+  const { redial, scheduler, parameters, signal, timeline, observer } = source;
   if (redial === undefined || parameters.values.inquiryTimeoutMs === 0) return undefined;
+  observer.inquires?.();
   const from = scheduler.now();
   const over = (): boolean =>
     signal?.aborted === true || elapsed(from, scheduler.now()) >= parameters.duration('inquiryTimeoutMs');

@@ -97,6 +97,7 @@ export class SimulatedVmm {
           return true;
         },
         onTurnedAway: (error) => note(`turned away: ${error.code}`),
+        onInquiry: () => note('asks who has the guest'),
         onOutgoingFailed: (error) => note(`not moved: ${error.code}`),
         onOutputCut: () => {},
         onDefect: (error) => {

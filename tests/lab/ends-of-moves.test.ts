@@ -17,7 +17,6 @@ const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url))
 const LEDGER = 'workload=ledger status_ms=100';
 const GUEST = { guest: KERNEL_IMAGE, memoryBytes: 64 * MIB, append: LEDGER } as const;
 const TIMEOUT_MS = 120_000;
-const COMMIT_CUT = [{ at: { message: 'commit' }, does: { kind: 'cut' } }] as const;
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -75,8 +74,15 @@ async function byHand(...args: string[]): Promise<ByHand> {
   return { child, console, notices, client, exited };
 }
 
-/** The destination would tell where the guest is. */
-const DO_NOT_ASK = { 'inquiry-timeout': 0 };
+/** A network that is gone for good as the commit is about to pass: nobody can be asked any more. */
+async function goneAtCommit(there: Vmm): Promise<FaultProxy> {
+  const gone = { kind: 'act', act: () => between.close() } as const;
+  const rules = [{ at: { message: 'commit' }, does: gone }] as const;
+  const between: FaultProxy = await FaultProxy.open(await there.incomingAddress(), rules);
+  cleanups.push(() => between.close());
+  return between;
+}
+const ASK_SHORTLY = { 'inquiry-timeout': 300, 'keepalive-interval': 50 };
 
 const source = async (): Promise<ByHand> => {
   const vmm = await byHand('--guest', KERNEL_IMAGE, '--memory', '64MiB', '--append', LEDGER);
@@ -105,10 +111,10 @@ describe('a commit that is never acknowledged', () => {
     async () => {
       const here = await source();
       const there = await spawned({ incoming: 'tcp:127.0.0.1:0' });
-      const between = await FaultProxy.open(await there.incomingAddress(), COMMIT_CUT);
-      cleanups.push(() => between.close());
-      await here.client.execute('migrate-set-parameters', DO_NOT_ASK);
+      const between = await goneAtCommit(there);
+      await here.client.execute('migrate-set-parameters', ASK_SHORTLY);
       await here.client.execute('migrate', { uri: between.address });
+      await here.notices.next(/commit was not answered: asking tcp:127.*whether the guest runs there/);
       const advice = await here.notices.next(/`x-ferry-reclaim`/);
       expect(advice).toMatch(/stands still here.*Ask the destination.*`quit` here.*`x-ferry-reclaim` here/);
       const said = here.notices.seen.join('\n');
@@ -149,9 +155,8 @@ describe('a commit that is never acknowledged', () => {
       const here = await spawned({ ...GUEST, nic: 'vf' });
       const there = await spawned({ incoming: 'tcp:127.0.0.1:0', nic: 'vf' });
       await here.waitForConsole(/, clean$/);
-      const between = await FaultProxy.open(await there.incomingAddress(), COMMIT_CUT);
-      cleanups.push(() => between.close());
-      await here.execute('migrate-set-parameters', DO_NOT_ASK);
+      const between = await goneAtCommit(there);
+      await here.execute('migrate-set-parameters', ASK_SHORTLY);
       expect(await refusal(here.migrate(between.address))).toMatch(/where the guest runs is unknown/);
       expect((await here.record())?.guest).toBe('unknown');
       await here.execute('x-ferry-reclaim');

@@ -160,6 +160,7 @@ describe('asking a destination that nobody reaches', () => {
         signal: cancel.signal,
         timeline: new Timeline(time),
         migrationId: '0'.repeat(32),
+        observer: {},
       }),
     );
     expect(verdict).toBeUndefined();

@@ -141,6 +141,7 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
       onIncomingFailed: () => state.goesOn,
       onWaiting: () => {},
       onTurnedAway: () => {},
+      onInquiry: () => {},
       onOutgoingFailed: () => {},
       onOutputCut: () => {},
       onDefect: (error) => void defects.push(error),

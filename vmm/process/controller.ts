@@ -65,6 +65,8 @@ export interface ControllerOptions {
   readonly onTurnedAway: TurnedAway;
   /** The guest was not moved, or nobody knows: `guest` is where it is. */
   readonly onOutgoingFailed: (error: FerryError, guest: Whereabouts | undefined) => void;
+  /** Nothing was heard of a commit; who has the guest is being asked. */
+  readonly onInquiry: (otherSide: string) => void;
   /** What was to be written to a file of the user's is not all there; the guest goes on. */
   readonly onOutputCut: (error: FerryError) => void;
   /** Something threw that must not. */
@@ -325,6 +327,7 @@ export class Controller implements VmControl {
           undecided: (reclaim) => {
             this.#reclaim = reclaim;
           },
+          inquires: () => this.#options.onInquiry(this.#otherSide),
           waitsForGuest: (waits) => {
             this.#waitsForGuest = waits;
             if (this.migrationEvents) this.#options.emit('MIGRATION', { status: waits ? WAITING : 'active' });

@@ -168,6 +168,10 @@ class Vmm {
         onWaiting: (address) => this.#notice(`waiting for a guest at ${formatSocketAddress(address)}`),
         onIncomingFailed: (error, exitOnError) => this.#incomingFailed(error, exitOnError),
         onTurnedAway: (reason, from) => this.#turnedAway(reason, from),
+        onInquiry: (otherSide) =>
+          this.#notice(
+            `the commit was not answered: asking ${otherSide} whether the guest runs there; \`migrate_cancel\` ends the asking`,
+          ),
         onOutgoingFailed: ({ message, advice }, guest) =>
           this.#notice(`${guest === 'unknown' ? '' : 'the guest was not moved: '}${message}\n  ${advice}`),
         onOutputCut: (error) => this.#outputFailed(error),
