@@ -1,7 +1,7 @@
 /** What happens to the link between source and destination. */
 import type { FrameKind } from '../../migration/frame.js';
 import { BROKEN, DAMAGED, DATA_DAMAGED, SILENT } from '../checkers/causes.js';
-import type { FaultScenario, Keeper } from './scenario.js';
+import { type FaultScenario, IMPATIENT, type Keeper } from './scenario.js';
 
 /** Messages of a migration in their order, and who has the guest if the link breaks before the message arrives, or after it has. */
 const MESSAGES: readonly (readonly [message: FrameKind, before: Keeper, after: Keeper])[] = [
@@ -44,8 +44,8 @@ export const LINK_SCENARIOS: readonly FaultScenario[] = [
   },
   {
     name: 'limit',
-    text: '8 MB/s pass each way',
-    strikes: [{ at: { message: 'hello' }, does: { kind: 'limit', bytesPerSecond: 8e6 } }],
+    text: '20 MB/s pass each way',
+    strikes: [{ at: { message: 'hello' }, does: { kind: 'limit', bytesPerSecond: 20e6 } }],
     guest: 'destination',
   },
   {
@@ -60,6 +60,7 @@ export const LINK_SCENARIOS: readonly FaultScenario[] = [
     strikes: [{ at: { message: 'round-end' }, does: { kind: 'stall' } }],
     guest: 'source',
     causes: SILENT,
+    patience: IMPATIENT,
   },
   {
     name: 'stall-switchover',
@@ -67,6 +68,7 @@ export const LINK_SCENARIOS: readonly FaultScenario[] = [
     strikes: [{ at: { message: 'complete' }, does: { kind: 'stall' } }],
     guest: 'source',
     causes: SILENT,
+    patience: IMPATIENT,
   },
   ...cuts,
   {
@@ -88,14 +90,16 @@ export const LINK_SCENARIOS: readonly FaultScenario[] = [
     text: 'the source loses its connections in the switchover, and the destination hears nothing of it',
     strikes: [{ at: { message: 'complete' }, does: { kind: 'half-open', lost: 'source' } }],
     guest: 'source',
-    causes: BROKEN,
+    causes: SILENT,
+    patience: IMPATIENT,
   },
   {
     name: 'half-open-destination',
     text: 'the destination loses its connections before `commit`, and the source hears nothing of it',
     strikes: [{ at: { message: 'commit' }, does: { kind: 'half-open', lost: 'destination' } }],
     guest: 'source',
-    causes: BROKEN,
+    causes: SILENT,
+    patience: IMPATIENT,
   },
   {
     name: 'truncate-control',
@@ -145,6 +149,7 @@ export const LINK_SCENARIOS: readonly FaultScenario[] = [
     strikes: [{ at: { message }, does: { kind: 'swallow' } as const }],
     guest,
     causes,
+    patience: IMPATIENT,
   })),
   {
     name: 'again-complete',

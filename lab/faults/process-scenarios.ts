@@ -1,7 +1,7 @@
 /** What happens to the processes, and to the host that they run on. */
 import { BROKEN, SILENT } from '../checkers/causes.js';
 import type { Place } from './link/rule.js';
-import type { FaultScenario, FaultyProcess, Keeper } from './scenario.js';
+import { type FaultScenario, type FaultyProcess, IMPATIENT, type Keeper } from './scenario.js';
 
 /** Phases of a migration by the messages between them, and who has the guest if a VMM is killed there. */
 const PHASES: readonly (readonly [
@@ -61,7 +61,7 @@ const suspended = (
   text: `the ${process} is stopped for ${seconds} s ${where}`,
   strikes: [{ at, does: { kind: 'suspend', process, ms: seconds * 1000 } }],
   guest,
-  ...(causes && { causes }),
+  ...(causes && { causes, patience: IMPATIENT }),
 });
 
 const ROUND = { message: 'round-end' } as const;

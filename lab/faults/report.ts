@@ -28,9 +28,7 @@ export function runsText(runs: readonly FaultRun[], width: number | undefined): 
   return [
     table(head, rows, { width, spare: SPARE }),
     ...wrong.flatMap(({ scenario, findings }) => findings.map((finding) => `✘ ${scenario}: ${finding}`)),
-    wrong.length === 0
-      ? `${runs.length} runs, everything held in each`
-      : `${wrong.length} of ${runs.length} runs FAILED`,
+    `${runs.length - wrong.length} of ${runs.length} runs held everything`,
     '',
   ].join('\n');
 }

@@ -2,10 +2,12 @@
  * Runs one scenario on real processes: two VMMs with a guest that answers on the network, a fault proxy between them, and an operator;
  * watches until both sides have come to an end, does what a person would do, and has all of it judged.
  */
+import type { Cancel } from '../../base/clock.js';
 import { FerryError } from '../../base/errors.js';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { MigrationRecord } from '../../migration/record.js';
 import type { MigrationInfo } from '../../vmm/monitor/control.js';
+import { afterMs } from '../../vmm/timers.js';
 import type { Happened, Side, SideEnd } from '../checkers/happened.js';
 import { complaintIn } from '../move/verdict.js';
 import { findingsOf } from './judge.js';
@@ -13,19 +15,17 @@ import { FaultProxy } from './link/proxy.js';
 import type { LinkRule } from './link/rule.js';
 import type { FaultRun, Whereabouts } from './outcome.js';
 import { answerOf, flow, Parties, RATE, SIDES } from './parties.js';
-import { type FaultScenario, isLinkRule, type ProcessFault } from './scenario.js';
+import { type FaultScenario, isLinkStrike, type ProcessFault } from './scenario.js';
 
-/** Short enough that what runs into them is over soon, and long enough for a busy host. */
+/** As a VMM has them if nobody says otherwise, so that a busy host is no fault; but the other side is looked for more often. */
 const PATIENCE = {
   'keepalive-interval': 250,
-  'peer-timeout': 4000,
-  'answer-timeout': 12_000,
-  'request-timeout': 2000,
-  'device-start-timeout': 10_000,
-  'inquiry-timeout': 5000,
+  'peer-timeout': 10_000,
+  'answer-timeout': 30_000,
+  'request-timeout': 10_000,
+  'device-start-timeout': 30_000,
+  'inquiry-timeout': 10_000,
 } as const;
-/** All of them one after the other, and once more for what is taken back. */
-const MAY_TAKE_MS = 2 * Object.values(PATIENCE).reduce<number>((sum, ms) => sum + ms, 0);
 const POLL_MS = 10;
 /** Longest wait for what has to come; whether it does is for the judge. */
 const COMES_MS = 30_000;
@@ -47,13 +47,15 @@ export async function runScenario(scenario: FaultScenario): Promise<FaultRun> {
   try {
     return await run.live();
   } finally {
-    run.proxy?.close();
+    run.end();
     await parties.close();
   }
 }
 
 class Run {
-  proxy: FaultProxy | undefined;
+  #proxy: FaultProxy | undefined;
+  /** Of what is still to happen to a process that may be gone by then. */
+  readonly #endings: Cancel[] = [];
   readonly #scenario: FaultScenario;
   readonly #parties: Parties;
   readonly #defects: string[] = [];
@@ -68,16 +70,17 @@ class Run {
   async live(): Promise<FaultRun> {
     const { vmms, operator } = this.#parties;
     const rules = this.#scenario.strikes.map((strike): LinkRule => {
-      if (isLinkRule(strike)) return strike;
-      const { at, does } = strike as typeof strike & { readonly does: ProcessFault };
-      return { at, does: { kind: 'act', act: () => this.#strike(does) } };
+      if (isLinkStrike(strike)) return strike;
+      return { at: strike.at, does: { kind: 'act', act: () => this.#strike(strike.does) } };
     });
-    this.proxy = await FaultProxy.open(await vmms.destination.incomingAddress(), rules);
-    for (const side of SIDES)
-      await vmms[side].execute('migrate-set-parameters', { ...PATIENCE, ...this.#scenario.parameters });
+    this.#proxy = await FaultProxy.open(await vmms.destination.incomingAddress(), rules);
+    const patience = { ...PATIENCE, ...this.#scenario.patience };
+    for (const side of SIDES) await vmms[side].execute('migrate-set-parameters', patience);
+    // All of them one after the other, and once more for what is taken back.
+    const mayTakeMs = 2 * Object.values(patience).reduce<number>((sum, ms) => sum + ms, 0);
     const from = performance.now();
-    await operator.execute('migrate', { uri: this.proxy.address });
-    await until(MAY_TAKE_MS, async () =>
+    await operator.execute('migrate', { uri: this.#proxy.address });
+    await until(mayTakeMs, async () =>
       (await Promise.all(SIDES.map((side) => this.#isOver(side)))).every((over) => over),
     );
     const tookMs = performance.now() - from;
@@ -86,7 +89,7 @@ class Run {
     if (guest === 'undecided') await this.#decide();
     const { guestFindings, ...traffic } = await this.#askGuest();
     // Connections to the proxy are none of the VMMs' any more.
-    this.proxy.close();
+    this.#proxy.close();
     const leftovers = await this.#socketsLeft();
     const resting = this.#parties.restingNeighbours;
     if (resting > 0) this.#defects.push(`${resting} neighbours took nothing of the cores`);
@@ -104,7 +107,7 @@ class Run {
       networkGone: this.#parties.isKilled('fabric'),
       packetRate: RATE,
       tookNs: tookMs * 1e6,
-      mayTakeNs: MAY_TAKE_MS * 1e6,
+      mayTakeNs: mayTakeMs * 1e6,
       defects: this.#defects,
       guestFindings,
       leftovers: [...leftovers, ...left],
@@ -118,7 +121,13 @@ class Run {
       tookMs,
       gapMs: traffic.during?.arrived ? traffic.during.arrived.longestGapNs / 1e6 : undefined,
     };
-    return { ...run, findings: findingsOf(this.#scenario, happened, run, this.proxy.unstruck) };
+    return { ...run, findings: findingsOf(this.#scenario, happened, run, this.#proxy.unstruck) };
+  }
+
+  /** Nothing more is inflicted; harmless when all is over. */
+  end(): void {
+    for (const cancel of this.#endings) cancel();
+    this.#proxy?.close();
   }
 
   async #strike(does: ProcessFault): Promise<void> {
@@ -128,10 +137,10 @@ class Run {
         return parties.kill(does.process);
       case 'suspend':
         parties.signal(does.process, 'SIGSTOP');
-        setTimeout(() => parties.signal(does.process, 'SIGCONT'), does.ms);
+        this.#endings.push(afterMs(does.ms, () => parties.signal(does.process, 'SIGCONT')));
         return;
       case 'unreachable':
-        return this.proxy!.close();
+        return this.#proxy!.close();
       case 'client-gone':
         return parties.operator.close();
     }

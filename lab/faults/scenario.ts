@@ -2,7 +2,7 @@
  * A fault scenario, as data: what is done to real processes and the links between them in one migration, where it strikes, where
  * the guest has to be in the end, and which errors may tell of it.
  */
-import type { LinkFault, LinkRule, Place } from './link/rule.js';
+import type { LinkFault, Place } from './link/rule.js';
 
 export type FaultyProcess = 'source' | 'destination' | 'fabric';
 
@@ -17,10 +17,18 @@ export type ProcessFault =
   /** The client of the source's monitor that asked for the migration closes its connection. */
   | { readonly kind: 'client-gone' };
 
-export interface Strike {
+/** For the proxy alone. */
+export interface LinkStrike {
   readonly at: Place;
-  readonly does: Exclude<LinkFault, { readonly kind: 'act' }> | ProcessFault;
+  readonly does: Exclude<LinkFault, { readonly kind: 'act' }>;
 }
+
+export interface ProcessStrike {
+  readonly at: Place;
+  readonly does: ProcessFault;
+}
+
+export type Strike = LinkStrike | ProcessStrike;
 
 /** What the host is short of, from before the migration until its end. */
 export type HostFault =
@@ -28,6 +36,9 @@ export type HostFault =
   | { readonly kind: 'full-disk'; readonly file: 'capture' | 'recording' }
   /** Each core has so many others to serve that never rest. */
   | { readonly kind: 'busy-cores'; readonly perCore: number };
+
+/** Where somebody has to wait in vain: short enough to be over soon, and long enough for a busy host. */
+export const IMPATIENT = { 'peer-timeout': 4000, 'answer-timeout': 12_000, 'inquiry-timeout': 5000 } as const;
 
 /**
  * Who has the guest in the end. `either`: what comes first decides. `undecided`: nobody runs it until a person has decided, and the
@@ -44,16 +55,16 @@ export interface FaultScenario {
   readonly guest: Keeper;
   /** Codes of errors that may tell of it; absent where nothing fails. */
   readonly causes?: RegExp;
-  /** For `migrate-set-parameters` at both sides, beside the time-outs. */
-  readonly parameters?: Readonly<Record<string, number | string>>;
+  /** Time-outs of both sides, by their names at the monitor, where they are not the usual ones. */
+  readonly patience?: Readonly<Record<string, number>>;
 }
 
-const PROCESS_FAULTS = { kill: true, suspend: true, unreachable: true, 'client-gone': true } as const;
+const PROCESS_FAULTS: Readonly<Record<ProcessFault['kind'], true>> = {
+  kill: true,
+  suspend: true,
+  unreachable: true,
+  'client-gone': true,
+};
 
-/** Whether it is for the proxy alone. */
-export const isLinkRule = (strike: Strike): strike is Strike & LinkRule =>
+export const isLinkStrike = (strike: Strike): strike is LinkStrike =>
   !Object.hasOwn(PROCESS_FAULTS, strike.does.kind);
-
-/** The process that this ends, if it does. */
-export const killedBy = ({ strikes }: FaultScenario, process: FaultyProcess): boolean =>
-  strikes.some(({ does }) => does.kind === 'kill' && does.process === process);
