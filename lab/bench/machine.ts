@@ -139,7 +139,11 @@ async function measureStops(memoryBytes: number, count: number): Promise<{ stopU
 }
 
 /** One guest, moved back and forth between two VMMs; memory is compared by the integrity root each time. */
-async function measureBlackout(workload: string, memoryBytes: number, runs: number): Promise<BlackoutFigure> {
+export async function measureBlackout(
+  workload: string,
+  memoryBytes: number,
+  runs: number,
+): Promise<BlackoutFigure> {
   const append = `workload=${workload} status_ms=200`;
   const alive = workload === 'idle' ? /idle: up/ : /clean/;
   return withVmm({ guest: KERNEL_IMAGE, memoryBytes, append }, (first) =>

@@ -17,11 +17,16 @@ export interface BenchPacketsOptions {
    * a peer has 64.
    */
   readonly runs?: number;
+  /** Those to measure (default: all). */
+  readonly directions?: readonly Direction[];
+  /** Bytes in a datagram (default: a small and a large one). */
+  readonly payloads?: readonly number[];
   /** Told before each part, for people who wait. */
   readonly onPart?: (what: string) => void;
 }
 
-export type Direction = 'guest to peer' | 'peer to guest' | 'echo';
+const DIRECTIONS = ['guest to peer', 'peer to guest', 'echo'] as const;
+export type Direction = (typeof DIRECTIONS)[number];
 
 /** Threads that a packet passes, in microseconds of CPU time each; `other` is what else the VMM's process ran. */
 export interface ThreadCosts {
@@ -78,24 +83,27 @@ const SETTLE_MS = 100;
 
 /** Takes about two minutes. Rejects with the FerryErrors of the processes. */
 export async function benchPackets(options: BenchPacketsOptions = {}): Promise<BenchPacketsResult> {
-  const { runs = 5, onPart = () => {} } = options;
-  const frames = PAYLOADS.map((payload) => HEADER_BYTES + payload);
+  const { runs = 5, directions = DIRECTIONS, payloads = PAYLOADS, onPart = () => {} } = options;
+  const frames = payloads.map((payload) => HEADER_BYTES + payload);
   onPart('the bare switch');
   const { figures: limits } = await benchFabric({ runs, frameBytes: frames });
   const figures: PacketFigure[] = [];
-  for (const payloadBytes of PAYLOADS) {
-    onPart(`guest to peer, ${payloadBytes} bytes`);
-    const sending = `workload=udp-stream rate=${RATE_MAX} payload=${payloadBytes} tick_us=100`;
-    figures.push(await inWorld(sending, (world) => world.measureSending(payloadBytes, runs)));
-  }
-  for (const direction of ['peer to guest', 'echo'] as const) {
-    for (const payloadBytes of PAYLOADS) {
+  for (const direction of directions) {
+    for (const payloadBytes of payloads) {
       onPart(`${direction}, ${payloadBytes} bytes`);
-      const answering = 'workload=udp-echo,udp-stream rate=0';
-      figures.push(await inWorld(answering, (world) => world.measureOffered(direction, payloadBytes, runs)));
+      figures.push(await measured(direction, payloadBytes, runs));
     }
   }
   return { limits, figures };
+}
+
+function measured(direction: Direction, payloadBytes: number, runs: number): Promise<PacketFigure> {
+  if (direction === 'guest to peer') {
+    const sending = `workload=udp-stream rate=${RATE_MAX} payload=${payloadBytes} tick_us=100`;
+    return inWorld(sending, (world) => world.measureSending(payloadBytes, runs));
+  }
+  const answering = 'workload=udp-echo,udp-stream rate=0';
+  return inWorld(answering, (world) => world.measureOffered(direction, payloadBytes, runs));
 }
 
 /** Counts and times at one moment. */
@@ -163,7 +171,11 @@ class World {
   }
 
   /** The peer sends at the highest rate that arrives, which is looked for first. */
-  async measureOffered(direction: Direction, payloadBytes: number, runs: number): Promise<PacketFigure> {
+  async measureOffered(
+    direction: Exclude<Direction, 'guest to peer'>,
+    payloadBytes: number,
+    runs: number,
+  ): Promise<PacketFigure> {
     const holdsOnce = async (rate: number): Promise<boolean> => {
       const turn = await this.#offer(direction, payloadBytes, rate);
       return turn.lost <= turn.offered * LOSS_SHARE_MAX && turn.perSecond > rate * RATE_SHARE;
@@ -187,7 +199,11 @@ class World {
     return figureOf(direction, payloadBytes, turns);
   }
 
-  async #offer(direction: Direction, payloadBytes: number, rate: number): Promise<Turn> {
+  async #offer(
+    direction: Exclude<Direction, 'guest to peer'>,
+    payloadBytes: number,
+    rate: number,
+  ): Promise<Turn> {
     const count = Math.ceil((rate * (TURN_MS + 2 * LEAD_MS)) / 1000);
     const kind = direction === 'echo' ? 'echo' : 'out';
     const sample = (): Promise<Sample> =>

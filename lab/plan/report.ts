@@ -22,23 +22,29 @@ const MS = 1e6;
 
 export function planReport(result: PlanResult): string {
   const { inputs, plan, unknown } = result;
-  const list = (lines: readonly string[]): string =>
-    `<ul class="soft">${lines.map((line) => `<li>${html(line.trim())}</li>`).join('')}</ul>`;
   return page(
     'a migration on paper',
     planHeading(inputs),
     `<p class="soft">${html(`${verdictLine(plan, inputs)}. Calculated by vf-ferry ${VERSION}; nothing was moved.`)}</p>`,
     [
-      ...(plan.meetsLimit ? [] : [list(remedyLines(result))]),
+      ...(plan.meetsLimit ? [] : [lines(remedyLines(result))]),
       rounds(plan),
       blackout(plan, inputs),
       links(inputs),
       '<h2>What was taken without being given</h2>',
-      list(assumedLines(result)),
+      lines(assumedLines(result)),
       '<h2>What this does not know</h2>',
-      list(unknown),
+      lines(unknown.map((words) => `  ${words}`)),
     ],
   );
+}
+
+/** Lines as the terminal has them: those that are indented become lists. */
+function lines(of: readonly string[]): string {
+  const parts = of.map((line) =>
+    line.startsWith(' ') ? `<li>${html(line.trim())}</li>` : `<p>${html(line)}</p>`,
+  );
+  return `<div class="soft">${parts.join('').replace(/(<li>.*?<\/li>)+/g, '<ul>$&</ul>')}</div>`;
 }
 
 /** What each round has to send, logarithmic: a straight way down is a guest that is caught up with. */

@@ -242,7 +242,7 @@ export class Vmm {
    */
   async migrate(address: string, onProgress?: (record: MigrationRecord) => void): Promise<MigrationRecord> {
     await this.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
-    const ended = this.waitFor('MIGRATION', { where: ({ status }) => ENDS.includes(status) });
+    const ended = endOfNextMigration(this.client);
     // Should the command be refused, nobody waits for the event.
     ended.catch(() => undefined);
     await this.execute('migrate', { uri: address });
@@ -306,6 +306,20 @@ export class Vmm {
       () => undefined,
     );
   }
+}
+
+/**
+ * The event that ends the migration which is started next. A VMM that a guest has just come to may still have that arrival's
+ * to tell, so what comes before the next `setup` does not count.
+ */
+export function endOfNextMigration(client: QmpClient): Promise<QmpEvent> {
+  let begun = false;
+  return client.waitFor('MIGRATION', {
+    where: ({ status }) => {
+      begun ||= status === 'setup';
+      return begun && ENDS.includes(status);
+    },
+  });
 }
 
 /** What `work` resolves with, if it does so in time; rejects with `lab/timeout` otherwise. */

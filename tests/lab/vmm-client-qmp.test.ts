@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { FerryError } from '../../base/errors.js';
 import { QmpClient } from '../../lab/vmm-client/qmp-client.js';
+import { endOfNextMigration } from '../../lab/vmm-client/spawn.js';
 import { MigrationParameters } from '../../migration/parameters.js';
 import { vmmErrors } from '../../vmm/errors.js';
 import { vmmCommands } from '../../vmm/monitor/commands.js';
@@ -136,6 +137,14 @@ describe('QMP client and monitor sockets', () => {
     monitor.emit('MIGRATION', { status: 'active' });
     expect(await active).toMatchObject({ event: 'MIGRATION', data: { status: 'active' } });
     expect(Math.abs((await active).timeMs - Date.now())).toBeLessThan(60_000);
+  });
+
+  it('take no late word of an arrival for the end of the migration that is started next', async () => {
+    const { monitor, listener } = await serveMonitor();
+    const ended = endOfNextMigration(await connectTo(listener.address));
+    for (const status of ['completed', 'setup', 'active', 'failed'] as const)
+      monitor.emit('MIGRATION', { status });
+    expect((await ended).data).toMatchObject({ status: 'failed' });
   });
 
   it('many clients are served at once, each with its own replies', async () => {
