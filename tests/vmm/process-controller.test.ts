@@ -100,6 +100,47 @@ describe('controller', () => {
     }
   });
 
+  it('tells of a migration away, and not of an arrival that comes to its end meanwhile', async () => {
+    const there = await running();
+    let sent: { description: MachineDescription; state: MachineState } | undefined;
+    there.state.leave = async (options) => {
+      sent = { description: options.machine.description, state: await untilPaused(options) };
+      return sourceRecord('completed');
+    };
+    there.controller.migrate(TARGET);
+    await settled(() => sent !== undefined);
+
+    const { controller, state, emitted } = setUp('inmigrate');
+    controller.migrationEvents = true;
+    let end = (): void => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    let last = false;
+    state.arrivals.push(async (options) => {
+      options.observer?.started?.(() => destinationRecord('committed'));
+      await arrive(sent!.description, sent!.state)(options);
+      await ended;
+      options.observer?.stateChanged?.('committed', 'completed', 'running');
+      last = true;
+      return destinationRecord('completed');
+    });
+    state.leave = async ({ observer }) => {
+      observer?.started?.(() => sourceRecord('active'));
+      observer?.stateChanged?.('none', 'setup', 'start');
+      return new Promise(() => {});
+    };
+    await controller.migrateIncoming(TARGET);
+    await settled(() => controller.runState === 'running');
+    controller.migrate(TARGET);
+    end();
+    await settled(() => last);
+    // The record is taken over in a turn after that.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(controller.migrationRecord()).toMatchObject({ role: 'source', status: 'active' });
+    expect(emitted.filter((one) => JSON.stringify(one).includes('completed'))).toEqual([]);
+  });
+
   it('refuses stop and cont that were let through before a migration stopped the guest', async () => {
     const { controller, log, state } = await running();
     let goOn = (): void => {};

@@ -401,6 +401,9 @@ export class Controller implements VmControl {
   /** Takes in guests until one has come, or one failed to and no other is waited for. */
   async #receive({ listener, cancel, exitOnError }: Incoming): Promise<void> {
     for (;;) {
+      // What is still to be told of this arrival when its guest is on its way to another place already is left out: what a
+      // client is told then is of that migration.
+      let ours = this.#record;
       const machine = this.#options.machines.await(this.#guestEvents());
       const record = await listener.next({
         machine: lendToDestination(machine, this.#guest, (arrived) => {
@@ -415,13 +418,15 @@ export class Controller implements VmControl {
         signal: cancel.signal,
         observer: {
           started: (snapshot) => {
-            this.#record = snapshot;
+            this.#record = ours = snapshot;
           },
-          stateChanged: (from, to) => this.#migrationMoved(from, to),
+          stateChanged: (from, to) => {
+            if (this.#outgoing === undefined) this.#migrationMoved(from, to);
+          },
         },
       });
       if (record === undefined) return;
-      this.#record = () => record;
+      if (this.#record === ours) this.#record = () => record;
       if (this.runState !== 'inmigrate' || record.error === undefined) return;
       if (!this.#options.onIncomingFailed(FerryError.from(record.error), exitOnError)) return;
     }
