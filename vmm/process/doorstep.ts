@@ -157,8 +157,10 @@ function replaying(first: Uint8Array, link: ControlLink): ControlLink {
   };
 }
 
-/** Says why, for as long as that may take, and closes. */
-/** Says nothing of any migration: whoever is sent away may have come to ask for the verdict on one. */
+/**
+ * Says why, for as long as that may take, and closes. It says nothing of any migration: whoever is sent away may have come to ask
+ * for the verdict on one.
+ */
 function sendAway(link: ControlLink, reason: FerryError, broken: () => void): void {
   link.send(encodeMessage(errorMessage(reason))).then(() => link.close(), broken);
 }
