@@ -49,9 +49,9 @@ export async function migrateDestination(options: DestinationOptions): Promise<D
   try {
     const hello = await negotiate(destination);
     const { state, lastPages } = await receiveRounds(destination);
-    await load(destination, hello, state, lastPages);
-    const loaded = await awaitCommit(destination, hello);
-    await run(destination, loaded);
+    const { loaded } = await load(destination, hello, state, lastPages);
+    await awaitCommit(destination, hello);
+    await run(destination, await loaded);
   } catch (error) {
     await end(destination, error);
   }
@@ -271,13 +271,18 @@ function compareCounts(announced: MessageOf<'round-end' | 'complete'>, received:
   }
 }
 
+/** What was loaded, on its way back from the machine itself, if it is to be shown when the guest runs. */
+interface Loaded {
+  readonly loaded: Promise<MachineState> | undefined;
+}
+
 /** Loads the machine while the last pages come, checks that RAM arrived as it was sent, and promises to run it. */
 async function load(
   destination: Destination,
   hello: Hello,
   state: State,
   lastPages: Promise<TransferCount>,
-): Promise<void> {
+): Promise<Loaded> {
   const { machine, talk, data, scheduler, deviceStream, starts } = destination;
   const { migratedPages } = hello.description;
   const arriving = receiveTheRest(destination, lastPages);
@@ -292,7 +297,7 @@ async function load(
       ? settleAll(starts.map(async ({ does }) => does.load?.()))
       : arrived.then(() => deviceStream.done),
   ];
-  const loaded = Promise.allSettled(loading);
+  const ended = Promise.allSettled(loading);
   let intact: boolean;
   try {
     const { root } = await arriving;
@@ -303,7 +308,7 @@ async function load(
     intact = sameBytes(rootSoFar(destination), root);
     note(destination, 'integrityNs', checkingFrom);
   } finally {
-    await loaded;
+    await ended;
   }
   // What was loaded from damaged memory says nothing.
   if (!intact) {
@@ -315,8 +320,12 @@ async function load(
   await Promise.all(loading);
   talk.check();
   destination.life.to('loaded');
+  // Asked for before the promise goes out: it is read while the source's word is on its way.
+  const loaded = hello.verify === 'after' ? readBack(destination) : undefined;
+  loaded?.catch(() => undefined);
   const { lastPagesNs, integrityNs, loadNs, deviceLoadNs } = destinationPartsOf(destination.timeline);
   talk.post({ kind: 'prepared', lastPagesNs, integrityNs, loadNs, deviceLoadNs });
+  return { loaded };
 }
 
 /** What was loaded, as the machine itself tells it. */
@@ -326,16 +335,10 @@ async function readBack({ machine, starts }: Destination): Promise<MachineState>
   return { ...loaded, devices: [...loaded.devices, ...records.flat()] };
 }
 
-/**
- * Waits for the source's word, and shows it what was loaded if it asks. Resolves with that if it is to be shown when
- * the guest runs.
- */
-async function awaitCommit(destination: Destination, hello: Hello): Promise<MachineState | undefined> {
+/** Waits for the source's word, and shows it what was loaded if it asks. */
+async function awaitCommit(destination: Destination, hello: Hello): Promise<void> {
   const { talk, hasher, life } = destination;
   const { migratedPages } = hello.description;
-  // Read while the word is on its way.
-  const loaded = hello.verify === 'after' ? readBack(destination) : undefined;
-  loaded?.catch(() => undefined);
   for (;;) {
     const message = await talk.expect(['verify', 'commit']);
     if (message.kind === 'commit') {
@@ -350,7 +353,6 @@ async function awaitCommit(destination: Destination, hello: Hello): Promise<Mach
   destination.deafen();
   life.to('commit');
   destination.undo.forget();
-  return loaded;
 }
 
 /** The guest is ours. Nothing that the source or the link does from here on stops it. */

@@ -146,9 +146,11 @@ export class MachineCore {
   async save(): Promise<MachineState> {
     this.require('be saved', 'paused', 'loaded');
     const { vcpus, clock } = this.drivers;
-    const records = await this.platform.save();
-    // After the devices, which may have requested interrupts for what the vCPUs had asked of them before the pause.
-    const saved = await Promise.all(vcpus.map((vcpu) => vcpu.save()));
+    const saving = this.platform.save();
+    // After the devices, which may have requested interrupts for what the vCPUs had asked of them before the pause; those of a
+    // guest that was loaded have nothing to do yet.
+    if (this.#state === 'paused') await saving;
+    const [records, saved] = await Promise.all([saving, settleAll(vcpus.map((vcpu) => vcpu.save()))]);
     const platform = encodePlatform({
       stoppedAtWallNs: this.stoppedAtWallNs,
       vcpus: saved.map(({ extra }) => extra),
