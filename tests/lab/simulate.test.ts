@@ -90,6 +90,12 @@ describe('simulated migrations of whole machines', () => {
     },
   );
 
+  it('a piece of a device’s stream that comes twice is named by the device', async () => {
+    const { happened } = await campaign.move(100_340, faults('repeat@source/device-data#0'));
+    expect(happened.source.error?.code).toBe('devices/migrationDamaged');
+    expect(violationsOf(happened)).toEqual([]);
+  });
+
   it('come to the same on another thread', async () => {
     const here = newTally();
     for (const seed of [5, 6]) {
