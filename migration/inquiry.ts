@@ -35,7 +35,7 @@ const NO_ANSWER_YET: readonly string[] = [
 /**
  * At the source, which can hear of the commit no more by the migration's own link: asks until the destination has a verdict.
  * Resolves with undefined if there is none to be had: the time is up, the user gave up asking, or the destination says what is
- * no verdict (it failed to run the guest, or knows nothing of it).
+ * no verdict (it failed to run the guest, or knows nothing of it). Never rejects: whatever stands in the way is asked past.
  */
 export async function inquire(source: Asking): Promise<Verdict | undefined> {
   const { redial, scheduler, parameters, signal, timeline, observer } = source;

@@ -7,6 +7,7 @@ import { FerryError } from '../../base/errors.js';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { MigrationRecord } from '../../migration/record.js';
 import type { MigrationInfo } from '../../vmm/monitor/control.js';
+import { UNDER_WAY } from '../../vmm/monitor/protocol.js';
 import { afterMs } from '../../vmm/timers.js';
 import type { Happened, Side, SideEnd } from '../checkers/happened.js';
 import { complaintIn } from '../move/verdict.js';
@@ -30,15 +31,6 @@ const POLL_MS = 10;
 /** Longest wait for what has to come; whether it does is for the judge. */
 const COMES_MS = 30_000;
 const LAST_PACKETS = 8;
-
-const UNDER_WAY: readonly unknown[] = [
-  'setup',
-  'active',
-  'pre-switchover',
-  'device',
-  'cancelling',
-  'wait-unplug',
-];
 
 /** Rejects if no migration came about: a process that could not be started, an address that is taken. */
 export async function runScenario(scenario: FaultScenario): Promise<FaultRun> {
@@ -150,7 +142,7 @@ class Run {
     const info = (await answerOf(this.#parties.vmms[side].execute('query-migrate'))) as
       | MigrationInfo
       | undefined;
-    return info === undefined || !UNDER_WAY.includes(info.status);
+    return info === undefined || !UNDER_WAY.includes(info.status ?? 'none');
   }
 
   async #endOf(side: Side): Promise<SideEnd> {

@@ -11,6 +11,7 @@ import type { ParameterValues } from '../../migration/parameters.js';
 import type { MachineState } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { Machine } from '../../vmm/machine/machine.js';
+import { UNDER_WAY } from '../../vmm/monitor/protocol.js';
 import type { Happened, RunChange, SideEnd } from '../checkers/happened.js';
 import type { BootedGuest } from './booted-guest.js';
 import { causesOf, type Fault, nameOfFault } from './fault.js';
@@ -149,7 +150,7 @@ class Move {
   /** Neither side has a migration under way. */
   #ended(): boolean {
     return [this.#source, this.#destination].every(
-      (vmm) => vmm.gone || !UNDER_WAY.has(vmm.controller.migration().status ?? 'none'),
+      (vmm) => vmm.gone || !UNDER_WAY.includes(vmm.controller.migration().status ?? 'none'),
     );
   }
 
@@ -219,15 +220,6 @@ class Move {
     this.#handOver.push(...compareStates(await wholeState(left), await wholeState(taken)));
   }
 }
-
-const UNDER_WAY: ReadonlySet<string> = new Set([
-  'setup',
-  'active',
-  'pre-switchover',
-  'device',
-  'cancelling',
-  'wait-unplug',
-]);
 
 async function wholeState(machine: Machine): Promise<MachineState> {
   const state = await machine.save();

@@ -47,6 +47,15 @@ export const MIGRATION_STATUSES = [
   'cancelled',
 ] as const;
 export type MigrationStatus = (typeof MIGRATION_STATUSES)[number];
+/** Those of a migration that has begun and not come to its end. */
+export const UNDER_WAY: readonly MigrationStatus[] = [
+  'setup',
+  'active',
+  'wait-unplug',
+  'pre-switchover',
+  'device',
+  'cancelling',
+];
 
 /** QEMU's QapiVfioMigrationState. */
 export const VFIO_DEVICE_STATES = [

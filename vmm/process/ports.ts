@@ -102,7 +102,8 @@ export interface IncomingListener {
   /**
    * Takes the next source that connects and lives through its migration; others that come meanwhile are turned away.
    * Resolves with the record, also of a failure, or with undefined if `close` came first. Rejects for a defect of ours
-   * only.
+   * only. If it failed after the promise to run the guest, and the link was lost, it resolves when the source has asked what came
+   * of it, or has had its time to.
    */
   next(options: IncomingOptions): Promise<DestinationRecord | undefined>;
   /** Stops listening. */
