@@ -1,6 +1,7 @@
 /**
  * Tells the network where a station now is, after it moved: repeated, because a single frame may get lost, with growing
- * pauses. The rhythm is QEMU's default (announce-initial 50 ms, announce-step 100 ms, announce-rounds 5).
+ * pauses. The rhythm is QEMU's default (announce-initial 50 ms, announce-step 100 ms, announce-rounds 5), unless somebody
+ * asks for another.
  */
 import type { Cancel, Scheduler } from '../../base/clock.js';
 import { milliseconds } from '../../base/units.js';
@@ -8,17 +9,25 @@ import { buildGratuitousArp, buildRarpAnnouncement } from './datagram.js';
 import { FrameBuffer } from './frame.js';
 import type { FrameSink } from './frame-sink.js';
 
+/** In QEMU's terms: `rounds` frames, with 0 of them only an end to what was begun; after the first a pause of `initialMs`, each further one `stepMs` longer, up to `pauseMsMax`. */
+export interface AnnounceRhythm {
+  readonly rounds: number;
+  readonly initialMs: number;
+  readonly stepMs: number;
+  readonly pauseMsMax: number;
+}
+
 const ROUNDS = 5;
 const INITIAL_MS = 50;
 const STEP_MS = 100;
 
-/** What it is in QEMU's terms; `pauseMsMax` bounds a rhythm that does not come so far. */
+/** `pauseMsMax` bounds a rhythm that does not come so far. */
 export const ANNOUNCE_RHYTHM = {
   rounds: ROUNDS,
   initialMs: INITIAL_MS,
   stepMs: STEP_MS,
   pauseMsMax: INITIAL_MS + STEP_MS * ROUNDS,
-} as const;
+} as const satisfies AnnounceRhythm;
 
 export class Announcer {
   readonly #scheduler: Scheduler;
@@ -31,12 +40,13 @@ export class Announcer {
     this.#send = send;
   }
 
-  /** Announces at once and in four more rounds: by gratuitous ARP if the IP address is known, else by RARP. */
-  announce(mac: Uint8Array, ip?: number): void {
+  /** Announces at once and in further rounds: by gratuitous ARP if the IP address is known, else by RARP. */
+  announce(mac: Uint8Array, rhythm: AnnounceRhythm = ANNOUNCE_RHYTHM, ip?: number): void {
     this.stop();
+    if (rhythm.rounds === 0) return;
     if (ip === undefined) buildRarpAnnouncement(this.#frame, mac);
     else buildGratuitousArp(this.#frame, { mac, ip });
-    this.#round(0);
+    this.#round(rhythm, 0);
   }
 
   stop(): void {
@@ -44,11 +54,12 @@ export class Announcer {
     this.#cancel = undefined;
   }
 
-  #round(round: number): void {
+  #round(rhythm: AnnounceRhythm, round: number): void {
+    const { rounds, initialMs, stepMs, pauseMsMax } = rhythm;
     this.#cancel = undefined;
     this.#send(this.#frame.bytes, 0, this.#frame.length);
-    if (round + 1 === ROUNDS) return;
-    const pause = milliseconds(INITIAL_MS + STEP_MS * round);
-    this.#cancel = this.#scheduler.after(pause, () => this.#round(round + 1));
+    if (round + 1 >= rounds) return;
+    const pause = milliseconds(Math.min(initialMs + stepMs * round, pauseMsMax));
+    this.#cancel = this.#scheduler.after(pause, () => this.#round(rhythm, round + 1));
   }
 }

@@ -43,6 +43,27 @@ export function notingVm(): NotingVm {
         },
       ];
     },
+    network: {
+      rxFilters: async () => [
+        {
+          name: 'vf0',
+          promiscuous: false,
+          broadcast: true,
+          unicast: 'normal',
+          multicast: 'normal',
+          vlan: 'normal',
+          mac: '52:00:00:00:00:01',
+          addresses: [],
+          groupHashes: [0x123],
+          vlans: [7],
+        },
+      ],
+      setLink: async (name, up) => {
+        calls.push(['setLink', name, up]);
+        return name === 'vf0';
+      },
+      announce: async (rhythm, names) => void calls.push(['announce', rhythm, names]),
+    },
     deviceDel: async (id) => void calls.push(['deviceDel', id]),
     deviceAdd: async (id, bus) => void calls.push(['deviceAdd', id, bus]),
     calcDirtyRate: (request) => void calls.push(['calcDirtyRate', request]),

@@ -85,6 +85,7 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
     serial: () => undefined as never,
     nics: async () => [],
     guestName: 'guest',
+    network: undefined,
     pciDump: async () => undefined,
     pci: async () => [],
     injectError: async () => undefined,

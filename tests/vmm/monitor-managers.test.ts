@@ -1,5 +1,6 @@
 /** What managers made for QEMU say to a VMM before and while they move a guest, against the monitor. */
 import { describe, expect, it } from 'vitest';
+import { VCPUS_MAX } from '../../base/abi/platform.js';
 import { notingVm } from '../../lab/fuzz/noting-vm.js';
 import { vmmCommands } from '../../vmm/monitor/commands.js';
 import { FIXED_PARAMETERS } from '../../vmm/monitor/fixed-parameters.js';
@@ -89,5 +90,61 @@ describe("the monitor, for QEMU's managers", () => {
     expect(await ask('query-memory-size-summary')).toEqual({ 'base-memory': vm.memory().ramBytes });
     const [cpu] = (await ask('query-cpus-fast')) as readonly { readonly target: string }[];
     expect(await ask('query-target')).toEqual({ arch: cpu?.target });
+    const machines = await ask('query-machines');
+    expect(machines).toEqual([expect.objectContaining({ 'is-default': true, 'cpu-max': VCPUS_MAX })]);
+    expect(await ask('query-current-machine')).toEqual({ 'wakeup-suspend-support': false });
+  });
+
+  it('tells what a NIC lets in as QEMU does, of all or of one', async () => {
+    const { ask } = setUp();
+    const info = {
+      name: 'vf0',
+      promiscuous: false,
+      multicast: 'normal',
+      unicast: 'normal',
+      vlan: 'normal',
+      'broadcast-allowed': true,
+      'multicast-overflow': false,
+      'unicast-overflow': false,
+      'main-mac': '52:00:00:00:00:01',
+      'vlan-table': [7],
+      'unicast-table': [],
+      'multicast-table': [],
+      'x-ferry-multicast-hashes': [0x123],
+    };
+    expect(await ask('query-rx-filter')).toEqual([info]);
+    expect(await ask('query-rx-filter', { name: 'vf0' })).toEqual([info]);
+    await expect(ask('query-rx-filter', { name: 'vf1' })).rejects.toThrow('invalid net client name: vf1');
+  });
+
+  it('takes links away by name, and refuses a name that there is not as QEMU does', async () => {
+    const { ask, vm } = setUp();
+    await ask('set_link', { name: 'vf0', up: false });
+    await expect(ask('set_link', { name: 'vf1', up: false })).rejects.toMatchObject({
+      class: 'DeviceNotFound',
+      message: "Device 'vf1' not found",
+    });
+    expect(vm.calls).toEqual([
+      ['setLink', 'vf0', false],
+      ['setLink', 'vf1', false],
+    ]);
+  });
+
+  it('announces in the rhythm that it is given, but no guest that stands still or is not here', async () => {
+    const { ask, vm } = setUp();
+    const rhythm = { initial: 50, max: 550, rounds: 5, step: 50 };
+    await ask('announce-self', rhythm);
+    await ask('announce-self', { ...rhythm, interfaces: ['vf0'] });
+    const meant = { initialMs: 50, pauseMsMax: 550, rounds: 5, stepMs: 50 };
+    const calls = [
+      ['announce', meant, undefined],
+      ['announce', meant, ['vf0']],
+    ];
+    expect(vm.calls).toEqual(calls);
+    for (const state of ['prelaunch', 'paused', 'postmigrate', 'inmigrate'] as const) {
+      vm.runState = state;
+      await expect(ask('announce-self', rhythm)).rejects.toThrow(`isn't permitted in '${state}' state`);
+    }
+    expect(vm.calls).toEqual(calls);
   });
 });

@@ -235,6 +235,8 @@ describe('monitor', () => {
       device_del: ['prelaunch', 'running', 'paused'],
       device_add: ['prelaunch', 'running', 'paused'],
       'x-ferry-aer-inject': ['prelaunch', 'running', 'paused'],
+      set_link: ['prelaunch', 'running', 'paused'],
+      'announce-self': ['running'],
       'migrate-incoming': ['inmigrate', 'postmigrate'],
     };
     const args: Record<string, unknown> = {
@@ -247,6 +249,8 @@ describe('monitor', () => {
       device_add: { driver: 'vfio-pci', id: 'vf0' },
       'x-ferry-aer-inject': { id: 'vf0', error: 'MALF_TLP' },
       'x-ferry-mute-events': { events: [] },
+      set_link: { name: 'vf0', up: true },
+      'announce-self': { initial: 50, max: 550, rounds: 5, step: 100 },
     };
     const { negotiated, vm } = setUp();
     const client = await negotiated();

@@ -112,7 +112,7 @@ function makeDrivers(
         });
   if (host !== undefined && world.plug !== undefined) {
     cable = world.plug(host.receive);
-    host.setLink(true);
+    host.network.setCable(true);
   }
   const assigned = host === undefined ? [] : devicesOf(host);
   const devices = new DeviceSet([...platform, ...(host === undefined ? [] : host.devices)]);

@@ -17,7 +17,15 @@ import type { PassthroughDevice } from '../passthrough/device.js';
 import { type DeviceEvent, factsOf } from '../passthrough/events.js';
 import type { PassthroughHost } from '../passthrough/host.js';
 import type { HostIommu } from '../passthrough/iommu.js';
-import { assignedName, assignedNames, IOMMU_NAME, NIC_NAME, virtioName } from '../passthrough/records.js';
+import type { NetworkControl } from '../passthrough/network-control.js';
+import {
+  assignedName,
+  assignedNames,
+  IOMMU_NAME,
+  NETWORK_NAME,
+  NIC_NAME,
+  virtioName,
+} from '../passthrough/records.js';
 import type { VfDevice } from '../passthrough/vf-device.js';
 import type { VirtioNic } from '../passthrough/virtio-nic.js';
 import { explainCrash, type GuestCrash } from '../vcpu/crash.js';
@@ -45,6 +53,8 @@ export class MachineCore {
   /** In the thread that owns them: the platform's devices, the host's NIC, what was assigned, of that the NIC's, and our own. */
   readonly platform: Remote<PlatformCalls>;
   readonly nic: Remote<PassthroughHost> | undefined;
+  /** Its NICs as stations of a network. */
+  readonly network: Remote<NetworkControl> | undefined;
   readonly assigned: readonly Remote<PassthroughDevice>[];
   readonly functions: readonly Remote<VfDevice>[];
   readonly virtio: readonly Remote<VirtioNic>[];
@@ -75,6 +85,7 @@ export class MachineCore {
     this.platform = remote(drivers.devices, PLATFORM_NAME);
     const { nic } = options;
     this.nic = nic && remote(drivers.devices, NIC_NAME);
+    this.network = nic && remote(drivers.devices, NETWORK_NAME);
     const names = nic === undefined ? [] : assignedNames(nic);
     this.assigned = names.map((name) => remote(drivers.devices, name));
     this.serial = (port) => serialLine(port, drivers.devices, this.events);

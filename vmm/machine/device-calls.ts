@@ -35,6 +35,7 @@ import {
   dmaLogName,
   functionName,
   IOMMU_NAME,
+  NETWORK_NAME,
   NIC_NAME,
   type NicOptions,
   replayName,
@@ -117,7 +118,7 @@ export function callTargets(
 ): CallTargets {
   const targets = new Map<string, object>([[PLATFORM_NAME, platform], ...calls]);
   if (nic === undefined) return targets;
-  targets.set(NIC_NAME, nic.host).set(IOMMU_NAME, nic.host.iommu);
+  targets.set(NIC_NAME, nic.host).set(IOMMU_NAME, nic.host.iommu).set(NETWORK_NAME, nic.host.network);
   for (const [index, { assigned, host, slot, channel }] of nic.host.assigned.entries()) {
     const { name } = assigned;
     targets.set(name, nic.devices[index]!).set(functionName(name), host);

@@ -13,12 +13,14 @@ import type {
 } from '../../migration/ports.js';
 import type { SerialLine } from '../agent/serial-line.js';
 import type { PassthroughHost } from '../passthrough/host.js';
+import type { NetworkControl } from '../passthrough/network-control.js';
 import type { PciInfo } from '../passthrough/pci-info.js';
 import type { PassthroughReport } from '../passthrough/report.js';
 import type { VcpuCounters, VcpuPending, VcpuState } from '../threads/control-block.js';
 import type { VcpuCode } from '../vcpu/code.js';
 import type { VcpuHandle } from '../vcpu/handle.js';
 import { MachineCore } from './core.js';
+import type { Remote } from './device-calls.js';
 import type { DriverEvents, MachineDrivers } from './drivers.js';
 import type { MachineEvent, MachineRunState } from './events.js';
 import { GuestCode } from './guest-code.js';
@@ -96,6 +98,11 @@ export class Machine {
   async nicReports(): Promise<readonly PassthroughReport[]> {
     const { functions, virtio } = this.#core;
     return Promise.all([...functions, ...virtio].map((device) => device.report()));
+  }
+
+  /** Its NICs as stations of a network; undefined without any. */
+  get network(): Remote<NetworkControl> | undefined {
+    return this.#core.network;
   }
 
   /** Configuration space of all PCI functions, in the format of `lspci -F`; undefined without any. */

@@ -5,9 +5,24 @@
 
 import { ERROR_NAMES } from '../../devices/pci/error-names.js';
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
-import { boolean, integer, list, oneOf, optional, type Shape, string, struct } from './arguments.js';
-import type { Standstill, VmControl } from './control.js';
+import { boolean, integer, list, oneOf, optional, string, struct } from './arguments.js';
+import {
+  AWAITED,
+  BROKEN,
+  type Command,
+  type CommandContext,
+  command,
+  MOVED,
+  NO_GUEST,
+  NOTHING,
+  OFF,
+  PANICKED,
+  STANDSTILL,
+  SWITCHING,
+} from './command.js';
+import { machineCommands } from './machine-commands.js';
 import type { MonitorClient, MonitorCommands } from './monitor.js';
+import { networkCommands } from './network-commands.js';
 import {
   capabilitiesOf,
   capabilityChanges,
@@ -15,75 +30,8 @@ import {
   listParameters,
   parameterChanges,
 } from './parameters.js';
-import { notFound, QMP_EVENT_NAMES, QmpError, type QmpVersion } from './protocol.js';
+import { notFound, QMP_EVENT_NAMES, QmpError } from './protocol.js';
 import { pciBuses } from './query-pci.js';
-import type { RunState } from './run-state.js';
-
-export interface CommandContext {
-  readonly vm: VmControl;
-  readonly version: QmpVersion;
-}
-
-export interface Command {
-  readonly name: string;
-  /** One sentence for `x-ferry-help`. */
-  readonly summary: string;
-  readonly arguments: Shape<unknown>;
-  /** States that refuse the command, with the reason; all others permit it. */
-  readonly refused: Readonly<Partial<Record<RunState, string>>>;
-  /** Standstills in `finish-migrate` that permit it all the same. */
-  readonly standstill: readonly Standstill[];
-  readonly run: (context: CommandContext, args: unknown, client: MonitorClient) => unknown;
-}
-
-const NOTHING = struct({});
-
-/** The vCPUs' architecture, where QEMU names one of its own. */
-const TARGET = 'wasm32';
-
-/** Ties the type of the checked arguments to the handler's. */
-function command<A>(spec: {
-  name: string;
-  summary: string;
-  arguments: Shape<A>;
-  refused?: Partial<Record<RunState, string>>;
-  standstill?: readonly Standstill[];
-  run: (context: CommandContext, args: A, client: MonitorClient) => unknown;
-}): Command {
-  return {
-    name: spec.name,
-    summary: spec.summary,
-    arguments: spec.arguments,
-    refused: spec.refused ?? {},
-    standstill: spec.standstill ?? [],
-    run: (context, args, client) => spec.run(context, args as A, client),
-  };
-}
-
-const MOVED = 'the guest has moved to another VMM';
-const PANICKED = 'the guest has crashed';
-const OFF = 'the guest has switched its machine off';
-const BROKEN = 'the machine failed';
-const SWITCHING = 'the last part of a migration is under way';
-/** Why the guest stands still, where it is not that. */
-const STANDSTILL: Readonly<Record<Standstill, string>> = {
-  switching: SWITCHING,
-  undecided:
-    'its commit was never acknowledged, so the guest may run at the destination; if it does not, `x-ferry-reclaim` lets it go on here',
-  kept: 'the guest could not be resumed after a migration; `cont` tries again',
-};
-
-const AWAITED = 'Guest is waiting for an incoming migration';
-
-/** What is asked of a machine and its guest while they are here, and not over. */
-const NO_GUEST = {
-  inmigrate: AWAITED,
-  'finish-migrate': SWITCHING,
-  postmigrate: MOVED,
-  'guest-panicked': PANICKED,
-  shutdown: OFF,
-  'internal-error': BROKEN,
-} as const;
 
 /** `channels` of `migrate`, the newer way to say where to: one main channel over a socket. */
 const migrationChannels = list(
@@ -162,42 +110,7 @@ export const COMMANDS: readonly Command[] = [
     arguments: NOTHING,
     run: ({ vm }) => ({ status: vm.runState, running: vm.runState === 'running' }),
   }),
-  command({
-    name: 'query-cpus-fast',
-    summary: 'The vCPUs and their threads.',
-    arguments: NOTHING,
-    run: ({ vm }) =>
-      vm.cpus().map(({ index, threadId }) => ({
-        'cpu-index': index,
-        'qom-path': `/machine/unattached/device[${index}]`,
-        'thread-id': threadId,
-        target: TARGET,
-      })),
-  }),
-  command({
-    name: 'query-uuid',
-    summary: "The guest's UUID: all zeros, since none is given to it.",
-    arguments: NOTHING,
-    run: () => ({ UUID: '00000000-0000-0000-0000-000000000000' }),
-  }),
-  command({
-    name: 'query-target',
-    summary: 'What the vCPUs execute.',
-    arguments: NOTHING,
-    run: () => ({ arch: TARGET }),
-  }),
-  command({
-    name: 'query-kvm',
-    summary: 'Whether KVM is there and used: no, the vCPUs are threads of this process.',
-    arguments: NOTHING,
-    run: () => ({ enabled: false, present: false }),
-  }),
-  command({
-    name: 'query-memory-size-summary',
-    summary: "The guest's RAM in bytes; nothing can be plugged in beside it.",
-    arguments: NOTHING,
-    run: ({ vm }) => ({ 'base-memory': vm.memory().ramBytes }),
-  }),
+  ...machineCommands,
   command({
     name: 'stop',
     summary: 'Stops the guest; `cont` lets it go on.',
@@ -337,13 +250,7 @@ export const COMMANDS: readonly Command[] = [
     arguments: NOTHING,
     run: ({ vm }) => listCapabilities(capabilitiesOf(vm.migrationEvents, vm.parameters)),
   }),
-  command({
-    name: 'x-ferry-query-nic',
-    summary:
-      "The guest's network devices, a list: name, address, link, device state, what each counted, what VT-d blocked.",
-    arguments: NOTHING,
-    run: ({ vm }) => vm.nics(),
-  }),
+  ...networkCommands,
   command({
     name: 'device_del',
     summary: 'Asks the guest to let a device go; DEVICE_DELETED tells when it has left its slot.',

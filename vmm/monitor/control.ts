@@ -2,7 +2,9 @@
  * What the monitor needs of the VM. The controller implements it; tests put something simple in its place.
  */
 
+import type { AnnounceRhythm } from '../../devices/ethernet/announcer.js';
 import type { MigrationParameters, ParameterValues } from '../../migration/parameters.js';
+import type { RxFilter } from '../passthrough/network-control.js';
 import type { PciInfo } from '../passthrough/pci-info.js';
 import type { SocketAddress } from '../sockets/address.js';
 import type { MigrationStatus } from './protocol.js';
@@ -40,6 +42,15 @@ export interface NicInfo {
     readonly cable: number;
   };
   readonly 'iommu-faults': { readonly count: number; readonly last: readonly IommuFaultInfo[] };
+}
+
+/** The guest's NICs as stations of a network. */
+export interface Network {
+  rxFilters(): Promise<readonly RxFilter[]>;
+  /** Takes the link of one of them away, or gives it back; false if there is none of that name. */
+  setLink(name: string, up: boolean): Promise<boolean>;
+  /** Those of these names, or all, tell the network where they are. */
+  announce(rhythm: AnnounceRhythm, names?: readonly string[]): Promise<void>;
 }
 
 export interface MemoryInfo {
@@ -163,6 +174,8 @@ export interface VmControl {
   memory(): MemoryInfo;
   /** What the host knows of the guest's NIC. Throws a QmpError on a machine without one. */
   nics(): Promise<readonly NicInfo[]>;
+  /** Its NICs as stations of a network; undefined on a machine without any, and while none exists. */
+  readonly network: Network | undefined;
   /** Asks the guest to let a device go, which then leaves its slot. Throws QmpErrors. */
   deviceDel(id: string): Promise<void>;
   /** Puts a device back into its slot. Throws QmpErrors. */

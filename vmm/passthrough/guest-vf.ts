@@ -3,7 +3,7 @@
  * left it for nowhere.
  */
 import type { Scheduler } from '../../base/clock.js';
-import { Announcer } from '../../devices/ethernet/announcer.js';
+import { type AnnounceRhythm, Announcer } from '../../devices/ethernet/announcer.js';
 import { assignVf } from '../../devices/nic82599/assigned.js';
 import type { FunctionOffer } from '../../devices/nic82599/offer.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
@@ -63,9 +63,10 @@ export class GuestVf extends GuestFunction {
     this.#announcer = new Announcer(scheduler, (bytes, at, length) => this.send(bytes, at, length));
   }
 
-  override announce(): void {
+  /** At its own rhythm, or at another. Not while it stands still, or may be elsewhere. */
+  override announce(rhythm?: AnnounceRhythm): void {
     const address = this.#address();
-    if (address !== undefined) this.#announcer.announce(Uint8Array.from(address));
+    if (address !== undefined) this.#announcer.announce(Uint8Array.from(address), rhythm);
   }
 
   /** Where it does not run the network is told nothing: its guest may be at another place already. */

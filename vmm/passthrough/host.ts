@@ -43,6 +43,7 @@ import {
   PHYSICAL_FUNCTION_VECTOR,
 } from './interrupts.js';
 import { HostIommu } from './iommu.js';
+import { NetworkControl } from './network-control.js';
 import { type PciInfo, pciInfoOf } from './pci-info.js';
 import {
   ACPI_HOTPLUG_NAME,
@@ -103,6 +104,8 @@ export class PassthroughHost {
   /** The VMM's own NICs, and of each function the one that is its standby. */
   readonly virtio: readonly VirtioNic[];
   readonly standbys: readonly (Standby | undefined)[];
+  /** What can be done to them as stations of a network. */
+  readonly network: NetworkControl;
   /** The guest's host bridge. */
   readonly bridge = new HostBridge(HOST_BRIDGE_NAME);
   /** Bridge and ports as devices of the machine; configuration space and BAR window lie with the bridge. */
@@ -227,6 +230,8 @@ export class PassthroughHost {
       return own && new Standby(own, assignedName(n), event);
     });
     this.#stations = new Stations(this.nic, this.functions, macs, this.virtio);
+    const { nic, functions } = this;
+    this.network = new NetworkControl({ nic, driver: this.#driver, functions, virtio: this.virtio, event });
     // What firmware does before the guest's kernel looks.
     enumerate(this.#guest, GUEST_BARS);
     this.devices = [
@@ -252,19 +257,6 @@ export class PassthroughHost {
     for (const { net } of this.virtio) if (net.run(BUDGET)) more = true;
     for (const { edu } of this.edus) if (edu.run()) more = true;
     return more;
-  }
-
-  /** The cable was plugged in or out. */
-  setLink(up: boolean): void {
-    this.nic.setLink(up);
-    for (const { net } of this.virtio) net.setLink(up);
-    for (const { name } of [...this.functions.map(({ assigned }) => assigned), ...this.virtio]) {
-      this.#event({ kind: 'link', device: name, up });
-    }
-  }
-
-  get link(): boolean {
-    return this.nic.forwarding.linkUp;
   }
 
   /** The station address that frames to function `index` carry; undefined until it has one. */

@@ -41,8 +41,9 @@ export const assignedNames = ({ macs, edus = 0 }: NicOptions): readonly string[]
 export const HOST_BRIDGE_NAME = 'host-bridge';
 export const ACPI_HOTPLUG_NAME = 'acpi-pci-hotplug';
 
-/** What can be asked in the thread that owns the NIC: of the host's half of it, and of its VT-d unit. */
+/** What can be asked in the thread that owns the NIC: of the host's half of it, of all NICs as stations, and of its VT-d unit. */
 export const NIC_NAME = 'nic0';
+export const NETWORK_NAME = 'network0';
 export const IOMMU_NAME = 'iommu0';
 
 /**

@@ -89,7 +89,7 @@ export function rehearse(options: NicOptions): void {
       event: () => {},
     },
   );
-  host.setLink(true);
+  host.network.setCable(true);
   const guest = { mac: Uint8Array.from(mac), ip: 0x0a00_0002, port: 7 };
   const driver = new RehearsalDriver(host, ram, datagram(guest, PEER));
   driver.open();

@@ -29,7 +29,7 @@ export class VfDevice extends PassthroughDevice {
   }
 
   report(): PassthroughReport {
-    const { iommu, link } = this.#host;
+    const { iommu, network } = this.#host;
     const { vf, index, source, refusedByCable, assigned } = this.#fn;
     const address = this.#host.addressOf(index);
     const { registers } = vf.pool;
@@ -37,7 +37,7 @@ export class VfDevice extends PassthroughDevice {
       name: assigned.name,
       mac: address === undefined ? '' : formatMac(Uint8Array.from(address), 0),
       state: this.state,
-      link,
+      link: network.linkOf(index),
       counters: {
         'frames-received': registers.get(reg.GPRC),
         'frames-sent': registers.get(reg.GPTC),

@@ -4,7 +4,7 @@
  */
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
 import { formatMac } from '../../devices/ethernet/addresses.js';
-import { Announcer } from '../../devices/ethernet/announcer.js';
+import { type AnnounceRhythm, Announcer } from '../../devices/ethernet/announcer.js';
 import type { RootComplex } from '../../devices/pci/topology.js';
 import type { RootPort } from '../../devices/root-port/device.js';
 import { RUNNING, STOP, stateName } from '../../devices/vfio/states.js';
@@ -32,6 +32,8 @@ export class VirtioNic implements SaveableDevice {
   readonly #announcer: Announcer;
   #refused = 0;
   #halted = false;
+  /** Whether the cable is plugged in, and whether the administrator lets it have a link. */
+  readonly #link = { cable: false, enabled: true };
   /** The guest came from another host, and the network has not been told. */
   #arrived = false;
 
@@ -77,14 +79,22 @@ export class VirtioNic implements SaveableDevice {
   start(): void {
     this.#halted = false;
     this.net.resume();
+    // A state that came from another host has the link that there was.
+    this.setLink({});
     if (!this.#arrived) return;
     this.#arrived = false;
     this.announce();
   }
 
-  /** Tells the network where the station is now: by the guest's driver if that can, else in its place. */
-  announce(): void {
-    if (!this.net.askToAnnounce()) this.#announcer.announce(this.mac);
+  /** What of its link has changed. */
+  setLink(change: { readonly cable?: boolean; readonly enabled?: boolean }): void {
+    Object.assign(this.#link, change);
+    this.net.setLink(this.#link.cable && this.#link.enabled);
+  }
+
+  /** Tells the network where the station is now: by the guest's driver if that can, at its rhythm, else in its place. */
+  announce(rhythm?: AnnounceRhythm): void {
+    if (!this.net.askToAnnounce()) this.#announcer.announce(this.mac, rhythm);
   }
 
   report(): PassthroughReport {

@@ -25,6 +25,7 @@ import type {
   InjectedErrorInfo,
   MemoryInfo,
   MigrationInfo,
+  Network,
   NicInfo,
   Standstill,
   VmControl,
@@ -41,6 +42,7 @@ import { GuestRun } from './guest-run.js';
 import { HotPlug } from './hot-plug.js';
 import { lendToDestination, lendToSource } from './lent-machine.js';
 import { migrationInfo } from './migration-info.js';
+import { nicInfo } from './nic-info.js';
 import { writeOutput } from './output-file.js';
 import type { GuestEvents, GuestMachine, IncomingListener, Links, Machines, TurnedAway } from './ports.js';
 
@@ -196,14 +198,11 @@ export class Controller implements VmControl {
   async nics(): Promise<readonly NicInfo[]> {
     const reports = (await this.#machine?.nics()) ?? [];
     if (reports.length === 0) throw noNic();
-    return reports.map(({ faults, drops, ...report }) => {
-      const { stopped, noDescriptor, malformed, cable } = drops;
-      return {
-        ...report,
-        drops: { stopped, 'no-descriptor': noDescriptor, malformed, cable },
-        'iommu-faults': faults,
-      };
-    });
+    return reports.map(nicInfo);
+  }
+
+  get network(): Network | undefined {
+    return this.#machine?.network;
   }
 
   async deviceDel(id: string): Promise<void> {

@@ -55,6 +55,7 @@ export function guestMachine(machine: Machine, outgoing: SourceMachine = machine
     memory: machine.memory,
     serial: (port) => machine.serial(port),
     nics: () => machine.nicReports(),
+    network: machine.network,
     pciDump: () => machine.pciDump(),
     pci: () => machine.pci(),
     injectError: (device, error) => machine.injectError(device, error),

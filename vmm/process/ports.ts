@@ -10,7 +10,7 @@ import type { DestinationMachine, MachineDescription, SourceMachine } from '../.
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { SourceOptions } from '../../migration/source-context.js';
 import type { SerialLine } from '../agent/serial-line.js';
-import type { CpuInfo } from '../monitor/control.js';
+import type { CpuInfo, Network } from '../monitor/control.js';
 import type { DeviceEvent } from '../passthrough/events.js';
 import type { PciInfo } from '../passthrough/pci-info.js';
 import type { PassthroughReport } from '../passthrough/report.js';
@@ -49,6 +49,8 @@ export interface GuestMachine {
   serial(port: SerialPortName): SerialLine;
   /** What the host knows of each of the guest's network devices. */
   nics(): Promise<readonly PassthroughReport[]>;
+  /** Its NICs as stations of a network; undefined without any. */
+  readonly network: Network | undefined;
   /** Configuration space of all PCI functions, in the format of `lspci -F`; undefined without any. */
   pciDump(): Promise<string | undefined>;
   /** What the guest has made of its PCI Express; nothing without any. */

@@ -35,7 +35,7 @@ export function hostNic(
     receive,
     received: ports.wake,
     room: ports.wake,
-    link: (up) => host.setLink(up),
+    link: (up) => host.network.setCable(up),
   });
   const host = new PassthroughHost(nic, { ...ports, send: cable.send, wireReady: () => cable.ready });
   const devices = devicesOf(host);
