@@ -73,6 +73,17 @@ export const labErrors = catalogue('lab', {
     text: ({ path, reason }) => `${path} can't be read as a comparison: ${reason}`,
     advice: () => 'Give a file that `ferry compare --json` wrote, with this version of vf-ferry.',
   }),
+  experiment: entry<{ problems: string }>({
+    exit: 'refused',
+    text: ({ problems }) => problems,
+    advice: () =>
+      "docs/experiments.md says what an experiment may say; an editor does so too, where '$schema' names experiment.schema.json.",
+  }),
+  'experiment-elsewhere': entry<{ name: string; harness: string; harnesses: string }>({
+    exit: 'refused',
+    text: ({ name, harness, harnesses }) => `${name} is not for the harness ${harness}, but for ${harnesses}`,
+    advice: () => "Leave the harness out, or name it in the experiment's `harness` if it can do all of it.",
+  }),
   'recording-unreadable': entry<{ path: string; reason: string }>({
     exit: 'refused',
     text: ({ path, reason }) => `${path} can't be read as a recording: ${reason}`,

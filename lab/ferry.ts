@@ -83,6 +83,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import('./commands/faults.js'),
   },
   {
+    name: 'run',
+    summary: 'run experiments that are files: faults, operators, what must hold and what is measured',
+    load: () => import('./commands/run.js'),
+  },
+  {
     name: 'fuzz',
     summary: 'let a hostile guest driver loose on the device models',
     load: () => import('./commands/fuzz.js'),

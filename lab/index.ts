@@ -7,7 +7,7 @@
  *
  * `migrate` is the whole job, as `ferry migrate` does it; `spawnVmm`, `spawnFabric` and `QmpClient` are its parts, and
  * `FaultProxy` stands between two of them, for experiments of your own. Everything that goes wrong is a `FerryError` with a
- * stable code, facts and advice.
+ * stable code, facts and advice. `runExperiment` and `runScenario` are for test suites: a migration under faults, judged.
  */
 
 export type { AtomicBitmap } from '../base/bitmap.js';
@@ -42,6 +42,10 @@ export type {
 export type { DeviceStart, StartDescriptor } from '../migration/start/start.js';
 export type { DeviceStop, Left, StopDescriptor } from '../migration/stop/stop.js';
 export type { DirtyTracking, TrackingDescriptor } from '../migration/tracking/tracking.js';
+export type { Experiment } from './experiment/format.js';
+export type { ExperimentRun, Measured } from './experiment/outcome.js';
+export { parseExperiment, readExperiment } from './experiment/read.js';
+export { type ExperimentResult, type RunOptions, runExperiment } from './experiment/run.js';
 export type { FabricReport, PhaseReport } from './fabric/report.js';
 export { FabricProcess, type SpawnFabricOptions, spawnFabric } from './fabric/spawn.js';
 export { FaultProxy } from './faults/link/proxy.js';

@@ -14,6 +14,9 @@ export interface RunChange {
   readonly running: boolean;
 }
 
+/** Who runs the guest. `undecided`: it stands still at the source, which does not know whether it was taken. */
+export type Whereabouts = Side | 'both' | 'undecided' | 'nobody';
+
 export interface SideEnd {
   /** As its last migration ended; undefined if it never had one, or was gone before it could say. */
   readonly status: string | undefined;

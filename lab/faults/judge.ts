@@ -1,11 +1,10 @@
 /** Whether what happened in a scenario is right: all that must hold whatever is inflicted, and what holds for this scenario. */
 import { violationsOf } from '../checkers/checkers.js';
-import type { Happened, SideEnd } from '../checkers/happened.js';
-import type { LinkRule } from './link/rule.js';
+import type { Happened, Side, SideEnd, Whereabouts } from '../checkers/happened.js';
 import type { FaultRun } from './outcome.js';
-import type { FaultScenario, Keeper } from './scenario.js';
+import type { FaultScenario, Keeper, Strike } from './scenario.js';
 
-const MAY_HAVE: Readonly<Record<Keeper, readonly FaultRun['guest'][]>> = {
+const MAY_HAVE: Readonly<Record<Keeper, readonly Whereabouts[]>> = {
   source: ['source'],
   destination: ['destination'],
   either: ['source', 'destination'],
@@ -18,12 +17,11 @@ export function findingsOf(
   scenario: FaultScenario,
   happened: Happened,
   { guest, unwritten }: Pick<FaultRun, 'guest' | 'unwritten'>,
-  unstruck: readonly LinkRule[],
+  unstruck: readonly Pick<Strike, 'at'>[],
 ): readonly string[] {
   const findings = violationsOf(happened).map(({ checker, finding }) => `${checker}: ${finding}`);
   const { host } = scenario;
-  for (const { at } of unstruck)
-    findings.push(`struck: nothing came to ${JSON.stringify(at)}, so nothing was shown`);
+  findings.push(...idleFindings(unstruck));
   if ((host?.kind === 'full-disk') !== unwritten.length > 0) {
     findings.push(
       unwritten.length === 0
@@ -31,11 +29,38 @@ export function findingsOf(
         : `typed-errors: not written, and nothing was in the way: ${unwritten.map(({ message }) => message).join('; ')}`,
     );
   }
-  if (!MAY_HAVE[scenario.guest].includes(guest)) {
-    findings.push(`keeper: ${guest} has the guest in the end, and not ${scenario.guest}`);
+  return [...findings, ...endFindings(scenario, happened, guest)];
+}
+
+/** A strike that never came: a run in which it did not has shown nothing. */
+export const idleFindings = (unstruck: readonly { readonly at: unknown }[]): readonly string[] =>
+  unstruck.map(({ at }) => `struck: nothing came to ${JSON.stringify(at)}, so nothing was shown`);
+
+/** What is wrong with a monitor's answer: `reason`: why it refused, undefined if it did not; `refused`: whether it had to. */
+export function otherAnswer(
+  side: Side,
+  command: string,
+  reason: string | undefined,
+  refused: boolean,
+): string | undefined {
+  if (refused === (reason !== undefined)) return undefined;
+  return reason === undefined
+    ? `operator: the ${side} did ${command}, which it had to refuse`
+    : `operator: the ${side} refused ${command}: ${reason}`;
+}
+
+/** Whoever has the guest in the end must have it, and sides that failed name the cause. */
+export function endFindings(
+  expected: Pick<FaultScenario, 'guest' | 'causes'>,
+  happened: Pick<Happened, Side>,
+  guest: Whereabouts,
+): readonly string[] {
+  const findings: string[] = [];
+  if (!MAY_HAVE[expected.guest].includes(guest)) {
+    findings.push(`keeper: ${guest} has the guest in the end, and not ${expected.guest}`);
   }
   for (const side of ['source', 'destination'] as const) {
-    findings.push(...wrongWords(side, happened[side], scenario, guest));
+    findings.push(...wrongWords(side, happened[side], expected, guest));
   }
   return findings;
 }
@@ -44,8 +69,8 @@ export function findingsOf(
 function wrongWords(
   side: 'source' | 'destination',
   { error, gone, status }: SideEnd,
-  { causes }: FaultScenario,
-  guest: FaultRun['guest'],
+  { causes }: Pick<FaultScenario, 'causes'>,
+  guest: Whereabouts,
 ): readonly string[] {
   if (gone || status === undefined) return [];
   if (error === undefined) {

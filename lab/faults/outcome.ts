@@ -1,6 +1,6 @@
 /** What comes of a fault scenario. */
 import type { SerializedError } from '../../base/errors.js';
-import type { Side, SideEnd } from '../checkers/happened.js';
+import type { SideEnd, Whereabouts } from '../checkers/happened.js';
 
 /** What came of one run of a scenario, as plain data. */
 export interface FaultRun {
@@ -18,6 +18,3 @@ export interface FaultRun {
   /** What does not hold; nothing if all does. */
   readonly findings: readonly string[];
 }
-
-/** `undecided`: it stands still at the source, which does not know whether it was taken. */
-export type Whereabouts = Side | 'both' | 'undecided' | 'nobody';

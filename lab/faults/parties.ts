@@ -8,6 +8,7 @@ import { settleAll } from '../../base/settle.js';
 import { MIB } from '../../base/units.js';
 import type { RunChange, Side } from '../checkers/happened.js';
 import { type FabricProcess, spawnFabric } from '../fabric/spawn.js';
+import { behaviourWords } from '../move/guest-behaviour.js';
 import { guestIp, KERNEL_IMAGE, PEER_IP } from '../move/scenario.js';
 import { QmpClient, type QmpEvent } from '../vmm-client/qmp-client.js';
 import { spawnVmm, type Vmm } from '../vmm-client/spawn.js';
@@ -67,7 +68,7 @@ export class Parties {
   }
 
   /** Resolves when the guest works at the source, and answers on the network. */
-  static async open({ host }: FaultScenario): Promise<Parties> {
+  static async open({ host, machine = {} }: FaultScenario): Promise<Parties> {
     const folder = mkdtempSync(join(tmpdir(), 'ferry-faults-'));
     const opened: { close(): Promise<unknown> }[] = [];
     try {
@@ -78,7 +79,9 @@ export class Parties {
       });
       opened.push({ close: () => fabric.quit() });
       const monitor = `unix:${join(folder, 'monitor.sock')}`;
+      const { memoryBytes = 64 * MIB, vcpus = 1, behaviour, workingSetBytes = WORKING_SET_BYTES } = machine;
       const nic = { nic: 'vf', netdev: fabric.address } as const;
+      const words = behaviour === undefined ? '' : ` ${behaviourWords(behaviour)}`;
       const spawned = async (options: Parameters<typeof spawnVmm>[0]): Promise<Vmm> => {
         const vmm = await spawnVmm(options);
         opened.push({ close: () => vmm.quit() });
@@ -89,8 +92,9 @@ export class Parties {
           ...nic,
           name: 'source',
           guest: KERNEL_IMAGE,
-          memoryBytes: 64 * MIB,
-          append: `workload=ledger,udp-echo working_set=${WORKING_SET_BYTES} status_ms=${STATUS_MS}`,
+          memoryBytes,
+          vcpus,
+          append: `workload=ledger,udp-echo working_set=${workingSetBytes} status_ms=${STATUS_MS}${words}`,
           monitors: [monitor],
           ...(full === 'recording' ? { recordTo: fullFolder(folder) } : {}),
         }),

@@ -10,13 +10,13 @@ const SPARE = ['gap', 'took', 'destination says', 'source says'];
 
 export function runLine({ scenario, guest, tookMs, findings }: FaultRun): string {
   const outcome = findings.length === 0 ? 'as it must be' : 'WRONG';
-  return `${scenario}: guest ${keeperWord(guest)}, ${formatTime(tookMs * 1e6)}, ${outcome}`;
+  return `${scenario}: guest ${whereWord(guest)}, ${formatTime(tookMs * 1e6)}, ${outcome}`;
 }
 
 export function runsText(runs: readonly FaultRun[], width: number | undefined): string {
   const rows = runs.map((run) => [
     run.scenario,
-    keeperWord(run.guest),
+    whereWord(run.guest),
     saidBy(run.source),
     saidBy(run.destination),
     formatTime(run.tookMs * 1e6),
@@ -36,7 +36,7 @@ export function runsText(runs: readonly FaultRun[], width: number | undefined): 
 export const scenariosText = (scenarios: readonly FaultScenario[]): string =>
   `${scenarios.map(({ name, text }) => `${name.padEnd(28)}${text}`).join('\n')}\n`;
 
-const keeperWord = (guest: FaultRun['guest']): string =>
+export const whereWord = (guest: FaultRun['guest']): string =>
   guest === 'source' || guest === 'destination' ? `at the ${guest}` : guest;
 
 /** The code of its error, or how it ended. */

@@ -9,14 +9,21 @@ import type { MigrationRecord } from '../../migration/record.js';
 import type { MigrationInfo } from '../../vmm/monitor/control.js';
 import { UNDER_WAY } from '../../vmm/monitor/protocol.js';
 import { afterMs } from '../../vmm/timers.js';
-import type { Happened, Side, SideEnd } from '../checkers/happened.js';
+import type { Happened, Side, SideEnd, Whereabouts } from '../checkers/happened.js';
 import { complaintIn } from '../move/verdict.js';
-import { findingsOf } from './judge.js';
+import { findingsOf, otherAnswer } from './judge.js';
 import { FaultProxy } from './link/proxy.js';
 import type { LinkRule } from './link/rule.js';
-import type { FaultRun, Whereabouts } from './outcome.js';
+import type { FaultRun } from './outcome.js';
 import { answerOf, flow, Parties, RATE, SIDES } from './parties.js';
-import { type FaultScenario, isLinkStrike, type ProcessFault } from './scenario.js';
+import {
+  type FaultScenario,
+  isLinkStrike,
+  isMoment,
+  type Moment,
+  type ProcessFault,
+  type Strike,
+} from './scenario.js';
 
 /** As a VMM has them if nobody says otherwise, so that a busy host is no fault; but the other side is looked for more often. */
 const PATIENCE = {
@@ -32,8 +39,23 @@ const POLL_MS = 10;
 const COMES_MS = 30_000;
 const LAST_PACKETS = 8;
 
+/** What came of a scenario, before anybody judges it. */
+export interface Watched {
+  readonly run: Omit<FaultRun, 'findings'>;
+  readonly happened: Happened;
+  readonly unstruck: readonly Pick<Strike, 'at'>[];
+  /** What an operator asked for and got another answer than was to come. */
+  readonly otherAnswers: readonly string[];
+}
+
 /** Rejects if no migration came about: a process that could not be started, an address that is taken. */
 export async function runScenario(scenario: FaultScenario): Promise<FaultRun> {
+  const { run, happened, unstruck, otherAnswers } = await watchScenario(scenario);
+  return { ...run, findings: [...findingsOf(scenario, happened, run, unstruck), ...otherAnswers] };
+}
+
+/** The same without a judgement. */
+export async function watchScenario(scenario: FaultScenario): Promise<Watched> {
   const parties = await Parties.open(scenario);
   const run = new Run(scenario, parties);
   try {
@@ -44,13 +66,30 @@ export async function runScenario(scenario: FaultScenario): Promise<FaultRun> {
   }
 }
 
+/** Parameters of both sides, by their names at the monitor, where they are not the defaults. */
+export const parametersInForce = ({
+  patience,
+  parameters,
+}: FaultScenario): Readonly<Record<string, string | number | boolean>> => ({
+  ...PATIENCE,
+  ...patience,
+  ...parameters,
+});
+
 class Run {
   #proxy: FaultProxy | undefined;
   /** Of what is still to happen to a process that may be gone by then. */
   readonly #endings: Cancel[] = [];
+  /** Of strikes that wait for their moment. */
+  readonly #moments: Cancel[] = [];
   readonly #scenario: FaultScenario;
   readonly #parties: Parties;
   readonly #defects: string[] = [];
+  readonly #otherAnswers: string[] = [];
+  /** What the operators asked for, until it is answered. */
+  readonly #calls: Promise<void>[] = [];
+  /** Strikes at a moment that did not come so far. */
+  readonly #awaited = new Set<Pick<Strike, 'at'>>();
   /** Between what the source left and what the destination took over, as far as it was compared. */
   #differences: readonly string[] | undefined;
 
@@ -59,17 +98,20 @@ class Run {
     this.#parties = parties;
   }
 
-  async live(): Promise<FaultRun> {
+  async live(): Promise<Watched> {
     const { vmms, operator } = this.#parties;
-    const rules = this.#scenario.strikes.map((strike): LinkRule => {
-      if (isLinkStrike(strike)) return strike;
-      return { at: strike.at, does: { kind: 'act', act: () => this.#strike(strike.does) } };
+    const rules = this.#scenario.strikes.flatMap((strike): readonly LinkRule[] => {
+      if (isLinkStrike(strike)) return [strike];
+      const { at, does } = strike;
+      return isMoment(at) ? [] : [{ at, does: { kind: 'act', act: () => this.#strike(does) } }];
     });
     this.#proxy = await FaultProxy.open(await vmms.destination.incomingAddress(), rules);
-    const patience = { ...PATIENCE, ...this.#scenario.patience };
-    for (const side of SIDES) await vmms[side].execute('migrate-set-parameters', patience);
+    const inForce = parametersInForce(this.#scenario);
+    for (const side of SIDES) await vmms[side].execute('migrate-set-parameters', inForce);
     // All of them one after the other, and once more for what is taken back.
-    const mayTakeMs = 2 * Object.values(patience).reduce<number>((sum, ms) => sum + ms, 0);
+    const timeouts = Object.keys(PATIENCE).map((name) => Number(inForce[name]));
+    const mayTakeMs = 2 * timeouts.reduce((sum, ms) => sum + ms, 0);
+    await this.#awaitMoments();
     const from = performance.now();
     await operator.execute('migrate', { uri: this.#proxy.address });
     await until(mayTakeMs, async () =>
@@ -77,6 +119,8 @@ class Run {
     );
     const tookMs = performance.now() - from;
     const [source, destination] = [await this.#endOf('source'), await this.#endOf('destination')];
+    for (const cancel of this.#moments.splice(0)) cancel();
+    await Promise.all(this.#calls);
     const guest = await this.#whereabouts();
     if (guest === 'undecided') await this.#decide();
     const { guestFindings, ...traffic } = await this.#askGuest();
@@ -113,13 +157,42 @@ class Run {
       tookMs,
       gapMs: traffic.during?.arrived ? traffic.during.arrived.longestGapNs / 1e6 : undefined,
     };
-    return { ...run, findings: findingsOf(this.#scenario, happened, run, this.#proxy.unstruck) };
+    const unstruck = [...this.#proxy.unstruck, ...this.#awaited];
+    return { run, happened, unstruck, otherAnswers: this.#otherAnswers };
   }
 
   /** Nothing more is inflicted; harmless when all is over. */
   end(): void {
-    for (const cancel of this.#endings) cancel();
+    for (const cancel of [...this.#moments, ...this.#endings]) cancel();
     this.#proxy?.close();
+  }
+
+  /** From here on moments come: `migrate` is about to be asked for. */
+  async #awaitMoments(): Promise<void> {
+    for (const strike of this.#scenario.strikes) {
+      if (isLinkStrike(strike) || !isMoment(strike.at)) continue;
+      this.#awaited.add(strike);
+      this.#moments.push(
+        this.#when(strike.at, () => {
+          this.#awaited.delete(strike);
+          // What can't be done to a process that is gone is for the judge, who sees that it is.
+          this.#calls.push(this.#strike(strike.does));
+        }),
+      );
+    }
+    const events = { capabilities: [{ capability: 'events', state: true }] };
+    for (const side of SIDES) await this.#parties.vmms[side].execute('migrate-set-capabilities', events);
+  }
+
+  #when(moment: Moment, strike: () => void): Cancel {
+    if ('afterMs' in moment) return afterMs(moment.afterMs, strike);
+    const { event, side, nth, where } = moment;
+    let came = 0;
+    return this.#parties.vmms[side].client.onEvent(({ event: name, data }) => {
+      if (name !== event || !Object.entries(where).every(([key, value]) => data[key] === value)) return;
+      came++;
+      if (came === nth) strike();
+    });
   }
 
   async #strike(does: ProcessFault): Promise<void> {
@@ -135,7 +208,22 @@ class Run {
         return this.#proxy!.close();
       case 'client-gone':
         return parties.operator.close();
+      case 'execute':
+        this.#calls.push(this.#ask(does));
     }
+  }
+
+  /** Not waited for by what comes on the link: a monitor may answer only when that has passed. */
+  async #ask({ side, command, arguments: args, refused }: ProcessFault & { kind: 'execute' }): Promise<void> {
+    let reason: string | undefined;
+    try {
+      await this.#parties.vmms[side].execute(command, args);
+    } catch (error) {
+      if (!(error instanceof FerryError)) throw error;
+      reason = error.message;
+    }
+    const other = otherAnswer(side, command, reason, refused);
+    if (other !== undefined) this.#otherAnswers.push(other);
   }
 
   async #isOver(side: Side): Promise<boolean> {

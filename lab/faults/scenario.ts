@@ -2,6 +2,8 @@
  * A fault scenario, as data: what is done to real processes and the links between them in one migration, where it strikes, where
  * the guest has to be in the end, and which errors may tell of it.
  */
+import type { Side } from '../checkers/happened.js';
+import type { GuestBehaviour } from '../move/guest-behaviour.js';
 import type { LinkFault, Place } from './link/rule.js';
 
 export type FaultyProcess = 'source' | 'destination' | 'fabric';
@@ -15,7 +17,27 @@ export type ProcessFault =
   /** The link is closed, and nobody can connect again. */
   | { readonly kind: 'unreachable' }
   /** The client of the source's monitor that asked for the migration closes its connection. */
-  | { readonly kind: 'client-gone' };
+  | { readonly kind: 'client-gone' }
+  /** An operator asks a monitor for something, which it does, or refuses. */
+  | {
+      readonly kind: 'execute';
+      readonly side: Side;
+      readonly command: string;
+      readonly arguments: Readonly<Record<string, unknown>>;
+      readonly refused: boolean;
+    };
+
+/** When something strikes that needs no place on the link. */
+export type Moment =
+  /** So long after `migrate`. */
+  | { readonly afterMs: number }
+  /** At the nth event of that name since `migrate` at a side's monitor, from 1, in which these members are as they are here. */
+  | {
+      readonly event: string;
+      readonly side: Side;
+      readonly nth: number;
+      readonly where: Readonly<Record<string, unknown>>;
+    };
 
 /** For the proxy alone. */
 export interface LinkStrike {
@@ -24,7 +46,7 @@ export interface LinkStrike {
 }
 
 export interface ProcessStrike {
-  readonly at: Place;
+  readonly at: Place | Moment;
   readonly does: ProcessFault;
 }
 
@@ -57,6 +79,18 @@ export interface FaultScenario {
   readonly causes?: RegExp;
   /** Time-outs of both sides, by their names at the monitor, where they are not the usual ones. */
   readonly patience?: Readonly<Record<string, number>>;
+  /** Other parameters of the migration, by their names at the monitor. */
+  readonly parameters?: Readonly<Record<string, string | number | boolean>>;
+  /** The machine that moves, where it is not the usual one. */
+  readonly machine?: FaultMachine;
+}
+
+export interface FaultMachine {
+  readonly memoryBytes?: number;
+  readonly vcpus?: number;
+  readonly behaviour?: GuestBehaviour;
+  /** What its ledger works on. */
+  readonly workingSetBytes?: number;
 }
 
 const PROCESS_FAULTS: Readonly<Record<ProcessFault['kind'], true>> = {
@@ -64,7 +98,10 @@ const PROCESS_FAULTS: Readonly<Record<ProcessFault['kind'], true>> = {
   suspend: true,
   unreachable: true,
   'client-gone': true,
+  execute: true,
 };
 
 export const isLinkStrike = (strike: Strike): strike is LinkStrike =>
   !Object.hasOwn(PROCESS_FAULTS, strike.does.kind);
+
+export const isMoment = (at: Place | Moment): at is Moment => 'afterMs' in at || 'event' in at;

@@ -37,6 +37,8 @@ const OPERATOR_FAULTS = {
   cont: /^$/,
   parameters: /^$/,
   'migrate-again': /^$/,
+  // What it asks for is for who has made the plan to judge.
+  execute: /\/(cancelled|guest-silent)$/,
 } as const;
 
 const CAUSES = { ...MESSAGE_FAULTS, ...DATA_FAULTS, ...PROCESS_FAULTS, ...OPERATOR_FAULTS } as const;
@@ -50,13 +52,30 @@ export type FaultKind = keyof typeof CAUSES;
 export type When =
   | { readonly at: 'message'; readonly from: Side; readonly kind: FrameKind; readonly nth: number }
   | { readonly at: 'byte'; readonly channel: number; readonly byte: number }
-  | { readonly at: 'time'; readonly us: number };
+  | { readonly at: 'time'; readonly us: number }
+  /** At the nth event of that name at a side's monitor, from 0, in which these members are as they are here. */
+  | {
+      readonly at: 'event';
+      readonly side: Side;
+      readonly event: string;
+      readonly nth: number;
+      readonly where: Readonly<Record<string, unknown>>;
+    };
+
+/** What an operator types. */
+export interface MonitorCall {
+  readonly side: Side;
+  readonly command: string;
+  readonly arguments: object;
+}
 
 export interface Fault {
   readonly kind: FaultKind;
   readonly when: When;
   /** Of `delay` microseconds, of `truncate` bytes that are left, of `flip` and `data-flip` a bit, of others a choice. */
   readonly amount: number;
+  /** Of `execute`. */
+  readonly call?: MonitorCall;
 }
 
 export const isMessageFault = (kind: FaultKind): kind is MessageFault => kind in MESSAGE_FAULTS;
@@ -68,8 +87,9 @@ export const causesOf = ({ kind }: Fault): RegExp => CAUSES[kind];
 
 const HAS_AMOUNT: readonly FaultKind[] = ['delay', 'truncate', 'flip', 'garbage', 'data-flip', 'parameters'];
 
-export function nameOfFault({ kind, when, amount }: Fault): string {
-  const how = HAS_AMOUNT.includes(kind) ? `=${amount}` : '';
+/** One with a call or at an event is a matter of an experiment: its name tells of it, and does not stand for it. */
+export function nameOfFault({ kind, when, amount, call }: Fault): string {
+  const how = call === undefined ? (HAS_AMOUNT.includes(kind) ? `=${amount}` : '') : `=${call.command}`;
   switch (when.at) {
     case 'message':
       return `${kind}@${when.from}/${when.kind}#${when.nth}${how}`;
@@ -77,6 +97,8 @@ export function nameOfFault({ kind, when, amount }: Fault): string {
       return `${kind}@${when.channel}/${when.byte}${how}`;
     case 'time':
       return `${kind}@${when.us}us${how}`;
+    case 'event':
+      return `${kind}@${when.side}/${when.event}#${when.nth}${how}`;
   }
 }
 
@@ -86,7 +108,7 @@ const NAME =
 /** The fault of that name; undefined if there is none. */
 export function faultOfName(name: string): Fault | undefined {
   const match = NAME.exec(name);
-  if (match === null || !Object.hasOwn(CAUSES, match[1]!)) return undefined;
+  if (match === null || !Object.hasOwn(CAUSES, match[1]!) || match[1] === 'execute') return undefined;
   const kind = match[1] as FaultKind;
   const [, , from, message, nth, channel, byte, us, amount = '0'] = match;
   let when: When;

@@ -13,9 +13,12 @@ export class Infliction {
   readonly #plan: readonly Fault[];
   readonly #world: SimulatedWorld;
   readonly #struck = new Set<Fault>();
+  #begun = false;
   #over = false;
   /** Messages so far, by sender and kind. */
   readonly #said = new Map<string, number>();
+  /** Events so far that a fault waits for. */
+  readonly #came = new Map<Fault, number>();
   readonly #strike: Strike;
 
   /** `strike` carries out what is done to a process, or by an operator. */
@@ -41,9 +44,23 @@ export class Infliction {
 
   /** `migrate` was asked for now. */
   begin(): void {
+    this.#begun = true;
     for (const fault of this.#plan) {
       if (fault.when.at !== 'time') continue;
       this.#world.scheduler.after(microseconds(fault.when.us), () => this.#carryOut(fault));
+    }
+  }
+
+  /** `side` tells its operators of an event. */
+  event(side: Side, event: string, data: object): void {
+    if (!this.#begun) return;
+    for (const fault of this.#plan) {
+      const { when } = fault;
+      if (when.at !== 'event' || when.side !== side || when.event !== event) continue;
+      if (!Object.entries(when.where).every(([name, value]) => Reflect.get(data, name) === value)) continue;
+      const came = this.#came.get(fault) ?? 0;
+      this.#came.set(fault, came + 1);
+      if (came === when.nth) this.#carryOut(fault);
     }
   }
 

@@ -7,7 +7,7 @@ import type { Fault, FaultKind, When } from './fault.js';
 import type { Side } from './link.js';
 
 /** What either side says in a migration in which nothing is amiss; those that come once, and those that come again. */
-const SAID: Readonly<Record<Side, readonly FrameKind[]>> = {
+export const SAID: Readonly<Record<Side, readonly FrameKind[]>> = {
   source: [
     ...(['hello', 'data', 'round-end', 'device-data', 'state', 'complete', 'verify', 'commit'] as const),
     ...(['released', 'ping', 'pong'] as const),

@@ -32,6 +32,8 @@ export interface SimulatedVmmOptions {
   readonly ran: (running: boolean) => void;
   /** A guest is about to run that has come. */
   readonly takesOver: (machine: Machine) => Promise<void>;
+  /** Its monitor has an event for who listens there. */
+  readonly event: (event: string, data: object) => void;
   /** Something threw that must not. */
   readonly defect: (error: unknown) => void;
 }
@@ -88,7 +90,10 @@ export class SimulatedVmm {
         links: new SimulatedLinks(wire, this.#gate),
         console: log,
         clock: this.#gate,
-        emit: (event, data) => note(`${event} ${JSON.stringify(data)}`),
+        emit: (event, data) => {
+          note(`${event} ${JSON.stringify(data)}`);
+          if (!this.gone) options.event(event, data);
+        },
         onQuit: () => {},
         onState: (state, why) => note(`-> ${state}${why === undefined ? '' : ` (${why.message})`}`),
         onWaiting: () => note('waits'),

@@ -3,16 +3,16 @@
  * monitor; in virtual time, and all of it drawn from one seed.
  */
 import { seededRandom } from '../../base/random.js';
-import { microseconds, milliseconds, PAGE_BYTES } from '../../base/units.js';
+import { type Duration, microseconds, milliseconds, PAGE_BYTES } from '../../base/units.js';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import { PORT_ECHO } from '../../devices/ethernet/peer.js';
 import { compareStates } from '../../migration/compare-states.js';
-import type { ParameterValues } from '../../migration/parameters.js';
+import { defaultParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { MachineState } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import { UNDER_WAY } from '../../vmm/monitor/protocol.js';
-import type { Happened, RunChange, SideEnd } from '../checkers/happened.js';
+import type { Happened, RunChange, SideEnd, Whereabouts } from '../checkers/happened.js';
 import type { BootedGuest } from './booted-guest.js';
 import { causesOf, type Fault, nameOfFault } from './fault.js';
 import { Infliction, killed } from './inflict.js';
@@ -33,6 +33,10 @@ export interface WholeMoveOptions {
 export interface WholeMove {
   readonly seed: number;
   readonly happened: Happened;
+  /** Who had the guest when both sides had come to an end, before any person did anything. */
+  readonly guest: Whereabouts;
+  /** What the monitors answered to calls of the plan: why one was refused, or undefined. */
+  readonly answers: ReadonlyMap<Fault, string | undefined>;
   /** Of the plan, what never struck. */
   readonly idle: readonly Fault[];
   readonly lines: readonly string[];
@@ -45,8 +49,8 @@ const RATE = 2000;
 const PAYLOAD_BYTES = 64;
 /** Looked at so often whether it has ended. */
 const LOOK = microseconds(500);
-/** Every time-out one after the other, at both sides, and once more for what was tried again. */
-const MAY_TAKE = milliseconds(2 * Object.values(TIMEOUTS).reduce<number>((sum, ms) => sum + ms, 0) + 1000);
+/** In which a migration ends in which nobody waits in vain. */
+const UNDISTURBED_MS = 1000;
 /** What was sent last has come back, and lost neighbours and links are told of. */
 const REST = milliseconds(4);
 const LAST_PACKETS = 8;
@@ -61,11 +65,21 @@ export const planOf = (seed: number): readonly Fault[] =>
 export async function moveWhole(seed: number, options: WholeMoveOptions): Promise<WholeMove> {
   const world = simulatedWorld(seed);
   const move = new Move(world, options);
-  const happened = await world.scheduler.run(move.live());
+  const { happened, guest } = await world.scheduler.run(move.live());
+  const { answers } = move;
   const { idle } = move.infliction;
   const { trace, scheduler } = world;
   trace.note(scheduler.now(), JSON.stringify(happened.during));
-  return { seed, happened, idle, lines: trace.lines, hash: trace.hash(), virtualNs: scheduler.now() };
+  return {
+    seed,
+    happened,
+    guest,
+    answers,
+    idle,
+    lines: trace.lines,
+    hash: trace.hash(),
+    virtualNs: scheduler.now(),
+  };
 }
 
 class Move {
@@ -74,7 +88,8 @@ class Move {
   readonly #network: SimulatedNetwork;
   readonly #source: SimulatedVmm;
   readonly #destination: SimulatedVmm;
-  readonly #parameters: Partial<ParameterValues>;
+  readonly answers = new Map<Fault, string | undefined>();
+  readonly #parameters: Readonly<ParameterValues>;
   readonly #runs: RunChange[] = [];
   readonly #defects: string[] = [];
   #handOver: string[] | undefined;
@@ -82,7 +97,7 @@ class Move {
   constructor(world: SimulatedWorld, { booted, memories, plan, parameters }: WholeMoveOptions) {
     this.#world = world;
     const random = world.random.fork('circumstances');
-    this.#parameters = { ...randomParameters(random), ...parameters };
+    this.#parameters = { ...defaultParameters, ...randomParameters(random), ...parameters };
     this.infliction = new Infliction(plan, world, (fault) => this.#strike(fault));
     this.#network = new SimulatedNetwork(world);
     const { rules, tamper } = this.infliction;
@@ -96,6 +111,7 @@ class Move {
         booted,
         memories,
         ran: (running) => this.#runs.push({ atNs: world.scheduler.now(), side, running }),
+        event: (event, data) => this.infliction.event(side, event, data),
         takesOver: (machine) => this.#compare(machine),
         defect: (error) =>
           this.#defects.push(error instanceof Error ? (error.stack ?? error.message) : String(error)),
@@ -104,7 +120,7 @@ class Move {
     this.#destination = vmm('destination');
   }
 
-  async live(): Promise<Happened> {
+  async live(): Promise<Pick<WholeMove, 'happened' | 'guest'>> {
     const { scheduler, random } = this.#world;
     const [source, destination] = [this.#source, this.#destination];
     await source.controller.boot();
@@ -115,14 +131,16 @@ class Move {
     peer.startFlow({ kind: 'echo', ip: GUEST_IP, port: PORT_ECHO, rate: RATE, payloadBytes: PAYLOAD_BYTES });
     await scheduler.sleep(microseconds(1000 + random.fork('start').below(4000)));
 
+    const mayTakeNs = mayTake(this.#parameters);
     const from = scheduler.now();
     this.infliction.begin();
     await source.execute('migrate', { uri: 'tcp:127.0.0.1:4444' });
-    while (!this.#ended() && scheduler.now() - from <= MAY_TAKE) await scheduler.sleep(LOOK);
+    while (!this.#ended() && scheduler.now() - from <= mayTakeNs) await scheduler.sleep(LOOK);
     const tookNs = scheduler.now() - from;
     this.infliction.end();
     const ends = { source: endOf(source), destination: endOf(destination) };
     const struck = this.infliction.struck;
+    const guest = this.#whereabouts();
     await this.#letGoOn();
     await scheduler.sleep(REST);
     peer.stopFlows();
@@ -132,7 +150,7 @@ class Move {
     // Those of the machines' own ends are none of the guest's.
     const runs = [...this.#runs];
     await Promise.all([source.close(), destination.close()]);
-    return {
+    const happened: Happened = {
       runs,
       ...ends,
       faults: struck.map((fault) => ({ name: nameOfFault(fault), causes: causesOf(fault) })),
@@ -142,9 +160,19 @@ class Move {
       later,
       packetRate: RATE,
       tookNs,
-      mayTakeNs: MAY_TAKE,
+      mayTakeNs,
       defects: this.#defects,
     };
+    return { happened, guest };
+  }
+
+  #whereabouts(): Whereabouts {
+    const state = ({ gone, controller }: SimulatedVmm): string => (gone ? 'gone' : controller.runState);
+    const [here, there] = [this.#source, this.#destination].map((vmm) => state(vmm) === 'running');
+    if (here && there) return 'both';
+    if (here) return 'source';
+    if (there) return 'destination';
+    return state(this.#source) === 'finish-migrate' ? 'undecided' : 'nobody';
   }
 
   /** Neither side has a migration under way. */
@@ -196,12 +224,17 @@ class Move {
     else void this.#operate(fault);
   }
 
-  async #operate({ kind, amount }: Fault): Promise<void> {
+  async #operate(fault: Fault): Promise<void> {
+    const { kind, amount, call } = fault;
     if (kind === 'cancel') await this.#source.execute('migrate_cancel');
     if (kind === 'stop' || kind === 'cont') await this.#source.execute(kind);
     if (kind === 'migrate-again') await this.#source.execute('migrate', { uri: 'tcp:127.0.0.1:4444' });
     if (kind === 'parameters' && !this.#source.gone) {
       await this.#source.controller.setParameters(randomChange(amount));
+    }
+    if (call !== undefined) {
+      const vmm = call.side === 'source' ? this.#source : this.#destination;
+      this.answers.set(fault, await vmm.execute(call.command, call.arguments));
     }
   }
 
@@ -219,6 +252,12 @@ class Move {
     if (this.#source.gone) return;
     this.#handOver.push(...compareStates(await wholeState(left), await wholeState(taken)));
   }
+}
+
+/** Every time-out in force one after the other, at both sides, and once more for what was tried again. */
+function mayTake(values: Readonly<ParameterValues>): Duration {
+  const timeouts = Object.keys(TIMEOUTS).map((name) => values[name as keyof typeof TIMEOUTS]);
+  return milliseconds(2 * timeouts.reduce((sum, ms) => sum + ms, 0) + UNDISTURBED_MS);
 }
 
 async function wholeState(machine: Machine): Promise<MachineState> {

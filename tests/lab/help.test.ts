@@ -32,6 +32,7 @@ const ENDS: Readonly<Record<string, readonly ExitClass[]>> = {
   plan: ['environment'],
   simulate: ['not-verified'],
   faults: ['failed', 'not-verified', 'environment'],
+  run: ['refused', 'failed', 'not-verified', 'environment'],
   fuzz: ['not-verified'],
 };
 

@@ -17,6 +17,12 @@ interface PackageJson {
   readonly dependencies: Readonly<Record<string, string>>;
 }
 
+/** Blocks of code in a document of the package that begin so. */
+const codeIn = (document: string, begin: string): readonly string[] =>
+  [...readFileSync(join(installed, document), 'utf8').matchAll(/```js\n([^`]*)```/g)]
+    .map(([, code]) => code!)
+    .filter((code) => code.startsWith(begin));
+
 /** Runs the installed command. */
 function ferry(...args: string[]) {
   const { bin } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as PackageJson;
@@ -54,6 +60,21 @@ describe('the installed package', () => {
     expect(stderr).toBe('');
     expect(JSON.parse(stdout)).toMatchObject({ verdict: { outcome: 'verified' } });
     expect(status).toBe(0);
+  });
+
+  it('runs an experiment in a test suite of node:test, as the docs show it, and fails with what does not hold', () => {
+    const [example] = codeIn('docs/experiments.md', 'import { test } from');
+    const file = join(folder, 'experiment.test.mjs');
+    const run = (text: string) => {
+      writeFileSync(file, text);
+      return spawnSync(process.execPath, ['--test', file], { cwd: folder, encoding: 'utf8' });
+    };
+    const good = run(example!);
+    expect(good.stdout).toMatch(/# pass 1\b|ℹ pass 1\b/);
+    expect(good.status).toBe(0);
+    const wrong = run(example!.replace("guest: 'source'", "guest: 'destination'"));
+    expect(wrong.stdout).toContain('keeper: source has the guest in the end, and not destination');
+    expect(wrong.status).toBe(1);
   });
 
   it('says what building a guest needs where that is missing', () => {
