@@ -18,6 +18,7 @@ import type { SegmentFlags } from './offload.js';
 import { PhysicalFunction, QUEUE_HIDE_VLAN } from './pf.js';
 import { LINK_10G, POOLS, pfRegisters as reg } from './pf-registers.js';
 import { Pool, type PoolHost } from './pool.js';
+import { Pools } from './pools.js';
 import { QUEUES_PER_POOL } from './registers.js';
 import {
   type DriverStateKeeper,
@@ -52,7 +53,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
   readonly name: string;
   readonly version = PF_VERSION;
   readonly pf: PhysicalFunction;
-  readonly pools: readonly Pool[];
+  readonly pools: Pools;
   readonly forwarding: Forwarding;
   /** What the physical function's driver knows of each VF; it binds itself here. */
   driver: DriverStateKeeper | undefined;
@@ -63,7 +64,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
   private pendingCount = 0;
   private nextQueue = 0;
   private upstream: Upstream | undefined;
-  private readonly state: SectionedState;
+  private sectioned: SectionedState | undefined;
 
   constructor(options: NicOptions) {
     this.name = options.name;
@@ -80,12 +81,11 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       deviceReset: () => this.deviceReset(),
     });
     const host = this.poolHost();
-    this.pools = Array.from({ length: POOLS }, (_, index) => new Pool(index, host, this.pf.fn));
+    this.pools = new Pools((index) => new Pool(index, host, this.pf.fn));
     const { registers } = this.pf;
     this.forwarding = new Forwarding(registers, this.pools, options.wire, this.engine.frame);
     registers.setField(reg.LINKS, reg.LINKS.fields.SPEED, LINK_10G);
     this.deviceReset();
-    this.state = new SectionedState(options.name, PF_VERSION, this.sections());
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
     let left = budget;
     while (left > 0 && this.pendingCount > 0 && this.forwarding.ready) {
       const queue = this.takePending();
-      const transmit = this.pools[queue >>> 1]!.transmit[queue & 1]!;
+      const transmit = this.pools.at(queue >>> 1).transmit[queue & 1]!;
       const slice = Math.min(left, SLICE);
       const rest = transmit.run(slice);
       left -= slice - Math.max(0, rest);
@@ -169,6 +169,11 @@ export class Nic82599 implements Endpoint, SaveableDevice {
 
   // -------------------------------------------------------------------------------------------------------------------
   // State of the physical function, with all pools
+
+  private get state(): SectionedState {
+    this.sectioned ??= new SectionedState(this.name, PF_VERSION, this.sections());
+    return this.sectioned;
+  }
 
   save(): DeviceRecord {
     return this.state.save();
@@ -199,7 +204,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
         },
         describe: (data) => [...data].map((flags, queue) => [`queue${queue}`, String(flags)] as const),
       },
-      ...this.pools.flatMap((pool) => poolSections(pool, `pool${pool.index}.`)),
+      ...Array.from({ length: POOLS }, (_, i) => poolSections(this.pools.at(i), `pool${i}.`)).flat(),
       refreshSection(() => {
         this.pf.sriov.refresh();
         this.forwarding.tables.invalidate();
@@ -275,7 +280,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
 
   private deviceReset(): void {
     this.pf.resetRegisters();
-    for (const pool of this.pools) pool.deviceReset();
+    this.pools.deviceReset();
     this.forwarding.tables.invalidate();
     this.forwarding.rss.invalidate();
   }
@@ -303,7 +308,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
   private makeVf(n: number): VirtualFunction {
     return new VirtualFunction({
       name: `${this.name}-vf${n}`,
-      pool: this.pools[n]!,
+      pool: this.pools.at(n),
       decoder: this.pf.sriov.decoder(n),
       governor: this.pf.errorRegisters,
       host: this.vfStateHost(n),
@@ -360,7 +365,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
   /** Queues without work are not remembered: a flood of doorbells costs nothing later. */
   private markPending(queue: number): void {
     if (this.pending[queue] === 1) return;
-    if (!this.pools[queue >>> 1]!.transmit[queue & 1]!.hasWork) return;
+    if (this.pools.find(queue >>> 1)?.transmit[queue & 1]?.hasWork !== true) return;
     this.pending[queue] = 1;
     if (this.pendingCount++ === 0) this.options.wake();
   }

@@ -13,6 +13,7 @@ import {
 } from '../ethernet/frame.js';
 import { pfRegisters as reg, VLAN_INSERT_DEFAULT, VLAN_INSERT_NEVER } from './pf-registers.js';
 import type { Pool } from './pool.js';
+import type { Pools } from './pools.js';
 import { ReceivedFrame, RssConfig } from './received-frame.js';
 import { isBroadcast, PoolSet, SwitchTables } from './switch.js';
 
@@ -30,7 +31,7 @@ export class Forwarding {
   readonly tables: SwitchTables;
   readonly rss: RssConfig;
   private readonly words: Uint32Array;
-  private readonly pools: readonly Pool[];
+  private readonly pools: Pools;
   private readonly wire: EthernetPort;
   private readonly fromWire = new ReceivedFrame(new FrameBuffer());
   private readonly fromPool: ReceivedFrame;
@@ -40,7 +41,7 @@ export class Forwarding {
   /** `transmitFrame` is the buffer in which pools build what they send. */
   constructor(
     registers: RegisterFile<unknown>,
-    pools: readonly Pool[],
+    pools: Pools,
     wire: EthernetPort,
     transmitFrame: FrameBuffer,
   ) {
@@ -134,7 +135,7 @@ export class Forwarding {
   }
 
   private deliverTo(pool: number, received: ReceivedFrame): void {
-    if (!this.pools[pool]!.deliver(received)) this.count(reg.QPRDC.word + dropCounterStep(pool));
+    if (!this.pools.at(pool).deliver(received)) this.count(reg.QPRDC.word + dropCounterStep(pool));
   }
 
   /** Inserts the tag that descriptor and VMVIR ask for. Returns it, or -1. */

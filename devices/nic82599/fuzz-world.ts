@@ -116,7 +116,7 @@ export function hostWithNic(
       { mac: MAC_VF0, spoofCheck: false, trusted: true },
       { spoofCheck: false, rssQuery: true },
     ],
-    stopped: (vf) => nic.pools[vf]!.stopped,
+    stopped: (vf) => nic.pools.at(vf).stopped,
   });
   nic.driver = driver;
   // The driver is called whenever it might have been interrupted, whatever a guest has done to the host's MSI-X.

@@ -82,8 +82,6 @@ export interface SegmentFlags {
 
 /** Cuts one large packet into frames. */
 export class Segmenter {
-  /** The whole packet, headers first. */
-  readonly packet: Uint8Array;
   length = 0;
   private headerBytes = 0;
   private payloadBytes = 0;
@@ -91,8 +89,17 @@ export class Segmenter {
   /** Frames that the packet makes. */
   segments = 0;
 
+  private readonly capacity: number;
+  private memory: Uint8Array | undefined;
+
   constructor(capacity: number) {
-    this.packet = new Uint8Array(capacity);
+    this.capacity = capacity;
+  }
+
+  /** The whole packet, headers first; a driver that lets nothing be segmented needs no memory for it. */
+  get packet(): Uint8Array {
+    this.memory ??= new Uint8Array(this.capacity);
+    return this.memory;
   }
 
   /** Takes the measure of the packet now in the buffer; false if it can't be segmented. */

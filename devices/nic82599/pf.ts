@@ -10,7 +10,7 @@ import { PF_MSIX_BAR, PF_REGISTER_BAR, pfBars, pfLayout, pfMsixWindow, sriovGeom
 import { InterruptUnit } from './interrupts.js';
 import { MailboxCauses } from './mailbox.js';
 import { CAUSE_LINK, CAUSE_MAILBOX, PF_QUEUE_CAUSES, pfTable, pfRegisters as reg } from './pf-registers.js';
-import type { Pool } from './pool.js';
+import type { Pools } from './pools.js';
 import { QUEUES_PER_POOL } from './registers.js';
 import { aliased, viewOfWord } from './views.js';
 
@@ -20,7 +20,7 @@ export interface PfHost {
   readonly name: string;
   readonly mac: Uint8Array;
   readonly scheduler: Scheduler;
-  readonly pools: () => readonly Pool[];
+  readonly pools: () => Pools;
   /** Registers that feed the switch's tables were written. */
   switchChanged(): void;
   rssKeyChanged(): void;
@@ -117,7 +117,10 @@ export class PhysicalFunction {
     const own = aliased(offset);
     const view = viewOfWord[own >>> 2] ?? -1;
     if (view < 0) return this.registers.read(own, size);
-    return this.host.pools()[view >>> 16]!.read((view & 0xffff) * 4 + (own & 3), size);
+    return this.host
+      .pools()
+      .at(view >>> 16)
+      .read((view & 0xffff) * 4 + (own & 3), size);
   }
 
   write(offset: number, size: number, value: number): void {
@@ -125,7 +128,11 @@ export class PhysicalFunction {
     const own = aliased(offset);
     const view = viewOfWord[own >>> 2] ?? -1;
     if (view < 0) this.registers.write(own, size, value);
-    else this.host.pools()[view >>> 16]!.write((view & 0xffff) * 4, size, value);
+    else
+      this.host
+        .pools()
+        .at(view >>> 16)
+        .write((view & 0xffff) * 4, size, value);
   }
 
   /** A mailbox event or reset of a VF, for the driver. */
@@ -191,7 +198,7 @@ export class PhysicalFunction {
       CTRL_EXT: {
         write: (written) => {
           if (reg.CTRL_EXT.fields.PFRSTD.get(written) === 0) return;
-          for (const pool of host.pools()) pool.mailbox.resetDone();
+          host.pools().resetDone();
         },
       },
       FREE_RUNNING_TIMER: { read: () => Math.floor(host.scheduler.now() / 1000) >>> 0 },
@@ -216,8 +223,8 @@ export class PhysicalFunction {
       VFLRE1: { read: (stored) => (stored & ~this.stoppedVfs(32, 32)) >>> 0 },
       VFLREC: { write: (written, _before, index) => this.causes.clearResets(written, index) },
       MAILBOX: {
-        read: (_stored, vf) => host.pools()[vf]!.mailbox.physicalFunctionRead(),
-        write: (written, _before, vf) => host.pools()[vf]!.mailbox.physicalFunctionWrote(written),
+        read: (_stored, vf) => host.pools().at(vf).mailbox.physicalFunctionRead(),
+        write: (written, _before, vf) => host.pools().at(vf).mailbox.physicalFunctionWrote(written),
       },
       QDE: { write: (written) => this.queueEnableWritten(written) },
       RSSRK: { write: () => host.rssKeyChanged() },
@@ -236,7 +243,7 @@ export class PhysicalFunction {
   private stoppedVfs(first: number, count: number): number {
     const pools = this.host.pools();
     let bits = 0;
-    for (let i = 0; i < count; i++) if (pools[first + i]!.stopped) bits |= 1 << i;
+    for (let i = 0; i < count; i++) if (pools.find(first + i)?.stopped) bits |= 1 << i;
     return bits >>> 0;
   }
 

@@ -186,7 +186,7 @@ export class TestMachine {
       scheduler: this.time,
       mac: PF_MAC,
       vfs: policies,
-      stopped: (vf) => this.nic.pools[vf]!.stopped,
+      stopped: (vf) => this.nic.pools.at(vf).stopped,
       ...(options.frameBytesMax === undefined ? {} : { frameBytesMax: options.frameBytesMax }),
     });
     this.nic.driver = this.driver;

@@ -331,7 +331,7 @@ describe('transmit checksums', () => {
 
   it('what is no packet is counted for the host, whatever it is', () => {
     const { machine, guest } = setUp();
-    const drops = () => machine.nic.pools[0]!.drops.malformed;
+    const drops = () => machine.nic.pools.at(0).drops.malformed;
     guest.send(ethernet(PEER, vfMac(0), ipv4(6, tcp(bytesOf(10))), IPV4), OFFLOAD);
     expect(drops(), 'an offload without a context').toBe(1);
     guest.send(new Uint8Array(16), {});

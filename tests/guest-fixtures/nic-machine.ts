@@ -141,7 +141,7 @@ export class NicMachine {
       scheduler: time,
       mac: PF_MAC,
       vfs: numbers.map((i) => (i === 0 && options.vf ? options.vf : { mac: vfMac(i) })),
-      stopped: (vf) => this.nic.pools[vf]!.stopped,
+      stopped: (vf) => this.nic.pools.at(vf).stopped,
     });
     this.nic.driver = this.driver;
     pf.fn.behaviour.writeBar(4, 0, 4, 0xfee0_0000);
@@ -197,7 +197,7 @@ export class NicMachine {
     if (frame === undefined) return;
     this.#frame.bytes.set(frame);
     this.#frame.length = frame.length;
-    const isHeard = this.assigned[0] !== undefined && this.nic.pools[0]!.receives;
+    const isHeard = this.assigned[0] !== undefined && this.nic.pools.at(0).receives;
     if (!isHeard || (frame[0]! & 1) === 1) this.virtio?.receive(frame, 0, frame.length);
     this.nic.receive(this.#frame);
   }

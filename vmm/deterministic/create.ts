@@ -23,7 +23,7 @@ import { VcpuSignals } from '../threads/signals.js';
 import { VirtualClock } from '../threads/virtual-clock.js';
 import { pageHasherOn } from '../transfer/kernels.js';
 import { DirtyPublisher } from '../vcpu/dirty-publisher.js';
-import { compiled, digested } from './guest-code.js';
+import { compiled, parsed } from './guest-code.js';
 import { Runner } from './runner.js';
 import { DeterministicVcpu } from './vcpu.js';
 
@@ -146,7 +146,7 @@ function makeDrivers(
     clock,
     vcpus,
     devices: deviceHost,
-    sha256: digested,
+    parseImage: parsed,
     hashPages: pageHasherOn(memory),
     hostNow,
     wallNow: () => (world.wallClockNs ?? 0) + world.scheduler.now(),

@@ -3,7 +3,7 @@
  * (`../deterministic/`); `machine.ts` can't tell them apart.
  */
 
-import type { Sha256 } from '../../base/abi/image-parse.js';
+import type { ParsedImage } from '../../base/abi/image-parse.js';
 import type { ReservedRange } from '../../base/abi/reserved-range.js';
 import type { PowerRequest } from '../../devices/power/device.js';
 import type { DeviceEvent } from '../passthrough/events.js';
@@ -26,7 +26,8 @@ export interface MachineDrivers {
   readonly clock: VirtualClock;
   readonly vcpus: readonly VcpuHandle[];
   readonly devices: DeviceHost;
-  readonly sha256: Sha256;
+  /** Judges an image, of which it takes a copy: `bytes` may be RAM. Throws what `parseImage` throws. */
+  parseImage(bytes: Uint8Array): ParsedImage;
   /** Hashes of pages as they are in RAM now, two words a page: at memory speed, for what has no time for SHA-256. */
   hashPages(firstPage: number, pageCount: number): Uint32Array;
   /** Monotonic, ns. */

@@ -3,7 +3,7 @@
  * demand. A guest may overwrite its image in RAM; what runs is what was compiled.
  */
 import type { CodeVariant } from '../../base/abi/image.js';
-import { type ParsedImage, parseImage, type Sha256 } from '../../base/abi/image-parse.js';
+import type { ParsedImage } from '../../base/abi/image-parse.js';
 import { vmmErrors } from '../errors.js';
 import { checkCode, type VcpuCode } from '../vcpu/code.js';
 
@@ -20,19 +20,12 @@ export class GuestCode {
   readonly #arrived: boolean;
   readonly #variants = new Map<CodeVariant, Promise<VcpuCode>>();
 
+  /** `arrived`: the guest does not boot, but goes on where it was. */
   constructor(image: ParsedImage, compile: Compile, arrived: boolean) {
     this.image = image;
     this.hash = hexOf(image.contentHash);
     this.#compile = compile;
     this.#arrived = arrived;
-  }
-
-  /**
-   * From bytes that nobody else changes; throws what `parseImage` throws. `arrived`: the guest does not boot, but goes on
-   * where it was.
-   */
-  static parse(bytes: Uint8Array, sha256: Sha256, compile: Compile, arrived: boolean): GuestCode {
-    return new GuestCode(parseImage(bytes, sha256), compile, arrived);
   }
 
   /** Rejects with `vmm/image-refused` for code that this engine does not accept or that no vCPU can run. */

@@ -15,16 +15,15 @@ export interface Guest {
 }
 
 type Place = Pick<MachineDescription, 'imageGpa' | 'imageBytes'>;
-type Host = Pick<MachineDrivers, 'ram' | 'hashPages' | 'sha256' | 'compile'>;
+type Host = Pick<MachineDrivers, 'ram' | 'hashPages' | 'parseImage' | 'compile'>;
 
 /** Takes the announced image from RAM. Throws `vmm/image-refused` if it is not (yet) the one that was announced. */
 export function guestInRam(incoming: MachineDescription, host: Host): Guest {
   const { imageGpa, imageBytes, imageHash } = incoming;
   // Before the content is read: a page that arrives in between makes them differ from what `isInRam` finds.
   const imagePages = pagesOf(incoming, host);
-  // A copy, because RAM may change under a reader.
-  const image = new Uint8Array(host.ram.u8.subarray(imageGpa, imageGpa + imageBytes));
-  const code = GuestCode.parse(image, host.sha256, host.compile, true);
+  const image = host.parseImage(host.ram.u8.subarray(imageGpa, imageGpa + imageBytes));
+  const code = new GuestCode(image, host.compile, true);
   if (code.hash !== imageHash) {
     const why = `it has content hash ${code.hash}, the source announced ${imageHash}`;
     throw vmmErrors.error('image-refused', { name: code.image.meta.name, why });

@@ -64,6 +64,7 @@ export function incomingRole(core: MachineCore): IncomingRole {
         core.require('load a guest', 'incoming');
         const incoming = core.expected!;
         const { vcpus, clock } = drivers;
+        const early = core.guest;
         if (core.guest === undefined) {
           await ramArrived;
           core.guest = await core.takeCode(incoming);
@@ -89,7 +90,7 @@ export function incomingRole(core: MachineCore): IncomingRole {
         loading.catch(() => undefined);
         // Looked at while the threads load.
         await ramArrived;
-        const codeIsThere = isInRam(core.guest, drivers);
+        const codeIsThere = early === undefined || isInRam(early, drivers);
         await loading;
         if (!codeIsThere) {
           core.guest = undefined;

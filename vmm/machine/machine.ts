@@ -148,7 +148,7 @@ export class Machine {
       core.require('boot', 'empty');
       await core.drivers.devices.ready();
       const { ram, range, vcpus, clock, wallNow } = core.drivers;
-      const code = GuestCode.parse(image.slice(), core.drivers.sha256, core.drivers.compile, false);
+      const code = new GuestCode(core.drivers.parseImage(image), core.drivers.compile, false);
       const run = await code.variant('run');
       const imageGpa = loadImage(ram, range, image, code.image, {
         commandLine,

@@ -335,7 +335,7 @@ export class PassthroughHost {
       scheduler,
       mac: PF_MAC,
       vfs: macs.map((mac) => ({ mac, queues })),
-      stopped: (vf) => this.nic.pools[vf]!.stopped,
+      stopped: (vf) => this.nic.pools.at(vf).stopped,
     });
     this.nic.driver = driver;
     driver.start();

@@ -21,7 +21,7 @@ import { PLATFORM_NAME, type PlatformCalls, remote } from '../device-calls.js';
 import type { DriverEvents, MachineDrivers } from '../drivers.js';
 import type { MachineOptions } from '../options.js';
 import { DeviceThread } from './device-thread.js';
-import { sha256 } from './sha256.js';
+import { parsedCopy } from './parsed-copy.js';
 
 const SAFEPOINT_DEADLINE_MS = 5000;
 const NS_PER_MS = 1e6;
@@ -99,7 +99,7 @@ export function startThreads(
     clock,
     vcpus,
     devices,
-    sha256,
+    parseImage: parsedCopy,
     hashPages: pageHasherOn(memory),
     hostNow,
     wallNow: () => Date.now() * NS_PER_MS,
