@@ -1,12 +1,11 @@
 // Bundles each program and each thread's entry into one file of dist/bin, so that it starts without looking up some two
 // hundred modules; `ferry` keeps its commands apart, to load only the one asked for. Packages stay outside.
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const COMMAND = 'lab/ferry.ts';
+const PROGRAMS = ['lab/ferry.ts', 'vmm/process/main.ts'];
 const ALONE = [
-  'vmm/process/main.ts',
   'vmm/machine/thread/device-worker.ts',
   'vmm/vcpu/thread/vcpu-worker.ts',
   'vmm/vcpu/thread/alarm-worker.ts',
@@ -37,10 +36,10 @@ function sourcesModified() {
   return Math.max(...[...sources, self].map(modified));
 }
 
-async function bundle(rolldown, entry, codeSplitting) {
+async function bundle(rolldown, entries, codeSplitting) {
   const made = await rolldown({
     cwd: root,
-    input: join(root, entry),
+    input: entries.map((entry) => join(root, entry)),
     platform: 'node',
     tsconfig: false,
     external: /^[^./]/,
@@ -54,7 +53,7 @@ async function bundle(rolldown, entry, codeSplitting) {
     sourcemap: true,
     sourcemapExcludeSources: true,
     codeSplitting,
-    entryFileNames: `${basename(entry, '.ts')}.js`,
+    entryFileNames: '[name].js',
     chunkFileNames: '[name]-[hash].js',
   });
   await made.close();
@@ -64,8 +63,8 @@ if (modified(join(target, 'ferry.js')) < sourcesModified()) {
   const { rolldown } = await import('rolldown');
   mkdirSync(fresh, { recursive: true });
   await Promise.all([
-    bundle(rolldown, COMMAND, true),
-    ...ALONE.map((entry) => bundle(rolldown, entry, false)),
+    bundle(rolldown, PROGRAMS, true),
+    ...ALONE.map((entry) => bundle(rolldown, [entry], false)),
   ]);
   // Who starts a bundle meanwhile finds the old one or the new one. Parts of commands that nothing names any more go last.
   mkdirSync(target, { recursive: true });

@@ -203,7 +203,7 @@ function instantEvent(pid: number, tid: number, { name, fromNs, facts }: Omit<Sl
   return {
     name,
     ph: 'i',
-    ts: fromNs / 1000,
+    ts: fromNs,
     pid,
     tid,
     s: 't',

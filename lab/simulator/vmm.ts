@@ -104,6 +104,7 @@ export class SimulatedVmm {
         onTurnedAway: (error) => note(`turned away: ${error.code}`),
         onInquiry: () => note('asks who has the guest'),
         onOutgoingFailed: (error) => note(`not moved: ${error.code}`),
+        onMigrationState: () => {},
         onOutputCut: () => {},
         onDefect: (error) => {
           if (!this.gone) options.defect(error);

@@ -63,6 +63,13 @@ describe('ferry migrate --trace', () => {
     const load = named(2, 'load');
     expect(load.ts).toBeGreaterThan(blackout.ts);
     expect(load.ts + load.dur!).toBeLessThan(blackout.ts + blackout.dur!);
+    // What took no time is on it as well, and a viewer shows all of it at once: from 0, in microseconds.
+    const paused = named(1, 'paused');
+    expect(paused.ph).toBe('i');
+    expect(paused.ts).toBeGreaterThan(blackout.ts);
+    expect(paused.ts).toBeLessThan(load.ts + load.dur!);
+    const times = traceEvents.filter(({ ph }) => ph !== 'M').map(({ ts, dur = 0 }) => ts + dur);
+    expect(Math.max(...times)).toBeLessThan(60e6);
     const gap = named(3, 'longest gap');
     const move = named(3, 'move');
     expect(gap.ts + gap.dur!).toBeGreaterThan(move.ts);

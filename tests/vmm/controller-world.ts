@@ -143,6 +143,7 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
       onWaiting: () => {},
       onTurnedAway: () => {},
       onInquiry: () => {},
+      onMigrationState: () => {},
       onOutgoingFailed: () => {},
       onOutputCut: () => {},
       onDefect: (error) => void defects.push(error),

@@ -71,6 +71,7 @@ export interface ControllerOptions {
   readonly onInquiry: (otherSide: string) => void;
   /** What was to be written to a file of the user's is not all there; the guest goes on. */
   readonly onOutputCut: (error: FerryError) => void;
+  readonly onMigrationState: (state: SourceState | DestinationState) => void;
   /** Something threw that must not. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -484,6 +485,7 @@ export class Controller implements VmControl {
 
   #migrationMoved(from: SourceState | DestinationState, to: SourceState | DestinationState): void {
     this.#waitsForGuest = false;
+    this.#options.onMigrationState(to);
     if (!this.migrationEvents || qmpStatus(from) === qmpStatus(to)) return;
     this.#options.emit('MIGRATION', { status: qmpStatus(to) as MigrationStatus });
   }

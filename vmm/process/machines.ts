@@ -6,6 +6,7 @@ import { vmmErrors } from '../errors.js';
 import { createMachine } from '../machine/create.js';
 import type { Machine } from '../machine/machine.js';
 import { reasonOf } from '../sockets/listening.js';
+import { holdOptimiser } from './engine.js';
 import { awaitingMachine, forward, guestMachine } from './guest-machine.js';
 import type { VmmSettings } from './options.js';
 import type { AwaitingMachine, GuestEvents, GuestMachine, Machines } from './ports.js';
@@ -43,8 +44,14 @@ export class ThreadMachines implements Machines {
       const [ramBytes, cpus] = [memoryBytes ?? description.ramBytes, vcpus ?? description.vcpus];
       return makeMachine(ramBytes, cpus, this.#settings, events);
     };
-    return awaitingMachine(make, { guestOf, compiled: reclaimMemory });
+    return awaitingMachine(make, { guestOf, compiled });
   }
+}
+
+/** The guest's code is here; what comes may be its last round. */
+function compiled(): void {
+  reclaimMemory();
+  holdOptimiser();
 }
 
 function makeMachine(

@@ -14,6 +14,7 @@ import { AgentListener } from './agent-listener.js';
 import { ConsoleLog } from './console-log.js';
 import { ConsoleOutput } from './console-output.js';
 import { Controller } from './controller.js';
+import { migrationMoved } from './engine.js';
 import { SocketLinks } from './links.js';
 import { ThreadMachines } from './machines.js';
 import { settle, type VmmSettings } from './options.js';
@@ -174,6 +175,7 @@ class Vmm {
           ),
         onOutgoingFailed: ({ message, advice }, guest) =>
           this.#notice(`${guest === 'unknown' ? '' : 'the guest was not moved: '}${message}\n  ${advice}`),
+        onMigrationState: migrationMoved,
         onOutputCut: (error) => this.#outputFailed(error),
         onDefect: (error) => finish({ error }),
       },
