@@ -73,6 +73,23 @@ export const labErrors = catalogue('lab', {
     text: ({ path, reason }) => `${path} can't be read as a comparison: ${reason}`,
     advice: () => 'Give a file that `ferry compare --json` wrote, with this version of vf-ferry.',
   }),
+  'campaign-file': entry<{ path: string; reason: string }>({
+    exit: 'refused',
+    text: ({ path, reason }) => `${path} can't be gone on with: ${reason}`,
+    advice: () =>
+      'Give the file that the same command wrote, of the same build, or one that there is not yet.',
+  }),
+  'queue-failed': entry<{ url: string; reason: string }>({
+    exit: 'environment',
+    text: ({ url, reason }) => `the queue at ${url} can't be reached: ${reason}`,
+    advice: () => 'Start Redis or Valkey there, or give the address at which it listens.',
+  }),
+  'portion-failed': entry<{ from: number; to: number; reason: string }>({
+    exit: 'failed',
+    text: ({ from, to, reason }) => `seeds ${from} to ${to} were given up: ${reason}`,
+    advice: ({ from, to }) =>
+      `Run them here to see more: ferry simulate --seeds ${from}..${to}. The rest is kept; the same command goes on with it.`,
+  }),
   experiment: entry<{ problems: string }>({
     exit: 'refused',
     text: ({ problems }) => problems,

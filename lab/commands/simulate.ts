@@ -3,37 +3,41 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import { EXIT_STATUS } from '../../base/exit-status.js';
+import { labErrors } from '../errors.js';
 import { KERNEL_IMAGE } from '../move/scenario.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue, optionValues } from '../options/option-value.js';
 import { BadValue, parseDuration, parseWhole } from '../options/quantities.js';
-import { Campaign, newTally, type SeedFailure, type Tally } from '../simulator/campaign.js';
-import { runCrew } from '../simulator/crew.js';
+import { addTally, Campaign, newTally, type SeedFailure, type Tally } from '../simulator/campaign.js';
+import { type CrewData, type Portion, runCrew } from '../simulator/crew.js';
 import { type Fault, faultOfName, nameOfFault } from '../simulator/fault.js';
+import { campaignOf } from '../simulator/identity.js';
+import { gather, shownUrl, workForQueue } from '../simulator/queue.js';
 import { TRACKINGS } from '../simulator/random-plan.js';
 import { campaignText, type Pace, progressLine, TRACE_LEGEND } from '../simulator/report.js';
+import { CampaignFile } from '../simulator/resume.js';
 
 const NAME = 'ferry simulate';
 const SEEDS = 2 ** 32;
 const DEFAULT_SECONDS = 10;
 const JOBS_MAX = 64;
+/** Of seeds no more than this is lost when the process is killed. */
+const SAVED_EVERY_MS = 1000;
 /** The name of a plan without faults. */
 const NONE = 'none';
 
 interface Flags {
   readonly seed?: number;
-  readonly seeds?: SeedRange;
+  readonly seeds?: Portion;
   readonly time?: number;
   readonly jobs?: number;
   readonly tracking?: string;
   readonly fault?: readonly (Fault | typeof NONE)[];
   readonly trace?: boolean;
+  readonly resume?: string;
+  readonly queue?: string;
+  readonly work?: string;
   readonly json?: boolean;
-}
-
-interface SeedRange {
-  readonly first: number;
-  readonly last: number;
 }
 
 export function define(command: Command): void {
@@ -66,6 +70,22 @@ export function define(command: Command): void {
       'instead of random faults; several times for several, `none` for none',
       optionValues(NAME, '--fault', parseFault),
     )
+    .addOption(
+      new Option(
+        '--resume <file>',
+        'keep what came of --seeds in this file, and go on from there if there is one',
+      ).conflicts(['seed', 'queue']),
+    )
+    .addOption(
+      new Option('--queue <url>', 'have others work on --seeds, who --work at this Redis or Valkey')
+        .argParser(value('--queue', parseQueue))
+        .conflicts(['seed', 'jobs']),
+    )
+    .addOption(
+      new Option('--work <url>', 'work for others, who submit by --queue, until ended')
+        .argParser(value('--work', parseQueue))
+        .conflicts(['seed', 'seeds', 'time', 'tracking', 'fault', 'trace', 'resume', 'queue']),
+    )
     .option('--trace', 'print every event of the one migration of --seed')
     .allowExcessArguments(false)
     .addHelpText(
@@ -83,20 +103,34 @@ hand-over; no packet comes twice, late or damaged; errors name the cause; it end
 Examples:
   ferry simulate                                    as many as there are in ${DEFAULT_SECONDS} seconds
   ferry simulate --seeds 0..9999 --jobs 2
+  ferry simulate --seeds 0..1e6 --resume campaign.json
+  ferry simulate --seeds 0..1e6 --queue redis://127.0.0.1:6379       and on each machine that helps:
+  ferry simulate --work redis://127.0.0.1:6379
   ferry simulate --seed 17 --trace                  one again, event by event
   ferry simulate --seed 17 --fault cut@source/commit#0 --fault cancel@3200us
 
-${exitStatuses('every check held for every seed', ['not-verified'])}`,
+${exitStatuses('every check held for every seed', ['not-verified', 'refused', 'failed', 'environment'])}`,
     )
     .action(() => simulate(command.optsWithGlobals<Flags>()));
 }
 
 async function simulate(flags: Flags): Promise<void> {
-  const { seed, fault, tracking, trace, json } = flags;
+  const { seed, fault, tracking, trace, resume, queue, work, json } = flags;
+  if (work !== undefined) return workUntilEnded(work, flags);
+  if (flags.seeds === undefined && (resume ?? queue) !== undefined) {
+    throw labErrors.error('usage', { why: '--resume and --queue need --seeds', command: NAME });
+  }
   const plan = fault?.filter((one): one is Fault => one !== NONE);
   const parameters = tracking === undefined ? undefined : { tracking };
+  const data: CrewData = { imagePath: KERNEL_IMAGE, plan, parameters };
+  const before = resume === undefined ? undefined : new CampaignFile(resume, campaignOf(data));
   const started = performance.now();
-  const pace = (jobs: number): Pace => ({ seconds: (performance.now() - started) / 1e3, jobs });
+  const pace = (jobs: number): Pace => ({
+    seconds: (performance.now() - started) / 1e3,
+    jobs,
+    ...(queue !== undefined && { of: 'workers' }),
+    ...(before !== undefined && { before: before.tally.seeds }),
+  });
   const again = (of: number, shortest: readonly string[]): string =>
     [
       `${NAME} --seed ${of}`,
@@ -119,19 +153,42 @@ async function simulate(flags: Flags): Promise<void> {
     await campaign.run(seed, tally);
   } else {
     jobs = flags.jobs ?? availableParallelism();
-    const { first, last } = flags.seeds ?? { first: Math.floor(Math.random() * SEEDS), last: Infinity };
+    const range = flags.seeds ?? { from: Math.floor(Math.random() * SEEDS), to: Infinity };
     const limitNs = flags.time ?? (flags.seeds === undefined ? DEFAULT_SECONDS * 1e9 : Infinity);
     const show = progressDisplay(json === true);
-    tally = await runCrew({
-      imagePath: KERNEL_IMAGE,
-      plan,
-      parameters,
-      jobs,
-      first,
-      last,
-      enough: () => (performance.now() - started) * 1e6 >= limitNs,
-      progress: (soFar) => show(progressLine(soFar, pace(jobs)), soFar.failures),
-    });
+    const enough = (): boolean => (performance.now() - started) * 1e6 >= limitNs;
+    if (queue !== undefined) {
+      jobs = 0;
+      tally = await gather({
+        ...data,
+        ...range,
+        url: queue,
+        enough,
+        progress: (soFar, workers) => {
+          jobs = Math.max(jobs, workers);
+          const who =
+            workers === 0 ? `nobody of this build works at ${shownUrl(queue)}` : `${workers} at work`;
+          show(`${progressLine(soFar, pace(jobs))}; ${who}`, soFar.failures);
+        },
+      });
+    } else {
+      let savedAt = performance.now();
+      const ran = await runCrew({
+        ...data,
+        jobs,
+        portions: before?.left(range) ?? [range],
+        enough,
+        progress: (soFar, done) => {
+          show(progressLine(together(before?.tally ?? newTally(), soFar), pace(jobs)), soFar.failures);
+          before?.add(done);
+          if (before === undefined || performance.now() - savedAt < SAVED_EVERY_MS) return;
+          savedAt = performance.now();
+          before.save(together(before.tally, soFar));
+        },
+      });
+      tally = together(before?.tally ?? newTally(), ran);
+      before?.save(tally);
+    }
     show('');
   }
   if (tally.failures.length > 0) process.exitCode = EXIT_STATUS['not-verified'];
@@ -145,6 +202,39 @@ async function simulate(flags: Flags): Promise<void> {
     process.stdout.write(`seed ${seed}${faults === '' ? '' : ` under ${faults}`}: ${hash}\n`);
   }
   process.stdout.write(campaignText(tally, pace(jobs), again));
+}
+
+/** Both of them, the failures by their seeds. */
+function together(one: Tally, other: Tally): Tally {
+  const all = newTally();
+  for (const each of [one, other]) addTally(all, each);
+  all.failures.sort((a, b) => a.seed - b.seed);
+  return all;
+}
+
+async function workUntilEnded(url: string, { jobs = availableParallelism(), json }: Flags): Promise<void> {
+  const ending = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort());
+  const total = newTally();
+  const started = performance.now();
+  const tell = (line: string): void => {
+    if (!json) process.stderr.write(`${line}\n`);
+  };
+  await workForQueue({
+    url,
+    imagePath: KERNEL_IMAGE,
+    jobs,
+    signal: ending.signal,
+    ready: (build) => tell(`works for ${shownUrl(url)} with ${jobs} threads, build ${build}; SIGINT ends it`),
+    done: ({ from, to }, tally) => {
+      addTally(total, tally);
+      tell(`seeds ${from} to ${to} done`);
+    },
+  });
+  const pace = { seconds: (performance.now() - started) / 1e3, jobs };
+  process.stdout.write(
+    json ? `${JSON.stringify({ ...total, ...pace }, null, 2)}\n` : `${progressLine(total, pace)}\n`,
+  );
 }
 
 /** Failures as they are found, and a line once a second on a terminal, every ten otherwise; an empty one clears it. */
@@ -171,14 +261,24 @@ function progressDisplay(quiet: boolean): (line: string, failures?: readonly See
 
 const parseSeed = (text: string): number => parseWhole(text, { max: SEEDS - 1 });
 
-function parseRange(text: string): SeedRange {
+function parseRange(text: string): Portion {
   const [first, last, ...rest] = text.split('..');
   if (first === undefined || last === undefined || rest.length > 0) {
     throw new BadValue(`'${text.slice(0, 40)}' is no range of seeds; write it like 0..999`);
   }
-  const range = { first: parseSeed(first), last: parseSeed(last) };
-  if (range.last < range.first) throw new BadValue(`${text.slice(0, 40)} ends before it begins`);
+  const range = { from: parseSeed(first), to: parseSeed(last) };
+  if (range.to < range.from) throw new BadValue(`${text.slice(0, 40)} ends before it begins`);
   return range;
+}
+
+function parseQueue(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^rediss?:$/.test(url.protocol)) {
+    throw new BadValue(
+      `'${text.slice(0, 40)}' is no address of a queue; write it like redis://127.0.0.1:6379`,
+    );
+  }
+  return text;
 }
 
 function parseFault(text: string): Fault | typeof NONE {

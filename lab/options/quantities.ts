@@ -102,9 +102,10 @@ export function parseDuration(text: string, range: Range = {}): Duration {
   return within(text, Math.round(amount * ns), range, formatDuration) as Duration;
 }
 
-/** A whole number. Throws BadValue. */
+/** A whole number, `1000000` or `1e6`. Throws BadValue. */
 export function parseWhole(text: string, range: Range = {}): number {
-  if (!/^[0-9]{1,15}$/.test(text.trim())) throw new BadValue(`'${clip(text)}' is no whole number`);
+  if (!/^(?:[0-9]{1,15}|[0-9]e[0-9]{1,2})$/.test(text.trim()))
+    throw new BadValue(`'${clip(text)}' is no whole number`);
   return within(text, Number(text), range, String);
 }
 

@@ -5,12 +5,16 @@ import type { SeedFailure, Tally } from './campaign.js';
 export interface Pace {
   readonly seconds: number;
   readonly jobs: number;
+  /** What `jobs` counts; threads if absent. */
+  readonly of?: 'workers';
+  /** Seeds that were done before. */
+  readonly before?: number;
 }
 
 /** `1,200 seeds, 41 a second, nothing found`. */
-export function progressLine({ seeds, failures }: Tally, { seconds }: Pace): string {
+export function progressLine({ seeds, failures }: Tally, { seconds, before = 0 }: Pace): string {
   const found = failures.length === 0 ? 'nothing found' : `${formatCount(failures.length)} FAILED`;
-  const rate = seconds > 0 ? (seeds / seconds).toFixed(0) : '0';
+  const rate = seconds > 0 ? ((seeds - before) / seconds).toFixed(0) : '0';
   return `${formatCount(seeds)} seeds, ${rate} a second, ${found}`;
 }
 
@@ -22,7 +26,7 @@ export function campaignText(
 ): string {
   const { seeds, virtualNs, ends, struck, idle, failures } = tally;
   const lines = [
-    `${progressLine(tally, pace)}; ${pace.seconds.toFixed(1)} s on ${pace.jobs} threads, ${(virtualNs / 1e9).toFixed(1)} s of virtual time`,
+    `${progressLine(tally, pace)}; ${pace.seconds.toFixed(1)} s on ${pace.jobs} ${pace.of ?? 'threads'}, ${(virtualNs / 1e9).toFixed(1)} s of virtual time`,
     `ends (source, destination): ${counted(ends)}`,
     `faults that struck: ${counted(struck)}`,
     `faults that had no occasion: ${counted(idle)}`,

@@ -30,7 +30,7 @@ const ENDS: Readonly<Record<string, readonly ExitClass[]>> = {
   'bench functions': ['failed', 'not-verified', 'environment'],
   'bench tracking': ['refused', 'failed', 'environment'],
   plan: ['environment'],
-  simulate: ['not-verified'],
+  simulate: ['refused', 'failed', 'not-verified', 'environment'],
   faults: ['failed', 'not-verified', 'environment'],
   run: ['refused', 'failed', 'not-verified', 'environment'],
   fuzz: ['not-verified'],

@@ -50,6 +50,10 @@ describe('quantities', () => {
     expect(() => parseSize('3M', range)).toThrow('from 4MiB to 3.5GiB');
     expect(() => parseSize('65537KiB', range)).toThrow('65537KiB is not a multiple of 64KiB');
     expect(() => parseWhole('5', { min: 1, max: 4 })).toThrow('5 is out of range; allowed is from 1 to 4');
+    expect(parseWhole('2e6')).toBe(2_000_000);
+    for (const no of ['1.5e6', '1e', '10e3', 'e6', '1e-3']) {
+      expect(() => parseWhole(no), no).toThrow('is no whole number');
+    }
     expect(() => parseWhole('two')).toThrow("'two' is no whole number");
   });
 

@@ -77,6 +77,21 @@ describe('the installed package', () => {
     expect(wrong.status).toBe(1);
   });
 
+  it('says what a campaign over many machines needs where that is missing', () => {
+    const { status, stderr } = ferry(
+      '--json',
+      'simulate',
+      '--seeds',
+      '0..9',
+      '--queue',
+      'redis://127.0.0.1:1',
+    );
+    expect(JSON.parse(stderr)).toMatchObject({
+      error: { code: 'lab/package-missing', facts: { name: 'bullmq' } },
+    });
+    expect(status).toBe(EXIT_STATUS.environment);
+  });
+
   it('says what building a guest needs where that is missing', () => {
     const guest = join(folder, 'guest.wat');
     writeFileSync(guest, '(module)');

@@ -15,8 +15,7 @@ it(`hold what must hold for ${SEEDS} seeds, in which every kind of fault has str
     plan: undefined,
     parameters: undefined,
     jobs,
-    first: 100_000,
-    last: 100_000 + SEEDS - 1,
+    portions: [{ from: 100_000, to: 100_000 + SEEDS - 1 }],
     enough: () => false,
     progress: () => undefined,
   });

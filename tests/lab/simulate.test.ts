@@ -1,5 +1,7 @@
 /** Whole machines that migrate in virtual time under random faults. */
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
@@ -9,6 +11,7 @@ import { addTally, Campaign, newTally } from '../../lab/simulator/campaign.js';
 import { type Fault, faultOfName, nameOfFault } from '../../lab/simulator/fault.js';
 import { randomPlan } from '../../lab/simulator/random-plan.js';
 import { campaignText } from '../../lab/simulator/report.js';
+import { CampaignFile } from '../../lab/simulator/resume.js';
 import { shrinkPlan } from '../../lab/simulator/shrink.js';
 
 const KERNEL = new URL('../../dist/guests/kernel.img', import.meta.url);
@@ -96,6 +99,35 @@ describe('simulated migrations of whole machines', () => {
     expect(violationsOf(happened)).toEqual([]);
   });
 
+  it('go on where they ended, from a file that is of the same campaign', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'ferry-campaign-'));
+    const path = join(folder, 'campaign.json');
+    try {
+      const range = { from: 0, to: 9 };
+      const first = new CampaignFile(path, 'one');
+      expect(first.left(range)).toEqual([range]);
+      const tally = newTally();
+      for (const seed of [3, 4, 8]) await plain.run(seed, tally);
+      first.add({ from: 8, to: 8 });
+      first.add({ from: 3, to: 3 });
+      first.add({ from: 4, to: 4 });
+      first.save(tally);
+      const again = new CampaignFile(path, 'one');
+      expect(again.tally).toEqual(tally);
+      expect(again.left(range)).toEqual([
+        { from: 0, to: 2 },
+        { from: 5, to: 7 },
+        { from: 9, to: 9 },
+      ]);
+      expect(again.left({ from: 3, to: 4 })).toEqual([]);
+      expect(() => new CampaignFile(path, 'another')).toThrow(/it is of another campaign/);
+      writeFileSync(path, readFileSync(path, 'utf8').replace('"seeds":3', '"seeds":-3'));
+      expect(() => new CampaignFile(path, 'one')).toThrow(/can't be gone on with/);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   it('come to the same on another thread', async () => {
     const here = newTally();
     for (const seed of [5, 6]) {
@@ -109,8 +141,7 @@ describe('simulated migrations of whole machines', () => {
       plan: undefined,
       parameters: undefined,
       jobs: 1,
-      first: 5,
-      last: 6,
+      portions: [{ from: 5, to: 6 }],
       enough: () => false,
       progress: ({ seeds }) => {
         toldOf = seeds;
