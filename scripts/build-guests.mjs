@@ -1,7 +1,7 @@
 // Builds the fixture guests into dist/guests, after tsc. An image is built again only when something that it is made
 // from changed; then one line is printed for it.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -45,6 +45,9 @@ const compiler = join(root, 'node_modules/assemblyscript/package.json');
 const { writeAbi } = await import(join(toolchain, 'abi-constants.js'));
 const abi = join(fixtures, 'kernel/generated/abi.ts');
 if (writeAbi(abi)) console.log(`wrote ${relative(root, abi)}`);
+
+// What `ferry guest init` writes.
+cpSync(join(fixtures, 'c'), join(root, 'dist/guest-c'), { recursive: true });
 
 const guests = filesBelow(join(fixtures, 'tiny'), '.wat').map((file) => ({
   name: basename(file, '.wat'),

@@ -1,6 +1,6 @@
-/** `ferry guest build|inspect`: makes bootable images of WebAssembly modules, and tells what is in one. */
+/** `ferry guest init|build|inspect`: begins a guest in C, makes bootable images of WebAssembly modules, and tells what is in one. */
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, extname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import {
@@ -10,7 +10,9 @@ import {
   SECTION_DATA,
   SECTION_META,
 } from '../../base/abi/image.js';
+import { isFerryError } from '../../base/errors.js';
 import type { ImageDescription } from '../../guest-fixtures/toolchain/describe.js';
+import { builtFile } from '../../vmm/built.js';
 import { reasonOf } from '../../vmm/sockets/listening.js';
 import { labErrors } from '../errors.js';
 import { asGroup } from '../options/command-group.js';
@@ -31,14 +33,61 @@ export function define(command: Command): void {
     'after',
     `
 Examples:
+  ferry guest init my-guest
   ferry guest build kernel.wasm
   ferry guest inspect kernel.img
 
 ${exitStatuses('it was done', ['refused', 'environment'])}`,
   );
   asGroup(command);
+  defineInit(
+    command.command('init').description('begin a guest in C, with a driver of the virtual function'),
+  );
   defineBuild(command.command('build').description('turn a wasm module into a bootable image'));
   defineInspect(command.command('inspect').description('tell what is in an image'));
+}
+
+function defineInit(command: Command): void {
+  command
+    .argument('<folder>', 'where its files go; there is no such folder, or nothing in it')
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      `
+Writes a header and a library for the machine, a driver of the 82599's virtual function, a guest that answers ping and UDP
+echo by it, and a Makefile. It takes clang and lld to build it; docs/guests-in-c.md tells more.
+
+Examples:
+  ferry guest init my-guest
+
+${exitStatuses('the files were written', ['environment'])}`,
+    )
+    .action((folder: string) => {
+      const { json } = command.optsWithGlobals<{ json?: boolean }>();
+      try {
+        if (existsSync(folder) && readdirSync(folder).length > 0) {
+          throw labErrors.error('usage', {
+            why: `there is something in ${folder}`,
+            command: 'ferry guest init',
+          });
+        }
+        const template = builtFile('guest-c');
+        cpSync(template, folder, { recursive: true });
+        const files = readdirSync(template).sort();
+        process.stdout.write(
+          json
+            ? `${JSON.stringify({ folder, files }, null, 2)}\n`
+            : `${folder}: ${files.join(', ')}\n\nNow: cd ${folder} && make && make run\n`,
+        );
+      } catch (error) {
+        if (isFerryError(error)) throw error;
+        throw labErrors.error(
+          'file-failed',
+          { path: folder, what: 'written', reason: reasonOf(error) },
+          error,
+        );
+      }
+    });
 }
 
 /** Loaded only to build: it stands on a package that is larger than all the rest, and that nothing else needs. */

@@ -5,7 +5,8 @@ import { join, posix } from 'node:path';
 export type Tree = ReadonlyMap<string, string>;
 
 const SKIPPED = new Set(['node_modules', 'dist', '.git', 'recordings', 'coverage']);
-const TEXT = /\.(ts|mts|mjs|js|json|md|yml|yaml|wat|sh|txt)$|(^|\/)(run|\.npmrc|\.gitignore|\.editorconfig)$/;
+const TEXT =
+  /\.(ts|mts|mjs|js|json|md|yml|yaml|wat|sh|txt|c|h)$|(^|\/)(run|Makefile|\.npmrc|\.gitignore|\.editorconfig)$/;
 
 /** Reads every text file below `root`. */
 export function readTree(root: string): Tree {

@@ -18,6 +18,7 @@ const ENDS: Readonly<Record<string, readonly ExitClass[]>> = {
   compare: ['refused', 'not-verified', 'environment'],
   fabric: ['environment'],
   guest: ['refused', 'environment'],
+  'guest init': ['environment'],
   'guest build': ['refused', 'environment'],
   'guest inspect': ['refused', 'environment'],
   inspect: ['refused', 'not-verified'],

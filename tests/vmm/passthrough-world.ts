@@ -36,6 +36,8 @@ const FUNCTION_MS = 11;
 
 export interface TrafficScene {
   readonly seed?: number;
+  /** Another guest than the kernel; it understands its command line. */
+  readonly image?: Uint8Array;
   readonly parameters?: Partial<ParameterValues>;
   /** Other approaches than those that come with vf-ferry. */
   readonly registry?: ApproachRegistry;
@@ -146,7 +148,7 @@ export interface Alone {
 export async function echoingAlone(
   body: (world: Alone) => Promise<void>,
   ramBytes = 64 * MIB,
-  { nic = {}, rate = RATE }: Pick<TrafficScene, 'nic' | 'rate'> = {},
+  { nic = {}, rate = RATE, image: guest = image }: Pick<TrafficScene, 'nic' | 'rate' | 'image'> = {},
 ): Promise<void> {
   const random = seededRandom(1);
   const trace = new Trace();
@@ -156,7 +158,7 @@ export async function echoingAlone(
   const network = new SimulatedNetwork(world);
   const machine = simulatedMachine(world, network, 'machine', { nic, console, ramBytes });
   const run = async (): Promise<void> => {
-    await machine.boot(image, 'workload=udp-echo status_ms=20');
+    await machine.boot(guest, 'workload=udp-echo status_ms=20');
     await scheduler.sleep(milliseconds(SETTLE_MS));
     network.peer.startFlow({
       kind: 'echo',
@@ -213,7 +215,7 @@ export async function moveUnderTraffic(scene: TrafficScene = {}): Promise<Traffi
       network.repeat(frames);
       await scheduler.sleep(CABLE);
     };
-    await from.boot(image, `workload=${workload} status_ms=20 ${scene.commandLine ?? ''}`);
+    await from.boot(scene.image ?? image, `workload=${workload} status_ms=20 ${scene.commandLine ?? ''}`);
     // A peer that asks for the guest's address too early asks again only after a second.
     await scheduler.sleep(milliseconds(SETTLE_MS + FUNCTION_MS * (functions - 1)));
     for (let i = 0; i < functions; i++) {
