@@ -388,9 +388,11 @@ async function end(destination: Destination, error: unknown): Promise<void> {
     else destination.error = told;
   }
   await talk.giveUp(reported, !destinationOwnsGuest(life.state));
-  await closeAll(destination);
+  // Whoever asks what became of the guest does not wait for the source's last bytes.
+  const closed = closeAll(destination);
   const failures = await undo.takeBack();
   if (life.state !== 'completed') life.to('fail');
+  await closed;
   // What can't be discarded is a defect of ours: told when nothing else is left to do.
   if (failures.length > 0) throw failures[0]!.cause;
   if (!isFerryError(reported)) throw reported;

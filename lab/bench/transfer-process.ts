@@ -113,7 +113,7 @@ function destination(settings: TransferSettings): Handler {
   const memory = makeMemory(settings.bytes);
   // Memory is touched first, so that the kernel's work for fresh pages is in no figure; the bare pump has none.
   Buffer.from(memory.buffer).fill(1);
-  const plane = new SocketDestinationDataPlane({ memory });
+  const plane = new SocketDestinationDataPlane({ memory: () => memory });
   let bare: BareReceiver | undefined;
   return async (request) => {
     switch (request.step) {

@@ -3,7 +3,7 @@ import { seededRandom } from '../../base/random.js';
 import { microseconds } from '../../base/units.js';
 import { type Fault, isDataFault, isMessageFault, type MessageFault, nameOfFault } from './fault.js';
 import type { LinkMessage, LinkRule, LinkVerdict, Side } from './link.js';
-import type { Tamper } from './memory-channel.js';
+import type { Tamper } from './memory-wire.js';
 import type { SimulatedWorld } from './run.js';
 
 /** A fault that strikes by itself, or by what somebody does. */

@@ -15,8 +15,8 @@ import type { SocketAddress } from '../../vmm/sockets/address.js';
 import { simdKernels } from '../../vmm/transfer/kernels.js';
 import type { Gate } from './gate.js';
 import { type LinkRule, type Side, type SimulatedLink, simulatedLink } from './link.js';
-import type { Tamper } from './memory-channel.js';
 import { MemoryDataNetwork } from './memory-data-plane.js';
+import type { Tamper } from './memory-wire.js';
 import { answerInquiries, hexDigits, type SimulatedWorld, sha256 } from './run.js';
 
 const LATENCY = microseconds(50);

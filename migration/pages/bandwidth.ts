@@ -7,7 +7,7 @@
  * than any debt can be comes from a clock that went round while nothing was sent.
  */
 import { invariant } from '../../base/errors.js';
-import { KIB } from '../../base/units.js';
+import { type Instant, KIB } from '../../base/units.js';
 import { CHANNELS_MAX, FRAME_PAYLOAD_BYTES_MAX } from './layouts.js';
 import type { WorkBoard } from './work-board.js';
 
@@ -17,6 +17,11 @@ const RATE_KIB_MIN = 64;
 const RATE_KIB_MAX = 0x7fff_ffff;
 /** Unused bandwidth can be saved up for this long. */
 const BURST_US = 10_000;
+
+/** The clock's reading as the board keeps it. */
+export function microsecondsOf(now: Instant): number {
+  return Math.floor(now / 1e3) | 0;
+}
 
 /** The board's unit for a limit given in bytes per second; 0 for no limit. */
 export function rateInKib(bytesPerSecond: number | undefined): number {

@@ -174,7 +174,7 @@ describe('a cancel', () => {
     },
   );
 
-  it('takes effect within a batch of a long round', async () => {
+  it('takes effect within what passes at once of a long round', async () => {
     let abortedAt = 0;
     const outcome = await simulate({
       bytesPerSecond: 1e6,
@@ -187,7 +187,7 @@ describe('a cancel', () => {
     });
     expect(checkOneSurvivor(outcome)).toBe('source');
     const cancelled = outcome.trace.lines.find((line) => line.includes('cancelling -> cancelled'))!;
-    // One batch of 16 pages takes 66 ms at this rate; the round as a whole would take 370.
+    // What passes at once, 16 pages, takes 66 ms at this rate; the round as a whole would take 370.
     expect(Number.parseInt(cancelled, 10) - abortedAt).toBeLessThan(70e6);
   });
 
@@ -216,13 +216,13 @@ describe('the check for one survivor', () => {
 });
 
 describe('the data channels', () => {
-  it('breaking at any batch leave the guest at the source', async () => {
-    const batches = (await simulate()).stage.data.batches();
-    expect(batches).toBeGreaterThan(8);
-    for (let batch = 0; batch < batches; batch++) {
-      const outcome = await simulate({ breakAtBatch: batch });
+  it('breaking at any piece leave the guest at the source', async () => {
+    const pieces = (await simulate()).stage.data.pieces();
+    expect(pieces).toBeGreaterThan(8);
+    for (let piece = 0; piece < pieces; piece++) {
+      const outcome = await simulate({ breakAtPiece: piece });
       expect(checkOneSurvivor(outcome)).toBe('source');
-      expect(outcome.source.error?.code).toBe('migration/link-broken');
+      expect(outcome.source.error?.code).toBe('transfer/channel-broken');
     }
   });
 });

@@ -5,6 +5,7 @@ import { type SeededRandom, seededRandom } from '../../base/random.js';
 import { microseconds, milliseconds, nanoseconds } from '../../base/units.js';
 import { allSamples, sampleMessages } from '../../lab/fuzz/sample-messages.js';
 import { simulatedLink } from '../../lab/simulator/link.js';
+import { MEMORY_TOKEN } from '../../lab/simulator/memory-data-plane.js';
 import { sha256 } from '../../lab/simulator/run.js';
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
@@ -17,11 +18,11 @@ import {
   encodeMessage,
 } from '../../migration/messages.js';
 import { MigrationParameters } from '../../migration/parameters.js';
-import type { ControlLink } from '../../migration/ports.js';
+import type { ControlLink, SourceDataPlane } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { migrateSource } from '../../migration/source.js';
+import { dataLink } from './data-link.js';
 import { ramDifferences } from './ram-differences.js';
-import { dataLink, TOKEN } from './test-data-plane.js';
 import { smallDevice } from './test-device.js';
 import { type GuestShape, smallGuest, TestMachine } from './test-machine.js';
 
@@ -78,6 +79,13 @@ function stageFor(seed: number, shape: GuestShape = smallGuest) {
   return { scheduler, link, machine, data, heard };
 }
 
+/** As the `hello` says. */
+const { hashSeed } = sampleMessages.hello;
+
+/** Data channels that the destination can connect to. */
+const awaited = (source: SourceDataPlane): Promise<unknown> =>
+  source.open({ channels: 2, integrity: true, hashSeed, migratedPages: smallGuest.pages });
+
 async function destinationAgainst(
   script: readonly (ControlMessage | Uint8Array)[],
   shape?: GuestShape,
@@ -92,9 +100,14 @@ async function destinationAgainst(
     digest: sha256,
     parameters: new MigrationParameters(impatient),
   });
+  await scheduler.run(awaited(data.source));
   void playPeer(link.source, script, heard);
   // An empty round arrives, for scripts that get so far.
-  void data.source.sendRound(1, new AtomicBitmap(smallGuest.pages));
+  const empty = new AtomicBitmap(smallGuest.pages);
+  data.source.connected().then(
+    () => data.source.sendRound(1, empty).catch(() => undefined),
+    () => undefined,
+  );
   const record = await scheduler.run(flow);
   await scheduler.run(scheduler.sleep(milliseconds(1)));
   return { record, machine, heard };
@@ -138,7 +151,7 @@ function expectUntouched({ record, machine }: Stage<MigrationRecord>, code: stri
 
 const data: ControlMessage = {
   ...sampleMessages.data,
-  endpoint: { ...sampleMessages.data.endpoint, token: TOKEN },
+  endpoint: { host: 'memory', ports: [1, 2], token: MEMORY_TOKEN },
 };
 const otherVersion = (): Uint8Array => {
   const frame = encodeMessage(sampleMessages.hello);
@@ -325,7 +338,10 @@ describe('a destination', () => {
       digest: sha256,
       parameters: new MigrationParameters(impatient),
     });
-    void playPeer(link.source, [deviceHello, data, ...tooMuch, sampleMessages.error], heard);
+    await scheduler.run(awaited(plane.source));
+    for (const message of [deviceHello, data]) await link.source.send(encodeMessage(message));
+    await scheduler.run(scheduler.sleep(milliseconds(1)));
+    void playPeer(link.source, [...tooMuch, sampleMessages.error], heard);
     await scheduler.run(scheduler.sleep(milliseconds(1000)));
     // The one that is more than may wait, and those that the talk holds.
     expect({ read, taken }).toEqual({ read: expect.toSatisfy((n) => n >= 8 && n <= 11), taken: 0 });

@@ -104,7 +104,7 @@ async function moveInThreads(scene: Scene): Promise<Moved> {
         ...common,
         machine: to.incoming,
         control: far,
-        data: new SocketDestinationDataPlane({ memory: to.memory }),
+        data: new SocketDestinationDataPlane({ memory: () => to.memory }),
         hasher: new WorkerPageHasher(to.memory),
         parameters: new BuiltParameters(scene.parameters),
       }),

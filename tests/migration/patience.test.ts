@@ -10,6 +10,9 @@ const PATIENCE = 2;
 const shape: GuestShape = { pages: 64, workingSet: 4, stepsPerSlice: 0.01 };
 const scene: Scene = { shape, parameters: { answerTimeoutMs: 1000 * PATIENCE, maxBandwidth: 0 } };
 
+/** Has something to send in more than one round. */
+const busy: Scene = { shape: { ...shape, stepsPerSlice: 1 } };
+
 /** Minutes of a guest that computes would take long to simulate. */
 const soonIdle: Scene['prepare'] = ({ source, world: { scheduler } }) => {
   scheduler.after(milliseconds(100), () => source.stopForGood());
@@ -36,25 +39,25 @@ async function givenUp(atMost: number, stalled: Scene): Promise<number> {
 }
 
 describe('data channels that stand still', () => {
-  it('at any batch are given up on, and the guest stays', async () => {
-    const batches = (await simulate(scene)).stage.data.batches();
-    expect(batches).toBeGreaterThan(3);
-    for (let stallAtBatch = 0; stallAtBatch < batches; stallAtBatch++) {
-      const waited = await givenUp(3 * PATIENCE, { stallAtBatch });
+  it('at any piece are given up on, and the guest stays', async () => {
+    const pieces = (await simulate({ ...scene, ...busy })).stage.data.pieces();
+    expect(pieces).toBeGreaterThan(3);
+    for (let stallAtPiece = 0; stallAtPiece < pieces; stallAtPiece++) {
+      const waited = await givenUp(3 * PATIENCE, { stallAtPiece, ...busy });
       expect(waited).toBeGreaterThan(PATIENCE);
     }
   });
 
   it('are waited for as long as the slowest link may take, whatever lower limit was set', async () => {
     for (const maxBandwidth of [1, 7, SLOWEST]) {
-      const waited = await givenUp(600, { stallAtBatch: 1, parameters: { maxBandwidth }, prepare: soonIdle });
+      const waited = await givenUp(600, { stallAtPiece: 1, parameters: { maxBandwidth }, prepare: soonIdle });
       expect(waited).toBeGreaterThan(200);
     }
   });
 
   it('are waited for no longer than under the limit in force', async () => {
     const waited = await givenUp(30 + 2 * PATIENCE, {
-      stallAtBatch: 0,
+      stallAtPiece: 0,
       parameters: { maxBandwidth: 1 },
       prepare: (stage) => {
         soonIdle(stage);
@@ -70,7 +73,7 @@ describe('data channels that stand still', () => {
 
   it('are not waited for longer because something else is set again and again', async () => {
     await givenUp(3 * PATIENCE, {
-      stallAtBatch: 0,
+      stallAtPiece: 0,
       prepare: ({ parameters, world: { scheduler } }) => {
         for (let ms = 0; ms < 10_000; ms += 500) {
           scheduler.after(milliseconds(ms), () => parameters.set({ downtimeLimitMs: 1 + ms }));

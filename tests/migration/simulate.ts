@@ -9,8 +9,8 @@ import {
 } from '../../lab/simulator/run.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { ApproachRegistry } from '../../migration/registry.js';
+import { type DataLink, type DataLinkOptions, dataLink } from './data-link.js';
 import { ramDifferences } from './ram-differences.js';
-import { type DataLink, type DataLinkOptions, dataLink } from './test-data-plane.js';
 import { type GuestShape, smallGuest, TestMachine } from './test-machine.js';
 
 export interface Scene extends Partial<SimulatedSetup> {
@@ -22,8 +22,8 @@ export interface Scene extends Partial<SimulatedSetup> {
   readonly destinationRegistry?: ApproachRegistry;
   readonly bytesPerSecond?: number;
   readonly onPage?: DataLinkOptions['onPage'];
-  readonly breakAtBatch?: number;
-  readonly stallAtBatch?: number;
+  readonly breakAtPiece?: number;
+  readonly stallAtPiece?: number;
   readonly registerNames?: readonly string[];
   /** Called with everything before the flows start. */
   readonly prepare?: (stage: Stage) => void;
@@ -58,8 +58,8 @@ export async function simulate(scene: Scene = {}): Promise<Outcome> {
       to: destination,
       bytesPerSecond: scene.bytesPerSecond ?? 200e6,
       ...(scene.onPage === undefined ? {} : { onPage: scene.onPage }),
-      ...(scene.breakAtBatch === undefined ? {} : { breakAtBatch: scene.breakAtBatch }),
-      ...(scene.stallAtBatch === undefined ? {} : { stallAtBatch: scene.stallAtBatch }),
+      ...(scene.breakAtPiece === undefined ? {} : { breakAtPiece: scene.breakAtPiece }),
+      ...(scene.stallAtPiece === undefined ? {} : { stallAtPiece: scene.stallAtPiece }),
     });
     const parameters = new MigrationParameters({ downtimeLimitMs: 2, ...scene.parameters }, scene.registry);
     const cancel = { source: new AbortController(), destination: new AbortController() };

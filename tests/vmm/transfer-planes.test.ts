@@ -126,7 +126,7 @@ class Meddler {
 const withPair: WithPair = async ({ pages, flipByteAt }, body) => {
   const [sourceMemory, destinationMemory] = [sharedMemory(pages), sharedMemory(pages)];
   const source = new SocketSourceDataPlane({ memory: sourceMemory, host: HOST });
-  const destination = new SocketDestinationDataPlane({ memory: destinationMemory });
+  const destination = new SocketDestinationDataPlane({ memory: () => destinationMemory });
   const flipOnce = flipper(flipByteAt);
   const meddler = new Meddler({ change: (chunk, _channel, at) => flipOnce(chunk, at) });
   const open = source.open.bind(source);
@@ -201,13 +201,13 @@ describe('the source, listening for its destination', () => {
       encodeHello(0, token).subarray(0, 31), // too slow with the last byte
     ];
     for (const bytes of strangers) expect(await visit(port, bytes)).toHaveLength(0);
-    const destination = closing(new SocketDestinationDataPlane({ memory: sharedMemory(PAGES) }));
+    const destination = closing(new SocketDestinationDataPlane({ memory: () => sharedMemory(PAGES) }));
     await Promise.all([destination.connect(endpoint, OPTIONS), source.connected()]);
   });
 
   it('serves nobody else once a channel is taken', async () => {
     const { source, endpoint } = await listening();
-    const destination = closing(new SocketDestinationDataPlane({ memory: sharedMemory(PAGES) }));
+    const destination = closing(new SocketDestinationDataPlane({ memory: () => sharedMemory(PAGES) }));
     await Promise.all([destination.connect(endpoint, OPTIONS), source.connected()]);
     expect(await visit(endpoint.ports[0]!, encodeHello(0, tokenBytes(endpoint.token)))).toHaveLength(0);
   });
@@ -254,7 +254,9 @@ describe('the destination, connecting', () => {
       [1, 1],
       [port, port],
     ]) {
-      const destination = closing(new SocketDestinationDataPlane({ memory, connectTimeoutMs: 300 }));
+      const destination = closing(
+        new SocketDestinationDataPlane({ memory: () => memory, connectTimeoutMs: 300 }),
+      );
       const endpoint = { host: HOST, ports, token: 'a'.repeat(32) };
       await expect(destination.connect(endpoint, OPTIONS)).rejects.toMatchObject({
         code: 'transfer/connect-failed',
@@ -273,7 +275,7 @@ describe('the destination, connecting', () => {
     closing({ close: () => rude.close() });
     const { port } = rude.address() as { port: number };
     const memory = sharedMemory(PAGES);
-    const destination = closing(new SocketDestinationDataPlane({ memory }));
+    const destination = closing(new SocketDestinationDataPlane({ memory: () => memory }));
     const endpoint = { host: HOST, ports: [port, port], token: 'a'.repeat(32) };
     await expect(destination.connect(endpoint, OPTIONS)).rejects.toMatchObject({ code: 'pages/bad-hello' });
     expect(ramOf(memory, PAGES).every((byte) => byte === 0)).toBe(true);
@@ -285,7 +287,7 @@ describe('a broken channel', () => {
     const [sourceMemory, destinationMemory] = [sharedMemory(4096), sharedMemory(4096)];
     ramOf(sourceMemory, 4096).fill(5);
     const source = closing(new SocketSourceDataPlane({ memory: sourceMemory, host: HOST }));
-    const destination = closing(new SocketDestinationDataPlane({ memory: destinationMemory }));
+    const destination = closing(new SocketDestinationDataPlane({ memory: () => destinationMemory }));
     const meddler = closing(
       new Meddler({
         change: (_chunk, channel, at, towards) => {
@@ -317,7 +319,7 @@ describe('a channel that lags behind', () => {
     const [sourceMemory, destinationMemory] = [sharedMemory(pages), sharedMemory(pages)];
     const [sourceRam, destinationRam] = [ramOf(sourceMemory, pages), ramOf(destinationMemory, pages)];
     const source = closing(new SocketSourceDataPlane({ memory: sourceMemory, host: HOST }));
-    const destination = closing(new SocketDestinationDataPlane({ memory: destinationMemory }));
+    const destination = closing(new SocketDestinationDataPlane({ memory: () => destinationMemory }));
     const meddler = closing(new Meddler({ holdChannel: 1 }));
     const options = { ...OPTIONS, migratedPages: pages };
     const endpoint = await meddler.between(await source.open(options));
@@ -357,7 +359,7 @@ describe('a recording', () => {
     seededRandom(3).fill(ram);
     ram.fill(0, 0, 10 * PAGE_BYTES);
     const source = closing(new SocketSourceDataPlane({ memory, host: HOST, recordTo: folder }));
-    const destination = closing(new SocketDestinationDataPlane({ memory: sharedMemory(PAGES) }));
+    const destination = closing(new SocketDestinationDataPlane({ memory: () => sharedMemory(PAGES) }));
     const endpoint = await source.open(OPTIONS);
     await Promise.all([destination.connect(endpoint, OPTIONS), source.connected()]);
     const pages = new AtomicBitmap(PAGES);
@@ -390,7 +392,7 @@ describe('a recording', () => {
     const setup = { memory, host: HOST, recordTo: folder, recordingCut };
     const source = closing(new SocketSourceDataPlane(setup));
     const arrived = sharedMemory(PAGES);
-    const destination = closing(new SocketDestinationDataPlane({ memory: arrived }));
+    const destination = closing(new SocketDestinationDataPlane({ memory: () => arrived }));
     const endpoint = await source.open(OPTIONS);
     await Promise.all([destination.connect(endpoint, OPTIONS), source.connected()]);
     const pages = new AtomicBitmap(PAGES);

@@ -5,8 +5,8 @@ import { closeSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { controlRecorder } from '../../migration/control-recording.js';
 import type { FrameRecorder } from '../../migration/conversation.js';
+import { transferErrors } from '../../migration/pages/transfer-errors.js';
 import { reasonOf } from '../sockets/listening.js';
-import { transferErrors } from '../transfer/errors.js';
 import { makeRecordingFolder } from './recording-folder.js';
 
 /** Name of the file in the recording's folder. */

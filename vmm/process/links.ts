@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:net';
 import type { FerryError } from '../../base/errors.js';
 import { isFerryError } from '../../base/errors.js';
-import type { ControlLink, DestinationDataPlane, PageHasher, TransferCount } from '../../migration/ports.js';
+import type { ControlLink, PageHasher } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { SocketAddress } from '../sockets/address.js';
 import { listen, unlinkSocket } from '../sockets/listening.js';
@@ -150,7 +150,7 @@ class SocketIncomingListener implements IncomingListener {
         },
       },
       control: source.link,
-      data: new LateDestinationPlane(() => new SocketDestinationDataPlane({ memory: memory() })),
+      data: new SocketDestinationDataPlane({ memory }),
       scheduler: realTime,
       digest: tableDigest(),
       hasher: new LatePageHasher(() => new WorkerPageHasher(memory())),
@@ -210,7 +210,7 @@ async function loadDestination() {
   return { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest, mayAsk };
 }
 
-/** As the data plane below. */
+/** A page hasher made when it is to hash: RAM exists only once a guest was accepted. */
 class LatePageHasher implements PageHasher {
   readonly #make: () => PageHasher;
   #hasher: PageHasher | undefined;
@@ -226,38 +226,5 @@ class LatePageHasher implements PageHasher {
 
   async close(): Promise<void> {
     await this.#hasher?.close();
-  }
-}
-
-const NOTHING: TransferCount = { pages: 0, zeroPages: 0, bytes: 0 };
-
-/** A data plane made when it is to connect: RAM exists only once a guest was accepted. */
-class LateDestinationPlane implements DestinationDataPlane {
-  readonly #make: () => DestinationDataPlane;
-  #plane: DestinationDataPlane | undefined;
-
-  constructor(make: () => DestinationDataPlane) {
-    this.#make = make;
-  }
-
-  get hashes(): Uint32Array {
-    return this.#plane?.hashes ?? new Uint32Array(0);
-  }
-
-  connect(...args: Parameters<DestinationDataPlane['connect']>): Promise<void> {
-    this.#plane = this.#make();
-    return this.#plane.connect(...args);
-  }
-
-  received(round: number, channels?: number): Promise<TransferCount> {
-    return this.#plane?.received(round, channels) ?? Promise.resolve(NOTHING);
-  }
-
-  progress(): TransferCount {
-    return this.#plane?.progress() ?? NOTHING;
-  }
-
-  async close(): Promise<void> {
-    await this.#plane?.close();
   }
 }

@@ -1,7 +1,7 @@
 /** The folder that a recording goes to. */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { transferErrors } from '../../migration/pages/transfer-errors.js';
 import { reasonOf } from '../sockets/listening.js';
-import { transferErrors } from '../transfer/errors.js';
 
 /** Makes `folder` if it is not there. Throws `transfer/recording-failed`. */
 export function makeRecordingFolder(folder: string): void {

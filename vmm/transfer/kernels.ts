@@ -39,12 +39,21 @@ function instantiate(memory: WebAssembly.Memory): PageKernels {
 /** Pages that `zeroMask` looks at, at most. */
 const MASK_PAGES = 32;
 
+let scratch: { readonly copies: Uint8Array; readonly kernels: PageKernels } | undefined;
+
+/** One for all: nobody is interrupted between copying pages to it and looking at them there. */
+function scratchMemory(): NonNullable<typeof scratch> {
+  if (scratch === undefined) {
+    const pages = (MASK_PAGES * PAGE_BYTES) / 65536;
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    scratch = { copies: new Uint8Array(memory.buffer), kernels: simdKernels(memory) };
+  }
+  return scratch;
+}
+
 /** The same over bytes that are no WebAssembly memory, or of which nobody knows whose: each page is copied to one. */
 export function copyingKernels(ram: Uint8Array): PageKernels {
-  const pages = (MASK_PAGES * PAGE_BYTES) / 65536;
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  const copies = new Uint8Array(memory.buffer);
-  const { zeroMask, hash } = simdKernels(memory);
+  const { copies, kernels } = scratchMemory();
   const copy = (page: number, count: number, to: number): void =>
     copies.set(ram.subarray(page * PAGE_BYTES, (page + count) * PAGE_BYTES), to * PAGE_BYTES);
   return {
@@ -56,11 +65,11 @@ export function copyingKernels(ram: Uint8Array): PageKernels {
           copy(firstPage + bit, 1, bit);
         }
       }
-      return zeroMask(0, candidates);
+      return kernels.zeroMask(0, candidates);
     },
     hash(page, seed, table, at) {
       copy(page, 1, 0);
-      hash(0, seed, table, at);
+      kernels.hash(0, seed, table, at);
     },
   };
 }

@@ -1,10 +1,11 @@
 /** A copy of every byte that a source's page worker sends, for `ferry inspect`. Off the hot path: used only if asked. */
 import { closeSync, openSync, writevSync } from 'node:fs';
 import type { FrameBuffer } from '../../migration/pages/frame-buffer.js';
+import type { FrameRecorder } from '../../migration/pages/source-channel.js';
+import { transferErrors } from '../../migration/pages/transfer-errors.js';
 import { reasonOf } from '../sockets/listening.js';
-import { transferErrors } from './errors.js';
 
-export class Recording {
+export class Recording implements FrameRecorder {
   readonly #descriptor: number;
   readonly #cut: (reason: string) => void;
   #isCut = false;

@@ -1,4 +1,4 @@
-/** What can go wrong with data channels as sockets and threads. */
+/** What can go wrong with data channels as connections and workers, whatever carries them. */
 import { catalogue, entry } from '../../base/errors.js';
 
 export const transferErrors = catalogue('transfer', {

@@ -1,0 +1,126 @@
+/**
+ * Data channels on plain sockets. Pages go from guest RAM to the socket without a copy (one gathering write a frame), and
+ * come from it straight into guest RAM where the socket is one that connected.
+ */
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { transferErrors } from '../../migration/pages/transfer-errors.js';
+import type { Listener, Wire, WireUser } from '../../migration/pages/wire.js';
+import { reasonOf } from '../sockets/listening.js';
+
+export class SocketWire implements Wire {
+  user: WireUser;
+  readonly peer: string;
+  readonly #socket: Socket;
+  #error: Error | undefined;
+
+  /** What the socket reads is brought to the wire by who made it. */
+  constructor(socket: Socket, peer: string, user: WireUser) {
+    this.user = user;
+    this.peer = peer;
+    this.#socket = socket;
+    socket.on('error', (error) => {
+      this.#error ??= error;
+    });
+    socket.on('end', () => this.user.ended?.());
+    socket.on('close', () => this.user.gone(this.#error && reasonOf(this.#error)));
+  }
+
+  get writtenBytes(): number {
+    return this.#socket.bytesWritten;
+  }
+
+  get dead(): boolean {
+    return this.#socket.destroyed;
+  }
+
+  write(pieces: readonly Uint8Array[], count: number, taken: () => void): void {
+    const socket = this.#socket;
+    const last = count - 1;
+    socket.cork();
+    for (let i = 0; i < last; i++) socket.write(pieces[i]!);
+    socket.write(pieces[last]!, (error) => {
+      if (!error) taken(); // else 'close' follows, and says why
+    });
+    socket.uncork();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  end(): void {
+    this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+}
+
+/** Begins to connect; reads are aimed at what `user` wants. */
+export function connectWire(host: string, port: number, user: WireUser): Wire {
+  const socket = connect({
+    host,
+    port,
+    noDelay: true,
+    onread: {
+      buffer: () => wire.user.target(),
+      callback: (lengthBytes) => wire.user.filled(lengthBytes),
+    },
+  });
+  const wire = new SocketWire(socket, `${host}:${port}`, user);
+  socket.on('connect', () => wire.user.opened?.());
+  return wire;
+}
+
+/** Until somebody is given the wire of a socket that was accepted. */
+const NOBODY: WireUser = { target: () => new Uint8Array(1), filled: () => false, gone: () => {} };
+
+/** Of a socket that was accepted. Node does not aim its reads: what came is copied to where the user wants it. */
+function acceptedWire(socket: Socket): Wire {
+  const wire = new SocketWire(socket, `${socket.remoteAddress}:${socket.remotePort}`, NOBODY);
+  socket.on('data', (chunk: Buffer) => {
+    for (let at = 0; at < chunk.length && !socket.destroyed; ) {
+      const target = wire.user.target();
+      const lengthBytes = Math.min(target.length, chunk.length - at);
+      target.set(chunk.subarray(at, at + lengthBytes));
+      at += lengthBytes;
+      if (wire.user.filled(lengthBytes)) continue;
+      socket.pause();
+      if (at < chunk.length) socket.unshift(chunk.subarray(at));
+      return;
+    }
+  });
+  return wire;
+}
+
+/** Listens on a port of its own for who comes to one channel. */
+export class SocketListener implements Listener {
+  readonly #server: Server;
+  readonly #host: string;
+  readonly #channel: number;
+
+  constructor(host: string, channel: number, knock: (wire: Wire) => void) {
+    this.#host = host;
+    this.#channel = channel;
+    this.#server = createServer({ noDelay: true }, (socket) => knock(acceptedWire(socket)));
+  }
+
+  listen(): Promise<number> {
+    const [host, channel] = [this.#host, this.#channel];
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', (error) => {
+        reject(transferErrors.error('listen-failed', { channel, host, reason: reasonOf(error) }, error));
+      });
+      this.#server.listen({ host, port: 0 }, () => {
+        // A failing accept later on (no descriptors left) is the problem of who tried to connect.
+        this.#server.removeAllListeners('error').on('error', () => {});
+        resolve((this.#server.address() as AddressInfo).port);
+      });
+    });
+  }
+
+  close(): void {
+    this.#server.close();
+  }
+}
