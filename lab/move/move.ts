@@ -10,7 +10,7 @@ import type { DestinationRecord, MigrationRecord } from '../../migration/record.
 import { builtIn } from '../../migration/registry.js';
 import { loadApproaches } from '../../vmm/process/approach-modules.js';
 import { devicesOf, type NicChoice, type NicKind, nicChoiceOf } from '../../vmm/process/nic-options.js';
-import { realTime } from '../../vmm/process/real-time.js';
+import { realTime } from '../../vmm/threads/real-time.js';
 import type { ProcessExit } from '../vmm-client/child.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import type { ConsoleLine } from './check.js';

@@ -95,8 +95,12 @@ export class DestinationPlane implements DestinationDataPlane {
         this.#outcomes.fail((operation) => transferErrors.error('closed', { side: 'source', operation }));
         break;
       case 'failed':
-        this.#outcomes.fail(() => FerryError.from(report.error));
+        this.#fail(FerryError.from(report.error));
     }
+  }
+
+  #fail(error: FerryError): void {
+    this.#outcomes.fail(() => error);
   }
 
   #deliver(round: number, count: TransferCount): void {

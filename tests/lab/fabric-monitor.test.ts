@@ -15,7 +15,7 @@ import { parseFabricMonitor, serveFabricMonitor } from '../../lab/fabric/monitor
 import { parsePeer } from '../../lab/fabric/options.js';
 import { StallWatch } from '../../lab/fabric/stalls.js';
 import { QmpClient } from '../../lab/vmm-client/qmp-client.js';
-import { realTime } from '../../vmm/process/real-time.js';
+import { realTime } from '../../vmm/threads/real-time.js';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {

@@ -11,8 +11,8 @@ import { FrameStreamEncoder, FrameStreamParser } from '../../devices/ethernet/st
 import { type Fabric, type FabricOptions, startFabric } from '../../lab/fabric/fabric.js';
 import { parseFlow, parsePeer, parseShare } from '../../lab/fabric/options.js';
 import { type FabricReport, reportText } from '../../lab/fabric/report.js';
-import { realTime } from '../../vmm/process/real-time.js';
 import type { SocketAddress } from '../../vmm/sockets/address.js';
+import { realTime } from '../../vmm/threads/real-time.js';
 import { readPcapng } from '../devices/ethernet-pcapng-reader.js';
 
 const FERRY = new URL('../../dist/bin/ferry.js', import.meta.url).pathname;

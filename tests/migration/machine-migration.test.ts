@@ -11,7 +11,7 @@ import { MigrationParameters as BuiltParameters } from '../../dist/migration/par
 import { migrateSource } from '../../dist/migration/source.js';
 import { connectControlLink, SocketControlLink } from '../../dist/vmm/control-link/socket-link.js';
 import { createMachine } from '../../dist/vmm/machine/create.js';
-import { realTime } from '../../dist/vmm/process/real-time.js';
+import { realTime } from '../../dist/vmm/threads/real-time.js';
 import { SocketDestinationDataPlane } from '../../dist/vmm/transfer/destination-plane.js';
 import { WorkerPageHasher } from '../../dist/vmm/transfer/page-hasher.js';
 import { SocketSourceDataPlane } from '../../dist/vmm/transfer/source-plane.js';

@@ -11,8 +11,8 @@ import type { vmmErrors } from '../../vmm/errors.js';
 import { ConsoleLog } from '../../vmm/process/console-log.js';
 import { Controller } from '../../vmm/process/controller.js';
 import type { GuestEvents, GuestMachine, IncomingOptions, OutgoingOptions } from '../../vmm/process/ports.js';
-import { realTime } from '../../vmm/process/real-time.js';
 import type { SocketAddress } from '../../vmm/sockets/address.js';
+import { realTime } from '../../vmm/threads/real-time.js';
 
 export const DESCRIPTION: MachineDescription = {
   ramBytes: 1 << 26,

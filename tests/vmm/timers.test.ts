@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { milliseconds, nanoseconds } from '../../base/units.js';
-import { realTime } from '../../vmm/process/real-time.js';
+import { realTime } from '../../vmm/threads/real-time.js';
 import { afterMs } from '../../vmm/timers.js';
 
 const HOST_MS_MAX = 2 ** 31 - 1;

@@ -10,10 +10,10 @@ import type { ControlLink, PageHasher } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { SocketAddress } from '../sockets/address.js';
 import { listen, unlinkSocket } from '../sockets/listening.js';
+import { realTime } from '../threads/real-time.js';
 import type { ControlRecording } from './control-recording.js';
 import type { Doorstep } from './doorstep.js';
 import type { IncomingListener, IncomingOptions, Links, OutgoingOptions, TurnedAway } from './ports.js';
-import { realTime } from './real-time.js';
 import { makeRecordingFolder } from './recording-folder.js';
 
 export class SocketLinks implements Links {

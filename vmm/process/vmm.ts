@@ -9,6 +9,7 @@ import { MonitorListener, serveClient } from '../monitor/listener.js';
 import { Monitor } from '../monitor/monitor.js';
 import type { RunState } from '../monitor/run-state.js';
 import { formatSocketAddress } from '../sockets/address.js';
+import { realTime } from '../threads/real-time.js';
 import { VERSION } from '../version.js';
 import { AgentListener } from './agent-listener.js';
 import { ConsoleLog } from './console-log.js';
@@ -18,7 +19,6 @@ import { migrationMoved } from './engine.js';
 import { SocketLinks } from './links.js';
 import { ThreadMachines } from './machines.js';
 import { settle, type VmmSettings } from './options.js';
-import { realTime } from './real-time.js';
 import { reportOf } from './report.js';
 
 export interface VmmManner {

@@ -2,7 +2,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { DestinationCommand, DestinationReport } from '../../migration/pages/crew.js';
 import { DestinationChannel } from '../../migration/pages/destination-channel.js';
-import { realTime } from '../process/real-time.js';
+import { realTime } from '../threads/real-time.js';
 import { memoryBuffer, simdKernels } from './kernels.js';
 import type { DestinationTask } from './messages.js';
 import { connectWire } from './socket-wire.js';

@@ -59,18 +59,21 @@ export class SocketWire implements Wire {
 
 /** Begins to connect; reads are aimed at what `user` wants. */
 export function connectWire(host: string, port: number, user: WireUser): Wire {
+  // The first read is aimed before there is a wire.
+  let wire: SocketWire | undefined;
   const socket = connect({
     host,
     port,
     noDelay: true,
     onread: {
-      buffer: () => wire.user.target(),
-      callback: (lengthBytes) => wire.user.filled(lengthBytes),
+      buffer: () => (wire?.user ?? user).target(),
+      callback: (lengthBytes) => made.user.filled(lengthBytes),
     },
   });
-  const wire = new SocketWire(socket, `${host}:${port}`, user);
-  socket.on('connect', () => wire.user.opened?.());
-  return wire;
+  const made = new SocketWire(socket, `${host}:${port}`, user);
+  wire = made;
+  socket.on('connect', () => made.user.opened?.());
+  return made;
 }
 
 /** Until somebody is given the wire of a socket that was accepted. */

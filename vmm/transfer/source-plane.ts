@@ -6,7 +6,7 @@ import type { SourceReport } from '../../migration/pages/crew.js';
 import { TOKEN_BYTES } from '../../migration/pages/layouts.js';
 import { SourcePlane } from '../../migration/pages/source-plane.js';
 import { bundleOf } from '../built.js';
-import { realTime } from '../process/real-time.js';
+import { realTime } from '../threads/real-time.js';
 import { ThreadCrew } from './crew.js';
 import { memoryPages } from './kernels.js';
 import type { SourceTask } from './messages.js';

@@ -2,7 +2,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { SourceCommand, SourceReport } from '../../migration/pages/crew.js';
 import { SourceChannel } from '../../migration/pages/source-channel.js';
-import { realTime } from '../process/real-time.js';
+import { realTime } from '../threads/real-time.js';
 import { memoryBuffer, simdKernels } from './kernels.js';
 import type { SourceTask } from './messages.js';
 import { Recording } from './recording.js';
