@@ -9,17 +9,19 @@ export class ToeplitzHash {
   /** For each input byte and value: the exclusive-or of the key windows that its bits select. */
   private readonly table = new Int32Array(INPUT_BYTES_MAX * 256);
 
-  /** Sets the key, 40 bytes. */
+  /**
+   * Sets the key, 40 bytes. The first frame after a device was loaded waits for it: a value's entry is that of the value
+   * without its highest bit, and one window.
+   */
   setKey(key: Uint8Array): void {
+    const { table } = this;
     for (let at = 0; at < INPUT_BYTES_MAX; at++) {
-      for (let bit = 0; bit < 8; bit++) {
-        const window = keyWindow(key, at * 8 + bit);
-        const step = 0x80 >>> bit;
-        for (let value = 0; value < 256; value++) {
-          const index = at * 256 + value;
-          if (bit === 0) this.table[index] = 0;
-          if ((value & step) !== 0) this.table[index]! ^= window;
-        }
+      const first = at * 256;
+      table[first] = 0;
+      for (let step = 1; step < 256; step *= 2) {
+        const window = keyWindow(key, at, Math.clz32(step) - 24);
+        for (let below = 0; below < step; below++)
+          table[first + step + below] = table[first + below]! ^ window;
       }
     }
   }
@@ -43,13 +45,8 @@ const IPV4_ADDRESSES = [12, 8] as const;
 const IPV6_ADDRESSES = [8, 32] as const;
 const PORT_BYTES = 4;
 
-/** The 32 key bits from bit `position` on. */
-function keyWindow(key: Uint8Array, position: number): number {
-  let window = 0;
-  for (let bit = 0; bit < 32; bit++) {
-    const at = position + bit;
-    const value = (key[at >>> 3]! >>> (7 - (at & 7))) & 1;
-    window = (window << 1) | value;
-  }
-  return window;
+/** The 32 key bits from bit `bit` (0 to 7, 0 the highest) of byte `at` on. */
+function keyWindow(key: Uint8Array, at: number, bit: number): number {
+  const word = (key[at]! << 24) | (key[at + 1]! << 16) | (key[at + 2]! << 8) | key[at + 3]!;
+  return (word << bit) | (key[at + 4]! >>> (8 - bit));
 }
