@@ -23,8 +23,13 @@ type Asking = Pick<
 /** The destination's word: it runs the guest, or never will. */
 export type Verdict = MessageOf<'running'> | 'discarded';
 
-/** Said of no migration in particular, or of one that is not at its end: worth asking again. */
+/** Said of no migration in particular, of one that is not at its end, or of a question that was not understood: worth asking again. */
 const NO_ANSWER_YET: readonly string[] = [
+  'migration/not-a-stream',
+  'migration/peer-version',
+  'migration/malformed-message',
+  'migration/message-too-large',
+  'migration/unexpected-message',
   'migration/not-decided',
   'migration/no-hello',
   'migration/crowded',

@@ -7,12 +7,18 @@ import type { Cancel } from '../base/clock.js';
 const PIECE_MS = 2 ** 30;
 
 /** Calls `callback` once after `ms` milliseconds, from 0 to Infinity, unless cancelled. Until then the process lives. */
-export function afterMs(ms: number, callback: () => void): Cancel {
-  let timer: NodeJS.Timeout;
+export const afterMs = (ms: number, callback: () => void): Cancel => timer(ms, callback, true);
+
+/** The same, but it keeps no process from ending. */
+export const laterMs = (ms: number, callback: () => void): Cancel => timer(ms, callback, false);
+
+function timer(ms: number, callback: () => void, keepsAlive: boolean): Cancel {
+  let piece: NodeJS.Timeout;
   const wait = (leftMs: number): void => {
-    timer =
+    piece =
       leftMs > PIECE_MS ? setTimeout(() => wait(leftMs - PIECE_MS), PIECE_MS) : setTimeout(callback, leftMs);
+    if (!keepsAlive) piece.unref();
   };
   wait(ms);
-  return () => clearTimeout(timer);
+  return () => clearTimeout(piece);
 }

@@ -8,6 +8,7 @@ import { addDuration, type Duration, elapsed, type Instant, instant, nanoseconds
 import { migrationErrors } from '../../migration/errors.js';
 import { decodeFrame } from '../../migration/frame.js';
 import type { ControlLink } from '../../migration/ports.js';
+import type { Visitor } from '../../vmm/process/doorstep.js';
 import type { Trace } from './trace.js';
 
 export type Side = 'source' | 'destination';
@@ -59,7 +60,7 @@ interface Receiver {
 type Arrival = { readonly message: Uint8Array } | { readonly end: 'closed' | 'broken' };
 
 /** One end of the link. What the other end sends comes in by `arrive`. */
-class LinkEnd implements ControlLink {
+class LinkEnd implements SimulatedLinkEnd {
   readonly #side: Side;
   readonly #transmit: (from: Side, bytes: Uint8Array) => void;
   readonly #closing: (from: Side) => void;
@@ -72,6 +73,10 @@ class LinkEnd implements ControlLink {
     this.#side = side;
     this.#transmit = transmit;
     this.#closing = closing;
+  }
+
+  get gone(): boolean {
+    return this.#closed || this.#end !== undefined;
   }
 
   async send(message: Uint8Array): Promise<void> {
@@ -121,7 +126,23 @@ class LinkEnd implements ControlLink {
   }
 }
 
-export interface SimulatedLink extends Readonly<Record<Side, ControlLink>> {
+/** One end as whoever listens gets it. */
+export interface SimulatedLinkEnd extends ControlLink {
+  /** Nothing more is heard or said by it. */
+  readonly gone: boolean;
+}
+
+/** Whoever comes by a link to the door; `link` is that end as its process has it. */
+export const visitorBy = (end: SimulatedLinkEnd, link: ControlLink = end): Visitor => ({
+  link,
+  from: 'simulated',
+  get gone() {
+    return end.gone;
+  },
+  drop: () => end.close(),
+});
+
+export interface SimulatedLink extends Readonly<Record<Side, SimulatedLinkEnd>> {
   /** A side is gone: the other one gets what it had sent, and then finds the connection reset. */
   lose(side: Side): void;
 }

@@ -2,22 +2,31 @@
  * What lies between two simulated VMMs: control links and data channels in memory. The two ends of it are links as the
  * controller has them, which put the same flows together as those over sockets do.
  */
-import { invariant } from '../../base/errors.js';
+import { type FerryError, invariant } from '../../base/errors.js';
 import type { SeededRandom } from '../../base/random.js';
-import { microseconds, nanoseconds } from '../../base/units.js';
+import { microseconds, milliseconds, nanoseconds } from '../../base/units.js';
 import { migrateDestination } from '../../migration/destination.js';
-import { migrationErrors } from '../../migration/errors.js';
 import type { ControlLink } from '../../migration/ports.js';
-import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import type { MigrationRecord } from '../../migration/record.js';
 import { migrateSource } from '../../migration/source.js';
-import type { IncomingListener, IncomingOptions, Links, OutgoingOptions } from '../../vmm/process/ports.js';
-import type { SocketAddress } from '../../vmm/sockets/address.js';
+import { brokenLink } from '../../vmm/control-link/broken-link.js';
+import { linkErrors } from '../../vmm/control-link/errors.js';
+import { type Arrive, IncomingDoor } from '../../vmm/process/incoming-door.js';
+import type { IncomingListener, Links, OutgoingOptions, TurnedAway } from '../../vmm/process/ports.js';
+import { formatSocketAddress, type SocketAddress } from '../../vmm/sockets/address.js';
 import { simdKernels } from '../../vmm/transfer/kernels.js';
 import type { Gate } from './gate.js';
-import { type LinkRule, type Side, type SimulatedLink, simulatedLink } from './link.js';
+import {
+  type LinkRule,
+  type Side,
+  type SimulatedLink,
+  type SimulatedLinkEnd,
+  simulatedLink,
+  visitorBy,
+} from './link.js';
 import { MemoryDataNetwork } from './memory-data-plane.js';
 import type { Tamper } from './memory-wire.js';
-import { answerInquiries, hexDigits, type SimulatedWorld, sha256 } from './run.js';
+import { hexDigits, type SimulatedWorld, sha256 } from './run.js';
 
 const LATENCY = microseconds(50);
 const JITTER_NS = 20_000;
@@ -38,8 +47,7 @@ export class SimulatedWire {
   readonly #memories = new Map<Uint8Array, WebAssembly.Memory>();
   /** Closes what a side has open, as the end of its process does. */
   readonly #open: Record<Side, Set<() => void>> = { source: new Set(), destination: new Set() };
-  #waiting: ((link: ControlLink | undefined) => void) | undefined;
-  #asked: ((link: ControlLink) => void) | undefined;
+  #knock: ((end: SimulatedLinkEnd) => void) | undefined;
 
   constructor(options: WireOptions) {
     const { world, tamper } = options;
@@ -58,25 +66,18 @@ export class SimulatedWire {
     this.#memories.set(ram, memory);
   }
 
-  /** A new control link to whoever waits; undefined if nobody does. */
-  connect(): SimulatedLink | undefined {
-    const accept = this.#waiting;
-    if (accept === undefined) return undefined;
-    this.#waiting = undefined;
-    return this.#link(accept);
+  /** From here on `knock` gets the far end of each new control link, until somebody else does or the result is called. */
+  listen(knock: (end: SimulatedLinkEnd) => void): () => void {
+    this.#knock = knock;
+    return () => {
+      if (this.#knock === knock) this.#knock = undefined;
+    };
   }
 
-  /** A new control link to a destination that answers what came of migrations; undefined if it is gone. */
-  inquire(): SimulatedLink | undefined {
-    return this.#asked && this.#link(this.#asked);
-  }
-
-  /** From here on `asked` gets each link on which somebody asks. */
-  answers(asked: (link: ControlLink) => void): void {
-    this.#asked = asked;
-  }
-
-  #link(accept: (link: ControlLink) => void): SimulatedLink {
+  /** A new control link. Throws what a refused connection is told by if nobody listens. */
+  connect(): SimulatedLink {
+    const knock = this.#knock;
+    if (knock === undefined) throw refused();
     const { world, rules, fired } = this.#options;
     const { scheduler, trace } = world;
     const link = simulatedLink({
@@ -88,20 +89,8 @@ export class SimulatedWire {
       fired,
     });
     for (const side of ['source', 'destination'] as const) this.#open[side].add(() => link.lose(side));
-    accept(link.destination);
+    knock(link.destination);
     return link;
-  }
-
-  /** Resolves with the next control link, or with undefined if `waitNoMore` comes first. */
-  wait(): Promise<ControlLink | undefined> {
-    return new Promise((resolve) => {
-      this.#waiting = resolve;
-    });
-  }
-
-  waitNoMore(): void {
-    this.#waiting?.(undefined);
-    this.#waiting = undefined;
   }
 
   opened(side: Side, plane: { close(): Promise<void> }): void {
@@ -110,7 +99,7 @@ export class SimulatedWire {
 
   /** The process of `side` is gone, and its operating system closes what it had open. */
   lose(side: Side): void {
-    if (side === 'destination') this.#waiting = this.#asked = undefined;
+    if (side === 'destination') this.#knock = undefined;
     for (const close of this.#open[side]) close();
   }
 
@@ -132,22 +121,18 @@ export class SimulatedLinks implements Links {
     this.#gate = gate;
   }
 
-  migrate(_target: SocketAddress, options: OutgoingOptions): Promise<MigrationRecord> {
+  async migrate(_target: SocketAddress, options: OutgoingOptions): Promise<MigrationRecord> {
     const { memory, recordingCut: _, ...known } = options;
     const ram = (): Uint8Array => known.machine.ram;
     this.#wire.know(ram(), memory);
     const data = this.#wire.data.source(ram);
     this.#wire.opened('source', data);
-    const link = this.#wire.connect();
+    const connect = async (): Promise<ControlLink> => this.#gate.link(this.#wire.connect().source);
     return this.#gate.through(
       migrateSource({
         ...known,
-        control: link === undefined ? REFUSED : this.#gate.link(link.source),
-        redial: async () => {
-          const another = this.#wire.inquire();
-          if (another === undefined) throw connectionRefused();
-          return this.#gate.link(another.source);
-        },
+        control: await connect().catch(brokenLink),
+        redial: connect,
         data,
         scheduler: this.#gate,
         digest: sha256,
@@ -157,25 +142,21 @@ export class SimulatedLinks implements Links {
     );
   }
 
-  async listen(address: SocketAddress): Promise<IncomingListener> {
-    const records: (() => DestinationRecord)[] = [];
-    const recordOf = (id: string): DestinationRecord | undefined =>
-      records.map((record) => record()).find(({ migrationId }) => migrationId === id);
-    this.#wire.answers((link) => void answerInquiries(this.#gate.link(link), recordOf));
+  async listen(address: SocketAddress, turnedAway: TurnedAway): Promise<IncomingListener> {
+    const door = new IncomingDoor({
+      turnedAway,
+      later: (ms, callback) => this.#gate.after(milliseconds(ms), callback),
+      end: () => stopListening(),
+    });
+    const stopListening = this.#wire.listen((end) => door.knock(visitorBy(end, this.#gate.link(end))));
     return {
       address,
-      next: (options) => this.#next(options, records),
-      close: () => this.#wire.waitNoMore(),
+      next: (options) => this.#gate.through(door.next(options, this.#arrive)),
+      close: () => door.close(),
     };
   }
 
-  async #next(
-    { memory, introduced, ...known }: IncomingOptions,
-    records: (() => DestinationRecord)[],
-  ): Promise<DestinationRecord | undefined> {
-    const link = await this.#gate.through(this.#wire.wait());
-    if (link === undefined) return undefined;
-    introduced('simulated');
+  readonly #arrive: Arrive = (control, { memory, ...known }) => {
     const ram = (): Uint8Array => {
       const { machine } = known;
       invariant(machine.ram.length > 0, 'RAM is asked for when a guest was accepted');
@@ -187,25 +168,18 @@ export class SimulatedLinks implements Links {
     return this.#gate.through(
       migrateDestination({
         ...known,
-        control: this.#gate.link(link),
-        observer: {
-          ...known.observer,
-          started: (snapshot) => {
-            records.push(snapshot);
-            known.observer?.started?.(snapshot);
-          },
-        },
+        control,
         data,
         scheduler: this.#gate,
         digest: sha256,
         hasher: this.#wire.data.hasher(ram),
       }),
     );
-  }
+  };
 }
 
-const connectionRefused = (): Error =>
-  migrationErrors.error('link-broken', { peer: 'the destination', reason: 'connection refused' });
-
-const refused = (): Promise<never> => Promise.reject(connectionRefused());
-const REFUSED: ControlLink = { send: refused, receive: refused, close: () => {} };
+const refused = (): FerryError =>
+  linkErrors.error('connect-failed', {
+    address: formatSocketAddress(DESTINATION),
+    reason: 'nobody listens there',
+  });

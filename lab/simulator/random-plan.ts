@@ -39,10 +39,31 @@ const SPAN_US = 30_000;
 /** Bytes of a channel in the first round. */
 const SPAN_BYTES = 2_500_000;
 
+/** So many leave the source in doubt about who has the guest, and its question does not get through as it was asked. */
+const IN_DOUBT = 0.1;
+
 /** None to a few; most migrations have one or two. */
 export function randomPlan(random: SeededRandom, channels: number): readonly Fault[] {
+  if (random.chance(IN_DOUBT)) return doubt(random);
   const count = Math.min(random.below(FAULTS_MAX), random.below(FAULTS_MAX) + 1);
   return Array.from({ length: count }, () => randomFault(random, channels));
+}
+
+function doubt(random: SeededRandom): readonly Fault[] {
+  const unheard = random.pick([
+    { from: 'source', kind: 'commit' },
+    { from: 'destination', kind: 'running' },
+  ] as const);
+  const lost = random.pick(['cut', 'cut-after', 'silence'] as const);
+  const disturbed = random.pick(KINDS[0]![1]);
+  return [
+    { kind: lost, when: { at: 'message', ...unheard, nth: 0 }, amount: 0 },
+    {
+      kind: disturbed,
+      when: { at: 'message', from: 'source', kind: 'inquiry', nth: random.below(2) },
+      amount: amountOf(disturbed, random),
+    },
+  ];
 }
 
 function randomFault(random: SeededRandom, channels: number): Fault {

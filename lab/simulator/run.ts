@@ -7,14 +7,12 @@
  */
 import { createHash } from 'node:crypto';
 import type { AbortSignalLike, Scheduler } from '../../base/clock.js';
-import { invariant, isFerryError } from '../../base/errors.js';
+import { invariant } from '../../base/errors.js';
 import type { FaultPlan } from '../../base/fault.js';
 import { type SeededRandom, seededRandom } from '../../base/random.js';
-import { type Duration, microseconds, nanoseconds } from '../../base/units.js';
+import { type Duration, microseconds, milliseconds, nanoseconds } from '../../base/units.js';
 import { migrateDestination } from '../../migration/destination.js';
-import { answerInquiry } from '../../migration/inquiry.js';
 import type { Digest } from '../../migration/integrity.js';
-import { decodeMessage, encodeMessage } from '../../migration/messages.js';
 import { MigrationParameters } from '../../migration/parameters.js';
 import type {
   ControlLink,
@@ -27,7 +25,8 @@ import type {
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { migrateSource } from '../../migration/source.js';
 import type { SourceObserver } from '../../migration/source-context.js';
-import { type LinkRule, type Side, simulatedLink } from './link.js';
+import { Doorstep } from '../../vmm/process/doorstep.js';
+import { type LinkRule, type SimulatedLink, simulatedLink, visitorBy } from './link.js';
 import { Trace } from './trace.js';
 import { VirtualTime } from './virtual-time.js';
 
@@ -111,7 +110,7 @@ export async function simulateMigration(
   const rules = setup.rules ?? [];
   const fired = new Set<LinkRule>();
   const jitter = random.fork('jitter');
-  const connect = (onLink: readonly LinkRule[]): Readonly<Record<Side, ControlLink>> =>
+  const connect = (onLink: readonly LinkRule[]): SimulatedLink =>
     simulatedLink({
       scheduler,
       trace,
@@ -122,13 +121,18 @@ export async function simulateMigration(
     });
   const link = connect(rules);
   let arrival: (() => DestinationRecord) | undefined;
-  const redial = async (): Promise<ControlLink> => {
-    const another = connect([]);
-    void answerInquiries(another.destination, (id) => {
+  const doorstep = new Doorstep({
+    turnedAway: () => {},
+    recordOf: (id) => {
       const record = arrival?.();
       return record?.migrationId === id ? record : undefined;
-    });
-    return another.source;
+    },
+    later: (ms, callback) => scheduler.after(milliseconds(ms), callback),
+  });
+  const redial = async (): Promise<ControlLink> => {
+    const { source, destination } = connect([]);
+    doorstep.knock(visitorBy(destination));
+    return source;
   };
   const note = (who: string) => (from: string, to: string, event: string) =>
     trace.note(scheduler.now(), `${who}: ${from} -> ${to} (${event})`);
@@ -168,22 +172,6 @@ export async function simulateMigration(
   const idle = rules.filter((rule) => !fired.has(rule));
   invariant(idle.length === 0, `rules that never fired: ${idle.map((rule) => rule.name).join(', ')}`);
   return { source, destination };
-}
-
-/** What the destination's doorstep does with who asks what came of a migration. A link that breaks meanwhile is none. */
-export async function answerInquiries(
-  link: ControlLink,
-  recordOf: (migrationId: string) => DestinationRecord | undefined,
-): Promise<void> {
-  try {
-    const asked = await link.receive();
-    const message = asked && decodeMessage(asked);
-    if (message?.kind === 'inquiry')
-      await link.send(encodeMessage(answerInquiry(recordOf(message.migrationId))));
-  } catch (error) {
-    if (!isFerryError(error)) throw error;
-  }
-  link.close();
 }
 
 /** 32 of them: what migrations are told apart by. */

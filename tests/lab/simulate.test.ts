@@ -93,6 +93,15 @@ describe('simulated migrations of whole machines', () => {
     },
   );
 
+  it.each(['garbage@source/inquiry#0=7', 'truncate@source/inquiry#0=40', 'flip@source/inquiry#0=200'])(
+    'a question that arrives damaged is refused at the door, which is no verdict, and asked again: %s',
+    async (damage) => {
+      const { happened } = await plain.move(2, faults('cut@destination/running#0', damage));
+      expect(happened.source.status).toBe('completed');
+      expect(violationsOf(happened)).toEqual([]);
+    },
+  );
+
   it('a piece of a device’s stream that comes twice is named by the device', async () => {
     const { happened } = await campaign.move(100_340, faults('repeat@source/device-data#0'));
     expect(happened.source.error?.code).toBe('devices/migrationDamaged');

@@ -11,6 +11,7 @@ import { sampleMessages } from '../../lab/fuzz/sample-messages.js';
 import { decodeMessage, encodeMessage } from '../../migration/messages.js';
 import type { DestinationRecord } from '../../migration/record.js';
 import { Doorstep, type DoorstepOptions } from '../../vmm/process/doorstep.js';
+import { socketVisitor } from '../../vmm/process/socket-visitor.js';
 
 const KERNEL = fileURLToPath(new URL('../../dist/guests/kernel.img', import.meta.url));
 const LEDGER = { guest: KERNEL, memoryBytes: 64 * MIB, append: 'workload=ledger status_ms=100' } as const;
@@ -155,28 +156,49 @@ describe('an address that swallows what is sent to it', () => {
 
 describe('the doorstep', () => {
   async function doorstepWith(options: Partial<DoorstepOptions>) {
-    const doorstep = new Doorstep({ turnedAway: () => {}, recordOf: () => undefined, ...options });
-    const server = createServer((socket) => doorstep.knock(socket)).listen(0, '127.0.0.1');
+    const waits = new Set<() => void>();
+    const doorstep = new Doorstep({
+      turnedAway: () => {},
+      recordOf: () => undefined,
+      later: (_ms, callback) => {
+        waits.add(callback);
+        return () => waits.delete(callback);
+      },
+      ...options,
+    });
+    const server = createServer((socket) => doorstep.knock(socketVisitor(socket))).listen(0, '127.0.0.1');
     cleanups.push(() => server.close());
     await once(server, 'listening');
-    return { doorstep, server, port: (server.address() as { port: number }).port };
+    const { port } = server.address() as { port: number };
+    /** A connection that the doorstep knows of. */
+    const stranger = async (): Promise<Socket> => {
+      const known = once(server, 'connection');
+      const socket = await connected(port);
+      await known;
+      return socket;
+    };
+    const timeIsUp = (): void => {
+      for (const callback of waits) callback();
+    };
+    return { doorstep, stranger, timeIsUp };
   }
 
   it('gives a stranger its time and no more, and says why it lets it go', async () => {
     const turned: string[] = [];
-    const { doorstep, port } = await doorstepWith({
+    const { doorstep, stranger, timeIsUp } = await doorstepWith({
       turnedAway: ({ code }) => turned.push(code),
-      helloMs: 50,
     });
-    const silent = await connected(port);
+    const silent = await stranger();
+    timeIsUp();
     expect(decodeMessage(await lastWords(silent))).toMatchObject({ code: 'migration/no-hello' });
-    const large = await connected(port);
+    const large = await stranger();
     large.write(encodeMessage(sampleMessages.state));
     expect(decodeMessage(await lastWords(large))).toMatchObject({ code: 'migration/unexpected-message' });
-    const real = await connected(port);
+    const real = await stranger();
     const next = doorstep.next();
     real.write(hello);
     const { link, from } = (await next)!;
+    timeIsUp();
     expect(from).toMatch(/^127\.0\.0\.1, port \d+$/);
     expect(decodeMessage((await link.receive())!)).toEqual(sampleMessages.hello);
     expect(turned).toEqual(['migration/no-hello', 'migration/unexpected-message']);
@@ -186,12 +208,10 @@ describe('the doorstep', () => {
 
   it('answers a source that came before the guest did and asks after that', async () => {
     const status = { status: 'completed', parts: { startNs: 1, deviceStartNs: 1 } };
-    const { doorstep, server, port } = await doorstepWith({
+    const { doorstep, stranger } = await doorstepWith({
       recordOf: () => status as unknown as DestinationRecord,
     });
-    const known = once(server, 'connection');
-    const asks = await connected(port);
-    await known;
+    const asks = await stranger();
     doorstep.close();
     asks.write(encodeMessage(sampleMessages.inquiry));
     expect(decodeMessage(await lastWords(asks))).toMatchObject({ kind: 'running' });
@@ -202,11 +222,12 @@ describe('the doorstep', () => {
     ['says hello too late', hello, 'not-waiting'],
     ['talks nonsense', Buffer.alloc(100, 0xa5), 'not-a-stream'],
   ] as const)('promises nothing of any migration to one who %s', async (_, words, code) => {
-    const { doorstep, port } = await doorstepWith({ helloMs: 50 });
+    const { doorstep, stranger, timeIsUp } = await doorstepWith({});
     doorstep.close();
-    const stranger = await connected(port);
-    stranger.write(words);
-    expect(decodeMessage(await lastWords(stranger))).toMatchObject({
+    const socket = await stranger();
+    if (words === '') timeIsUp();
+    else socket.write(words);
+    expect(decodeMessage(await lastWords(socket))).toMatchObject({
       code: `migration/${code}`,
       discarded: false,
     });

@@ -3,16 +3,15 @@
  * are kept, for a few seconds, with a few bytes each; it is turned away with a reason, and nobody who comes meanwhile has
  * to wait for it. A source may also just ask what came of its migration.
  */
-import type { Socket } from 'node:net';
+import type { Cancel } from '../../base/clock.js';
 import { type FerryError, isFerryError } from '../../base/errors.js';
 import { migrationErrors } from '../../migration/errors.js';
+import type { FrameKind } from '../../migration/frame.js';
 import { answerInquiry } from '../../migration/inquiry.js';
 import { decodeMessage, encodeMessage } from '../../migration/messages.js';
 import { errorMessage } from '../../migration/peer-error.js';
 import type { ControlLink } from '../../migration/ports.js';
 import type { DestinationRecord } from '../../migration/record.js';
-import { SocketControlLink } from '../control-link/socket-link.js';
-import { afterMs } from '../timers.js';
 
 /** Connections that have not introduced themselves yet; the oldest makes room for another. */
 const STRANGERS_MAX = 32;
@@ -21,6 +20,20 @@ const HELLO_MS = 5_000;
 /** Sources that may wait while the end of a migration before theirs is cleared away. */
 const WAITING_MAX = 4;
 
+/** What a connection may begin with. */
+export const FIRST_WORDS: readonly FrameKind[] = ['hello', 'inquiry'];
+
+/** A connection that was made, over whatever it came. */
+export interface Visitor {
+  readonly link: ControlLink;
+  /** Names the other end. */
+  readonly from: string;
+  /** Nothing goes over the link any more, in either direction. */
+  readonly gone: boolean;
+  /** Ends the connection without another word. */
+  drop(): void;
+}
+
 export interface DoorstepOptions {
   /** A connection was turned away. */
   turnedAway(reason: FerryError, from: string): void;
@@ -28,28 +41,21 @@ export interface DoorstepOptions {
   recordOf(migrationId: string): DestinationRecord | undefined;
   /** That source has its answer. */
   answered?(): void;
-  readonly helloMs?: number;
+  /** Calls `callback` after so long; keeps no process from ending. */
+  later(ms: number, callback: () => void): Cancel;
 }
 
 interface Stranger {
   turnAway(reason: FerryError): void;
 }
 
-/** A source that has said hello; the link gives that message again. */
-interface Source {
-  readonly link: ControlLink;
-  readonly socket: Socket;
-  /** Names the other end. */
-  readonly from: string;
-}
-
 export class Doorstep {
   readonly #options: DoorstepOptions;
   /** In the order in which they came. */
   readonly #strangers = new Set<Stranger>();
-  readonly #waiting: Source[] = [];
-  #current: Source | undefined;
-  #take: ((source: Source | undefined) => void) | undefined;
+  readonly #waiting: Visitor[] = [];
+  #current: Visitor | undefined;
+  #take: ((source: Visitor | undefined) => void) | undefined;
   #closed = false;
 
   constructor(options: DoorstepOptions) {
@@ -57,7 +63,7 @@ export class Doorstep {
   }
 
   /** The next source that introduces itself, for a migration to live through; undefined once closed. */
-  async next(): Promise<Pick<Source, 'link' | 'from'> | undefined> {
+  async next(): Promise<Visitor | undefined> {
     this.#current = this.#closed
       ? undefined
       : (this.#waiting.shift() ??
@@ -71,15 +77,14 @@ export class Doorstep {
     this.#closed = true;
     const reason = migrationErrors.error('not-waiting', {});
     // Those who have not said yet what they want may want to ask what came of their migration.
-    for (const { link, socket } of this.#waiting.splice(0)) sendAway(link, reason, () => socket.destroy());
+    for (const source of this.#waiting.splice(0)) sendAway(source, reason);
     this.#take?.(undefined);
     this.#take = undefined;
   }
 
   /** A connection was made. */
-  knock(socket: Socket): void {
-    const from = nameOf(socket);
-    const link = new SocketControlLink(socket, from, ['hello', 'inquiry']);
+  knock(visitor: Visitor): void {
+    const { link, from } = visitor;
     const forget = (): void => {
       cancel();
       this.#strangers.delete(stranger);
@@ -88,12 +93,11 @@ export class Doorstep {
       turnAway: (reason) => {
         forget();
         this.#options.turnedAway(reason, from);
-        sendAway(link, reason, () => socket.destroy());
+        sendAway(visitor, reason);
       },
     };
-    const { helloMs = HELLO_MS } = this.#options;
-    const cancel = afterMs(helloMs, () =>
-      stranger.turnAway(migrationErrors.error('no-hello', { waitedMs: helloMs })),
+    const cancel = this.#options.later(HELLO_MS, () =>
+      stranger.turnAway(migrationErrors.error('no-hello', { waitedMs: HELLO_MS })),
     );
     this.#strangers.add(stranger);
     if (this.#strangers.size > STRANGERS_MAX) {
@@ -107,9 +111,13 @@ export class Doorstep {
         if (first === undefined) throw migrationErrors.error('peer-closed', { phase: 'none' });
         // Whether it is a valid one; the flow reads a hello again.
         const message = decodeMessage(first);
+        if (!FIRST_WORDS.includes(message.kind)) {
+          const facts = { message: message.kind, phase: 'none', expected: FIRST_WORDS.join(' or ') };
+          throw migrationErrors.error('unexpected-message', facts);
+        }
         forget();
-        if (message.kind === 'inquiry') this.#answer(link, socket, message.migrationId);
-        else this.#introduced({ link: replaying(first, link), socket, from }, stranger);
+        if (message.kind === 'inquiry') this.#answer(visitor, message.migrationId);
+        else this.#introduced(replaying(first, visitor), stranger);
       })
       .catch((error: unknown) => {
         if (!isFerryError(error)) throw error;
@@ -117,23 +125,23 @@ export class Doorstep {
       });
   }
 
-  #answer(link: ControlLink, socket: Socket, migrationId: string): void {
+  #answer({ link, drop }: Visitor, migrationId: string): void {
     const record = this.#options.recordOf(migrationId);
     const said = (): void => {
       link.close();
       if (record !== undefined) this.#options.answered?.();
     };
-    link.send(encodeMessage(answerInquiry(record))).then(said, () => socket.destroy());
+    link.send(encodeMessage(answerInquiry(record))).then(said, drop);
   }
 
-  #introduced(source: Source, stranger: Stranger): void {
+  #introduced(source: Visitor, stranger: Stranger): void {
     const take = this.#take;
     this.#take = undefined;
     if (take !== undefined) {
       take(source);
       return;
     }
-    const busy = this.#current !== undefined && !this.#current.socket.destroyed;
+    const busy = this.#current !== undefined && !this.#current.gone;
     if (this.#closed || busy || this.#waiting.length >= WAITING_MAX) {
       stranger.turnAway(migrationErrors.error(this.#closed ? 'not-waiting' : 'busy', {}));
     } else {
@@ -142,18 +150,26 @@ export class Doorstep {
   }
 }
 
-/** As the link, with a message that was taken from it already before all others. */
-function replaying(first: Uint8Array, link: ControlLink): ControlLink {
+/** As the visitor, whose link gives a message again that was taken from it. */
+function replaying(first: Uint8Array, visitor: Visitor): Visitor {
+  const { link, from, drop } = visitor;
   let message: Uint8Array | undefined = first;
   return {
-    send: (sent) => link.send(sent),
-    receive: () => {
-      if (message === undefined) return link.receive();
-      const taken = message;
-      message = undefined;
-      return Promise.resolve(taken);
+    from,
+    drop,
+    get gone() {
+      return visitor.gone;
     },
-    close: () => link.close(),
+    link: {
+      send: (sent) => link.send(sent),
+      receive: () => {
+        if (message === undefined) return link.receive();
+        const taken = message;
+        message = undefined;
+        return Promise.resolve(taken);
+      },
+      close: () => link.close(),
+    },
   };
 }
 
@@ -161,9 +177,6 @@ function replaying(first: Uint8Array, link: ControlLink): ControlLink {
  * Says why, for as long as that may take, and closes. It says nothing of any migration: whoever is sent away may have come to ask
  * for the verdict on one.
  */
-function sendAway(link: ControlLink, reason: FerryError, broken: () => void): void {
-  link.send(encodeMessage(errorMessage(reason))).then(() => link.close(), broken);
+function sendAway({ link, drop }: Visitor, reason: FerryError): void {
+  link.send(encodeMessage(errorMessage(reason))).then(() => link.close(), drop);
 }
-
-const nameOf = ({ remoteAddress, remotePort }: Socket): string =>
-  remoteAddress === undefined ? 'a local process' : `${remoteAddress}, port ${remotePort ?? 0}`;

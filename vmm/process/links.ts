@@ -4,15 +4,16 @@
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:net';
-import type { FerryError } from '../../base/errors.js';
 import { isFerryError } from '../../base/errors.js';
 import type { ControlLink, PageHasher } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import { brokenLink } from '../control-link/broken-link.js';
 import type { SocketAddress } from '../sockets/address.js';
 import { listen, unlinkSocket } from '../sockets/listening.js';
 import { realTime } from '../threads/real-time.js';
+import { laterMs } from '../timers.js';
 import type { ControlRecording } from './control-recording.js';
-import type { Doorstep } from './doorstep.js';
+import type { IncomingDoor } from './incoming-door.js';
 import type { IncomingListener, IncomingOptions, Links, OutgoingOptions, TurnedAway } from './ports.js';
 import { makeRecordingFolder } from './recording-folder.js';
 
@@ -57,7 +58,6 @@ export class SocketLinks implements Links {
       host = link.localHost ?? host;
     } catch (error) {
       if (!isFerryError(error)) throw error;
-      // The flow tells of it like of any other link that breaks.
       control = brokenLink(error);
     }
     try {
@@ -91,39 +91,26 @@ export class SocketLinks implements Links {
   }
 }
 
-function brokenLink(error: FerryError): ControlLink {
-  return { send: () => Promise.reject(error), receive: () => Promise.reject(error), close: () => {} };
-}
-
 class SocketIncomingListener implements IncomingListener {
   readonly address: SocketAddress;
   readonly #server: Server;
-  readonly #doorstep: Promise<Doorstep>;
-  /** Of the latest migrations, each as it is when it is looked at. */
-  readonly #records: (() => DestinationRecord)[] = [];
-  /** Pending while the source of the last migration may still ask what came of it. */
-  #asked: Promise<void> = Promise.resolve();
-  #answered = (): void => {};
+  readonly #door: Promise<IncomingDoor>;
   #closed = false;
 
   constructor(server: Server, address: SocketAddress, turnedAway: TurnedAway) {
     this.#server = server;
     this.address = address;
-    this.#doorstep = import('./doorstep.js').then(
-      ({ Doorstep }) =>
-        new Doorstep({
-          turnedAway,
-          recordOf: (id) => this.#records.map((record) => record()).find((one) => one.migrationId === id),
-          answered: () => this.#answered(),
-        }),
+    const loading = Promise.all([import('./incoming-door.js'), import('./socket-visitor.js')]);
+    this.#door = loading.then(
+      ([{ IncomingDoor }]) => new IncomingDoor({ turnedAway, later: laterMs, end: () => this.end() }),
     );
     // Whoever waits for a source hears of a failure.
-    this.#doorstep.catch(() => undefined);
+    this.#door.catch(() => undefined);
     server.on('connection', (socket) => {
       // A connection that breaks before anybody looks at it is none.
       socket.on('error', () => socket.destroy());
-      this.#doorstep.then(
-        (doorstep) => doorstep.knock(socket),
+      Promise.all([this.#door, loading]).then(
+        ([door, [, { socketVisitor }]]) => door.knock(socketVisitor(socket)),
         () => socket.destroy(),
       );
     });
@@ -133,48 +120,29 @@ class SocketIncomingListener implements IncomingListener {
     const flow = loadDestination();
     // Whoever waits for the module hears of a failure, below.
     flow.catch(() => undefined);
-    const source = await (await this.#doorstep).next();
-    if (source === undefined) return undefined;
-    const { memory, introduced, ...known } = options;
-    introduced(source.from);
-    const { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest, mayAsk } =
-      await flow;
-    const { observer, parameters, signal } = known;
-    const record = await migrateDestination({
-      ...known,
-      observer: {
-        ...observer,
-        started: (snapshot) => {
-          this.#remember(snapshot);
-          observer?.started?.(snapshot);
-        },
-      },
-      control: source.link,
-      data: new SocketDestinationDataPlane({ memory }),
-      scheduler: realTime,
-      digest: tableDigest(),
-      hasher: new LatePageHasher(() => new WorkerPageHasher(memory())),
+    const door = await this.#door;
+    return door.next(options, async (control, { memory, ...known }) => {
+      const { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest } = await flow;
+      return migrateDestination({
+        ...known,
+        control,
+        data: new SocketDestinationDataPlane({ memory }),
+        scheduler: realTime,
+        digest: tableDigest(),
+        hasher: new LatePageHasher(() => new WorkerPageHasher(memory())),
+      });
     });
-    this.#records.pop();
-    this.#remember(() => record);
-    if (!mayAsk(record)) return record;
-    this.#asked = new Promise((resolve) => {
-      this.#answered = resolve;
-      signal?.addEventListener('abort', () => resolve(), { once: true });
-      setTimeout(resolve, parameters.values.inquiryTimeoutMs).unref();
-    });
-    // A VMM may end with the failure: only when who would not know what to do without its word has that.
-    if (record.error !== undefined) await this.#asked;
-    return record;
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    void this.#doorstep.then((doorstep) => doorstep.close());
     // It keeps no process from ending.
     this.#server.unref();
-    void this.#asked.then(() => this.end());
+    this.#door.then(
+      (door) => door.close(),
+      () => this.end(),
+    );
   }
 
   /** Nobody is answered any more. Harmless when called twice. */
@@ -183,31 +151,17 @@ class SocketIncomingListener implements IncomingListener {
     unlinkSocket(this.address);
     this.#server.close();
   }
-
-  #remember(record: () => DestinationRecord): void {
-    this.#records.push(record);
-    if (this.#records.length > RECORDS_MAX) this.#records.shift();
-  }
 }
 
-/** Migrations to one listener of which a source may ask. */
-const RECORDS_MAX = 8;
-
 async function loadDestination() {
-  const [
-    { migrateDestination },
-    { SocketDestinationDataPlane },
-    { WorkerPageHasher },
-    { tableDigest },
-    { mayAsk },
-  ] = await Promise.all([
-    import('../../migration/destination.js'),
-    import('../transfer/destination-plane.js'),
-    import('../transfer/page-hasher.js'),
-    import('../transfer/table-digest.js'),
-    import('../../migration/inquiry.js'),
-  ]);
-  return { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest, mayAsk };
+  const [{ migrateDestination }, { SocketDestinationDataPlane }, { WorkerPageHasher }, { tableDigest }] =
+    await Promise.all([
+      import('../../migration/destination.js'),
+      import('../transfer/destination-plane.js'),
+      import('../transfer/page-hasher.js'),
+      import('../transfer/table-digest.js'),
+    ]);
+  return { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest };
 }
 
 /** A page hasher made when it is to hash: RAM exists only once a guest was accepted. */
