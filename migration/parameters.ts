@@ -18,6 +18,8 @@ export interface ParameterValues {
   /** Bytes per second over all channels before the switchover; 0 = no limit. */
   maxBandwidth: number;
   downtimeLimitMs: number;
+  /** Whether there may be more than one data channel. */
+  multifd: boolean;
   multifdChannels: number;
   maxRounds: number;
   autoConverge: boolean;
@@ -63,6 +65,8 @@ interface BooleanParameter {
   readonly qmpName: string;
   readonly default: boolean;
   readonly fixed?: true;
+  /** QMP has it as a capability. */
+  readonly capability?: true;
   readonly text: string;
 }
 interface ChoiceParameter {
@@ -76,6 +80,10 @@ interface ChoiceParameter {
   readonly text: string;
 }
 export type Parameter = NumberParameter | BooleanParameter | ChoiceParameter;
+
+/** Whether QMP has it as a capability, and not as a parameter. */
+export const isCapability = (parameter: Parameter): boolean =>
+  parameter.type === 'boolean' && parameter.capability === true;
 
 const number = (
   qmpName: string,
@@ -116,6 +124,14 @@ function tableOf(registry: ApproachRegistry): ParameterTable {
       'limit before the switchover; 0 = none; less than 64 KiB/s counts as that',
     ),
     downtimeLimitMs: number('downtime-limit', 'ms', 300, [0, 2_000_000], 'blackout to aim for'),
+    multifd: {
+      type: 'boolean',
+      qmpName: 'multifd',
+      default: true,
+      fixed: true,
+      capability: true,
+      text: 'several data channels: `multifd-channels` of them; off: one',
+    },
     multifdChannels: {
       ...number('multifd-channels', 'channels', 2, [1, CHANNELS_MAX], 'data channels'),
       fixed: true,
@@ -131,6 +147,7 @@ function tableOf(registry: ApproachRegistry): ParameterTable {
       type: 'boolean',
       qmpName: 'auto-converge',
       default: true,
+      capability: true,
       text: 'slow the vCPUs down when the guest dirties memory faster than it is sent',
     },
     throttleTriggerThreshold: number(

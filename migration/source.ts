@@ -66,7 +66,8 @@ export async function migrateSource(options: SourceOptions): Promise<MigrationRe
 function open(options: SourceOptions): Source {
   const { machine, parameters, scheduler, data, signal, observer = {} } = options;
   const { description } = machine;
-  const { verify, multifdChannels: channels } = parameters.values;
+  const { verify, multifd, multifdChannels } = parameters.values;
+  const channels = multifd ? multifdChannels : 1;
   const timeline = options.timeline ?? new Timeline(scheduler);
   const life = new Lifecycle(sourceTable, 'none', (from, to, event) => {
     timeline.moment(FLOW, 'state', { from, to, event });

@@ -11,7 +11,7 @@ import { migrationErrors } from '../../migration/errors.js';
 import { type FrameKind, frameKinds } from '../../migration/frame.js';
 import { pageErrors } from '../../migration/pages/errors.js';
 import { transferErrors } from '../../migration/pages/transfer-errors.js';
-import { type Parameter, parameterTable } from '../../migration/parameters.js';
+import { isCapability, type Parameter, parameterTable } from '../../migration/parameters.js';
 import { linkErrors } from '../../vmm/control-link/errors.js';
 import { vmmErrors } from '../../vmm/errors.js';
 import { COMMANDS } from '../../vmm/monitor/commands.js';
@@ -174,7 +174,7 @@ function shapeOf(parameter: Parameter): v.GenericSchema<number | boolean | strin
 const parameters = object(
   Object.fromEntries(
     Object.values(parameterTable)
-      .filter(({ qmpName }) => qmpName !== parameterTable.autoConverge.qmpName)
+      .filter((parameter) => !isCapability(parameter))
       .map((parameter) => [parameter.qmpName, v.exactOptional(shapeOf(parameter))]),
   ),
 );

@@ -122,6 +122,15 @@ describe('the limits', () => {
     expect(await rounds(100)).toBeLessThan(await rounds(1));
   });
 
+  it('goes over one channel where several are not wanted, however many there may be', async () => {
+    const channels = async (multifd: boolean): Promise<number> => {
+      const { source } = await simulate({ parameters: { multifd, multifdChannels: 3 } });
+      expect(source.status).toBe('completed');
+      return source.channels;
+    };
+    expect([await channels(true), await channels(false)]).toEqual([3, 1]);
+  });
+
   it('max-rounds ends pre-copy of a guest that is too fast, and the record says so', async () => {
     const outcome = await simulate({
       shape: fastGuest,

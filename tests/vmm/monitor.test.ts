@@ -212,14 +212,16 @@ describe('monitor', () => {
         capabilities: capabilities.map(([capability, state]) => ({ capability, state })),
       });
     expect(await set(['events', true], ['auto-converge', false], ['xbzrle', false])).toEqual({ return: {} });
-    expect(await set(['auto-converge', true], ['multifd', false])).toHaveProperty('error');
+    expect(await set(['auto-converge', true], ['return-path', false])).toHaveProperty('error');
     expect([vm.migrationEvents, vm.parameters.values.autoConverge]).toEqual([true, false]);
+    expect(await set(['multifd', false])).toEqual({ return: {} });
+    expect(vm.parameters.values.multifd).toBe(false);
     const { return: listed } = await ask('query-migrate-capabilities');
     expect(listed).toEqual(
       expect.arrayContaining([
         { capability: 'events', state: true },
         { capability: 'auto-converge', state: false },
-        { capability: 'multifd', state: true },
+        { capability: 'multifd', state: false },
         { capability: 'postcopy-ram', state: false },
       ]),
     );

@@ -1,8 +1,27 @@
 /**
  * Argument schemas of monitor commands: small combinators that check a value, say in QEMU's words what is wrong with
- * it, and give the checked value its type.
+ * it, and give the checked value its type. What commands answer, and what events tell, is declared by them as well.
  */
 import { QmpError } from './protocol.js';
+
+/** Types that QEMU's introspection has by name. */
+export type BuiltinName = 'str' | 'int' | 'number' | 'bool' | 'null' | 'any';
+
+/** What a value is, for introspection. One shape has one of them, whose members may lead back to it. */
+export type TypeSchema =
+  | { readonly kind: 'builtin'; readonly name: BuiltinName }
+  | { readonly kind: 'enum'; readonly values: readonly string[] }
+  | { readonly kind: 'array'; readonly element: TypeSchema }
+  | { readonly kind: 'alternate'; readonly types: readonly TypeSchema[] }
+  | { readonly kind: 'object'; readonly members: readonly MemberSchema[] };
+
+interface MemberSchema {
+  readonly name: string;
+  readonly type: TypeSchema;
+  readonly optional: boolean;
+}
+
+export const builtin = (name: BuiltinName): TypeSchema => ({ kind: 'builtin', name });
 
 /** A checker of one value. `path` names it in messages: `enable[0]`, `capabilities[1].state`. */
 export interface Shape<T> {
@@ -10,6 +29,7 @@ export interface Shape<T> {
   check(value: unknown, path: string): T;
   /** For `query-commands` readers and help: `int 1..16`, `string`. */
   readonly words: string;
+  readonly type: TypeSchema;
 }
 
 export type TypeOf<S> = S extends Shape<infer T> ? T : never;
@@ -33,6 +53,7 @@ export function string(lengthMax = 4096): Shape<string> {
   return {
     optional: false,
     words: 'string',
+    type: builtin('str'),
     check(value, path) {
       if (typeof value !== 'string') throw wrongType(path, 'string');
       if (value.length > lengthMax) {
@@ -48,6 +69,7 @@ export function integer(min: number, max: number, what = 'a value'): Shape<numbe
   return {
     optional: false,
     words: `int ${min}..${max}`,
+    type: builtin('int'),
     check(value, path) {
       if (typeof value !== 'number' || !Number.isInteger(value)) throw wrongType(path, 'integer');
       if (value < min || value > max) {
@@ -58,10 +80,43 @@ export function integer(min: number, max: number, what = 'a value'): Shape<numbe
   };
 }
 
+/** A whole number that counts something. */
+export const count = (): Shape<number> => integer(0, Number.MAX_SAFE_INTEGER);
+
+export function number(): Shape<number> {
+  return {
+    optional: false,
+    words: 'number',
+    type: builtin('number'),
+    check(value, path) {
+      if (typeof value !== 'number') throw wrongType(path, 'number');
+      return value;
+    },
+  };
+}
+
+/** Whatever it is. */
+export function anything(): Shape<unknown> {
+  return { optional: false, words: 'any', type: builtin('any'), check: (value) => value };
+}
+
+/** A shape that is defined by itself. */
+export function lazy<T>(shape: () => Shape<T>): Shape<T> {
+  return {
+    optional: false,
+    words: '...',
+    get type() {
+      return shape().type;
+    },
+    check: (value, path) => shape().check(value, path),
+  };
+}
+
 export function boolean(): Shape<boolean> {
   return {
     optional: false,
     words: 'bool',
+    type: builtin('bool'),
     check(value, path) {
       if (typeof value !== 'boolean') throw wrongType(path, 'boolean');
       return value;
@@ -74,6 +129,7 @@ export function oneOf<const W extends readonly string[]>(...words: W): Shape<W[n
   return {
     optional: false,
     words: words.join('|'),
+    type: { kind: 'enum', values: words },
     check(value, path) {
       if (typeof value !== 'string') throw wrongType(path, 'string');
       if (!words.includes(value)) {
@@ -89,6 +145,9 @@ export function list<T>(element: Shape<T>, lengthMax = 64): Shape<readonly T[]> 
   return {
     optional: false,
     words: `[${element.words}]`,
+    get type() {
+      return { kind: 'array', element: element.type } as const;
+    },
     check(value, path) {
       if (!Array.isArray(value)) throw wrongType(path, 'array');
       if (value.length > lengthMax) {
@@ -101,7 +160,14 @@ export function list<T>(element: Shape<T>, lengthMax = 64): Shape<readonly T[]> 
 
 /** May be left out. */
 export function optional<T>(shape: Shape<T>): Shape<T | undefined> {
-  return { ...shape, optional: true };
+  return {
+    optional: true,
+    words: shape.words,
+    get type() {
+      return shape.type;
+    },
+    check: (value, path) => shape.check(value, path),
+  };
 }
 
 /** An object with exactly these members. At the top (`path` empty) members go by their own names. */
@@ -110,6 +176,12 @@ export function struct<const M extends Members>(members: M): Shape<StructOf<M>> 
   return {
     optional: false,
     words: `{${words.join(', ')}}`,
+    type: {
+      kind: 'object',
+      get members() {
+        return Object.entries(members).map(([name, { type, optional }]) => ({ name, type, optional }));
+      },
+    },
     check(value, path) {
       if (typeof value !== 'object' || value === null || Array.isArray(value))
         throw wrongType(path, 'object');

@@ -15,6 +15,8 @@ export interface Command {
   /** One sentence for `x-ferry-help`. */
   readonly summary: string;
   readonly arguments: Shape<unknown>;
+  /** What it answers. */
+  readonly returns: Shape<unknown>;
   /** States that refuse the command, with the reason; all others permit it. */
   readonly refused: Readonly<Partial<Record<RunState, string>>>;
   /** Standstills in `finish-migrate` that permit it all the same. */
@@ -29,6 +31,8 @@ export function command<A>(spec: {
   name: string;
   summary: string;
   arguments: Shape<A>;
+  /** Nothing, if absent. */
+  returns?: Shape<unknown>;
   refused?: Partial<Record<RunState, string>>;
   standstill?: readonly Standstill[];
   run: (context: CommandContext, args: A, client: MonitorClient) => unknown;
@@ -37,6 +41,7 @@ export function command<A>(spec: {
     name: spec.name,
     summary: spec.summary,
     arguments: spec.arguments,
+    returns: spec.returns ?? NOTHING,
     refused: spec.refused ?? {},
     standstill: spec.standstill ?? [],
     run: (context, args, client) => spec.run(context, args as A, client),

@@ -5,7 +5,7 @@
 
 import { ERROR_NAMES } from '../../devices/pci/error-names.js';
 import { parseSocketAddress, type SocketAddress } from '../sockets/address.js';
-import { boolean, integer, list, oneOf, optional, string, struct } from './arguments.js';
+import { anything, boolean, count, integer, list, oneOf, optional, string, struct } from './arguments.js';
 import {
   AWAITED,
   BROKEN,
@@ -20,18 +20,23 @@ import {
   STANDSTILL,
   SWITCHING,
 } from './command.js';
+import { EVENTS } from './events.js';
 import { machineCommands } from './machine-commands.js';
-import type { MonitorClient, MonitorCommands } from './monitor.js';
+import { type MonitorClient, type MonitorCommands, negotiation } from './monitor.js';
 import { networkCommands } from './network-commands.js';
 import {
   capabilitiesOf,
   capabilityChanges,
+  capabilityName,
   listCapabilities,
   listParameters,
   parameterChanges,
 } from './parameters.js';
 import { notFound, QMP_EVENT_NAMES, QmpError } from './protocol.js';
 import { pciBuses } from './query-pci.js';
+import { dirtyRateInfo, migrationInfo, migrationParameters, pciBus } from './returns.js';
+import { RUN_STATES } from './run-state.js';
+import { qmpSchema } from './schema.js';
 
 /** `channels` of `migrate`, the newer way to say where to: one main channel over a socket. */
 const migrationChannels = list(
@@ -66,31 +71,52 @@ function migrationTarget(args: {
   );
 }
 
+/** Each session answers it by itself. */
+const NEGOTIATION = { name: 'qmp_capabilities', arguments: negotiation, returns: NOTHING };
+
+const names = list(struct({ name: string() }), Infinity);
+
+const capability = struct({ capability: capabilityName, state: boolean() });
+
 /** The commands of a client that has negotiated. */
 export const COMMANDS: readonly Command[] = [
   command({
     name: 'query-version',
     summary: 'Version of this VMM.',
     arguments: NOTHING,
+    returns: struct({
+      qemu: struct({ major: count(), minor: count(), micro: count() }),
+      package: string(),
+    }),
     run: ({ version }) => version,
   }),
   command({
     name: 'query-commands',
     summary: 'Names of all commands.',
     arguments: NOTHING,
-    run: () => [{ name: 'qmp_capabilities' }, ...COMMANDS.map(({ name }) => ({ name }))],
+    returns: names,
+    run: () => [{ name: NEGOTIATION.name }, ...COMMANDS.map(({ name }) => ({ name }))],
   }),
   command({
     name: 'x-ferry-help',
     summary: 'All commands with their arguments and what they do.',
     arguments: NOTHING,
+    returns: list(struct({ name: string(), arguments: string(), summary: string() }), Infinity),
     run: () => COMMANDS.map((c) => ({ name: c.name, arguments: c.arguments.words, summary: c.summary })),
   }),
   command({
     name: 'query-events',
     summary: 'Names of all events.',
     arguments: NOTHING,
+    returns: names,
     run: () => QMP_EVENT_NAMES.map((name) => ({ name })),
+  }),
+  command({
+    name: 'query-qmp-schema',
+    summary: 'All commands, events and types, for programs.',
+    arguments: NOTHING,
+    returns: list(anything(), Infinity),
+    run: () => qmpSchema([NEGOTIATION, ...COMMANDS], EVENTS),
   }),
   command({
     name: 'x-ferry-mute-events',
@@ -102,12 +128,14 @@ export const COMMANDS: readonly Command[] = [
     name: 'query-name',
     summary: "The guest's name, if it was given one.",
     arguments: NOTHING,
+    returns: struct({ name: optional(string()) }),
     run: ({ vm }) => (vm.name === undefined ? {} : { name: vm.name }),
   }),
   command({
     name: 'query-status',
     summary: 'Whether the guest runs, and the run state.',
     arguments: NOTHING,
+    returns: struct({ status: oneOf(...RUN_STATES), running: boolean() }),
     run: ({ vm }) => ({ status: vm.runState, running: vm.runState === 'running' }),
   }),
   ...machineCommands,
@@ -215,6 +243,7 @@ export const COMMANDS: readonly Command[] = [
     summary:
       'State and figures of the last migration, and what stands in the way of another; empty before the first.',
     arguments: NOTHING,
+    returns: migrationInfo,
     run: async ({ vm }) => {
       const reasons = await vm.blockedReasons();
       return { ...vm.migration(), ...(reasons.length > 0 && { 'blocked-reasons': reasons }) };
@@ -230,17 +259,18 @@ export const COMMANDS: readonly Command[] = [
     name: 'query-migrate-parameters',
     summary: 'The limits in force.',
     arguments: NOTHING,
+    returns: migrationParameters,
     run: ({ vm }) => listParameters(vm.parameters.values),
   }),
   command({
     name: 'migrate-set-capabilities',
     summary: 'Switches abilities of a migration.',
     arguments: struct({
-      capabilities: list(struct({ capability: string(64), state: boolean() })),
+      capabilities: list(capability),
     }),
     run: ({ vm }, { capabilities }) => {
-      const { events, autoConverge } = capabilityChanges(capabilities);
-      if (autoConverge !== undefined) vm.parameters.set({ autoConverge });
+      const { events, ...parameters } = capabilityChanges(capabilities);
+      vm.parameters.set(parameters);
       if (events !== undefined) vm.migrationEvents = events;
     },
   }),
@@ -248,6 +278,7 @@ export const COMMANDS: readonly Command[] = [
     name: 'query-migrate-capabilities',
     summary: 'All abilities and whether they are on.',
     arguments: NOTHING,
+    returns: list(capability),
     run: ({ vm }) => listCapabilities(capabilitiesOf(vm.migrationEvents, vm.parameters)),
   }),
   ...networkCommands,
@@ -285,6 +316,7 @@ export const COMMANDS: readonly Command[] = [
     name: 'query-dirty-rate',
     summary: 'What `calc-dirty-rate` has found.',
     arguments: struct({ 'calc-time-unit': optional(oneOf('second', 'millisecond')) }),
+    returns: dirtyRateInfo,
     run: ({ vm }, { 'calc-time-unit': unit = 'second' }) => {
       const info = vm.dirtyRate;
       const time = info['calc-time'];
@@ -299,12 +331,20 @@ export const COMMANDS: readonly Command[] = [
     name: 'query-pci',
     summary: 'The PCI functions that the guest sees, bus by bus: places, ids, BARs, bridges.',
     arguments: NOTHING,
+    returns: list(pciBus),
     run: async ({ vm }) => pciBuses(await vm.pci()),
   }),
   command({
     name: 'x-ferry-aer-inject',
     summary: 'Has an assigned device report an error, by the names of `pcie_aer_inject_error`.',
     arguments: struct({ id: string(64), error: oneOf(...ERROR_NAMES) }),
+    returns: struct({
+      bus: count(),
+      slot: count(),
+      function: count(),
+      severity: oneOf('correctable', 'nonfatal', 'fatal'),
+      reported: boolean(),
+    }),
     refused: NO_GUEST,
     run: ({ vm }, { id, error }) => vm.injectError(id, error),
   }),
@@ -319,6 +359,7 @@ export const COMMANDS: readonly Command[] = [
     summary:
       'The complete record of the last migration; `record` is null before the first. Its timeline if asked for.',
     arguments: struct({ timeline: optional(boolean()) }),
+    returns: struct({ record: anything() }),
     run: ({ vm }, { timeline }) => {
       const record = vm.migrationRecord();
       return { record: record === undefined || timeline ? (record ?? null) : { ...record, timeline: [] } };
@@ -328,6 +369,13 @@ export const COMMANDS: readonly Command[] = [
     name: 'x-ferry-query-memory',
     summary: "Guest RAM and this process's memory, in bytes.",
     arguments: NOTHING,
+    returns: struct({
+      'ram-bytes': count(),
+      'migrated-pages': count(),
+      'page-size': count(),
+      'resident-bytes': count(),
+      'resident-bytes-max': count(),
+    }),
     run: ({ vm }) => {
       const memory = vm.memory();
       return {
@@ -343,6 +391,7 @@ export const COMMANDS: readonly Command[] = [
     name: 'x-ferry-console-tail',
     summary: 'The last lines of the console.',
     arguments: struct({ lines: optional(integer(1, 1000, 'a number of lines')) }),
+    returns: struct({ lines: list(string(), Infinity) }),
     run: ({ vm }, { lines }) => ({ lines: vm.consoleTail(lines ?? 20) }),
   }),
 ];

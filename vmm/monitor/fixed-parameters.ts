@@ -3,7 +3,7 @@
  * with others in one call, and read them back; the call is taken as long as it asks for nothing that is not done.
  */
 import { ANNOUNCE_RHYTHM } from '../../devices/ethernet/announcer.js';
-import { optional, type Shape } from './arguments.js';
+import { builtin, optional, type Shape } from './arguments.js';
 import { QmpError } from './protocol.js';
 
 type Value = string | number | boolean;
@@ -38,13 +38,17 @@ export const FIXED_PARAMETERS: Readonly<Record<string, FixedParameter>> = {
   'direct-io': { value: false, why: 'a guest is moved over sockets, not into files' },
 };
 
+const BUILTINS = { string: 'str', number: 'int', boolean: 'bool' } as const;
+
 const typeName = (value: Value): string => (typeof value === 'number' ? 'integer' : typeof value);
 
 function shapeOf(name: string): Shape<Value> {
   const { value: fixed, why, unset } = FIXED_PARAMETERS[name]!;
+  const own = builtin(BUILTINS[typeof fixed as keyof typeof BUILTINS]);
   return {
     optional: false,
     words: fixed === '' ? "''" : String(fixed),
+    type: unset ? { kind: 'alternate', types: [own, builtin('null')] } : own,
     check(value, path) {
       if (value === fixed || (unset && value === null)) return fixed;
       if (typeof value !== typeof fixed) {

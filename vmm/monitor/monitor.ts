@@ -32,7 +32,8 @@ export interface ClientPort {
 /** Commands of one client that may wait before it is no longer read from. */
 const WAITING_MAX = 8;
 
-const negotiation = struct({ enable: optional(list(oneOf('oob'))) });
+/** Arguments of `qmp_capabilities`. */
+export const negotiation = struct({ enable: optional(list(oneOf('oob'))) });
 
 const NOT_NEGOTIATED = "Expecting capabilities negotiation with 'qmp_capabilities'";
 const ALREADY_NEGOTIATED = 'Capabilities negotiation is already complete, command ignored';

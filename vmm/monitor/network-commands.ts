@@ -1,11 +1,12 @@
 /** The guest's NICs: what is known of them, and what an administrator does to them as stations of a network. */
 import type { RxFilter } from '../passthrough/network-control.js';
-import { boolean, integer, list, optional, string, struct } from './arguments.js';
+import { boolean, integer, list, optional, string, struct, type TypeOf } from './arguments.js';
 import { command, NO_GUEST, NOTHING } from './command.js';
 import { QmpError } from './protocol.js';
+import { nicInfo, rxFilterInfo } from './returns.js';
 
 /** QEMU's RxFilterInfo (qapi/net.json). Of groups the part knows hashes, where QEMU's devices know addresses. */
-const rxFilterInfo = (filter: RxFilter): Readonly<Record<string, unknown>> => ({
+const rxFilterOf = (filter: RxFilter): TypeOf<typeof rxFilterInfo> => ({
   name: filter.name,
   promiscuous: filter.promiscuous,
   multicast: filter.multicast,
@@ -29,6 +30,7 @@ export const networkCommands = [
     summary:
       "The guest's network devices, a list: name, address, link, device state, what each counted, what VT-d blocked.",
     arguments: NOTHING,
+    returns: list(nicInfo),
     run: ({ vm }) => vm.nics(),
   }),
   command({
@@ -36,11 +38,12 @@ export const networkCommands = [
     summary:
       'Which frames each NIC lets in, or the one of that name, as its registers and its driver have it.',
     arguments: struct({ name: optional(string(64)) }),
+    returns: list(rxFilterInfo),
     run: async ({ vm }, { name }) => {
       const all = (await vm.network?.rxFilters()) ?? [];
       const asked = name === undefined ? all : all.filter((one) => one.name === name);
       if (name !== undefined && asked.length === 0) throw new QmpError(`invalid net client name: ${name}`);
-      return asked.map(rxFilterInfo);
+      return asked.map(rxFilterOf);
     },
   }),
   command({

@@ -4,6 +4,7 @@
  * capability (auto-converge) is one here as well, wherever its value is kept.
  */
 import {
+  isCapability,
   type MigrationParameters,
   type Parameter,
   type ParameterValues,
@@ -17,7 +18,7 @@ import { QmpError } from './protocol.js';
 type Name = keyof ParameterValues;
 
 /** Those that QMP has as parameters. */
-const NAMES = (Object.keys(parameterTable) as Name[]).filter((name) => name !== 'autoConverge');
+const NAMES = (Object.keys(parameterTable) as Name[]).filter((name) => !isCapability(parameterTable[name]));
 
 function shapeOf(parameter: Parameter): Shape<number | boolean | string> {
   switch (parameter.type) {
@@ -46,6 +47,7 @@ const checkChanges = struct({
 export const parameterChanges: Shape<Partial<ParameterValues>> = {
   optional: false,
   words: checkChanges.words,
+  type: checkChanges.type,
   check(value, path) {
     const given = checkChanges.check(value, path);
     return Object.fromEntries(
@@ -71,14 +73,15 @@ export interface MigrationCapabilities {
   readonly events: boolean;
   /** Throttle a guest that dirties memory faster than it can be sent. */
   readonly 'auto-converge': boolean;
-  /** Several data channels: always, `multifd-channels` says how many. */
-  readonly multifd: true;
+  /** Several data channels: `multifd-channels` says how many. Off: one. */
+  readonly multifd: boolean;
   /** The destination answers on the connection of the migration: always. */
   readonly 'return-path': true;
 }
 
 export function capabilitiesOf(events: boolean, parameters: MigrationParameters): MigrationCapabilities {
-  return { events, 'auto-converge': parameters.values.autoConverge, multifd: true, 'return-path': true };
+  const { autoConverge, multifd } = parameters.values;
+  return { events, 'auto-converge': autoConverge, multifd, 'return-path': true };
 }
 
 /** QEMU's capabilities that this VMM doesn't have: they can be switched off, not on. */
@@ -103,19 +106,34 @@ const ABSENT_CAPABILITIES: readonly string[] = [
   'mapped-ram',
 ];
 
+/** What can be switched; a member for each that is. */
+interface CapabilityChanges {
+  events?: boolean;
+  autoConverge?: boolean;
+  multifd?: boolean;
+}
+
+/** All that QMP knows, by name: also those that can only be off. */
+export const capabilityName: Shape<string> = {
+  ...string(64),
+  type: {
+    kind: 'enum',
+    values: ['events', 'auto-converge', 'multifd', 'return-path', ...ABSENT_CAPABILITIES],
+  },
+};
+
 /** Judges a list of capability settings as a whole; what it returns can all be done. */
 export function capabilityChanges(
   settings: readonly { readonly capability: string; readonly state: boolean }[],
-): { readonly events?: boolean; readonly autoConverge?: boolean } {
-  const changes: { events?: boolean; autoConverge?: boolean } = {};
+): CapabilityChanges {
+  const changes: CapabilityChanges = {};
   settings.forEach(({ capability, state }, index) => {
     if (capability === 'events') {
       changes.events = state;
     } else if (capability === 'auto-converge') {
       changes.autoConverge = state;
     } else if (capability === 'multifd') {
-      if (!state)
-        throw new QmpError("Capability 'multifd' is always on here; set 'multifd-channels' to 1 instead");
+      changes.multifd = state;
     } else if (capability === 'return-path') {
       if (!state) {
         throw new QmpError(
