@@ -3,12 +3,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { FerryError } from '../../base/errors.js';
-import { runExperiment } from '../../dist/lab/experiment/run.js';
 import type { Happened } from '../../lab/checkers/happened.js';
 import type { Experiment } from '../../lab/experiment/format.js';
 import { JsonMistake, lineAndColumn, readJson } from '../../lab/experiment/json-text.js';
 import { findingsOf, measuredIn } from '../../lab/experiment/outcome.js';
 import { parseExperiment, readExperiment } from '../../lab/experiment/read.js';
+import { runExperiment } from '../../lab/experiment/run.js';
 import { nearestWord } from '../../lab/options/nearest.js';
 import { experimentSchema } from './experiment-schema.js';
 
