@@ -70,6 +70,7 @@ What it feeds, valid samples changed by structure and by bytes, cut anywhere:
   monitor       QMP text, one request behind the other
   agent         replies of a guest's agent
   image         guest images
+  experiment    files for ferry run
 
 What it looks for: an exception, an answer that can't be or depends on how bytes were cut, work, memory or events without
 bound, a constant that changed, a write to a page that no table and no frame names, a device that refuses and has changed.

@@ -65,7 +65,9 @@ export const experimentOf = (value: unknown): Experiment => judged(value, pointe
 /** `placed` names the place of a member in front of what is wrong there. */
 function judged(value: unknown, placed: (path: Path) => string): Experiment {
   const shaped = v.safeParse(experimentShape, value, { abortPipeEarly: true });
-  const problems = shaped.success ? beyondShape(shaped.output) : shaped.issues.map(problemOf);
+  const problems = shaped.success
+    ? [...overlooked(value, shaped.output), ...beyondShape(shaped.output)]
+    : shaped.issues.map(problemOf);
   if (!shaped.success || problems.length > 0) {
     throw refused(problems.map(({ path, why }) => `${placed(path)}${why}`));
   }
@@ -76,6 +78,19 @@ const problemOf = (issue: v.InferIssue<typeof experimentShape>): Problem => ({
   path: (issue.path ?? []).map(({ key }) => key as string | number),
   why: issue.message,
 });
+
+/** What valibot leaves out without a word: an empty list is an object to it, and some names are no names. */
+function overlooked(value: unknown, taken: unknown, path: Path = []): readonly Problem[] {
+  if (typeof value !== 'object' || value === null) return [];
+  if (Array.isArray(value) !== Array.isArray(taken))
+    return [{ path, why: 'must be an object, and not a list' }];
+  return Object.entries(value).flatMap(([name, member]) => {
+    const within = [...path, Array.isArray(value) ? Number(name) : name];
+    return Object.hasOwn(taken as object, name)
+      ? overlooked(member, Reflect.get(taken as object, name), within)
+      : [{ path: within, why: `'${name}' can't be a name here` }];
+  });
+}
 
 /** What a schema can't say. */
 const beyondShape = (experiment: Experiment): readonly Problem[] => [
@@ -109,9 +124,13 @@ const pointer = (path: Path): string =>
     ? ''
     : `${path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')}: `;
 
+/** On one line, and with nothing that a terminal would obey. */
+const shown = (line: string): string =>
+  line.replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
 function refused(lines: readonly string[], cause?: unknown): Error {
   // Two harnesses may find the same.
-  const each = [...new Set(lines)];
+  const each = [...new Set(lines.map(shown))];
   const more = each.length - PROBLEMS_MAX;
   const told = each.slice(0, PROBLEMS_MAX);
   if (more > 0) told.push(`and ${more} more`);

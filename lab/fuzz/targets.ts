@@ -2,6 +2,7 @@
 import { agentTarget } from './agent.js';
 import { deviceStateTarget } from './device-state.js';
 import type { FuzzTarget } from './engine.js';
+import { experimentTarget } from './experiment.js';
 import { imageTarget } from './image.js';
 import { monitorTarget } from './monitor.js';
 import { pagesTarget } from './pages.js';
@@ -15,6 +16,7 @@ export const INPUT_TARGETS = {
   monitor: () => monitorTarget(),
   agent: () => agentTarget(),
   image: () => imageTarget(),
+  experiment: () => experimentTarget(),
 } as const satisfies Record<string, () => FuzzTarget>;
 
 export type InputTargetName = keyof typeof INPUT_TARGETS;

@@ -3,9 +3,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseImage } from '../../base/abi/image-parse.js';
 import { FerryError } from '../../base/errors.js';
+import { parseExperiment } from '../../lab/experiment/read.js';
 import { agentTarget } from '../../lab/fuzz/agent.js';
 import { deviceStateTarget } from '../../lab/fuzz/device-state.js';
 import { type FuzzTarget, fuzzInputs, judgeInput } from '../../lab/fuzz/engine.js';
+import { experimentTarget } from '../../lab/fuzz/experiment.js';
 import { imageTarget } from '../../lab/fuzz/image.js';
 import { monitorTarget } from '../../lab/fuzz/monitor.js';
 import { pagesTarget } from '../../lab/fuzz/pages.js';
@@ -22,6 +24,7 @@ const INPUTS: Readonly<Record<InputTargetName, number>> = {
   monitor: 600,
   agent: 1000,
   image: 1000,
+  experiment: 400,
 };
 
 describe('hostile input', () => {
@@ -131,6 +134,20 @@ const broken: readonly [what: string, expected: RegExp, target: () => FuzzTarget
       imageTarget((image, sha256) => {
         const parsed = parseImage(image, sha256);
         return { ...parsed, meta: { ...parsed.meta, name: 'other' } };
+      }),
+  ],
+  [
+    'a reader that leaves something out',
+    /taken, and not as it is written/,
+    () => experimentTarget((text, name) => ({ ...parseExperiment(text, name), question: '' })),
+  ],
+  [
+    'a refusal that names another place',
+    /refused, and nowhere in the text: sample\.json:/,
+    () =>
+      experimentTarget((text, name) => {
+        const longer = '\n'.repeat(text.length);
+        return parseExperiment(`${longer}${text}`, name);
       }),
   ],
 ];
