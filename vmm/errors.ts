@@ -81,6 +81,28 @@ export const vmmErrors = catalogue('vmm', {
     advice: () =>
       'What is in it can be relied on; the rest is missing. The guest, and its migration, went on.',
   }),
+  'owner-file': entry<{ path: string; why: string }>({
+    exit: 'environment',
+    text: ({ path, why }) => `can't keep in ${path} who has the guest: ${why}`,
+    advice: () => 'Name a file of its own for each VMM, in a folder that may be written to.',
+  }),
+  'guest-elsewhere': entry<{
+    path: string;
+    guest: string;
+    otherSide: string;
+    migrationId: string;
+    since: string;
+  }>({
+    exit: 'refused',
+    text: ({ path, guest, otherSide, migrationId, since }) =>
+      guest === 'elsewhere'
+        ? `the guest is not to be started here: it was moved to ${otherSide} on ${since} (migration ${migrationId}, says ${path})`
+        : `the guest is not to be started here: ${otherSide} may have it, since migration ${migrationId} of ${since} was never heard of again (says ${path})`,
+    advice: ({ guest, path }) =>
+      guest === 'elsewhere'
+        ? `Let it come back with --incoming; if it has ended over there, remove ${path}.`
+        : `Ask the VMM on the other side with \`query-status\`; only if the guest does not run there, and never will, remove ${path}.`,
+  }),
   'netdev-failed': entry<{ address: string; reason: string }>({
     exit: 'environment',
     text: ({ address, reason }) => `can't plug the NIC in at ${address}: ${reason}`,

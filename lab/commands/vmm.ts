@@ -32,6 +32,7 @@ interface Flags {
   readonly console: string;
   readonly paused?: boolean;
   readonly recordTo?: string;
+  readonly ownerFile?: string;
   readonly nic?: NicKind;
   readonly device?: string;
   readonly mac?: string;
@@ -176,6 +177,10 @@ export function define(command: Command): void {
     .option(
       '--record-to <folder>',
       'keep a copy of the stream when the guest is moved away, for `ferry inspect`',
+    )
+    .option(
+      '--owner-file <file>',
+      'keep in a file who has the guest; a VMM that is started again with it starts no second copy',
     )
     .option('--name <name>', 'name of the guest, for people')
     .option(

@@ -35,6 +35,8 @@ export interface VmmOptions {
   readonly paused?: boolean;
   /** Folder that gets a copy of every byte of the stream when the guest is moved away, for `ferry inspect`. */
   readonly recordTo?: string;
+  /** File in which the VMM keeps who has the guest, before it acts on it. */
+  readonly ownerFile?: string;
   /**
    * The guest's NIC: a virtual function of the host's 82599 (`vf`), N of them (`vf=N`), a virtio-net device (`virtio`), or
    * `none` (if absent). Properties of the functions may follow, as in `vf,enable-migration=off`.
@@ -77,6 +79,7 @@ export interface VmmSettings {
   readonly console: { readonly kind: 'stdio' | 'none' } | { readonly kind: 'file'; readonly path: string };
   readonly paused: boolean;
   readonly recordTo: string | undefined;
+  readonly ownerFile: string | undefined;
   /** Undefined without a NIC. */
   readonly nic: NicOptions | undefined;
   readonly netdev: SocketAddress | undefined;
@@ -100,6 +103,7 @@ const KINDS = {
   console: 'string',
   paused: 'boolean',
   recordTo: 'string',
+  ownerFile: 'string',
   nic: 'string',
   device: 'string',
   mac: 'string',
@@ -202,6 +206,7 @@ export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
     console: consoleOf(options.console ?? 'none'),
     paused: options.paused ?? false,
     recordTo: options.recordTo,
+    ownerFile: options.ownerFile,
     nic: nicOf(options, refuse),
     netdev: netdevOf(options),
     approaches: Object.fromEntries(

@@ -4,6 +4,7 @@
 import { Socket } from 'node:net';
 import { type FerryError, isFerryError } from '../../base/errors.js';
 import { SERIAL_PORTS } from '../../devices/serial/registers.js';
+import type { DestinationState, SourceState } from '../../migration/states.js';
 import { vmmCommands } from '../monitor/commands.js';
 import { MonitorListener, serveClient } from '../monitor/listener.js';
 import { Monitor } from '../monitor/monitor.js';
@@ -19,6 +20,7 @@ import { migrationMoved } from './engine.js';
 import { SocketLinks } from './links.js';
 import { ThreadMachines } from './machines.js';
 import { settle, type VmmSettings } from './options.js';
+import { type MigrationAt, OwnerFile } from './owner-file.js';
 import { reportOf } from './report.js';
 
 export interface VmmManner {
@@ -130,6 +132,7 @@ class Vmm {
   readonly #output: ConsoleOutput;
   readonly #listeners: MonitorListener[] = [];
   #agent: AgentListener | undefined;
+  #ownerFile: OwnerFile | undefined;
   #owner: Socket | undefined;
   #unwritten: FerryError | undefined;
   /** As people were told last. */
@@ -175,7 +178,7 @@ class Vmm {
           ),
         onOutgoingFailed: ({ message, advice }, guest) =>
           this.#notice(`${guest === 'unknown' ? '' : 'the guest was not moved: '}${message}\n  ${advice}`),
-        onMigrationState: migrationMoved,
+        onMigrationState: (state) => this.#migrationMoved(state),
         onOutputCut: (error) => this.#outputFailed(error),
         onDefect: (error) => finish({ error }),
       },
@@ -194,7 +197,12 @@ class Vmm {
 
   /** Opens the monitors, loads the guest or waits for one, and lets it run. Throws FerryErrors. */
   async start(): Promise<void> {
-    const { incoming, monitors, agent, approaches } = this.#settings;
+    const { incoming, monitors, agent, approaches, ownerFile } = this.#settings;
+    if (ownerFile !== undefined) {
+      this.#ownerFile = new OwnerFile(ownerFile, incoming === undefined, (error) =>
+        this.#notice(error.message),
+      );
+    }
     // Clients may connect and ask at once; they are answered when there is a machine to ask about.
     let ready = (): void => {};
     const machineIsThere = new Promise<void>((resolve) => {
@@ -238,6 +246,7 @@ class Vmm {
     this.#monitor.flush();
     this.#output.close();
     this.#agent?.close();
+    this.#ownerFile?.close();
     await Promise.all(this.#listeners.map((listener) => listener.close(200)));
     const owner = this.#owner;
     if (owner !== undefined && !owner.destroyed) {
@@ -257,6 +266,14 @@ class Vmm {
     });
   }
 
+  #migrationMoved(state: SourceState | DestinationState): void {
+    migrationMoved(state);
+    if (this.#ownerFile === undefined) return;
+    const { otherSide } = this.#controller;
+    const { role, migrationId } = { ...this.#controller.migrationRecord() };
+    this.#ownerFile.moved({ role, migrationId, otherSide, state } as MigrationAt);
+  }
+
   /** Resolves when the owner has negotiated; at once if there is none. */
   #serveOwner(): Promise<void> {
     const { ownerFd } = this.#manner;
@@ -270,6 +287,7 @@ class Vmm {
   #stateChanged(state: RunState, why: Error | undefined): void {
     const before = this.#state;
     this.#state = state;
+    if (state === 'running') this.#ownerFile?.runs();
     // A client does not follow its guest: it finds the other VMM's socket, and syncs.
     const guestIsHere = state !== 'postmigrate' && state !== 'inmigrate';
     this.#agent?.serve(guestIsHere ? this.#controller.serial(AGENT_PORT) : undefined);
