@@ -94,7 +94,10 @@ describe('the last words of a process', () => {
 });
 
 it('the place of a defect in a bundle is told in the source that it was made from', () => {
-  const bundle = bundleOf(new URL('main.js', import.meta.url));
+  const entry = readFileSync(bundleOf(new URL('main.js', import.meta.url)), 'utf8');
+  // What the entry loads once it has set the engine up.
+  const loaded = entry.match(/import\("\.\/(vmm-.+\.js)"\)/)![1]!;
+  const bundle = bundleOf(new URL(loaded, import.meta.url));
   const before = readFileSync(bundle, 'utf8').split('\nasync function runVmm(')[0]!;
   const defect = new TypeError('x is not a function');
   defect.stack = `TypeError: x\n    at runVmm (${bundle}:${before.split('\n').length + 1}:16)`;
