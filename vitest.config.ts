@@ -1,4 +1,5 @@
-import { defineConfig } from 'vitest/config';
+import { dirname, relative, resolve } from 'node:path';
+import { defineConfig, type Plugin } from 'vitest/config';
 
 // What the product prints is compared as plain words, whatever the terminal or the CI around the tests asks for: both the
 // code under test and Node itself (numbers of `console.log`) colour what they print if these say so.
@@ -8,11 +9,33 @@ process.env.NO_COLOR = '1';
 const LONG = 'tests/**/*.long.test.ts';
 const long = process.env.TESTS === 'long';
 
+const root = import.meta.dirname;
+
+/**
+ * What tests import of the product is what people run: the compiled files, loaded by Node itself. Vitest would transform each
+ * source anew, and make every use of an import a call of a getter, which costs the hot loops of the product a third of their
+ * speed.
+ */
+function compiledProduct(): Plugin {
+  return {
+    name: 'compiled-product',
+    enforce: 'pre',
+    resolveId(source, importer) {
+      if (importer === undefined || !/^\.\.?\/.*\.js$/.test(source)) return undefined;
+      const path = relative(root, resolve(dirname(importer), source));
+      if (path.startsWith('tests/')) return undefined;
+      return { id: resolve(root, path.startsWith('dist/') ? '.' : 'dist', path), external: true };
+    },
+  };
+}
+
 export default defineConfig({
+  plugins: [compiledProduct()],
   test: {
     // What costs many moves of real processes, and shows what the others know by one, or in virtual time.
     include: [long ? LONG : 'tests/**/*.test.ts'],
     exclude: long ? [] : [LONG],
+    globalSetup: 'scripts/compile-product.mjs',
     // Process tests spawn VMMs with threads of their own, and wait for them now and then: three files at a time keep two
     // cores busy.
     pool: 'forks',
