@@ -27,6 +27,8 @@ export interface SourceObserver {
   /** The guest is asked to let its devices go, and waited for; then, that it has done so. */
   waitsForGuest?(waits: boolean): void;
   throttleChanged?(percent: number): void;
+  /** It went wrong before the commit: all that was done is taken back now, and then it has failed. */
+  failing?(): void;
   /** Nothing was heard of the commit: the destination is asked, over new links, whether the guest runs there. */
   inquires?(): void;
   /** It ends with nobody here knowing where the guest is. `reclaim` is for who finds out that it is here: it goes on as it was. */

@@ -355,6 +355,7 @@ async function takeBack(source: Source, error: unknown): Promise<void> {
   const { data, talk, stats, life, undo, timeline } = source;
   let progress: SourceProgress = momentOf(timeline, 'pausing') === undefined ? 'ran' : 'stood';
   source.deafen();
+  if (life.state !== 'cancelling') source.observer.failing?.();
   data.stop();
   const failures = await undo.takeBack();
   let reported = await talk.explain(error);

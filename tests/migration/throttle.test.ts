@@ -7,6 +7,9 @@ import type { GuestShape } from './test-machine.js';
 const fastGuest: GuestShape = { pages: 512, workingSet: 500, stepsPerSlice: 10 };
 const scene: Scene = { shape: fastGuest, bytesPerSecond: 40e6 };
 
+/** In the place of a percentage: it is told that the migration is failing. */
+const FAILING = -1;
+
 /** Runs `scene` and calls `act` once when the guest has been throttled to at least `percent`. */
 async function whenThrottled(percent: number, act: (stage: Stage) => void, more: Scene = {}) {
   let stage: Stage | undefined;
@@ -19,6 +22,7 @@ async function whenThrottled(percent: number, act: (stage: Stage) => void, more:
       stage = prepared;
     },
     observer: {
+      failing: () => seen.push(FAILING),
       throttleChanged: (changed) => {
         seen.push(changed);
         if (acted || changed < percent) return;
@@ -39,12 +43,15 @@ describe('a throttled guest', () => {
     expect(outcome.stage.source.throttled, 'percent that the guest is throttled after the migration').toBe(0);
     expect(outcome.source.throttlePercent).toBe(0);
     expect(seen.at(-1)).toBe(0);
+    expect(seen).not.toContain(FAILING);
   });
 
   it('runs at full speed again when its migration fails', async () => {
-    const { outcome } = await whenThrottled(30, ({ cancel }) => cancel.destination.abort());
+    const { outcome, seen } = await whenThrottled(30, ({ cancel }) => cancel.destination.abort());
     expect(checkOneSurvivor(outcome)).toBe('source');
     expect(outcome.source.status).toBe('failed');
+    // Told before anything is taken back.
+    expect(seen.slice(-2)).toEqual([FAILING, 0]);
     expect(outcome.stage.source.throttled, 'percent that the guest is throttled after the migration').toBe(0);
   });
 

@@ -408,6 +408,25 @@ describe('a client that wants events of migrations', () => {
     expect(emitted.filter((event) => (event as [string])[0] === 'MIGRATION')).toEqual(told);
   });
 
+  it('is told that a migration is failing while it is taken back, and that it has failed when that is done', async () => {
+    const { controller, state, emitted } = await running();
+    controller.migrationEvents = true;
+    const given: unknown[] = [];
+    state.leave = async ({ observer }) => {
+      observer!.started!(() => sourceRecord('active'));
+      observer!.stateChanged!('setup', 'active', 'ready');
+      observer!.failing!();
+      given.push(controller.migration().status);
+      observer!.stateChanged!('active', 'failed', 'fail');
+      return sourceRecord('failed');
+    };
+    controller.migrate(TARGET);
+    await settled(() => controller.migration().status === 'failed');
+    expect(given).toEqual(['failing']);
+    const told = ['active', 'failing', 'failed'].map((status) => ['MIGRATION', { status }]);
+    expect(emitted.filter((event) => (event as [string])[0] === 'MIGRATION')).toEqual(told);
+  });
+
   it('is not told that a guest is waited for that was given up', async () => {
     const { controller, state } = await running();
     const given: unknown[] = [];

@@ -42,6 +42,7 @@ export const MIGRATION_STATUSES = [
   'pre-switchover',
   'device',
   'completed',
+  'failing',
   'failed',
   'cancelling',
   'cancelled',
@@ -54,6 +55,7 @@ export const UNDER_WAY: readonly MigrationStatus[] = [
   'wait-unplug',
   'pre-switchover',
   'device',
+  'failing',
   'cancelling',
 ];
 

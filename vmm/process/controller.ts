@@ -15,7 +15,7 @@ import { blockersOf } from '../../migration/approaches.js';
 import { VMM_ENDS, type Whereabouts } from '../../migration/endings.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
-import { type DestinationState, qmpStatus, type SourceState } from '../../migration/states.js';
+import type { DestinationState, SourceState } from '../../migration/states.js';
 import type { SerialLine } from '../agent/serial-line.js';
 import { vmmErrors } from '../errors.js';
 import type {
@@ -30,7 +30,7 @@ import type {
   Standstill,
   VmControl,
 } from '../monitor/control.js';
-import { type MigrationStatus, QmpError, type QmpEvents, vfioMigration } from '../monitor/protocol.js';
+import { QmpError, type QmpEvents, vfioMigration } from '../monitor/protocol.js';
 import type { RunState } from '../monitor/run-state.js';
 import type { PciInfo } from '../passthrough/pci-info.js';
 import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
@@ -42,6 +42,7 @@ import { GuestRun } from './guest-run.js';
 import { HotPlug } from './hot-plug.js';
 import { lendToDestination, lendToSource } from './lent-machine.js';
 import { migrationInfo } from './migration-info.js';
+import { MigrationProgress } from './migration-status.js';
 import { nicInfo } from './nic-info.js';
 import { writeOutput } from './output-file.js';
 import type { GuestEvents, GuestMachine, IncomingListener, Links, Machines, TurnedAway } from './ports.js';
@@ -107,8 +108,7 @@ export class Controller implements VmControl {
   #otherSide = '';
   /** The last migration's record, as of now while it is under way. */
   #record: (() => MigrationRecord | DestinationRecord) | undefined;
-  /** In the migration under way: that it lets its devices go. */
-  #waitsForGuest = false;
+  readonly #progress: MigrationProgress;
   /** A migration was asked for and has no record yet. */
   #starting = false;
   /** How to take back a guest of which nobody knows whether it was given away. */
@@ -121,6 +121,9 @@ export class Controller implements VmControl {
     this.name = options.name;
     this.#autostart = !options.paused;
     this.#guest = new GuestRun(initial, options);
+    this.#progress = new MigrationProgress((status) => {
+      if (this.migrationEvents) options.emit('MIGRATION', { status });
+    });
     this.#dirtyRate = new DirtyRate(options.clock, this.parameters, options.onDefect);
   }
 
@@ -276,8 +279,7 @@ export class Controller implements VmControl {
   migration(): MigrationInfo {
     // Never the state of an earlier migration, which a client could take for this one's.
     if (this.#starting) return { status: 'setup' };
-    const info = migrationInfo(this.#record?.(), this.listeningAt);
-    return this.#waitsForGuest && info.status === 'active' ? { ...info, status: WAITING } : info;
+    return this.#progress.of(migrationInfo(this.#record?.(), this.listeningAt));
   }
 
   async blockedReasons(): Promise<readonly string[]> {
@@ -328,10 +330,8 @@ export class Controller implements VmControl {
             this.#reclaim = reclaim;
           },
           inquires: () => this.#options.onInquiry(this.#otherSide),
-          waitsForGuest: (waits) => {
-            this.#waitsForGuest = waits;
-            if (this.migrationEvents) this.#options.emit('MIGRATION', { status: waits ? WAITING : 'active' });
-          },
+          failing: () => this.#progress.isMoreExactly('failing'),
+          waitsForGuest: (waits) => this.#progress.isMoreExactly(waits ? 'wait-unplug' : undefined),
           roundStarted: (round) => {
             if (this.migrationEvents) this.#options.emit('MIGRATION_PASS', { pass: round });
           },
@@ -484,14 +484,9 @@ export class Controller implements VmControl {
   }
 
   #migrationMoved(from: SourceState | DestinationState, to: SourceState | DestinationState): void {
-    this.#waitsForGuest = false;
     this.#options.onMigrationState(to);
-    if (!this.migrationEvents || qmpStatus(from) === qmpStatus(to)) return;
-    this.#options.emit('MIGRATION', { status: qmpStatus(to) as MigrationStatus });
+    this.#progress.moved(from, to);
   }
 }
-
-/** As QEMU has it: rounds go on meanwhile, but that they come to an end is up to the guest. */
-const WAITING = 'wait-unplug';
 
 const noNic = (): QmpError => new QmpError('This machine has no NIC', 'DeviceNotFound');
