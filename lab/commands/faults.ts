@@ -5,6 +5,7 @@ import type { FaultRun } from '../faults/outcome.js';
 import { runLine, runsText, scenariosText } from '../faults/report.js';
 import { runScenario } from '../faults/run.js';
 import { SCENARIOS } from '../faults/scenarios.js';
+import { WholeFile } from '../move/whole-file.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
 import { BadValue, parseWhole } from '../options/quantities.js';
@@ -16,6 +17,7 @@ const RUNS_MAX = 1000;
 interface Flags {
   readonly scenario: string;
   readonly runs?: number;
+  readonly report?: string;
   readonly list?: boolean;
   readonly json?: boolean;
 }
@@ -35,6 +37,7 @@ export function define(command: Command): void {
       `times that each is run, 1 to ${RUNS_MAX} (default: 1)`,
       optionValue(NAME, '--runs', (text) => parseWhole(text, { min: 1, max: RUNS_MAX })),
     )
+    .option('--report <file>', 'write it as one HTML file that needs nothing else')
     .option('--list', 'print the scenarios, and run none')
     .allowExcessArguments(false)
     .addHelpText(
@@ -49,6 +52,7 @@ Examples:
   ferry faults --list
   ferry faults --scenario cut-before-commit
   ferry faults --scenario kill-destination-commit --runs 10
+  ferry faults --report faults.html
   ferry faults --json                                all, a few seconds each
 
 ${exitStatuses('everything held in each run', ['not-verified', 'failed', 'environment'])}`,
@@ -56,13 +60,14 @@ ${exitStatuses('everything held in each run', ['not-verified', 'failed', 'enviro
     .action(() => faults(command.optsWithGlobals<Flags>()));
 }
 
-async function faults({ scenario: wanted, runs = 1, list, json }: Flags): Promise<void> {
+async function faults({ scenario: wanted, runs = 1, report, list, json }: Flags): Promise<void> {
   const scenarios = SCENARIOS.filter(({ name }) => wanted === ALL || name === wanted);
   if (list) {
     const data = scenarios.map(({ name, text, guest }) => ({ name, text, guest }));
     process.stdout.write(json ? `${JSON.stringify(data, null, 2)}\n` : scenariosText(scenarios));
     return;
   }
+  const file = report === undefined ? undefined : new WholeFile(report, 'report');
   const results: FaultRun[] = [];
   for (const scenario of scenarios) {
     for (let run = 0; run < runs; run++) {
@@ -74,4 +79,9 @@ async function faults({ scenario: wanted, runs = 1, list, json }: Flags): Promis
   if (results.some(({ findings }) => findings.length > 0)) process.exitCode = EXIT_STATUS['not-verified'];
   const { columns } = process.stdout;
   process.stdout.write(json ? `${JSON.stringify(results, null, 2)}\n` : runsText(results, columns));
+  if (file === undefined) return;
+  const { faultsHtml } = await import('../faults/page.js');
+  const cut = file.write(faultsHtml(scenarios, results));
+  file.close();
+  if (cut !== undefined && process.exitCode === undefined) throw cut;
 }

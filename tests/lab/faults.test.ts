@@ -3,8 +3,10 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { runScenario } from '../../dist/lab/faults/run.js';
 import type { Happened } from '../../lab/checkers/happened.js';
+import { html } from '../../lab/compare/report/html.js';
 import { findingsOf } from '../../lab/faults/judge.js';
 import type { FaultRun } from '../../lab/faults/outcome.js';
+import { faultsHtml } from '../../lab/faults/page.js';
 import { saidBy } from '../../lab/faults/report.js';
 import type { FaultScenario } from '../../lab/faults/scenario.js';
 import { SCENARIOS } from '../../lab/faults/scenarios.js';
@@ -60,6 +62,30 @@ describe('the fault scenarios', () => {
       return `| \`${name}\` | ${text} | ${guest} | ${run.guest} | ${saidBy(run.source)} | ${saidBy(run.destination)} |`;
     });
     expect(doc('faults.md')).toContain(rows.join('\n'));
+  });
+});
+
+describe('the page of a run', () => {
+  it('shows each scenario with what both sides said, and means nothing but words', () => {
+    const runs = JSON.parse(doc('faults.json')) as readonly FaultRun[];
+    const [first] = runs as readonly [FaultRun];
+    const wrong = { ...first, findings: ['keeper: <script>alert(1)</script>'] };
+    const text = faultsHtml(SCENARIOS, [wrong, ...runs.slice(1)]);
+    expect(text).not.toMatch(/<script|https?:/);
+    expect(text).toContain('<li class="failed">keeper: &lt;script&gt;');
+    expect(text).toContain(`In ${runs.length - 1} of ${runs.length} runs everything held`);
+    const anchors = [...text.matchAll(/href="#([^"]+)"/g)].map(([, name]) => name);
+    expect(anchors).toEqual(SCENARIOS.map(({ name }) => name));
+    for (const name of anchors) expect(text).toContain(`<section id="${name}">`);
+    for (const { source } of runs) {
+      if (source.error)
+        expect(text).toContain(html(`The source: ${source.error.message}. ${source.error.advice}`));
+    }
+  });
+
+  it('of one scenario has that one only', () => {
+    const runs = JSON.parse(doc('faults.json')) as readonly FaultRun[];
+    expect(faultsHtml(SCENARIOS, runs.slice(0, 1)).match(/<section /g)).toHaveLength(1);
   });
 });
 
