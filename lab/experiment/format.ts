@@ -1,5 +1,5 @@
 /**
- * What an experiment may say. The published schema (`docs/experiment.schema.json`) is made of this, so that there is one truth for
+ * What an experiment may say. The published schema (`dist/experiment.schema.json`) is made of this, so that there is one truth for
  * editors and for `ferry run`.
  */
 import * as v from 'valibot';
