@@ -9,6 +9,7 @@ const ALONE = [
   'vmm/machine/thread/device-worker.ts',
   'vmm/vcpu/thread/vcpu-worker.ts',
   'vmm/vcpu/thread/alarm-worker.ts',
+  'vmm/threads/prealloc-worker.ts',
   'vmm/transfer/hash-worker.ts',
   'vmm/transfer/source-worker.ts',
   'vmm/transfer/destination-worker.ts',

@@ -22,6 +22,7 @@ const NAME = 'ferry vmm';
 interface Flags {
   readonly guest?: string;
   readonly memory?: number;
+  readonly prealloc?: boolean;
   readonly vcpus?: number;
   readonly append?: string;
   readonly monitor?: readonly string[];
@@ -96,6 +97,10 @@ export function define(command: Command): void {
       '--memory <size>',
       `guest RAM, ${formatSize(size.min)} to ${formatSize(size.max)} (default: 256MiB, or what the guest brings)`,
       optionValue(NAME, '--memory', (text) => parseSize(text, size)),
+    )
+    .option(
+      '--prealloc',
+      'touch all of guest RAM before the guest starts or may come, so that no page is missing when it is first written; takes that much memory of the host at once',
     )
     .option(
       '--vcpus <n>',

@@ -24,6 +24,7 @@ export interface MoveFlags
   extends Pick<
     MigrateOptions,
     | 'guest'
+    | 'prealloc'
     | 'vcpus'
     | 'workload'
     | 'dirtyRate'
@@ -71,6 +72,10 @@ export function moveOptions(
       '--memory <size>',
       `guest RAM, ${formatSize(ram.min)} to ${formatSize(ram.max)} (default: 256MiB)`,
       value('--memory', (text) => parseSize(text, ram)),
+    )
+    .option(
+      '--prealloc',
+      'touch all of guest RAM on both sides beforehand: the first round is faster (default: pages are taken as they are written)',
     )
     .option(
       '--vcpus <n>',

@@ -128,12 +128,13 @@ export async function migrate(
       vmm.onConsole(take);
       return vmm;
     };
+    const { memoryBytes, vcpus, prealloc } = scenario;
+    const size = { memoryBytes, vcpus, prealloc };
     const [source, destination] = await settleAll([
       spawned('source', {
         ...given(scenario.nic),
+        ...size,
         guest: scenario.guest,
-        memoryBytes: scenario.memoryBytes,
-        vcpus: scenario.vcpus,
         append: commandLine(scenario),
         seed: scenario.seed,
         ...(scenario.recordTo === undefined ? {} : { recordTo: scenario.recordTo }),
@@ -141,6 +142,8 @@ export async function migrate(
       spawned('destination', {
         ...given(scenario.destinationNic ?? scenario.nic),
         ...(scenario.destinationMac === undefined ? {} : { mac: scenario.destinationMac }),
+        // As people do who set up both sides: its machine is made before the guest comes.
+        ...size,
         incoming: 'tcp:127.0.0.1:0',
       }),
     ]);

@@ -35,6 +35,7 @@ const nic = v.pipe(
 const optionValues = v.strictObject({
   guest: v.optional(v.string()),
   memoryBytes: v.optional(v.pipe(whole(RAM_BYTES_MIN, RAM_BYTES_MAX), v.multipleOf(RAM_BYTES_STEP))),
+  prealloc: v.optional(v.boolean()),
   vcpus: v.optional(whole(1, VCPUS_MAX)),
   workload: v.optional(v.picklist(WORKLOADS)),
   dirtyRate: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),

@@ -29,6 +29,8 @@ export interface MigrateOptions {
   readonly guest?: string;
   /** Guest RAM in bytes; 256 MiB if absent. */
   readonly memoryBytes?: number;
+  /** Touch all of guest RAM on both sides beforehand; not if absent. */
+  readonly prealloc?: boolean;
   readonly vcpus?: number;
   /** What the guest does meanwhile, besides the traffic; `ledger` if absent. */
   readonly workload?: Workload;
@@ -164,6 +166,7 @@ export function scenarioOf(options: MigrateOptions): Scenario {
   return {
     guest: KERNEL_IMAGE,
     memoryBytes: MEMORY_BYTES,
+    prealloc: false,
     vcpus: 1,
     workload,
     dirtyRate: 50 * MIB,

@@ -190,7 +190,7 @@ export class SimulatedVmm {
         await takeBooted(machine, booted);
         return guestMachine(machine);
       },
-      await: (events) => {
+      await: async (events) => {
         let made: Machine;
         const awaiting = awaitingMachine(() => {
           made = this.#make(events, 0);

@@ -102,7 +102,7 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
           state.events = events;
           return machine('booted');
         },
-        await(events) {
+        async await(events) {
           state.events = events;
           const name = `awaiting${machines++}`;
           return {

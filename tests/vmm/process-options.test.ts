@@ -31,6 +31,7 @@ describe('options of a VMM process', () => {
     [{ guest: 'x', incoming: 'defer' }, /--guest and --incoming contradict/],
     [{ incoming: 'tcp:h:1', append: 'x' }, /--append and --incoming contradict/],
     [{ incoming: 'tcp:h:1', seed: 1 }, /--seed and --incoming contradict/],
+    [{ incoming: 'tcp:h:1', prealloc: true }, /need --memory/],
     [{ incoming: 'defer' }, /needs a --monitor/],
     [{ guest: 'x', paused: true }, /--paused needs a --monitor/],
   ])('%j contradict themselves', (options, why) => {

@@ -8,7 +8,7 @@
  *     wait ──▶ inmigrate     finish-migrate ──▶ postmigrate ──▶ inmigrate (`migrate-incoming`) ──▶ running ...
  */
 import type { Scheduler } from '../../base/clock.js';
-import { FerryError, invariant, isFerryError } from '../../base/errors.js';
+import { FerryError, invariant } from '../../base/errors.js';
 import { PAGE_BYTES } from '../../base/units.js';
 import type { SerialPortName } from '../../devices/serial/registers.js';
 import { blockersOf } from '../../migration/approaches.js';
@@ -30,14 +30,14 @@ import type {
   Standstill,
   VmControl,
 } from '../monitor/control.js';
-import { QmpError, type QmpEvents, vfioMigration } from '../monitor/protocol.js';
+import { QmpError } from '../monitor/protocol.js';
 import type { RunState } from '../monitor/run-state.js';
 import type { PciInfo } from '../passthrough/pci-info.js';
 import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { reasonOf } from '../sockets/listening.js';
 import { loadApproaches } from './approach-modules.js';
-import type { ConsoleLog } from './console-log.js';
 import { DirtyRate } from './dirty-rate.js';
+import { guestEvents, type Tellers } from './guest-events.js';
 import { GuestRun } from './guest-run.js';
 import { HotPlug } from './hot-plug.js';
 import { lendToDestination, lendToSource } from './lent-machine.js';
@@ -45,17 +45,23 @@ import { migrationInfo } from './migration-info.js';
 import { MigrationProgress } from './migration-status.js';
 import { nicInfo } from './nic-info.js';
 import { writeOutput } from './output-file.js';
-import type { GuestEvents, GuestMachine, IncomingListener, Links, Machines, TurnedAway } from './ports.js';
+import type {
+  AwaitingMachine,
+  GuestEvents,
+  GuestMachine,
+  IncomingListener,
+  Links,
+  Machines,
+  TurnedAway,
+} from './ports.js';
 
-export interface ControllerOptions {
+export interface ControllerOptions extends Tellers {
   readonly name: string | undefined;
   /** Leave the guest stopped, whether it is booted or comes. */
   readonly paused: boolean;
   readonly machines: Machines;
   readonly links: Links;
-  readonly console: ConsoleLog;
   readonly clock: Scheduler;
-  readonly emit: <K extends keyof QmpEvents>(name: K, data: QmpEvents[K]) => void;
   /** `quit` was asked for. */
   readonly onQuit: () => void;
   /** The run state changed; `why` if the guest stands still for good. */
@@ -73,8 +79,6 @@ export interface ControllerOptions {
   /** What was to be written to a file of the user's is not all there; the guest goes on. */
   readonly onOutputCut: (error: FerryError) => void;
   readonly onMigrationState: (state: SourceState | DestinationState) => void;
-  /** Something threw that must not. */
-  readonly onDefect: (error: unknown) => void;
 }
 
 /** A migration under way. `done` resolves when nothing of it is left, and never rejects. */
@@ -389,28 +393,33 @@ export class Controller implements VmControl {
       await this.#machine?.destroy();
       this.#machine = undefined;
     }
-    this.#options.onWaiting(listener.address);
-    incoming.done = this.#receive(incoming)
-      .catch(this.#options.onDefect)
+    const machine = this.#options.machines.await(this.#guestEvents());
+    incoming.done = machine
+      .then(
+        (first) => this.#receive(incoming, first).catch(this.#options.onDefect),
+        () => undefined,
+      )
       .finally(() => {
         listener.close();
         this.#incoming = undefined;
       });
+    await machine;
+    this.#options.onWaiting(listener.address);
   }
 
   /** Takes in guests until one has come, or one failed to and no other is waited for. */
-  async #receive({ listener, cancel, exitOnError }: Incoming): Promise<void> {
-    for (;;) {
+  async #receive({ listener, cancel, exitOnError }: Incoming, machine: AwaitingMachine): Promise<void> {
+    for (; ; machine = await this.#options.machines.await(this.#guestEvents())) {
       // What is still to be told of this arrival when its guest is on its way to another place already is left out: what a
       // client is told then is of that migration.
       let ours = this.#record;
-      const machine = this.#options.machines.await(this.#guestEvents());
+      const awaiting = machine;
       const record = await listener.next({
-        machine: lendToDestination(machine, this.#guest, (arrived) => {
+        machine: lendToDestination(awaiting, this.#guest, (arrived) => {
           this.#machine = arrived;
           return this.#autostart;
         }),
-        memory: () => machine.guest().memory,
+        memory: () => awaiting.guest().memory,
         introduced: (source) => {
           this.#otherSide = source;
         },
@@ -425,7 +434,7 @@ export class Controller implements VmControl {
           },
         },
       });
-      if (record === undefined) return;
+      if (record === undefined) return awaiting.discard();
       if (this.#record === ours) this.#record = () => record;
       if (this.runState !== 'inmigrate' || record.error === undefined) return;
       if (!this.#options.onIncomingFailed(FerryError.from(record.error), exitOnError)) return;
@@ -451,36 +460,7 @@ export class Controller implements VmControl {
   }
 
   #guestEvents(): GuestEvents {
-    const { console, emit } = this.#options;
-    return {
-      console: (line) => console.push(line),
-      consoleDropped: (lines) => console.lost(lines),
-      device: (event) => {
-        const { kind, device } = event;
-        if (kind === 'failover-negotiated') emit('FAILOVER_NEGOTIATED', { 'device-id': device });
-        if (kind === 'unplug-primary') emit('UNPLUG_PRIMARY', { 'device-id': device });
-        if (kind === 'vfio-state' && this.migrationEvents) {
-          const data = vfioMigration(device, event.state);
-          if (data !== undefined) emit('VFIO_MIGRATION', data);
-        }
-      },
-      panicked: (error) => {
-        console.flush();
-        this.#guest.ended('guest-panicked', error, () =>
-          emit('GUEST_PANICKED', { action: 'pause', info: { type: 'ferry', desc: error.message } }),
-        );
-      },
-      poweredOff: (reason) => {
-        console.flush();
-        this.#guest.ended('shutdown', undefined, () => emit('SHUTDOWN', { guest: true, reason }));
-      },
-      broken: (error) => {
-        console.flush();
-        this.#guest.ended('internal-error', error);
-        // What is no error of the world is a defect of ours, which ends the process.
-        if (!isFerryError(error)) this.#options.onDefect(error);
-      },
-    };
+    return guestEvents(this.#options, this.#guest, () => this.migrationEvents);
   }
 
   #migrationMoved(from: SourceState | DestinationState, to: SourceState | DestinationState): void {

@@ -67,18 +67,19 @@ export function guestMachine(machine: Machine, outgoing: SourceMachine = machine
 }
 
 export interface AwaitingOptions {
+  /** Made already, because its size was known. */
+  readonly machine?: Machine;
   /** The machine as the controller has it when its guest is there; `guestMachine` if absent. */
   readonly guestOf?: (machine: Machine) => GuestMachine;
   /** The guest's code was compiled, most likely. */
   readonly compiled?: () => void;
 }
 
-/** A machine for a guest to come to, which `make` makes when one is accepted. */
+/** A machine for a guest to come to, which `make` makes when one is accepted, unless it is there. */
 export function awaitingMachine(
   make: (description: MachineDescription) => Machine,
-  { guestOf = (machine) => guestMachine(machine), compiled = () => {} }: AwaitingOptions = {},
+  { machine: made, guestOf = (machine) => guestMachine(machine), compiled = () => {} }: AwaitingOptions = {},
 ): AwaitingMachine {
-  let made: Machine | undefined;
   const machine = (): Machine => {
     if (made === undefined) throw new InvariantError('a machine was used before it accepted a guest');
     return made;
@@ -86,7 +87,7 @@ export function awaitingMachine(
   const incoming = (): IncomingRole => machine().incoming;
   return {
     accept: async (description) => {
-      made = make(description);
+      made ??= make(description);
       await made.incoming.accept(description);
     },
     observe: (timeline) => incoming().observe?.(timeline),

@@ -1,18 +1,22 @@
 /** Machines of threads for the controller: one from an image, or one of the size that a guest that comes asks for. */
 import { readFile } from 'node:fs/promises';
 import { totalmem } from 'node:os';
-import type { MachineDescription } from '../../migration/ports.js';
 import { vmmErrors } from '../errors.js';
 import { createMachine } from '../machine/create.js';
 import type { Machine } from '../machine/machine.js';
+import { allocateRam } from '../ram/guest-ram.js';
 import { reasonOf } from '../sockets/listening.js';
+import { preallocate } from '../threads/prealloc.js';
 import { holdOptimiser } from './engine.js';
 import { awaitingMachine, forward, guestMachine } from './guest-machine.js';
 import type { VmmSettings } from './options.js';
 import type { AwaitingMachine, GuestEvents, GuestMachine, Machines } from './ports.js';
 import { reclaimMemory } from './reclaim-memory.js';
 
-type Sizes = Pick<VmmSettings, 'guest' | 'memoryBytes' | 'vcpus' | 'append' | 'seed' | 'nic' | 'netdev'>;
+type Sizes = Pick<
+  VmmSettings,
+  'guest' | 'memoryBytes' | 'vcpus' | 'append' | 'seed' | 'nic' | 'netdev' | 'prealloc'
+>;
 
 export class ThreadMachines implements Machines {
   readonly #settings: Sizes;
@@ -23,12 +27,13 @@ export class ThreadMachines implements Machines {
   }
 
   async boot(events: GuestEvents): Promise<GuestMachine> {
-    const { guest: path = '', memoryBytes = 0, vcpus = 0, append } = this.#settings;
-    this.#madeOne = true;
+    const { guest: path = '', memoryBytes = 0, vcpus = 0, append, prealloc } = this.#settings;
     // The threads start while the image is read.
-    const machine = makeMachine(memoryBytes, vcpus, this.#settings, events);
+    const machine = this.#make(memoryBytes, vcpus, events);
     try {
-      await machine.boot(await readImage(path), append, { paused: true });
+      const touched = prealloc ? preallocate(machine.memory) : undefined;
+      const [image] = await Promise.all([readImage(path), touched]);
+      await machine.boot(image, append, { paused: true });
     } catch (error) {
       await machine.destroy();
       throw error;
@@ -36,15 +41,38 @@ export class ThreadMachines implements Machines {
     return guestOf(machine);
   }
 
-  await(events: GuestEvents): AwaitingMachine {
-    const { memoryBytes, vcpus } = this.#settings;
-    const make = (description: MachineDescription): Machine => {
-      if (this.#madeOne) reclaimMemory();
-      this.#madeOne = true;
-      const [ramBytes, cpus] = [memoryBytes ?? description.ramBytes, vcpus ?? description.vcpus];
-      return makeMachine(ramBytes, cpus, this.#settings, events);
-    };
-    return awaitingMachine(make, { guestOf, compiled });
+  async await(events: GuestEvents): Promise<AwaitingMachine> {
+    const { memoryBytes, vcpus, prealloc } = this.#settings;
+    if (this.#madeOne) reclaimMemory();
+    const roles = { guestOf, compiled };
+    if (memoryBytes !== undefined && vcpus !== undefined) {
+      const machine = this.#make(memoryBytes, vcpus, events);
+      if (prealloc) await preallocate(machine.memory);
+      return awaitingMachine(() => machine, { ...roles, machine });
+    }
+    const ram = prealloc ? allocateHere(memoryBytes!) : undefined;
+    if (ram !== undefined) await preallocate(ram);
+    return awaitingMachine(
+      (guest) => this.#make(memoryBytes ?? guest.ramBytes, vcpus ?? guest.vcpus, events, ram),
+      roles,
+    );
+  }
+
+  #make(ramBytes: number, vcpus: number, events: GuestEvents, ram = allocateHere(ramBytes)): Machine {
+    this.#madeOne = true;
+    const { seed, nic, netdev } = this.#settings;
+    const machine = createMachine(
+      {
+        ramBytes,
+        vcpus,
+        seed,
+        ...(nic === undefined ? {} : { nic }),
+        ...(netdev === undefined ? {} : { netdev }),
+      },
+      ram,
+    );
+    machine.on((event) => forward(event, events));
+    return machine;
   }
 }
 
@@ -54,26 +82,14 @@ function compiled(): void {
   holdOptimiser();
 }
 
-function makeMachine(
-  ramBytes: number,
-  vcpus: number,
-  { seed, nic, netdev }: Sizes,
-  events: GuestEvents,
-): Machine {
+/** RAM of a machine. Throws `vmm/ram-unavailable`: also where this host could give the addresses, but never the pages. */
+function allocateHere(ramBytes: number): WebAssembly.Memory {
   const hostBytes = hostMemoryBytes();
   if (ramBytes > hostBytes) {
     const reason = `it has ${Math.floor(hostBytes / 2 ** 20)} MiB of memory`;
     throw vmmErrors.error('ram-unavailable', { ramBytes, reason });
   }
-  const machine = createMachine({
-    ramBytes,
-    vcpus,
-    seed,
-    ...(nic === undefined ? {} : { nic }),
-    ...(netdev === undefined ? {} : { netdev }),
-  });
-  machine.on((event) => forward(event, events));
-  return machine;
+  return allocateRam(ramBytes);
 }
 
 /** What this host has, or this process may use of it. */

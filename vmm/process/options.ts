@@ -15,6 +15,8 @@ export interface VmmOptions {
   readonly guest?: string;
   /** Guest RAM in bytes. With `incoming`, absent means: as much as the guest has. */
   readonly memoryBytes?: number;
+  /** Touch all of guest RAM before the guest starts, or may come: its first writes, and an arrival's first round, are faster. */
+  readonly prealloc?: boolean;
   /** vCPUs. With `incoming`, absent means: as many as the guest has. */
   readonly vcpus?: number;
   /** Kernel command line. */
@@ -69,6 +71,7 @@ export interface VmmOptions {
 export interface VmmSettings {
   readonly guest: string | undefined;
   readonly memoryBytes: number | undefined;
+  readonly prealloc: boolean;
   readonly vcpus: number | undefined;
   readonly append: string;
   readonly monitors: readonly MonitorAddress[];
@@ -93,6 +96,7 @@ export const DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024;
 const KINDS = {
   guest: 'string',
   memoryBytes: 'number',
+  prealloc: 'boolean',
   vcpus: 'number',
   append: 'string',
   monitors: 'strings',
@@ -145,6 +149,9 @@ export function conflictOf(options: VmmOptions): string | undefined {
   if (options.incoming !== undefined && options.seed !== undefined) {
     return '--seed and --incoming contradict each other: a guest that comes has its seed already';
   }
+  if (options.prealloc === true && options.incoming !== undefined && options.memoryBytes === undefined) {
+    return '--prealloc and --incoming need --memory: how much a guest brings along is not known before it comes';
+  }
   if ((options.nic ?? 'none') === 'none') {
     for (const [name, flag] of NIC_FLAGS) {
       if (options[name] !== undefined) return `${flag} is of no use without --nic vf or virtio`;
@@ -193,6 +200,7 @@ export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
   return {
     guest: options.guest,
     memoryBytes: options.memoryBytes ?? (options.incoming === undefined ? DEFAULT_MEMORY_BYTES : undefined),
+    prealloc: options.prealloc ?? false,
     vcpus: options.vcpus ?? (options.incoming === undefined ? 1 : undefined),
     append: options.append ?? '',
     monitors: (options.monitors ?? []).map(parseMonitorAddress),

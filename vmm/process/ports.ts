@@ -75,8 +75,11 @@ export interface AwaitingMachine extends DestinationMachine {
 export interface Machines {
   /** Makes a machine and loads the guest's image. Throws FerryErrors for what can't be read, used or allocated. */
   boot(events: GuestEvents): Promise<GuestMachine>;
-  /** Prepares for a guest; takes no memory before `accept`. */
-  await(events: GuestEvents): AwaitingMachine;
+  /**
+   * Prepares for a guest: a machine whose size is known is made at once, any other when it is accepted. Throws FerryErrors
+   * for what can't be allocated.
+   */
+  await(events: GuestEvents): Promise<AwaitingMachine>;
 }
 
 /** The flows' options as far as the controller knows them; the links fill in the rest. */
