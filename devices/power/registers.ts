@@ -1,4 +1,4 @@
-/** The power device's one register. */
+/** The power device's registers. */
 import { POWER_BYTES } from '../../base/abi/platform.js';
 import { registerTable } from '../../base/registers.js';
 
@@ -8,6 +8,13 @@ export const powerRegisters = registerTable(
   {
     /** What becomes of the machine: one of the POWER_* values; others do nothing. */
     CONTROL: { offset: 0x00, width: 32, access: 'wo' },
+    /** Who is interrupted when the power button is pressed; vector 0: nobody, as after power-on. */
+    BUTTON: {
+      offset: 0x04,
+      width: 32,
+      access: 'ro',
+      fields: { VECTOR: [0, 8, 'rw'], TARGET: [8, 8, 'rw'] },
+    },
   },
 );
 

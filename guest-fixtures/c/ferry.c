@@ -5,6 +5,7 @@
 
 #define CONSOLE_ADDRESS 0x04
 #define CONSOLE_LENGTH 0x08
+#define POWER_BUTTON 0x04
 #define LINE_BYTES_MAX 256
 
 const struct boot_params *ferry_boot;
@@ -109,6 +110,10 @@ void kprintf(const char *format, ...) {
 
 void power(enum power what) {
   mmio_write(ferry_boot->power_base, 4, what);
+}
+
+void power_button(u8 vector) {
+  mmio_write(ferry_boot->power_base + POWER_BUTTON, 4, vector);
 }
 
 /* Memory ------------------------------------------------------------------------------------------------------------- */

@@ -76,6 +76,8 @@ void kprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 enum power { POWER_OFF = 1, POWER_RESET = 2, POWER_PANIC = 3 };
 void power(enum power what);
+/* From now on `vector` comes when the power button is pressed. */
+void power_button(u8 vector);
 
 /* Zeroed memory that a device may read and write, at the address at which it lies; never given back. */
 void *dma_alloc(u32 bytes, u32 alignment);

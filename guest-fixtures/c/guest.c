@@ -20,7 +20,8 @@
 #define PROTOCOL_UDP 17
 #define PORT_ECHO 7
 #define ICMP_ECHO 8
-#define VF_VECTOR FIRST_EXTERNAL_VECTOR
+#define BUTTON_VECTOR FIRST_EXTERNAL_VECTOR
+#define VF_VECTOR (FIRST_EXTERNAL_VECTOR + 1)
 #define BUDGET 64
 
 static struct vf vf;
@@ -88,6 +89,12 @@ static void take(struct vf *vf, u8 *frame, u32 bytes) {
   else if (get16(frame + ETHERTYPE) == ETHERTYPE_IPV4) answer_ipv4(vf, frame, bytes);
 }
 
+static void button_pressed(void *nothing) {
+  (void)nothing;
+  kprintf("guest: the power button was pressed");
+  power(POWER_OFF);
+}
+
 static void tell(void) {
   kprintf("guest: %u received, %u echoed, %u dropped, %u errors", vf.received, echoed, vf.dropped, vf.errors);
 }
@@ -98,6 +105,8 @@ void start_kernel(const struct boot_params *boot) {
   double status_ns = param("status_ms", 1000) * 1e6;
   ip[3] = (u8)param("ip", ip[3]);
   u32 lines = param("lines", 0);
+  irq_request(BUTTON_VECTOR, button_pressed, 0);
+  power_button(BUTTON_VECTOR);
   irq_restore(1);
   bool nic = vf_probe(&vf, 0, VF_VECTOR);
   if (!nic) kprintf("guest: no network");

@@ -122,7 +122,7 @@ class World {
       [new HostBridge(), () => {}],
       [new ConsoleDevice({ memory: guest, clock: time, print: () => {} }), () => {}],
       [new SerialDevice({ memory: guest, changed: () => {}, interrupt: () => {} }), () => {}],
-      [new PowerDevice(() => {}), () => {}],
+      [new PowerDevice({ request: () => {}, interrupt: () => {} }), () => {}],
     ];
     for (const device of [drivenVf, drivenEdu, ...machineDevices.map(([device]) => device)]) tamper(device);
     this.victims = [vfVictim, eduVictim, ...machineDevices.map(([device, drive]) => record(device, drive))];

@@ -43,6 +43,7 @@ export function notingVm(): NotingVm {
         },
       ];
     },
+    pressPowerButton: async () => void calls.push(['pressPowerButton']),
     network: {
       rxFilters: async () => [
         {

@@ -1,10 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { PowerDevice, type PowerRequest } from '../../devices/power/device.js';
+import { POWER_BUTTON_NAME, PowerDevice, type PowerRequest } from '../../devices/power/device.js';
 
 function power() {
   const asked: PowerRequest[] = [];
-  const device = new PowerDevice((what) => asked.push(what));
-  return { device, asked, handler: device.regions[0]!.handler };
+  const interrupts: [number, number][] = [];
+  const device = new PowerDevice({
+    request: (what) => asked.push(what),
+    interrupt: (target, vector) => interrupts.push([target, vector]),
+  });
+  const { press } = device.calls.get(POWER_BUTTON_NAME)!;
+  return { device, asked, interrupts, press, handler: device.regions[0]!.handler };
 }
 
 describe('the power device', () => {
@@ -17,19 +22,38 @@ describe('the power device', () => {
   test('other values, other offsets and reads do nothing', () => {
     const { asked, handler } = power();
     for (const value of [0, 4, 0xffff_ffff]) handler.write(0, 4, value);
-    handler.write(4, 4, 1);
+    handler.write(8, 4, 1);
     expect(handler.read(0, 4)).toBe(0);
     expect(asked).toEqual([]);
   });
 
-  test('has an empty record and refuses any other', () => {
-    const { device } = power();
-    const record = device.save();
-    device.restore(record);
-    expect(() => device.restore({ ...record, version: 7 })).toThrow(
+  test('its button interrupts the vCPU that was named, each time, and nobody before one was', () => {
+    const { interrupts, press, handler, asked } = power();
+    expect(press()).toBe(false);
+    handler.write(4, 4, 0xffff_0221);
+    expect(handler.read(4, 4)).toBe(0x0221);
+    expect([press(), press()]).toEqual([true, true]);
+    expect(interrupts).toEqual([
+      [2, 0x21],
+      [2, 0x21],
+    ]);
+    handler.write(4, 4, 0x0200);
+    expect(press()).toBe(false);
+    expect([interrupts.length, asked]).toEqual([2, []]);
+  });
+
+  test('who hears of its button moves with it, and a record of another version or size does not', () => {
+    const here = power();
+    const there = power();
+    here.handler.write(4, 4, 0x0130);
+    const record = here.device.save();
+    there.device.restore(record);
+    expect(there.press()).toBe(true);
+    expect(there.interrupts).toEqual([[1, 0x30]]);
+    expect(() => there.device.restore({ ...record, version: 1 })).toThrow(
       expect.objectContaining({ code: 'devices/recordVersion' }),
     );
-    expect(() => device.restore({ ...record, state: Uint8Array.of(1) })).toThrow(
+    expect(() => there.device.restore({ ...record, state: Uint8Array.of(1) })).toThrow(
       expect.objectContaining({ code: 'devices/recordRefused' }),
     );
   });

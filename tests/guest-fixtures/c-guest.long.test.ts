@@ -9,7 +9,12 @@ import { BOOT_PARAMS_MAGIC, bootParams } from '../../base/abi/boot-params.js';
 import { FIRST_EXTERNAL_VECTOR, TIMER_VECTOR } from '../../base/abi/platform.js';
 import { milliseconds } from '../../base/units.js';
 import { POWER_OFF, POWER_PANIC, POWER_RESET } from '../../devices/power/registers.js';
-import { echoingAlone, moveUnderTraffic, type TrafficResult } from '../vmm/passthrough-world.js';
+import {
+  echoingAlone,
+  moveUnderTraffic,
+  type TrafficResult,
+  type TrafficScene,
+} from '../vmm/passthrough-world.js';
 
 const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 const TOOLS = ['clang', 'wasm-ld', 'make'];
@@ -41,8 +46,8 @@ describe.skipIf(missing.length > 0 && process.env.CI === undefined)(
       image = readFileSync(join(project, 'guest.img'));
     }, TIMEOUT_MS);
 
-    const move = (parameters: Record<string, string>): Promise<TrafficResult> =>
-      moveUnderTraffic({ image, rate: RATE, afterwardsMs: 250, parameters });
+    const move = (parameters: Record<string, string>, more: TrafficScene = {}): Promise<TrafficResult> =>
+      moveUnderTraffic({ image, rate: RATE, afterwardsMs: 250, parameters, ...more });
     const said = ({ console }: TrafficResult, words: RegExp): number =>
       console.filter((line) => words.test(line)).length;
 
@@ -112,9 +117,22 @@ describe.skipIf(missing.length > 0 && process.env.CI === undefined)(
     );
 
     it(
-      'moves byte for byte with the state of its device, and no packet is lost but what came while it stood',
+      'moves byte for byte with the state of its device, with no packet lost but what came while it stood, and hears its power button',
       async () => {
-        const result = await move({});
+        const ended: string[] = [];
+        const after: TrafficScene['after'] = async (machine) => {
+          const off = new Promise<void>((resolve) => {
+            machine.on(({ kind }) => {
+              ended.push(kind);
+              if (kind === 'power-off') resolve();
+            });
+          });
+          expect(await machine.pressPowerButton()).toBe(true);
+          await off;
+        };
+        const result = await move({}, { after });
+        expect(ended).toContain('power-off');
+        expect(said(result, /guest: the power button was pressed/)).toBe(1);
         expect(result.source.verification).toMatchObject({ established: true, differences: [] });
         expect(result.source.approaches).toMatchObject({ stop: 'device-state', start: 'device-state' });
         expect(result.flow.arrived).toMatchObject({ corrupt: 0, duplicated: 0, reordered: 0 });

@@ -27,7 +27,7 @@ import {
 import { EXIT_STATUS } from '../../base/exit-status.js';
 import { consoleRegisters, WRITE_BYTES_MAX } from '../../devices/console/registers.js';
 import { LINE_BYTES_MAX } from '../../devices/console/state.js';
-import { POWER_OFF, POWER_PANIC, POWER_RESET } from '../../devices/power/registers.js';
+import { POWER_OFF, POWER_PANIC, POWER_RESET, powerRegisters } from '../../devices/power/registers.js';
 import { SERIAL_FIFO_BYTES, SERIAL_PORTS, serialRegisters } from '../../devices/serial/registers.js';
 import { guestErrors } from '../../guest-fixtures/toolchain/errors.js';
 
@@ -62,6 +62,11 @@ describe('the page about the guest interface', () => {
   it('has the registers of the console where they are', () => {
     const declared = Object.entries(consoleRegisters.reg).map(([name, { offset }]) => [hex(offset), name]);
     expect(rows('Console').map(([offset, , name]) => [offset, name])).toEqual(declared);
+  });
+
+  it('has the registers of the power device where they are', () => {
+    const declared = Object.entries(powerRegisters.reg).map(([name, { offset }]) => [hex(offset), name]);
+    expect(rows('Power').map(([offset, , name]) => [offset, name])).toEqual(declared);
   });
 
   it('has the registers of a serial port where they are, and the next port', () => {

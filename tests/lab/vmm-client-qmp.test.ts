@@ -42,6 +42,7 @@ function idleVm(): VmControl {
     nics: async () => {
       throw vmmErrors.error('machine-state', { operation: 'x-ferry-query-nic', state: 'idle' });
     },
+    pressPowerButton: async () => {},
     network: undefined,
     deviceDel: async () => {},
     deviceAdd: async () => {},

@@ -85,6 +85,10 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
     serial: () => undefined as never,
     nics: async () => [],
     guestName: 'guest',
+    pressPowerButton: async () => {
+      log.push(`${name} power button`);
+      return true;
+    },
     network: undefined,
     pciDump: async () => undefined,
     pci: async () => [],

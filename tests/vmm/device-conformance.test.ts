@@ -55,6 +55,7 @@ function passthroughHost(): PassthroughHost {
   );
 }
 
+const powerDevice = (): PowerDevice => new PowerDevice({ request: () => {}, interrupt: () => {} });
 function consoleDevice(): ConsoleDevice {
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
   return new ConsoleDevice({
@@ -120,7 +121,15 @@ const SUBJECTS: readonly Subject[] = [
       return device;
     },
   },
-  { name: 'power', make: () => new PowerDevice(() => {}), used: () => new PowerDevice(() => {}) },
+  {
+    name: 'power',
+    make: powerDevice,
+    used: () => {
+      const device = powerDevice();
+      device.regions[0]!.handler.write(4, 4, 0x0120);
+      return device;
+    },
+  },
   {
     name: 'set of serial ports',
     make: serialDevice,

@@ -238,6 +238,7 @@ describe('monitor', () => {
       device_add: ['prelaunch', 'running', 'paused'],
       'x-ferry-aer-inject': ['prelaunch', 'running', 'paused'],
       set_link: ['prelaunch', 'running', 'paused'],
+      system_powerdown: ['prelaunch', 'running', 'paused'],
       'announce-self': ['running'],
       'migrate-incoming': ['inmigrate', 'postmigrate'],
     };
@@ -331,8 +332,8 @@ describe('monitor', () => {
     print('three');
     monitor.emit('STOP', {});
     expect(heard(quiet)).toEqual(['X_FERRY_CONSOLE', 'STOP', 'X_FERRY_CONSOLE']);
-    expect(await mute('POWERDOWN')).toMatchObject({
-      error: { desc: "Parameter 'events[0]' does not accept value 'POWERDOWN'" },
+    expect(await mute('NO_SUCH')).toMatchObject({
+      error: { desc: "Parameter 'events[0]' does not accept value 'NO_SUCH'" },
     });
   });
 

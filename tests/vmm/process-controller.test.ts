@@ -408,6 +408,15 @@ describe('a client that wants events of migrations', () => {
     expect(emitted.filter((event) => (event as [string])[0] === 'MIGRATION')).toEqual(told);
   });
 
+  it('is told that the power button was pressed, of a guest that is here', async () => {
+    const { controller, log } = await running();
+    await controller.pressPowerButton();
+    expect(log).toEqual(['POWERDOWN', 'booted power button']);
+    const { controller: waiting, log: nothing } = setUp('inmigrate');
+    await expect(waiting.pressPowerButton()).rejects.toThrow();
+    expect(nothing).toEqual([]);
+  });
+
   it('is told that a migration is failing while it is taken back, and that it has failed when that is done', async () => {
     const { controller, state, emitted } = await running();
     controller.migrationEvents = true;

@@ -2,11 +2,13 @@
  * What every part of a machine works on: its drivers, the state that it is in, the guest in it, and the two operations
  * that all others come down to, stopping and starting. Nothing here is asked for by a user; see `machine.ts`.
  */
+
 import type { CodeVariant } from '../../base/abi/image.js';
 import { type FerryError, invariant } from '../../base/errors.js';
 import { settleAll } from '../../base/settle.js';
 import { type Duration, instant, nanoseconds } from '../../base/units.js';
 import type { PowerRequest } from '../../devices/power/device.js';
+import { POWER_BUTTON_NAME, type PowerButton } from '../../devices/power/device.js';
 import { SERIAL_PORTS, type SerialPortName } from '../../devices/serial/registers.js';
 import type { AssignedDevice, MachineDescription, MachineState } from '../../migration/ports.js';
 import type { Timeline } from '../../migration/timeline.js';
@@ -53,6 +55,7 @@ export class MachineCore {
   /** In the thread that owns them: the platform's devices, the host's NIC, what was assigned, of that the NIC's, and our own. */
   readonly platform: Remote<PlatformCalls>;
   readonly nic: Remote<PassthroughHost> | undefined;
+  readonly powerButton: Remote<PowerButton>;
   /** Its NICs as stations of a network. */
   readonly network: Remote<NetworkControl> | undefined;
   readonly assigned: readonly Remote<PassthroughDevice>[];
@@ -84,6 +87,7 @@ export class MachineCore {
     this.drivers = { ...drivers, vcpus: vcpusOnTimeline(drivers.vcpus, () => this.timeline) };
     this.platform = remote(drivers.devices, PLATFORM_NAME);
     const { nic } = options;
+    this.powerButton = remote(drivers.devices, POWER_BUTTON_NAME);
     this.nic = nic && remote(drivers.devices, NIC_NAME);
     this.network = nic && remote(drivers.devices, NETWORK_NAME);
     const names = nic === undefined ? [] : assignedNames(nic);

@@ -38,7 +38,11 @@ export interface DeviceModel {
 /** In the order in which records travel. */
 export const PLATFORM_DEVICES: readonly DeviceModel[] = [
   { name: 'console', version: CONSOLE_VERSION, create: (ports) => new ConsoleDevice(ports) },
-  { name: 'power', version: POWER_VERSION, create: (ports) => new PowerDevice((what) => ports.power(what)) },
+  {
+    name: 'power',
+    version: POWER_VERSION,
+    create: ({ power, interrupt }) => new PowerDevice({ request: power, interrupt }),
+  },
   {
     name: 'serial',
     version: SERIAL_VERSION,

@@ -94,6 +94,11 @@ export class Machine {
     return this.#core.serial(port);
   }
 
+  /** Presses the power button; false if the guest does not want to hear of it. */
+  pressPowerButton(): Promise<boolean> {
+    return this.#core.powerButton.press();
+  }
+
   /** What the host knows of each of the guest's NICs. */
   async nicReports(): Promise<readonly PassthroughReport[]> {
     const { functions, virtio } = this.#core;

@@ -174,6 +174,8 @@ export interface VmControl {
   memory(): MemoryInfo;
   /** What the host knows of the guest's NIC. Throws a QmpError on a machine without one. */
   nics(): Promise<readonly NicInfo[]>;
+  /** Presses the machine's power button: what the guest makes of it is up to the guest. */
+  pressPowerButton(): Promise<void>;
   /** Its NICs as stations of a network; undefined on a machine without any, and while none exists. */
   readonly network: Network | undefined;
   /** Asks the guest to let a device go, which then leaves its slot. Throws QmpErrors. */

@@ -13,6 +13,7 @@ const DATA: { readonly [E in keyof QmpEvents]: Shape<QmpEvents[E]> } = {
     guest: boolean(),
     reason: oneOf('host-qmp-quit', 'host-signal', 'guest-shutdown', 'guest-reset'),
   }),
+  POWERDOWN: NOTHING,
   GUEST_PANICKED: struct({
     action: oneOf('pause'),
     info: struct({ type: oneOf('ferry'), desc: string() }),

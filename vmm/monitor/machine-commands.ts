@@ -1,7 +1,7 @@
 /** What machine this is, as managers made for QEMU ask before they do anything with it. */
 import { VCPUS_MAX } from '../../base/abi/platform.js';
 import { boolean, count, list, oneOf, string, struct } from './arguments.js';
-import { command, NOTHING } from './command.js';
+import { command, NO_GUEST, NOTHING } from './command.js';
 
 /** The vCPUs' architecture, where QEMU names one of its own. */
 const TARGET = 'wasm32';
@@ -79,6 +79,14 @@ export const machineCommands = [
         acpi: false,
       },
     ],
+  }),
+  command({
+    name: 'system_powerdown',
+    summary:
+      'Presses the power button; SHUTDOWN tells when the guest has switched its machine off, if it does.',
+    arguments: NOTHING,
+    refused: NO_GUEST,
+    run: ({ vm }) => vm.pressPowerButton(),
   }),
   command({
     name: 'query-current-machine',

@@ -79,6 +79,8 @@ export interface QmpEvents {
   RESUME: Record<string, never>;
   /** The machine is being switched off; `guest` tells who asked for it. */
   SHUTDOWN: { readonly guest: boolean; readonly reason: ShutdownCause };
+  /** The power button was pressed. */
+  POWERDOWN: Record<string, never>;
   /** The guest crashed or reported a panic; it stays stopped. */
   GUEST_PANICKED: {
     readonly action: 'pause';
@@ -108,6 +110,7 @@ export const QMP_EVENT_NAMES: readonly (keyof QmpEvents)[] = [
   'STOP',
   'RESUME',
   'SHUTDOWN',
+  'POWERDOWN',
   'GUEST_PANICKED',
   'MIGRATION',
   'MIGRATION_PASS',

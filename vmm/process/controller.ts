@@ -209,6 +209,12 @@ export class Controller implements VmControl {
     return reports.map(nicInfo);
   }
 
+  async pressPowerButton(): Promise<void> {
+    const machine = this.#theMachine();
+    this.#options.emit('POWERDOWN', {});
+    await machine.pressPowerButton();
+  }
+
   get network(): Network | undefined {
     return this.#machine?.network;
   }

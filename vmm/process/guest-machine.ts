@@ -54,6 +54,7 @@ export function guestMachine(machine: Machine, outgoing: SourceMachine = machine
     outgoing,
     memory: machine.memory,
     serial: (port) => machine.serial(port),
+    pressPowerButton: () => machine.pressPowerButton(),
     nics: () => machine.nicReports(),
     network: machine.network,
     pciDump: () => machine.pciDump(),

@@ -47,6 +47,8 @@ export interface GuestMachine {
   cpus(): readonly CpuInfo[];
   /** The host's end of a serial port of the guest's. */
   serial(port: SerialPortName): SerialLine;
+  /** Presses the power button; false if the guest does not want to hear of it. */
+  pressPowerButton(): Promise<boolean>;
   /** What the host knows of each of the guest's network devices. */
   nics(): Promise<readonly PassthroughReport[]>;
   /** Its NICs as stations of a network; undefined without any. */
