@@ -252,6 +252,22 @@ export const experimentShape = object({
     ),
   ),
   faults: v.exactOptional(told(list(oneKindOf('do', KINDS, FAULTS)), 'what is inflicted; each must strike')),
+  host: v.exactOptional(
+    told(
+      object({
+        fullDisk: v.exactOptional(
+          told(
+            oneOf(['capture', 'recording']),
+            'there is no room for the capture of the network, or the recording of the stream',
+          ),
+        ),
+        busyCores: v.exactOptional(
+          told(whole(1, 32, 'others'), 'each core has so many others to serve that never rest'),
+        ),
+      }),
+      'what the host of the processes is short of, one of these, all the while',
+    ),
+  ),
   operator: v.exactOptional(
     told(
       list(

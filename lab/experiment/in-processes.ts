@@ -1,5 +1,6 @@
 /** An experiment on real processes: as a fault scenario, which the process harness runs. */
 import type { Side } from '../checkers/happened.js';
+import { diskFindings } from '../faults/judge.js';
 import type { Place } from '../faults/link/rule.js';
 import { parametersInForce, watchScenario } from '../faults/run.js';
 import {
@@ -29,7 +30,7 @@ const milliseconds = (text: string): number => parseDuration(text) / 1e6;
 
 /** What can't be done to processes. */
 export function problemsInProcesses(experiment: Experiment): readonly Problem[] {
-  const { faults = [] } = experiment;
+  const { faults = [], host } = experiment;
   const ofFaults = faults.flatMap((fault, i): readonly Problem[] => {
     const { at } = fault;
     const problem = (why: string): readonly Problem[] => [{ path: ['faults', i, 'at'], why }];
@@ -47,13 +48,24 @@ export function problemsInProcesses(experiment: Experiment): readonly Problem[] 
     }
     return [];
   });
-  return [...parameterProblems(valuesOf(parametersInForce(scenarioOf(experiment)))), ...ofFaults];
+  const ofHost: readonly Problem[] =
+    host === undefined || Object.keys(host).length === 1
+      ? []
+      : [{ path: ['host'], why: 'must say one thing: fullDisk or busyCores' }];
+  const ofParameters = parameterProblems(valuesOf(parametersInForce(scenarioOf(experiment))));
+  return [...ofParameters, ...ofFaults, ...ofHost];
 }
 
 /** One run. */
 export async function runInProcesses(experiment: Experiment): Promise<Watched> {
-  const { run, happened, unstruck, otherAnswers } = await watchScenario(scenarioOf(experiment));
-  return { guest: run.guest, happened, idle: unstruck, otherAnswers };
+  const scenario = scenarioOf(experiment);
+  const { run, happened, unstruck, otherAnswers } = await watchScenario(scenario);
+  return {
+    guest: run.guest,
+    happened,
+    idle: unstruck,
+    otherFindings: [...otherAnswers, ...diskFindings(scenario, run.unwritten)],
+  };
 }
 
 function scenarioOf(experiment: Experiment): FaultScenario {
@@ -67,6 +79,7 @@ function scenarioOf(experiment: Experiment): FaultScenario {
     strikes: [...faults.map(strikeOf), ...operator.map(actOf)],
     guest: must.guest,
     ...(causes && { causes }),
+    ...hostOf(experiment),
     ...(patience === 'short' && { patience: IMPATIENT }),
     parameters: { ...parameters, ...approach },
     machine: {
@@ -76,6 +89,11 @@ function scenarioOf(experiment: Experiment): FaultScenario {
     },
   };
 }
+
+const hostOf = ({ host = {} }: Experiment): Pick<FaultScenario, 'host'> => {
+  if (host.fullDisk !== undefined) return { host: { kind: 'full-disk', file: host.fullDisk } };
+  return host.busyCores === undefined ? {} : { host: { kind: 'busy-cores', perCore: host.busyCores } };
+};
 
 type OfProcess = Extract<ExperimentFault, { do: 'kill' | 'suspend' | 'unreachable' }>;
 

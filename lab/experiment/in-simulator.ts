@@ -29,11 +29,11 @@ const PHASES: Readonly<Record<Phase, readonly [from: Side, kind: FrameKind]>> = 
 export function problemsInSimulator(experiment: Experiment): readonly Problem[] {
   const { faults = [], operator = [] } = experiment;
   const problems: Problem[] = [...parameterProblems(parametersOf(experiment))];
-  for (const part of ['machine', 'workload'] as const) {
+  for (const part of ['machine', 'workload', 'host'] as const) {
     if (experiment[part] === undefined) continue;
     problems.push({
       path: [part],
-      why: `the simulator has a ${part} of its own: leave this out, or the harness`,
+      why: `${part} is a matter of processes: leave this out, or the simulator`,
     });
   }
   for (const [i, fault] of faults.entries()) {
@@ -68,7 +68,7 @@ export class SimulatedHarness {
       parameters: parametersOf(experiment),
     });
     const { happened, guest, answers, hash } = move;
-    const otherAnswers = acts.flatMap(({ act, fault }) => {
+    const otherFindings = acts.flatMap(({ act, fault }) => {
       if (!answers.has(fault)) return [];
       const { execute, side = 'source', refused = false } = act;
       return otherAnswer(side, execute, answers.get(fault), refused) ?? [];
@@ -77,7 +77,7 @@ export class SimulatedHarness {
       guest,
       happened,
       idle: move.idle.map((fault) => ({ at: nameOfFault(fault) })),
-      otherAnswers,
+      otherFindings,
       hash,
     };
   }

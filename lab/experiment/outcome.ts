@@ -12,8 +12,8 @@ export interface Watched {
   readonly happened: Happened;
   /** What never struck, by where it was to. */
   readonly idle: readonly { readonly at: unknown }[];
-  /** What an operator asked for and got another answer than was to come. */
-  readonly otherAnswers: readonly string[];
+  /** What else does not hold: an operator who got another answer than was to come, a file that was cut. */
+  readonly otherFindings: readonly string[];
 }
 
 /** Times in nanoseconds, virtual ones in the simulator; undefined where there is nothing to measure. */
@@ -40,7 +40,7 @@ export interface ExperimentRun {
 /** One sentence for each thing that does not hold. */
 export function findingsOf(experiment: Experiment, watched: Watched): readonly string[] {
   const { must, measure = {} } = experiment;
-  const { guest, happened, idle, otherAnswers } = watched;
+  const { guest, happened, idle, otherFindings } = watched;
   const violations = violationsOf(happened).filter(
     ({ checker }) => must.hold?.some((name) => name === checker) ?? true,
   );
@@ -50,7 +50,7 @@ export function findingsOf(experiment: Experiment, watched: Watched): readonly s
     ...idleFindings(idle),
     ...violations.map(({ checker, finding }) => `${checker}: ${finding}`),
     ...endFindings({ guest: must.guest, ...(causes && { causes }) }, happened, guest),
-    ...otherAnswers,
+    ...otherFindings,
     ...MEASURES.flatMap((name) => beyond(name, measured[name], measure[name])),
   ];
 }

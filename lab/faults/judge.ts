@@ -20,21 +20,27 @@ export function findingsOf(
   unstruck: readonly Pick<Strike, 'at'>[],
 ): readonly string[] {
   const findings = violationsOf(happened).map(({ checker, finding }) => `${checker}: ${finding}`);
-  const { host } = scenario;
   findings.push(...idleFindings(unstruck));
-  if ((host?.kind === 'full-disk') !== unwritten.length > 0) {
-    findings.push(
-      unwritten.length === 0
-        ? `struck: nobody said that the ${host!.kind === 'full-disk' && host!.file} could not be written`
-        : `typed-errors: not written, and nothing was in the way: ${unwritten.map(({ message }) => message).join('; ')}`,
-    );
-  }
-  return [...findings, ...endFindings(scenario, happened, guest)];
+  return [...findings, ...diskFindings(scenario, unwritten), ...endFindings(scenario, happened, guest)];
 }
 
 /** A strike that never came: a run in which it did not has shown nothing. */
 export const idleFindings = (unstruck: readonly { readonly at: unknown }[]): readonly string[] =>
   unstruck.map(({ at }) => `struck: nothing came to ${JSON.stringify(at)}, so nothing was shown`);
+
+/** A full disk is told of, and nothing else is. */
+export function diskFindings(
+  { host }: Pick<FaultScenario, 'host'>,
+  unwritten: FaultRun['unwritten'],
+): readonly string[] {
+  const file = host?.kind === 'full-disk' ? host.file : undefined;
+  if ((file !== undefined) === unwritten.length > 0) return [];
+  return file === undefined
+    ? [
+        `typed-errors: not written, and nothing was in the way: ${unwritten.map(({ message }) => message).join('; ')}`,
+      ]
+    : [`struck: nobody said that the ${file} could not be written`];
+}
 
 /** What is wrong with a monitor's answer: `reason`: why it refused, undefined if it did not; `refused`: whether it had to. */
 export function otherAnswer(

@@ -46,6 +46,7 @@ function sample(random: SeededRandom): Experiment {
     harness: [random.pick(['simulator', 'processes'] as const)],
     ...(random.chance(0.3) && { machine: { memory: '128MiB', vcpus: 2, behaviour: 'late' } }),
     ...(random.chance(0.3) && { workload: { workingSet: '8MiB' } }),
+    ...(random.chance(0.1) && { host: { busyCores: 2 } }),
     ...(random.chance(0.3) && { approach: { tracking: 'auto', stop: 'auto', start: 'auto' } }),
     ...(random.chance(0.3) && { parameters: { 'peer-timeout': 4000, verify: 'full', 'max-rounds': 3 } }),
     ...(random.chance(0.3) && { patience: 'short' }),

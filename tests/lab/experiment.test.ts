@@ -141,7 +141,7 @@ describe('what an experiment must hold', () => {
     mayTakeNs: 1000,
     defects: [],
   };
-  const watched = { guest: 'destination', happened: both, idle: [], otherAnswers: [] } as const;
+  const watched = { guest: 'destination', happened: both, idle: [], otherFindings: [] } as const;
   const must = (hold?: Experiment['must']['hold']): Experiment => ({
     ...example('does-it-move'),
     measure: {},
@@ -214,7 +214,8 @@ describe('a file with a mistake', () => {
     ],
     ['"do": "cut"', '"do": "kill", "process": "source", "x": 1', /faults\/0\/x: there is no 'x' here/],
     ['"edge": "before"', '"from": "source"', /at: processes count messages of a kind from both sides/],
-    ['"must"', '"machine": {"vcpus": 2}, "must"', /\/machine: the simulator has a machine of its own/],
+    ['"must"', '"host": {"fullDisk": "capture", "busyCores": 2}, "must"', /\/host: must say one thing/],
+    ['"must"', '"machine": {"vcpus": 2}, "must"', /\/machine: machine is a matter of processes/],
     [
       '"must"',
       '"parameters": {"keepalive-interval": 20000}, "must"',
