@@ -94,6 +94,20 @@ describe('receiving', () => {
     expect(guest.receive()?.data).toEqual(incoming(64, 201));
   });
 
+  it('stays where it is when a descriptor can’t be read, and goes on there once it can', () => {
+    const { machine, guest, receive, incoming } = setUp();
+    receive(incoming(64, 1));
+    guest.receive();
+    guest.write(reg.RDBAL, machine.memory.bytes.length);
+    receive(incoming(64, 2));
+    expect(machine.memory.blocked, 'reads of a descriptor beyond memory').toHaveLength(1);
+    expect(guest.read(reg.RDH), 'head behind the frame that was dropped').toBe(1);
+    expect(machine.pfRead(pfRegisters.QPRDC, 0), 'frames dropped').toBe(1);
+    guest.write(reg.RDBAL, guest.rxRing);
+    receive(incoming(64, 3));
+    expect(guest.receive()?.data, 'the frame that came once it could be read').toEqual(incoming(64, 3));
+  });
+
   it('goes around the ring for a long time without losing its place', () => {
     const { guest, receive, incoming } = setUp();
     const random = seededRandom(5);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { seededRandom } from '../../base/random.js';
 import { type LeafScanner, plainLeafScanner } from '../../iommu/host/leaf-scanner.js';
 import { simdLeafScanner } from '../../vmm/kernels/leaf-scanner.js';
@@ -83,3 +83,23 @@ describe.each(SCANNERS.flatMap(([name, make]) => DIRTY_BITS.map((DIRTY) => ({ na
     });
   },
 );
+
+describe.each(DIRTY_BITS)('the plain leaf scanner with %i as the dirty bit', (DIRTY) => {
+  it('leaves the bit of a leaf that becomes dirty behind its back to the next scan', () => {
+    const words = new Int32Array(new SharedArrayBuffer(4096));
+    const scanner = plainLeafScanner(words);
+    for (const leaf of [3, 20]) words[2 * leaf] = DIRTY;
+    // A device writes through leaves 7 and 25 when those that were dirty have been noted, and are about to be cleared.
+    const { and } = Atomics;
+    vi.spyOn(Atomics, 'and').mockImplementationOnce((...args: Parameters<typeof and>) => {
+      for (const leaf of [7, 25]) words[2 * leaf]! |= DIRTY;
+      return and(...args);
+    });
+    scanner.take(0, 32, true, DIRTY);
+    vi.restoreAllMocks();
+    const leaves = (mask: number): number[] => [...Array(32).keys()].filter((leaf) => (mask >>> leaf) & 1);
+    expect(leaves(scanner.masks[0]!), 'dirty leaves of the first scan').toEqual([3, 20]);
+    scanner.take(0, 32, true, DIRTY);
+    expect(leaves(scanner.masks[0]!), 'dirty leaves of the second scan').toEqual([7, 25]);
+  });
+});

@@ -90,6 +90,12 @@ function note_softirq(): void {
   note(5);
 }
 
+/** Raised again while it runs. */
+function note_softirq_again(): void {
+  note(6);
+  if (traced() < 66) raise_softirq(NET_RX_SOFTIRQ);
+}
+
 function note_work(work: WorkStruct): void {
   note(work.data);
 }
@@ -139,6 +145,12 @@ function test_workqueue(): void {
   raise_softirq(NET_RX_SOFTIRQ);
   msleep(1);
   expect(traced() == 5, 'softirq: runs once for being raised');
+
+  store<u64>(trace, 0);
+  open_softirq(NET_RX_SOFTIRQ, note_softirq_again);
+  raise_softirq(NET_RX_SOFTIRQ);
+  msleep(1);
+  expect(traced() == 66, 'softirq: runs once more if it was raised while it ran');
 }
 
 function complete_timer(timer: TimerList): void {
