@@ -1,7 +1,8 @@
 /**
  * The yardstick of `ferry bench transfer`: what bare Node reaches when one process pumps bytes to another, socket to
  * socket, with the same memory, connections and threads as the data plane, and nothing else to do. One worker thread
- * a connection; the sender writes pieces of 1 MiB straight from memory, the receiver reads into one buffer.
+ * a connection; the sender writes pieces of 1 MiB straight from memory, the receiver reads into one
+ * buffer, or into memory.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
@@ -23,6 +24,9 @@ interface ReceiverData {
   readonly role: 'receive';
   readonly port: number;
   readonly lengthBytes: number;
+  /** Where it goes, from `from` on, as guest RAM is read into; if absent, to a small buffer over and over. */
+  readonly memory?: SharedArrayBuffer;
+  readonly from: number;
 }
 
 /** Sends its share of `memory` each time it is told to; reports its port first. */
@@ -58,14 +62,17 @@ export class BareReceiver {
   readonly #workers: Worker[];
   readonly connected: Promise<unknown>;
 
-  constructor(ports: readonly number[], lengthBytes: number) {
+  constructor(ports: readonly number[], lengthBytes: number, memory?: SharedArrayBuffer) {
+    const share = lengthBytes / ports.length;
     this.#workers = ports.map(
-      (port) =>
+      (port, index) =>
         new Worker(builtFile('lab/bench/bare-pump.js'), {
           workerData: {
             role: 'receive',
             port,
-            lengthBytes: lengthBytes / ports.length,
+            lengthBytes: share,
+            from: index * share,
+            ...(memory === undefined ? {} : { memory }),
           } satisfies ReceiverData,
         }),
     );
@@ -108,14 +115,16 @@ function send({ memory, from, lengthBytes }: SenderData): void {
   server.listen(0, '127.0.0.1', () => parentPort?.postMessage((server.address() as AddressInfo).port));
 }
 
-function receive({ port, lengthBytes }: ReceiverData): void {
+function receive({ port, lengthBytes, memory, from }: ReceiverData): void {
   let got = 0;
+  const small = Buffer.alloc(READ_BYTES);
+  const into = memory === undefined ? undefined : Buffer.from(memory, from, lengthBytes);
   const socket = connect({
     port,
     host: '127.0.0.1',
     noDelay: true,
     onread: {
-      buffer: Buffer.alloc(READ_BYTES),
+      buffer: () => into?.subarray(got, got + PIECE_BYTES) ?? small,
       callback(count) {
         got += count;
         if (got >= lengthBytes) {

@@ -1,15 +1,17 @@
 /**
- * One of the two processes of `ferry bench transfer`, driven over IPC by `transfer.ts`: the source or the destination
- * of both the data plane and the bare pump, over the same memory. A request has one reply, its number in it.
+ * One of the two processes of `ferry bench transfer`, driven by `transfer.ts`: the source or the destination of both the
+ * data plane and the bare pump, over the same memory.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { AtomicBitmap } from '../../base/bitmap.js';
-import { MIB, PAGE_BYTES } from '../../base/units.js';
+import { PAGE_BYTES } from '../../base/units.js';
 import type { DataEndpoint, DataPlaneOptions } from '../../migration/ports.js';
 import { SocketDestinationDataPlane } from '../../vmm/transfer/destination-plane.js';
 import { WorkerPageHasher } from '../../vmm/transfer/page-hasher.js';
 import { SocketSourceDataPlane } from '../../vmm/transfer/source-plane.js';
+import { answerSteps } from './asked-process.js';
 import { BareReceiver, BareSender } from './bare-pump.js';
+import { fillRandom, makeMemory } from './memory.js';
 
 export interface TransferSettings {
   readonly bytes: number;
@@ -29,8 +31,6 @@ export type Step =
   | { readonly step: 'hash' }
   | { readonly step: 'close' };
 
-export type Request = Step & { readonly id: number };
-export type Reply = { readonly id: number; readonly result: unknown };
 export interface Opened {
   readonly endpoint: DataEndpoint;
   readonly barePorts: readonly number[];
@@ -41,20 +41,6 @@ const HASH_SEED = 0x5eed;
 function planeOptions(settings: TransferSettings): DataPlaneOptions {
   const { channels, integrity, bytes } = settings;
   return { channels, integrity, hashSeed: HASH_SEED, migratedPages: bytes / PAGE_BYTES };
-}
-
-function makeMemory(bytes: number): WebAssembly.Memory {
-  return new WebAssembly.Memory({ initial: bytes / 65536, maximum: 65536, shared: true });
-}
-
-/** Random bytes without a zero, no two pages alike. */
-function fillRandom(memory: WebAssembly.Memory): void {
-  const ram = Buffer.from(memory.buffer);
-  const block = randomBytes(MIB).map((byte) => byte || 1);
-  for (let at = 0; at < ram.length; at += block.length) ram.set(block, at);
-  for (let page = 0; page < ram.length / PAGE_BYTES; page++) {
-    ram.writeUInt32LE(((page << 1) | 0x80000001) >>> 0, page * PAGE_BYTES + 4 * (page % 1000));
-  }
 }
 
 function pagesOf(settings: TransferSettings): AtomicBitmap {
@@ -140,9 +126,9 @@ function destination(settings: TransferSettings): Handler {
 const [role, settingsText] = process.argv.slice(2);
 const settings = JSON.parse(settingsText ?? '{}') as TransferSettings;
 const handle = role === 'source' ? source(settings) : destination(settings);
-process.on('message', (request: Request) => {
-  void handle(request).then((result) => {
-    process.send?.({ id: request.id, result: request.step === 'close' ? undefined : result });
-    if (request.step === 'close') process.disconnect();
-  });
+answerSteps<Step>(async (request) => {
+  const result = await handle(request);
+  // Without whom it answers nothing holds it.
+  if (request.step === 'close') setImmediate(() => process.disconnect());
+  return request.step === 'close' ? undefined : result;
 });

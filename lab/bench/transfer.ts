@@ -2,14 +2,12 @@
  * How fast pages travel, and how fast they could: the data plane between two processes, and, in the same run and
  * taking turns with it, two bare Node processes that pump the same bytes socket to socket.
  */
-import { type ChildProcess, fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { invariant } from '../../base/errors.js';
 import { GIB, PAGE_BYTES } from '../../base/units.js';
 import { bundleOf } from '../../vmm/built.js';
 import { median } from '../report/median.js';
-import { benchErrors } from './errors.js';
-import type { Opened, Reply, Step, TransferSettings } from './transfer-process.js';
+import { AskedProcess } from './asked-process.js';
+import type { Opened, Step, TransferSettings } from './transfer-process.js';
 
 export interface BenchTransferOptions {
   /** RAM to send, a multiple of 64 KiB. */
@@ -48,8 +46,9 @@ export async function benchTransfer(options: BenchTransferOptions = {}): Promise
   invariant(bytes % (65536 * channels) === 0 && bytes > 0, 'bytes: a multiple of 64 KiB a channel');
   invariant(runs >= 1, 'at least one run');
   const settings: TransferSettings = { bytes, channels, integrity, runPages };
-  const source = new BenchProcess('source', settings);
-  const destination = new BenchProcess('destination', settings);
+  const module = bundleOf(new URL('./transfer-process.js', import.meta.url));
+  const source = new AskedProcess<Step>(module, 'source', settings);
+  const destination = new AskedProcess<Step>(module, 'destination', settings);
   try {
     const [opened] = (await Promise.all([
       source.ask({ step: 'open' }),
@@ -111,48 +110,4 @@ function scatteredBytes(pages: number, runPages: number): number {
 interface Turn {
   readonly rate: number;
   readonly cpu: number;
-}
-
-class BenchProcess {
-  readonly #child: ChildProcess;
-  readonly #waiting = new Map<
-    number,
-    { readonly resolve: (result: unknown) => void; readonly reject: (error: Error) => void }
-  >();
-  #requests = 0;
-  #dead: Error | undefined;
-
-  constructor(role: 'source' | 'destination', settings: TransferSettings) {
-    const module = fileURLToPath(bundleOf(new URL('./transfer-process.js', import.meta.url)));
-    this.#child = fork(module, [role, JSON.stringify(settings)]);
-    this.#child.on('message', ({ id, result }: Reply) => {
-      this.#waiting.get(id)?.resolve(result);
-      this.#waiting.delete(id);
-    });
-    const died = (how: string): void => {
-      this.#dead ??= benchErrors.error('process-died', { role, how });
-      for (const { reject } of this.#waiting.values()) reject(this.#dead);
-      this.#waiting.clear();
-    };
-    this.#child.on('error', (error) => died(error.message));
-    this.#child.on('exit', (status, signal) => died(signal ?? `exit status ${status}`));
-  }
-
-  ask(step: Step): Promise<unknown> {
-    const id = this.#requests++;
-    const reply = new Promise<unknown>((resolve, reject) => {
-      if (this.#dead !== undefined) {
-        reject(this.#dead);
-        return;
-      }
-      this.#waiting.set(id, { resolve, reject });
-      this.#child.send({ ...step, id });
-    });
-    reply.catch(() => {}); // a process that dies rejects all that wait; one awaited rejection is enough
-    return reply;
-  }
-
-  kill(): void {
-    this.#child.kill('SIGKILL');
-  }
 }

@@ -1,12 +1,18 @@
 /**
- * `ferry bench machine|transfer|iommu|fabric|packets|functions|tracking`: figures of this machine, each beside the limit it is measured
+ * `ferry bench migrate|machine|transfer|iommu|fabric|packets|functions|tracking`: figures of this machine, each beside the limit it is measured
  * against, in the same run. Absolute figures of shared machines drift; the ratios are what to compare.
  */
 import { cpus } from 'node:os';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP } from '../../base/abi/platform.js';
 import { EXIT_STATUS } from '../../base/exit-status.js';
 import { GIB, MIB } from '../../base/units.js';
+import {
+  DESTINATIONS,
+  type DestinationKind,
+  RAM_CONTENTS,
+  type RamContents,
+} from '../bench/migrate/kinds.js';
 import {
   fabricText,
   functionsText,
@@ -43,6 +49,7 @@ export function define(command: Command): void {
     'after',
     `
 Examples:
+  ferry bench migrate                      whole moves, beside bare Node, QEMU and iperf3
   ferry bench machine                      boot, memory, blackout, dirty logging
   ferry bench transfer                     2 GiB over loopback, beside a bare socket pump
   ferry bench transfer --bytes 512MiB --integrity --json
@@ -55,6 +62,11 @@ Examples:
 ${ENDS}`,
   );
   asGroup(command);
+  defineMigrate(
+    command
+      .command('migrate')
+      .description('whole moves by total time, set-up included, beside bare Node, QEMU and iperf3'),
+  );
   defineMachine(
     command
       .command('machine')
@@ -206,6 +218,73 @@ ${ENDS}`,
         ...(json ? {} : { onPart: (what: string) => process.stderr.write(`${what} ...\n`) }),
       });
       print(json, result, packetsText);
+    });
+}
+
+function defineMigrate(command: Command): void {
+  const name = 'ferry bench migrate';
+  const size = { min: 64 * MIB, max: RAM_BYTES_MAX, step: MIB };
+  command
+    .option('--runs <n>', 'turns of each (default: 7)', whole(name, '--runs', 1, 1000))
+    .option(
+      '--memory <size>',
+      'guest RAM (default: 2GiB); four times as much is needed, five times beside QEMU',
+      optionValue(name, '--memory', (text) => parseSize(text, size)),
+    )
+    .addOption(
+      new Option('--ram <contents>', 'what is in it (default: one after the other)').choices(RAM_CONTENTS),
+    )
+    .addOption(
+      new Option(
+        '--destination <kind>',
+        'cold: RAM that was never touched; warm: with --prealloc (default: one after the other)',
+      ).choices(DESTINATIONS),
+    )
+    .option(
+      '--channels <numbers>',
+      'data channels, with commas (default: 2)',
+      optionValue(name, '--channels', (text) =>
+        text.split(',').map((one) => parseWhole(one, { min: 1, max: 16 })),
+      ),
+    )
+    .option(
+      '--beside-qemu',
+      "move the same RAM by QEMU's multifd in the same turns, where a QEMU is installed",
+    )
+    .option('--beside-iperf3', 'send as many bytes by iperf3 in the same turns, where it is installed')
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      examples(
+        'ferry bench migrate --beside-qemu --beside-iperf3',
+        'ferry bench migrate --memory 512MiB --channels 1,2,4 --ram random --json',
+      ),
+    )
+    .action(async () => {
+      const flags = command.optsWithGlobals<
+        Common & {
+          memory?: number;
+          ram?: RamContents;
+          destination?: DestinationKind;
+          channels?: readonly number[];
+          besideQemu?: boolean;
+          besideIperf3?: boolean;
+        }
+      >();
+      const { runs, memory, ram, destination, channels, json } = flags;
+      const { benchMigrate } = await import('../bench/migrate/bench.js');
+      const { migrateText } = await import('../bench/migrate/text.js');
+      const result = await benchMigrate({
+        ...(runs === undefined ? {} : { runs }),
+        ...(memory === undefined ? {} : { memoryBytes: memory }),
+        ...(ram === undefined ? {} : { contents: [ram] }),
+        ...(destination === undefined ? {} : { destinations: [destination] }),
+        ...(channels === undefined ? {} : { channels }),
+        besideQemu: flags.besideQemu ?? false,
+        besideIperf3: flags.besideIperf3 ?? false,
+        ...(json ? {} : { onPart: (what: string) => process.stderr.write(`${what} ...\n`) }),
+      });
+      print(json, result, migrateText);
     });
 }
 

@@ -23,6 +23,7 @@ const ENDS: Readonly<Record<string, readonly ExitClass[]>> = {
   'guest inspect': ['refused', 'environment'],
   inspect: ['refused', 'not-verified'],
   bench: ['failed', 'not-verified', 'environment'],
+  'bench migrate': ['failed', 'not-verified', 'environment'],
   'bench machine': ['failed', 'not-verified', 'environment'],
   'bench transfer': ['failed', 'not-verified', 'environment'],
   'bench iommu': ['failed', 'not-verified', 'environment'],
