@@ -108,6 +108,7 @@ async def main(source, destination):
             told['events'].append(event.get('data', {}).get('status', event['event']))
             if told['events'][-1] in ('completed', 'failed'):
                 break
+    await here.execute('migrate_cancel', oob=True)
     told['here'] = (await here.execute('query-status'))['status']
     told['there'] = (await there.execute('query-status'))['status']
     print(json.dumps(told))

@@ -58,6 +58,8 @@ describe('query-qmp-schema', () => {
     const said = await judge();
     expect(said.named('command')).toEqual(['qmp_capabilities', ...COMMANDS.map(({ name }) => name)]);
     expect(said.named('event')).toEqual([...QMP_EVENT_NAMES]);
+    expect(said.outOfBand()).toEqual(COMMANDS.filter(({ oob }) => oob).map(({ name }) => name));
+    expect(said.outOfBand()).toContain('migrate_cancel');
   });
 
   it('explains each type that it names, and names each once', async () => {

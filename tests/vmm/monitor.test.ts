@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { notingVm } from '../../lab/fuzz/noting-vm.js';
 import { parameterTable } from '../../migration/parameters.js';
 import { vmmErrors } from '../../vmm/errors.js';
@@ -70,7 +70,9 @@ describe('monitor', () => {
   it('greets, and refuses everything but negotiation until it took place, and negotiation after that', async () => {
     const client = setUp().connect();
     expect(client.lines).toEqual([
-      { QMP: { version: { qemu: { major: 0, minor: 1, micro: 0 }, package: 'test' }, capabilities: [] } },
+      {
+        QMP: { version: { qemu: { major: 0, minor: 1, micro: 0 }, package: 'test' }, capabilities: ['oob'] },
+      },
     ]);
     expect(await client.ask({ execute: 'query-status', id: 1 })).toEqual({
       error: {
@@ -79,8 +81,8 @@ describe('monitor', () => {
       },
       id: 1,
     });
-    expect(await client.ask({ execute: 'qmp_capabilities', arguments: { enable: ['oob'] } })).toEqual({
-      error: { class: 'GenericError', desc: 'Capability oob not available' },
+    expect(await client.ask({ execute: 'qmp_capabilities', arguments: { enable: ['x'] } })).toEqual({
+      error: { class: 'GenericError', desc: "Parameter 'enable[0]' does not accept value 'x'" },
     });
     expect(await client.ask({ execute: 'qmp_capabilities', arguments: { enable: [] } })).toEqual({
       return: {},
@@ -370,6 +372,41 @@ describe('monitor', () => {
     expect(most).toBe(1);
     expect(first.lines.slice(2).map((l) => l.id ?? 'oops')).toEqual([1, 2, 3, 'oops']);
     expect(second.lines.slice(2).map((l) => l.id)).toEqual([4, 5, 6]);
+  });
+
+  it('carries out of band what can be, at once and whoever waits for what, for who has asked for that', async () => {
+    const { connect, vm } = setUp();
+    let finish = (): void => {};
+    vm.stop = () =>
+      new Promise((resolve) => {
+        finish = resolve;
+      });
+    const client = connect();
+    expect(await client.ask({ 'exec-oob': 'migrate_cancel' })).toMatchObject({
+      error: { class: 'GenericError' },
+    });
+    const enable = ['oob'];
+    expect(await client.ask({ execute: 'qmp_capabilities', arguments: { enable } })).toEqual({ return: {} });
+    client.session.push(new TextEncoder().encode('{"execute": "stop", "id": 1}\n'));
+    expect(await client.ask({ 'exec-oob': 'migrate_cancel', id: 2 })).toEqual({ return: {}, id: 2 });
+    expect(vm.calls).toEqual([['migrateCancel']]);
+    expect(await client.ask({ 'exec-oob': 'query-status', id: 3 })).toEqual({
+      error: { class: 'GenericError', desc: 'The command query-status does not support OOB' },
+      id: 3,
+    });
+    expect(await client.ask({ 'exec-oob': 'no-such', id: 4 })).toMatchObject({
+      error: { class: 'CommandNotFound' },
+    });
+    const both = { 'exec-oob': 'migrate_cancel', execute: 'cont', id: 5 };
+    expect(await client.ask(both)).toMatchObject({ error: { class: 'GenericError' }, id: 5 });
+    expect(client.lines.some(({ id }) => id === 1)).toBe(false);
+    finish();
+    expect(await client.ask({ execute: 'query-name', id: 6 })).toMatchObject({ id: 1 });
+    expect(vm.calls).toEqual([['migrateCancel']]);
+    client.session.push(new TextEncoder().encode('{"exec-oob": "quit", "id": 7}\n'));
+    client.session.end();
+    await vi.waitFor(() => expect(client.flow).toEqual(['end']));
+    expect(client.lines).toContainEqual({ return: {}, id: 7 });
   });
 
   it('stops reading from a client that asks faster than it is answered, and reads on afterwards', async () => {

@@ -29,6 +29,11 @@ export class SchemaJudge {
     return [...this.#infos.values()].filter((info) => info['meta-type'] === kind).map(({ name }) => name);
   }
 
+  /** Commands that may be given as `exec-oob`. */
+  outOfBand(): readonly string[] {
+    return this.named('command').filter((name) => this.#infos.get(name)!['allow-oob'] === true);
+  }
+
   /** What is wrong with the arguments of a command, its answer, or the data of an event; nothing if they are as they should be. */
   arguments(command: string, value: unknown): readonly string[] {
     return this.#wrong(String(this.#of(command, 'command')['arg-type']), value, command);

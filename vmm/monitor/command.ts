@@ -21,6 +21,8 @@ export interface Command {
   readonly refused: Readonly<Partial<Record<RunState, string>>>;
   /** Standstills in `finish-migrate` that permit it all the same. */
   readonly standstill: readonly Standstill[];
+  /** It waits for nothing, and may be carried out while another is under way. */
+  readonly oob: boolean;
   readonly run: (context: CommandContext, args: unknown, client: MonitorClient) => unknown;
 }
 
@@ -35,6 +37,7 @@ export function command<A>(spec: {
   returns?: Shape<unknown>;
   refused?: Partial<Record<RunState, string>>;
   standstill?: readonly Standstill[];
+  oob?: true;
   run: (context: CommandContext, args: A, client: MonitorClient) => unknown;
 }): Command {
   return {
@@ -44,6 +47,7 @@ export function command<A>(spec: {
     returns: spec.returns ?? NOTHING,
     refused: spec.refused ?? {},
     standstill: spec.standstill ?? [],
+    oob: spec.oob ?? false,
     run: (context, args, client) => spec.run(context, args as A, client),
   };
 }

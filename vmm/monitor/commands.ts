@@ -72,7 +72,7 @@ function migrationTarget(args: {
 }
 
 /** Each session answers it by itself. */
-const NEGOTIATION = { name: 'qmp_capabilities', arguments: negotiation, returns: NOTHING };
+const NEGOTIATION = { name: 'qmp_capabilities', arguments: negotiation, returns: NOTHING, oob: false };
 
 const names = list(struct({ name: string() }), Infinity);
 
@@ -170,6 +170,7 @@ export const COMMANDS: readonly Command[] = [
     name: 'quit',
     summary: 'Ends this VMM, and the guest if it is here.',
     arguments: NOTHING,
+    oob: true,
     run: ({ vm }) => vm.quit(),
   }),
   command({
@@ -217,6 +218,7 @@ export const COMMANDS: readonly Command[] = [
     name: 'migrate_cancel',
     summary: 'Cancels the migration under way; the guest goes on here. Without one, does nothing.',
     arguments: NOTHING,
+    oob: true,
     run: ({ vm }) => vm.migrateCancel(),
   }),
   command({
@@ -416,9 +418,11 @@ async function runCommand(
 /** The commands of a VMM, as its monitor runs them. */
 export const vmmCommands = (context: CommandContext): MonitorCommands => ({
   version: context.version,
-  run: (execute, args, client) => {
+  capabilities: ['oob'],
+  run: (execute, args, client, outOfBand = false) => {
     const found = COMMANDS.find(({ name }) => name === execute);
     if (found === undefined) throw notFound(execute);
+    if (outOfBand && !found.oob) throw new QmpError(`The command ${found.name} does not support OOB`);
     return runCommand(context, found, args, client);
   },
 });

@@ -1,6 +1,6 @@
 /**
  * The monitor without its sockets: any number of clients, each negotiating for itself; commands of all clients one
- * after the other, as QEMU runs them; events to every client that has negotiated.
+ * after the other, as QEMU runs them, but for those out of band; events to every client that has negotiated.
  */
 import { FerryError } from '../../base/errors.js';
 import { list, oneOf, optional, struct } from './arguments.js';
@@ -40,19 +40,24 @@ const ALREADY_NEGOTIATED = 'Capabilities negotiation is already complete, comman
 
 interface Request {
   readonly execute: string;
+  /** It does not wait for its turn: `exec-oob`. */
+  readonly outOfBand: boolean;
   readonly args: unknown;
 }
 
-/** Judges the outer form of a message. */
-function parseRequest(value: unknown): Request {
+/** Whether a message asks to be carried out at once. */
+const isOutOfBand = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && Object.hasOwn(value, 'exec-oob');
+
+/** Judges the outer form of a message; `oob`: whether the client may have commands carried out out of band. */
+function parseRequest(value: unknown, oob: boolean): Request {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new QmpError('QMP input must be a JSON object');
   }
-  const message = value as { readonly execute?: unknown; readonly arguments?: unknown };
+  const message = value as Readonly<Record<string, unknown>>;
   for (const key of Object.keys(message)) {
-    if (key === 'execute') {
-      if (typeof message.execute !== 'string')
-        throw new QmpError("QMP input member 'execute' must be a string");
+    if (key === 'execute' || (oob && key === 'exec-oob')) {
+      if (typeof message[key] !== 'string') throw new QmpError(`QMP input member '${key}' must be a string`);
     } else if (key === 'arguments') {
       const args = message.arguments;
       if (typeof args !== 'object' || args === null || Array.isArray(args)) {
@@ -62,9 +67,13 @@ function parseRequest(value: unknown): Request {
       throw new QmpError(`QMP input member '${key.slice(0, 64)}' is unexpected`);
     }
   }
-  if (!Object.hasOwn(message, 'execute')) throw new QmpError("QMP input lacks member 'execute'");
+  const outOfBand = isOutOfBand(message);
+  const inTurn = Object.hasOwn(message, 'execute');
+  if (outOfBand && inTurn) throw new QmpError("QMP input has both 'execute' and 'exec-oob'");
+  if (!outOfBand && !inTurn) throw new QmpError("QMP input lacks member 'execute'");
   return {
-    execute: message.execute as string,
+    execute: (outOfBand ? message['exec-oob'] : message.execute) as string,
+    outOfBand,
     args: Object.hasOwn(message, 'arguments') ? message.arguments : {},
   };
 }
@@ -75,6 +84,10 @@ export class MonitorSession implements MonitorClient {
   readonly #onNegotiated: () => void;
   readonly #stream: JsonStream;
   #negotiated = false;
+  /** Commands out of band that are not answered yet. */
+  #atOnce = 0;
+  /** It may have commands carried out that do not wait for others. */
+  #oob = false;
   #muted: readonly string[] = [];
   /** What it asked for and is not answered yet. While its replies wait for it, its commands wait. */
   readonly #asked: (() => Promise<string>)[] = [];
@@ -89,7 +102,10 @@ export class MonitorSession implements MonitorClient {
     this.#port = port;
     this.#onNegotiated = onNegotiated;
     this.#stream = new JsonStream({
-      value: (value, idText) => this.#enqueue(() => this.#answer(value, idText)),
+      value: (value, idText) => {
+        if (this.#oob && isOutOfBand(value)) this.#answerAtOnce(value, idText);
+        else this.#enqueue(() => this.#answer(value, idText));
+      },
       // A mistake waits its turn as well, so that replies come in the order of what they answer.
       error: (text) => this.#enqueue(async () => encodeError(new QmpError(text), undefined)),
     });
@@ -137,7 +153,7 @@ export class MonitorSession implements MonitorClient {
     const work = this.#asked[0];
     this.#answering = work !== undefined && !this.#closed;
     if (!this.#answering) {
-      if (this.#ended && !this.#closed) this.#port.end();
+      if (this.#ended && !this.#closed && this.#atOnce === 0) this.#port.end();
       return;
     }
     this.#monitor.inTurn(async () => {
@@ -157,28 +173,41 @@ export class MonitorSession implements MonitorClient {
     });
   }
 
+  /** Whatever else is asked and not answered yet, of whomever. */
+  #answerAtOnce(value: unknown, idText: string | undefined): void {
+    this.#atOnce++;
+    this.#monitor.atOnce(async () => {
+      const reply = await this.#answer(value, idText);
+      this.#monitor.flush();
+      this.send(reply);
+      this.#atOnce--;
+      if (!this.#answering) this.#answerNext();
+    });
+  }
+
   async #answer(value: unknown, idText: string | undefined): Promise<string> {
     try {
-      return encodeReturn(await this.#run(parseRequest(value)), idText);
+      return encodeReturn(await this.#run(parseRequest(value, this.#oob)), idText);
     } catch (error) {
       if (error instanceof QmpError || error instanceof FerryError) return encodeError(error, idText);
       throw error;
     }
   }
 
-  async #run({ execute, args }: Request): Promise<unknown> {
+  async #run({ execute, args, outOfBand }: Request): Promise<unknown> {
     if (execute === 'qmp_capabilities') {
       if (this.#negotiated) throw new QmpError(ALREADY_NEGOTIATED, 'CommandNotFound');
       const { enable } = negotiation.check(args, '');
-      if (enable !== undefined && enable.length > 0) {
-        throw new QmpError(`Capability ${[...new Set(enable)].join(', ')} not available`);
-      }
+      const offered: readonly string[] = this.#monitor.commands.capabilities ?? [];
+      const absent = [...new Set(enable)].filter((name) => !offered.includes(name));
+      if (absent.length > 0) throw new QmpError(`Capability ${absent.join(', ')} not available`);
+      this.#oob = enable?.includes('oob') === true;
       this.#negotiated = true;
       this.#onNegotiated();
       return {};
     }
     if (!this.#negotiated) throw new QmpError(NOT_NEGOTIATED, 'CommandNotFound');
-    return this.#monitor.commands.run(execute, args, this);
+    return this.#monitor.commands.run(execute, args, this, outOfBand);
   }
 }
 
@@ -191,8 +220,13 @@ export interface MonitorClient {
 /** What a monitor can be asked. */
 export interface MonitorCommands {
   readonly version: QmpVersion;
-  /** Answers one command. Throws a QmpError (`CommandNotFound` for what there is not) or a FerryError; anything else is a defect. */
-  run(execute: string, args: unknown, client: MonitorClient): Promise<unknown>;
+  /** What clients may ask for: `oob` if any command can be carried out without waiting for others; nothing if absent. */
+  readonly capabilities?: readonly 'oob'[];
+  /**
+   * Answers one command, `outOfBand` while another may be under way. Throws a QmpError (`CommandNotFound` for what there is not) or a
+   * FerryError; anything else is a defect.
+   */
+  run(execute: string, args: unknown, client: MonitorClient, outOfBand?: boolean): Promise<unknown>;
 }
 
 export class Monitor {
@@ -224,7 +258,7 @@ export class Monitor {
   attach(port: ClientPort, onNegotiated: () => void = () => {}): MonitorSession {
     const session = new MonitorSession(this, port, onNegotiated);
     this.#sessions.add(session);
-    session.send(encodeGreeting(this.commands.version));
+    session.send(encodeGreeting(this.commands.version, this.commands.capabilities ?? []));
     return session;
   }
 
@@ -249,6 +283,11 @@ export class Monitor {
     for (const { name, line } of this.#unsent.splice(0)) {
       for (const session of this.#sessions) if (session.hears(name)) session.send(line);
     }
+  }
+
+  /** Runs `work` now, beside what is under way. */
+  atOnce(work: () => Promise<void>): void {
+    void work().catch(this.#defect);
   }
 
   /** Runs `work` after all work given before. */

@@ -129,9 +129,9 @@ export function vfioMigration(device: string, state: string): QmpEvents['VFIO_MI
   return known && { 'device-id': device, 'qom-path': path, 'device-state': known };
 }
 
-/** The first line a client gets. No out-of-band execution is offered. */
-export function encodeGreeting(version: QmpVersion): string {
-  return line(JSON.stringify({ QMP: { version, capabilities: [] } }));
+/** The first line a client gets, with what it may ask for in its negotiation. */
+export function encodeGreeting(version: QmpVersion, capabilities: readonly 'oob'[]): string {
+  return line(JSON.stringify({ QMP: { version, capabilities } }));
 }
 
 /** `idText` is JSON already: it is echoed as it was written. */

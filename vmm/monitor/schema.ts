@@ -85,16 +85,20 @@ class Types {
 
 /** Commands first, then events, then the types that they are made of. */
 export function qmpSchema(
-  commands: readonly (Described & { readonly returns: { readonly type: TypeSchema } })[],
+  commands: readonly (Described & {
+    readonly returns: { readonly type: TypeSchema };
+    readonly oob: boolean;
+  })[],
   events: readonly Described[],
 ): readonly SchemaInfo[] {
   const types = new Types();
   const known = [
-    ...commands.map(({ name, arguments: args, returns }) => ({
+    ...commands.map(({ name, arguments: args, returns, oob }) => ({
       name,
       'meta-type': 'command',
       'arg-type': types.nameOf(args.type),
       'ret-type': types.nameOf(returns.type),
+      ...(oob && { 'allow-oob': true }),
     })),
     ...events.map(({ name, arguments: args }) => ({
       name,
