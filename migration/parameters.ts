@@ -43,6 +43,12 @@ export interface ParameterValues {
   inquiryTimeoutMs: number;
   peerTimeoutMs: number;
   answerTimeoutMs: number;
+  /** Directory of this side's TLS credentials; empty: no TLS. */
+  tlsCreds: string;
+  /** What the destination's certificate must be for; empty: the host that is migrated to. */
+  tlsHostname: string;
+  /** The name that the source's certificate must have; empty: any that the CA vouches for. */
+  tlsAuthz: string;
 }
 
 type ParameterName = keyof ParameterValues;
@@ -79,7 +85,18 @@ interface ChoiceParameter {
   readonly fixed?: true;
   readonly text: string;
 }
-export type Parameter = NumberParameter | BooleanParameter | ChoiceParameter;
+/** Words of the user's; empty if absent. */
+interface TextParameter {
+  readonly type: 'text';
+  readonly qmpName: string;
+  readonly default: string;
+  readonly fixed?: true;
+  readonly text: string;
+}
+export type Parameter = NumberParameter | BooleanParameter | ChoiceParameter | TextParameter;
+
+/** Longest text. */
+export const TEXT_CHARACTERS_MAX = 1024;
 
 /** Whether QMP has it as a capability, and not as a parameter. */
 export const isCapability = (parameter: Parameter): boolean =>
@@ -99,6 +116,14 @@ const choice = (qmpName: string, choices: readonly [string, ...string[]], text: 
   qmpName,
   default: choices[0],
   choices,
+  fixed: true,
+  text,
+});
+
+const words = (qmpName: string, text: string): TextParameter => ({
+  type: 'text',
+  qmpName,
+  default: '',
   fixed: true,
   text,
 });
@@ -207,6 +232,18 @@ function tableOf(registry: ApproachRegistry): ParameterTable {
       [50, 3_600_000],
       'longest wait for an answer of a living peer',
     ),
+    tlsCreds: words(
+      'tls-creds',
+      "directory of TLS credentials, laid out as QEMU's are; all connections are encrypted then, and both sides prove who they are",
+    ),
+    tlsHostname: words(
+      'tls-hostname',
+      "at the source: the name that the destination's certificate must be for, if not the host of its address",
+    ),
+    tlsAuthz: words(
+      'tls-authz',
+      'at the destination: the name in the certificate of the one source that guests are taken from, such as CN=host1,O=Org',
+    ),
   };
 }
 
@@ -310,6 +347,10 @@ function problemOf(parameter: Parameter, value: unknown): string | undefined {
         : undefined;
     case 'boolean':
       return typeof value === 'boolean' ? undefined : 'must be true or false';
+    case 'text':
+      return typeof value === 'string' && value.length <= TEXT_CHARACTERS_MAX && !value.includes('\0')
+        ? undefined
+        : `must be a text of at most ${TEXT_CHARACTERS_MAX} characters`;
     case 'choice':
       return parameter.choices.includes(value as string)
         ? undefined

@@ -51,6 +51,14 @@ export function define(command: Command): void {
     .option('--start <how>', approachHelp('start'), value('--start', parseApproach('start')))
     .option('--pcap <file>', 'capture every frame on the network, as pcapng')
     .option('--guest <image>', 'move this guest instead of the one that comes with vf-ferry')
+    .option(
+      '--tls-creds <directory>',
+      "move under TLS, with the certificates in this directory, laid out as QEMU's are; see docs/tls.md",
+    )
+    .option(
+      '--tls-hostname <name>',
+      "what the destination's certificate is for, if not for 127.0.0.1, where it listens",
+    )
     .option('--record <directory>', 'keep the migration stream, for `ferry inspect`')
     .option(
       '--trace <file>',

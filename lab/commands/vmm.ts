@@ -32,6 +32,8 @@ interface Flags {
   readonly seed?: number;
   readonly console: string;
   readonly paused?: boolean;
+  readonly tlsCreds?: string;
+  readonly insecure?: boolean;
   readonly recordTo?: string;
   readonly ownerFile?: string;
   readonly nic?: NicKind;
@@ -179,6 +181,14 @@ export function define(command: Command): void {
       'write the configuration space of all PCI functions at the end, for `lspci -F`',
     )
     .option('-S, --paused', "don't start the guest; `cont` on a monitor does")
+    .option(
+      '--tls-creds <directory>',
+      "move guests under TLS alone, with the certificates in this directory, laid out as QEMU's are; see docs/tls.md",
+    )
+    .option(
+      '--insecure',
+      'move guests from and to other hosts also without TLS: whoever is between reads and changes them',
+    )
     .option(
       '--record-to <folder>',
       'keep a copy of the stream when the guest is moved away, for `ferry inspect`',

@@ -165,6 +165,8 @@ function shapeOf(parameter: Parameter): v.GenericSchema<number | boolean | strin
       return told(whole(parameter.min, parameter.max, parameter.unit), parameter.text);
     case 'boolean':
       return told(flag(), parameter.text);
+    case 'text':
+      return told(text(), parameter.text);
     case 'choice':
       return told(oneOf(parameter.choices as Words), parameter.text);
   }
@@ -174,7 +176,8 @@ function shapeOf(parameter: Parameter): v.GenericSchema<number | boolean | strin
 const parameters = object(
   Object.fromEntries(
     Object.values(parameterTable)
-      .filter((parameter) => !isCapability(parameter))
+      // Credentials are of a host, and an experiment is of none.
+      .filter((parameter) => !isCapability(parameter) && parameter.type !== 'text')
       .map((parameter) => [parameter.qmpName, v.exactOptional(shapeOf(parameter))]),
   ),
 );

@@ -134,7 +134,7 @@ function announced(input: Uint8Array): Set<number> {
 
 /** Where the channel came to, and what it was refused for. */
 function receive(pieces: readonly Uint8Array[], sink: PageSink): string {
-  const setup = { channel: 0, token: TOKEN, migratedPages: MIGRATED_PAGES, sink };
+  const setup = { channel: 0, token: () => TOKEN, migratedPages: MIGRATED_PAGES, sink };
   const receiver = new ChannelReceiver(setup);
   let closed = false;
   try {

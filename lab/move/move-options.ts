@@ -44,6 +44,8 @@ export interface MoveFlags
     | 'maxBandwidth'
     | 'verify'
     | 'seed'
+    | 'tlsCreds'
+    | 'tlsHostname'
   > {
   readonly flow?: readonly Flow[];
   readonly size?: number;

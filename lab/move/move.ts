@@ -110,6 +110,7 @@ export async function migrate(
     display.step('starting a source and a destination VMM');
     const { iommuLeaves, iommuStage, device } = scenario;
     const given = (nic: NicKind): Partial<SpawnOptions> => ({
+      ...(scenario.tlsCreds === undefined ? {} : { tlsCreds: scenario.tlsCreds }),
       ...(traffic === undefined || nic === 'none' ? {} : { nic, netdev: traffic.address }),
       ...(device === undefined ? {} : { device }),
       ...(hasDevices({ nic, device }) ? { iommuLeaves, iommuStage, ...ownApproaches(scenario) } : {}),

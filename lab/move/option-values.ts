@@ -73,6 +73,8 @@ const optionValues = v.strictObject({
   seed: v.optional(whole(0, 0xffff_ffff)),
   settleMs: v.optional(v.pipe(v.number(), v.finite(), v.minValue(100), v.maxValue(3_600_000))),
   arrivals: v.optional(v.boolean()),
+  tlsCreds: v.optional(v.string()),
+  tlsHostname: v.optional(v.string()),
   recordTo: v.optional(v.string()),
   traceTo: v.optional(v.string()),
 });

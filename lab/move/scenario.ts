@@ -84,6 +84,10 @@ export interface MigrateOptions {
   readonly seed?: number;
   /** How long the guest works before it is moved, and is watched afterwards, in milliseconds; 1500 if absent. */
   readonly settleMs?: number;
+  /** Move under TLS, with the certificates in this directory, laid out as QEMU's are. */
+  readonly tlsCreds?: string;
+  /** What the destination's certificate is for, if not for 127.0.0.1. */
+  readonly tlsHostname?: string;
   /** Keep a recording of the migration stream in this directory. */
   readonly recordTo?: string;
   /** Record when the datagrams of each flow came while the guest moved, in the network's `move`. */
@@ -101,6 +105,8 @@ type Optional =
   | 'maxBandwidth'
   | 'requestTimeoutMs'
   | 'deviceStartTimeoutMs'
+  | 'tlsCreds'
+  | 'tlsHostname'
   | 'recordTo'
   | 'traceTo'
   | 'pcap';
@@ -300,12 +306,13 @@ export function commandLine(scenario: Scenario): string {
 export function monitorParameters(
   scenario: Scenario,
 ): Record<string, number | string> & { readonly verify: ParameterValues['verify'] } {
-  const { tracking, stop, start, maxBandwidth } = scenario;
+  const { tracking, stop, start, maxBandwidth, tlsHostname } = scenario;
   return {
     'multifd-channels': scenario.channels,
     'downtime-limit': scenario.downtimeLimitMs,
     verify: scenario.verify,
     ...(maxBandwidth === undefined ? {} : { 'max-bandwidth': maxBandwidth }),
+    ...(tlsHostname === undefined ? {} : { 'tls-hostname': tlsHostname }),
     ...(hasDevices(scenario) ? { tracking, stop, start } : {}),
     ...patienceParameters(scenario),
   };

@@ -6,6 +6,7 @@ import { type FerryError, invariant } from '../../base/errors.js';
 import type { SeededRandom } from '../../base/random.js';
 import { microseconds, milliseconds, nanoseconds } from '../../base/units.js';
 import { migrateDestination } from '../../migration/destination.js';
+import type { MigrationParameters } from '../../migration/parameters.js';
 import type { ControlLink } from '../../migration/ports.js';
 import type { MigrationRecord } from '../../migration/record.js';
 import { migrateSource } from '../../migration/source.js';
@@ -142,7 +143,11 @@ export class SimulatedLinks implements Links {
     );
   }
 
-  async listen(address: SocketAddress, turnedAway: TurnedAway): Promise<IncomingListener> {
+  async listen(
+    address: SocketAddress,
+    _parameters: MigrationParameters,
+    turnedAway: TurnedAway,
+  ): Promise<IncomingListener> {
     const door = new IncomingDoor({
       turnedAway,
       later: (ms, callback) => this.#gate.after(milliseconds(ms), callback),

@@ -100,6 +100,10 @@ class MemoryWire implements Wire {
     return this.#writtenBytes;
   }
 
+  proof(token: Uint8Array): Uint8Array {
+    return token;
+  }
+
   get dead(): boolean {
     return this.#dead;
   }

@@ -52,8 +52,8 @@ export type Received = typeof NOTHING | typeof HELLO | typeof FRAME | typeof END
 export interface ReceiverSetup {
   /** Channel expected, or -1 for whichever the hello names. */
   readonly channel: number;
-  /** Undefined accepts any token (a recorded stream). */
-  readonly token: Uint8Array | undefined;
+  /** What the hello must have, asked for when it is there; undefined accepts any (a recorded stream). */
+  readonly token: (() => Uint8Array) | undefined;
   readonly migratedPages: number;
   readonly sink: PageSink;
 }
@@ -196,7 +196,7 @@ export class ChannelReceiver {
 
   #takeHello(): Received {
     this.#state = 'failed'; // until found good
-    this.#channel = checkHello(this.#head, this.#setup.channel, this.#setup.token);
+    this.#channel = checkHello(this.#head, this.#setup.channel, this.#setup.token?.());
     this.#aimAtHeader();
     return HELLO;
   }

@@ -63,7 +63,8 @@ export class DestinationChannel implements WireUser {
     this.#board = new WorkBoard(task.channels, task.board);
     const sink = new RamSink(ram, kernels, task.hashSeed, new Uint32Array(task.hashes));
     const { channel, migratedPages } = task;
-    this.#receiver = new ChannelReceiver({ channel, token: this.#token, migratedPages, sink }, allocate);
+    const answer = (): Uint8Array => this.#wire.proof(this.#token, 'source', channel);
+    this.#receiver = new ChannelReceiver({ channel, token: answer, migratedPages, sink }, allocate);
     this.#endPatience = scheduler.after(milliseconds(connectTimeoutMs), () =>
       this.#cannotConnect(`no answer within ${connectTimeoutMs} ms`),
     );
@@ -77,7 +78,9 @@ export class DestinationChannel implements WireUser {
 
   opened(): void {
     this.#phase = 'greeting';
-    this.#wire.write([encodeHello(this.#setup.task.channel, this.#token)], 1, () => {});
+    const { channel } = this.#setup.task;
+    const hello = encodeHello(channel, this.#wire.proof(this.#token, 'destination', channel));
+    this.#wire.write([hello], 1, () => {});
   }
 
   target(): Uint8Array {

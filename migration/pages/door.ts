@@ -52,13 +52,17 @@ export class Door {
 
   #heard(wire: Wire, hello: Uint8Array | undefined): void {
     const { channel, token, onChannel } = this.#setup;
-    if (this.#shut || hello === undefined || !isOurs(hello, channel, token)) {
+    if (
+      this.#shut ||
+      hello === undefined ||
+      !isOurs(hello, channel, wire.proof(token, 'destination', channel))
+    ) {
       wire.destroy();
       return;
     }
     this.#unproven.delete(wire);
     this.shut();
-    const answer = encodeHello(channel, token);
+    const answer = encodeHello(channel, wire.proof(token, 'source', channel));
     wire.write([answer], 1, () => {});
     onChannel(wire, answer);
   }

@@ -12,6 +12,11 @@ export interface Wire {
   readonly peer: string;
   /** Bytes that were written so far. */
   readonly writtenBytes: number;
+  /**
+   * What `by` says first on `channel`, in place of the migration's bare `token`, and as long: on a wire that can tell its peer
+   * from others, what only that peer can know.
+   */
+  proof(token: Uint8Array, by: 'source' | 'destination', channel: number): Uint8Array;
   /** Nothing goes over it any more: `gone` was called, or is about to be. */
   readonly dead: boolean;
   /**

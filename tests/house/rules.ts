@@ -48,7 +48,7 @@ const DRIVERS = [
   /^tests\//,
   /^scripts\//,
   /^guest-fixtures\/toolchain\//,
-  /^vmm\/(process|sockets|threads|transfer|kernels|monitor\/listener\.ts)/,
+  /^vmm\/(process|sockets|threads|tls|transfer|kernels|monitor\/listener\.ts)/,
   /^vmm\/(machine|vcpu)\/thread\//,
   /^vmm\/.*(worker|thread|socket|process)[\w-]*\.ts$/,
   /^vitest\.config\.ts$/,

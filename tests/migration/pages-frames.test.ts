@@ -42,7 +42,7 @@ class Destination {
     this.ram = new Uint8Array(pages * PAGE_BYTES).fill(0xaa);
     this.hashes = new Uint32Array(2 * pages);
     const sink = new RamSink(this.ram, referenceKernels(this.ram), SEED, this.hashes);
-    this.receiver = new ChannelReceiver({ channel: 3, token: TOKEN, migratedPages: pages, sink });
+    this.receiver = new ChannelReceiver({ channel: 3, token: () => TOKEN, migratedPages: pages, sink });
   }
 
   /** Feeds `bytes` in pieces of at most `pieceBytes`. */

@@ -47,6 +47,8 @@ function rangeOf(parameter: Parameter): string {
     }
     case 'boolean':
       return 'true, false';
+    case 'text':
+      return 'a text, or `null` for none';
     case 'choice':
       return parameter.choices.join(', ');
   }
@@ -63,7 +65,7 @@ describe('the page about the monitor', () => {
   it('has every parameter with its values and its default, and those of one value with that', () => {
     const settable = Object.values(parameterTable)
       .filter((parameter) => !isCapability(parameter))
-      .map((one) => [`\`${one.qmpName}\``, rangeOf(one), String(one.default)]);
+      .map((one) => [`\`${one.qmpName}\``, rangeOf(one), one.type === 'text' ? '""' : String(one.default)]);
     const fixed = Object.entries(FIXED_PARAMETERS).map(([name, { value }]) => [
       `\`${name}\``,
       JSON.stringify(value),

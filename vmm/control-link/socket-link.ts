@@ -5,6 +5,7 @@
  */
 import { connect, type Socket } from 'node:net';
 import type { AbortSignalLike } from '../../base/clock.js';
+import type { FerryError } from '../../base/errors.js';
 import { MIB } from '../../base/units.js';
 import { migrationErrors } from '../../migration/errors.js';
 import { type FrameKind, FrameSplitter } from '../../migration/frame.js';
@@ -12,6 +13,9 @@ import type { ControlLink } from '../../migration/ports.js';
 import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
 import { reasonOf } from '../sockets/listening.js';
 import { afterMs } from '../timers.js';
+import type { Credentials } from '../tls/credentials.js';
+import { tlsErrors } from '../tls/errors.js';
+import { beginTls, bindingOf, type TlsBinding } from '../tls/session.js';
 import { linkErrors } from './errors.js';
 
 /** Bytes of whole messages that may wait for `receive` before the socket is read no further. */
@@ -25,6 +29,8 @@ interface Receiver {
 }
 
 export class SocketControlLink implements ControlLink {
+  /** What ties data channels to it; undefined without TLS. */
+  readonly binding: TlsBinding | undefined;
   readonly #socket: Socket;
   readonly #peer: string;
   readonly #splitter: FrameSplitter;
@@ -37,7 +43,8 @@ export class SocketControlLink implements ControlLink {
   #broken: Error | undefined;
 
   /** Takes over a connected socket; `peer` names the other end in errors, `first` the messages one of which must come first. */
-  constructor(socket: Socket, peer: string, first?: readonly FrameKind[]) {
+  constructor(socket: Socket, peer: string, first?: readonly FrameKind[], binding?: TlsBinding) {
+    this.binding = binding;
     this.#splitter = new FrameSplitter(first);
     this.#socket = socket;
     this.#peer = peer;
@@ -148,14 +155,21 @@ const CONNECT_REASONS: Readonly<Record<string, string>> = {
   ENETUNREACH: 'the network can not be reached',
 };
 
+export interface ConnectOptions {
+  readonly timeoutMs?: number;
+  /** Under TLS, with a destination whose certificate is for `name`. */
+  readonly tls?: { readonly credentials: Credentials; readonly name: string } | undefined;
+}
+
 /**
  * Connects to a destination that listens at `address`. Rejects with `control-link/connect-failed`: refused, unknown,
- * unreachable, no answer within `timeoutMs`, or because `signal` ended the attempt.
+ * unreachable, no answer within `timeoutMs`, or because `signal` ended the attempt; with what is wrong with the destination's
+ * certificate (`tls/...`), before anything was said to it.
  */
 export function connectControlLink(
   address: SocketAddress,
   signal?: AbortSignalLike,
-  timeoutMs = 10_000,
+  { timeoutMs = 10_000, tls }: ConnectOptions = {},
 ): Promise<SocketControlLink> {
   const name = formatSocketAddress(address);
   return new Promise((resolve, reject) => {
@@ -163,11 +177,13 @@ export function connectControlLink(
       address.kind === 'unix'
         ? connect({ path: address.path })
         : connect({ host: address.host, port: address.port });
-    const fail = (reason: string, cause?: unknown): void => {
+    const failWith = (error: FerryError): void => {
       forget();
       socket.destroy();
-      reject(linkErrors.error('connect-failed', { address: name, reason }, cause));
+      reject(error);
     };
+    const fail = (reason: string, cause?: unknown): void =>
+      failWith(linkErrors.error('connect-failed', { address: name, reason }, cause));
     const refuse = (error: NodeJS.ErrnoException): void =>
       fail(CONNECT_REASONS[error.code ?? ''] ?? reasonOf(error), error);
     const giveUp = (): void => fail('it was given up before there was an answer');
@@ -180,9 +196,25 @@ export function connectControlLink(
     else signal?.addEventListener('abort', giveUp, { once: true });
     socket.once('error', refuse);
     socket.once('connect', () => {
-      forget();
       socket.off('error', refuse);
-      resolve(new SocketControlLink(socket, name));
+      if (tls === undefined) {
+        forget();
+        resolve(new SocketControlLink(socket, name));
+        return;
+      }
+      const { credentials } = tls;
+      beginTls(socket, credentials, tls.name, {
+        failed: (reason) => failWith(tlsErrors.error('handshake', { peer: name, reason })),
+        secure: (secured, error) => {
+          if (error !== undefined) {
+            secured.destroy();
+            failWith(error);
+            return;
+          }
+          forget();
+          resolve(new SocketControlLink(secured, name, undefined, bindingOf(secured, credentials)));
+        },
+      });
     });
   });
 }

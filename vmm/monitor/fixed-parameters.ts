@@ -12,11 +12,8 @@ interface FixedParameter {
   readonly value: Value;
   /** Why no other value: completes "refused: ". */
   readonly why: string;
-  /** `null` says the same, as QEMU has it for what can be unset (its StrOrNull). */
-  readonly unset?: true;
 }
 
-const NO_TLS = 'a migration is not encrypted by this VMM';
 const RHYTHM = 'the rhythm of announcements is fixed';
 const NO_POSTCOPY = 'no guest runs at the destination before its memory is there';
 
@@ -27,9 +24,6 @@ export const FIXED_PARAMETERS: Readonly<Record<string, FixedParameter>> = {
   'announce-rounds': { value: ANNOUNCE_RHYTHM.rounds, why: RHYTHM },
   'announce-step': { value: ANNOUNCE_RHYTHM.stepMs, why: RHYTHM },
   'cpu-throttle-tailslow': { value: false, why: 'throttling grows by equal steps' },
-  'tls-creds': { value: '', why: NO_TLS, unset: true },
-  'tls-hostname': { value: '', why: NO_TLS, unset: true },
-  'tls-authz': { value: '', why: NO_TLS, unset: true },
   'avail-switchover-bandwidth': { value: 0, why: 'the bandwidth of the switchover is always measured' },
   'max-postcopy-bandwidth': { value: 0, why: NO_POSTCOPY },
   'multifd-compression': { value: 'none', why: 'pages are sent as they are' },
@@ -43,14 +37,14 @@ const BUILTINS = { string: 'str', number: 'int', boolean: 'bool' } as const;
 const typeName = (value: Value): string => (typeof value === 'number' ? 'integer' : typeof value);
 
 function shapeOf(name: string): Shape<Value> {
-  const { value: fixed, why, unset } = FIXED_PARAMETERS[name]!;
+  const { value: fixed, why } = FIXED_PARAMETERS[name]!;
   const own = builtin(BUILTINS[typeof fixed as keyof typeof BUILTINS]);
   return {
     optional: false,
-    words: fixed === '' ? "''" : String(fixed),
-    type: unset ? { kind: 'alternate', types: [own, builtin('null')] } : own,
+    words: String(fixed),
+    type: own,
     check(value, path) {
-      if (value === fixed || (unset && value === null)) return fixed;
+      if (value === fixed) return fixed;
       if (typeof value !== typeof fixed) {
         throw new QmpError(`Invalid parameter type for '${path}', expected: ${typeName(fixed)}`);
       }

@@ -9,9 +9,10 @@ import {
   type Parameter,
   type ParameterValues,
   parameterTable,
+  TEXT_CHARACTERS_MAX,
 } from '../../migration/parameters.js';
 import { MODULE_PREFIX } from '../../migration/registry.js';
-import { boolean, integer, oneOf, optional, type Shape, string, struct } from './arguments.js';
+import { boolean, builtin, integer, oneOf, optional, type Shape, string, struct } from './arguments.js';
 import { fixedParameterShapes, fixedParameterValues } from './fixed-parameters.js';
 import { QmpError } from './protocol.js';
 
@@ -26,11 +27,22 @@ function shapeOf(parameter: Parameter): Shape<number | boolean | string> {
       return integer(parameter.min, parameter.max, parameter.unit);
     case 'boolean':
       return boolean();
+    case 'text':
+      return unsettable(string(TEXT_CHARACTERS_MAX));
     case 'choice':
       return parameter.effort === undefined
         ? oneOf(...parameter.choices)
         : { ...string(), words: `${parameter.choices.join('|')}|${MODULE_PREFIX}PATH` };
   }
+}
+
+/** `null` says the same as nothing, as QEMU has it (its StrOrNull). */
+function unsettable(shape: Shape<string>): Shape<string> {
+  return {
+    ...shape,
+    type: { kind: 'alternate', types: [shape.type, builtin('null')] },
+    check: (value, path) => (value === null ? '' : shape.check(value, path)),
+  };
 }
 
 const checkChanges = struct({

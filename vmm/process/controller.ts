@@ -389,7 +389,7 @@ export class Controller implements VmControl {
     // A guest that has just left or come may have left a link behind that is still being closed.
     await this.#outgoing?.done;
     await this.#incoming?.done;
-    const listener = await this.#options.links.listen(address, this.#options.onTurnedAway);
+    const listener = await this.#options.links.listen(address, this.parameters, this.#options.onTurnedAway);
     const cancel = new AbortController();
     const incoming: Incoming = { listener, cancel, exitOnError, done: Promise.resolve() };
     this.#incoming = incoming;

@@ -12,6 +12,7 @@ import { decodeMessage, encodeMessage } from '../../migration/messages.js';
 import { errorMessage } from '../../migration/peer-error.js';
 import type { ControlLink } from '../../migration/ports.js';
 import type { DestinationRecord } from '../../migration/record.js';
+import type { TlsBinding } from '../tls/session.js';
 
 /** Connections that have not introduced themselves yet; the oldest makes room for another. */
 const STRANGERS_MAX = 32;
@@ -28,6 +29,8 @@ export interface Visitor {
   readonly link: ControlLink;
   /** Names the other end. */
   readonly from: string;
+  /** What ties data channels to the link; undefined without TLS. */
+  readonly binding?: TlsBinding | undefined;
   /** Nothing goes over the link any more, in either direction. */
   readonly gone: boolean;
   /** Ends the connection without another word. */
@@ -82,8 +85,8 @@ export class Doorstep {
     this.#take = undefined;
   }
 
-  /** A connection was made. */
-  knock(visitor: Visitor): void {
+  /** A connection was made; `refusal`: why it is sent away before it is heard, if it is. */
+  knock(visitor: Visitor, refusal?: FerryError): void {
     const { link, from } = visitor;
     const forget = (): void => {
       cancel();
@@ -103,6 +106,10 @@ export class Doorstep {
     if (this.#strangers.size > STRANGERS_MAX) {
       const [oldest] = this.#strangers;
       oldest!.turnAway(migrationErrors.error('crowded', { most: STRANGERS_MAX }));
+    }
+    if (refusal !== undefined) {
+      stranger.turnAway(refusal);
+      return;
     }
     link
       .receive()
@@ -152,10 +159,11 @@ export class Doorstep {
 
 /** As the visitor, whose link gives a message again that was taken from it. */
 function replaying(first: Uint8Array, visitor: Visitor): Visitor {
-  const { link, from, drop } = visitor;
+  const { link, from, binding, drop } = visitor;
   let message: Uint8Array | undefined = first;
   return {
     from,
+    binding,
     drop,
     get gone() {
       return visitor.gone;

@@ -3,9 +3,11 @@
  * came of theirs, and how long somebody stays to answer.
  */
 import type { Cancel } from '../../base/clock.js';
+import type { FerryError } from '../../base/errors.js';
 import { mayAsk } from '../../migration/inquiry.js';
 import type { ControlLink } from '../../migration/ports.js';
 import type { DestinationRecord } from '../../migration/record.js';
+import type { TlsBinding } from '../tls/session.js';
 import { Doorstep, type Visitor } from './doorstep.js';
 import type { IncomingOptions, TurnedAway } from './ports.js';
 
@@ -20,10 +22,11 @@ export interface DoorOptions {
   end(): void;
 }
 
-/** Lives through the migration of a source that has introduced itself by `link`. Never rejects but for a defect of ours. */
+/** Lives through the migration of a source that has introduced itself by `link`, to which `binding` ties its data channels. Never rejects but for a defect of ours. */
 export type Arrive = (
   link: ControlLink,
   options: Omit<IncomingOptions, 'introduced'>,
+  binding: TlsBinding | undefined,
 ) => Promise<DestinationRecord>;
 
 export class IncomingDoor {
@@ -45,9 +48,9 @@ export class IncomingDoor {
     });
   }
 
-  /** A connection was made. */
-  knock(visitor: Visitor): void {
-    this.#doorstep.knock(visitor);
+  /** A connection was made; `refusal`: why it is sent away before it is heard, if it is. */
+  knock(visitor: Visitor, refusal?: FerryError): void {
+    this.#doorstep.knock(visitor, refusal);
   }
 
   /** See `IncomingListener`. */
@@ -68,7 +71,7 @@ export class IncomingDoor {
           observer?.started?.(snapshot);
         },
       },
-    });
+    }, source.binding);
     this.#records.pop();
     this.#remember(() => record);
     if (!mayAsk(record)) return record;

@@ -8,6 +8,11 @@ import { isFerryError } from '../../base/errors.js';
 import type { ControlLink, PageHasher } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { brokenLink } from '../control-link/broken-link.js';
+import type { SocketControlLink } from '../control-link/socket-link.js';
+import type { MigrationParameters } from '../../migration/parameters.js';
+import type { TlsBinding } from '../tls/session.js';
+import type { TlsDoor } from './tls-door.js';
+import { clientOf, tlsDoorOf } from './tls-options.js';
 import type { SocketAddress } from '../sockets/address.js';
 import { listen, unlinkSocket } from '../sockets/listening.js';
 import { realTime } from '../threads/real-time.js';
@@ -19,14 +24,16 @@ import { makeRecordingFolder } from './recording-folder.js';
 
 export class SocketLinks implements Links {
   readonly #recordTo: string | undefined;
+  readonly #insecure: boolean;
   #latest: SocketIncomingListener | undefined;
 
   /**
    * `recordTo`: folder that gets a copy of every byte of an outgoing stream. Throws `transfer/recording-failed` if it
-   * can't be made: now, and not when a guest is about to move.
+   * can't be made: now, and not when a guest is about to move. `insecure`: also without TLS with other hosts.
    */
-  constructor(recordTo: string | undefined) {
+  constructor(recordTo: string | undefined, insecure: boolean) {
     this.#recordTo = recordTo;
+    this.#insecure = insecure;
     if (recordTo !== undefined) makeRecordingFolder(recordTo);
   }
 
@@ -48,13 +55,18 @@ export class SocketLinks implements Links {
     let control: ControlLink;
     let host = '127.0.0.1';
     let recording: ControlRecording | undefined;
+    let dial: (() => Promise<SocketControlLink>) | undefined;
+    let binding: TlsBinding | undefined;
     try {
       if (this.#recordTo !== undefined) {
         const { ControlRecording } = await import('./control-recording.js');
         recording = new ControlRecording(this.#recordTo, recordingCut);
       }
-      const link = await connectControlLink(target, options.signal);
+      const tls = await clientOf(target, options.parameters, this.#insecure);
+      dial = () => connectControlLink(target, options.signal, { tls });
+      const link = await dial();
       control = link;
+      binding = link.binding;
       host = link.localHost ?? host;
     } catch (error) {
       if (!isFerryError(error)) throw error;
@@ -64,10 +76,11 @@ export class SocketLinks implements Links {
       return await migrateSource({
         ...known,
         control,
-        redial: () => connectControlLink(target, options.signal),
+        ...(dial && { redial: dial }),
         data: new SocketSourceDataPlane({
           memory,
           host,
+          tls: binding,
           ...(this.#recordTo === undefined ? {} : { recordTo: this.#recordTo, recordingCut }),
         }),
         scheduler: realTime,
@@ -81,12 +94,17 @@ export class SocketLinks implements Links {
     }
   }
 
-  async listen(address: SocketAddress, turnedAway: TurnedAway): Promise<IncomingListener> {
+  async listen(
+    address: SocketAddress,
+    parameters: MigrationParameters,
+    turnedAway: TurnedAway,
+  ): Promise<IncomingListener> {
+    const tls = await tlsDoorOf(address, parameters, this.#insecure, turnedAway);
     // Whoever may still ask it what came of an earlier migration may find the next at its address.
     this.#latest?.end();
     const server = createServer();
     const listening = await listen(server, address);
-    this.#latest = new SocketIncomingListener(server, listening.address, turnedAway);
+    this.#latest = new SocketIncomingListener(server, listening.address, turnedAway, tls);
     return this.#latest;
   }
 }
@@ -97,7 +115,7 @@ class SocketIncomingListener implements IncomingListener {
   readonly #door: Promise<IncomingDoor>;
   #closed = false;
 
-  constructor(server: Server, address: SocketAddress, turnedAway: TurnedAway) {
+  constructor(server: Server, address: SocketAddress, turnedAway: TurnedAway, tls: TlsDoor | undefined) {
     this.#server = server;
     this.address = address;
     const loading = Promise.all([import('./incoming-door.js'), import('./socket-visitor.js')]);
@@ -110,7 +128,8 @@ class SocketIncomingListener implements IncomingListener {
       // A connection that breaks before anybody looks at it is none.
       socket.on('error', () => socket.destroy());
       Promise.all([this.#door, loading]).then(
-        ([door, [, { socketVisitor }]]) => door.knock(socketVisitor(socket)),
+        ([door, [, { socketVisitor }]]) =>
+          tls === undefined ? door.knock(socketVisitor(socket)) : tls.admit(socket, door),
         () => socket.destroy(),
       );
     });
@@ -121,12 +140,12 @@ class SocketIncomingListener implements IncomingListener {
     // Whoever waits for the module hears of a failure, below.
     flow.catch(() => undefined);
     const door = await this.#door;
-    return door.next(options, async (control, { memory, ...known }) => {
+    return door.next(options, async (control, { memory, ...known }, tls) => {
       const { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest } = await flow;
       return migrateDestination({
         ...known,
         control,
-        data: new SocketDestinationDataPlane({ memory }),
+        data: new SocketDestinationDataPlane({ memory, tls }),
         scheduler: realTime,
         digest: tableDigest(),
         hasher: new LatePageHasher(() => new WorkerPageHasher(memory())),

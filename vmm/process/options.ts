@@ -35,6 +35,10 @@ export interface VmmOptions {
   readonly console?: string;
   /** Load the guest but don't start it; of a guest that comes: leave it stopped. */
   readonly paused?: boolean;
+  /** Directory of TLS credentials, laid out as QEMU's are: guests come and go under TLS alone. */
+  readonly tlsCreds?: string;
+  /** Let guests come from and go to other hosts without TLS. */
+  readonly insecure?: boolean;
   /** Folder that gets a copy of every byte of the stream when the guest is moved away, for `ferry inspect`. */
   readonly recordTo?: string;
   /** File in which the VMM keeps who has the guest, before it acts on it. */
@@ -81,6 +85,8 @@ export interface VmmSettings {
   readonly seed: number;
   readonly console: { readonly kind: 'stdio' | 'none' } | { readonly kind: 'file'; readonly path: string };
   readonly paused: boolean;
+  readonly tlsCreds: string | undefined;
+  readonly insecure: boolean;
   readonly recordTo: string | undefined;
   readonly ownerFile: string | undefined;
   /** Undefined without a NIC. */
@@ -106,6 +112,8 @@ const KINDS = {
   seed: 'number',
   console: 'string',
   paused: 'boolean',
+  tlsCreds: 'string',
+  insecure: 'boolean',
   recordTo: 'string',
   ownerFile: 'string',
   nic: 'string',
@@ -213,6 +221,8 @@ export function settle(given: unknown, hasOwnMonitor: boolean): VmmSettings {
     seed,
     console: consoleOf(options.console ?? 'none'),
     paused: options.paused ?? false,
+    tlsCreds: options.tlsCreds,
+    insecure: options.insecure ?? false,
     recordTo: options.recordTo,
     ownerFile: options.ownerFile,
     nic: nicOf(options, refuse),

@@ -6,6 +6,7 @@ import type { FerryError } from '../../base/errors.js';
 import type { InjectedError } from '../../devices/pci/error-names.js';
 import type { SerialPortName } from '../../devices/serial/registers.js';
 import type { DestinationOptions } from '../../migration/destination-context.js';
+import type { MigrationParameters } from '../../migration/parameters.js';
 import type { DestinationMachine, MachineDescription, SourceMachine } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { SourceOptions } from '../../migration/source-context.js';
@@ -120,6 +121,13 @@ export interface IncomingListener {
 export interface Links {
   /** Moves the guest to who listens at `target`. Resolves with the record, also of a failure. */
   migrate(target: SocketAddress, options: OutgoingOptions): Promise<MigrationRecord>;
-  /** Throws a FerryError if the address can't be had. `turnedAway` hears of connections that were no source. */
-  listen(address: SocketAddress, turnedAway: TurnedAway): Promise<IncomingListener>;
+  /**
+   * Throws a FerryError if the address can't be had, or the credentials that `parameters` name. `turnedAway` hears of
+   * connections that were no source.
+   */
+  listen(
+    address: SocketAddress,
+    parameters: MigrationParameters,
+    turnedAway: TurnedAway,
+  ): Promise<IncomingListener>;
 }

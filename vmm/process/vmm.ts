@@ -163,7 +163,7 @@ class Vmm {
         name: settings.name,
         paused: settings.paused,
         machines: new ThreadMachines(settings),
-        links: new SocketLinks(settings.recordTo),
+        links: new SocketLinks(settings.recordTo, settings.insecure),
         console: this.#console,
         clock: realTime,
         emit: (name, data) => this.#monitor.emit(name, data),
@@ -197,7 +197,7 @@ class Vmm {
 
   /** Opens the monitors, loads the guest or waits for one, and lets it run. Throws FerryErrors. */
   async start(): Promise<void> {
-    const { incoming, monitors, agent, approaches, ownerFile } = this.#settings;
+    const { incoming, monitors, agent, approaches, ownerFile, tlsCreds } = this.#settings;
     if (ownerFile !== undefined) {
       this.#ownerFile = new OwnerFile(ownerFile, incoming === undefined, (error) =>
         this.#notice(error.message),
@@ -209,7 +209,7 @@ class Vmm {
       ready = resolve;
     });
     this.#monitor.inTurn(() => machineIsThere);
-    await this.#controller.setParameters(approaches);
+    await this.#controller.setParameters({ ...approaches, ...(tlsCreds === undefined ? {} : { tlsCreds }) });
     const clients = [this.#serveOwner()];
     for (const { address, wait } of monitors) {
       const listener = await MonitorListener.open(this.#monitor, address);

@@ -3,6 +3,7 @@ import { invariant } from '../../base/errors.js';
 import type { DestinationReport } from '../../migration/pages/crew.js';
 import { DestinationPlane } from '../../migration/pages/destination-plane.js';
 import { bundleOf } from '../built.js';
+import type { TlsBinding } from '../tls/session.js';
 import { ThreadCrew } from './crew.js';
 import { memoryPages } from './kernels.js';
 import type { DestinationTask } from './messages.js';
@@ -10,12 +11,14 @@ import type { DestinationTask } from './messages.js';
 export interface SocketDestinationSetup {
   /** Guest RAM, shared memory: asked for when the channels are to connect. There is none before a guest was accepted. */
   readonly memory: () => WebAssembly.Memory;
+  /** Of the control link; undefined without TLS. */
+  readonly tls?: TlsBinding | undefined;
   /** How long connecting, and the source's answer to the hello, may take. */
   readonly connectTimeoutMs?: number;
 }
 
 export class SocketDestinationDataPlane extends DestinationPlane {
-  constructor({ memory: memoryNow, connectTimeoutMs = 5000 }: SocketDestinationSetup) {
+  constructor({ memory: memoryNow, tls, connectTimeoutMs = 5000 }: SocketDestinationSetup) {
     super((tasks, heard) => {
       const memory = memoryNow();
       invariant(
@@ -25,7 +28,7 @@ export class SocketDestinationDataPlane extends DestinationPlane {
       return new ThreadCrew<DestinationTask, DestinationReport>({
         side: 'destination',
         module: bundleOf(new URL('./destination-worker.js', import.meta.url)),
-        tasks: tasks.map((task) => ({ ...task, memory, connectTimeoutMs })),
+        tasks: tasks.map((task) => ({ ...task, memory, tls, connectTimeoutMs })),
         heard,
       });
     });

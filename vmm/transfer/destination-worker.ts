@@ -18,7 +18,7 @@ export default async function destinationWorker(given: {
     ram: memoryBuffer(task.memory),
     kernels: simdKernels(task.memory),
     scheduler: realTime,
-    connect: connectWire,
+    connect: (host, portNumber, user) => connectWire(host, portNumber, user, task.tls),
     connectTimeoutMs: task.connectTimeoutMs,
     allocate: (bytes) => Buffer.alloc(bytes),
     report: (report: DestinationReport) => port.postMessage(report),

@@ -6,6 +6,9 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { transferErrors } from '../../migration/pages/transfer-errors.js';
 import type { Listener, Wire, WireUser } from '../../migration/pages/wire.js';
 import { reasonOf } from '../sockets/listening.js';
+import type { TlsBinding } from '../tls/session.js';
+import { copyTo, writePieces } from './streams.js';
+import { TlsWire } from './tls-wire.js';
 
 export class SocketWire implements Wire {
   user: WireUser;
@@ -29,19 +32,16 @@ export class SocketWire implements Wire {
     return this.#socket.bytesWritten;
   }
 
+  proof(token: Uint8Array): Uint8Array {
+    return token;
+  }
+
   get dead(): boolean {
     return this.#socket.destroyed;
   }
 
   write(pieces: readonly Uint8Array[], count: number, taken: () => void): void {
-    const socket = this.#socket;
-    const last = count - 1;
-    socket.cork();
-    for (let i = 0; i < last; i++) socket.write(pieces[i]!);
-    socket.write(pieces[last]!, (error) => {
-      if (!error) taken(); // else 'close' follows, and says why
-    });
-    socket.uncork();
+    writePieces(this.#socket, pieces, count, taken);
   }
 
   resume(): void {
@@ -57,8 +57,10 @@ export class SocketWire implements Wire {
   }
 }
 
-/** Begins to connect; reads are aimed at what `user` wants. */
-export function connectWire(host: string, port: number, user: WireUser): Wire {
+/** Begins to connect; without TLS reads are aimed at what `user` wants. */
+export function connectWire(host: string, port: number, user: WireUser, tls?: TlsBinding | undefined): Wire {
+  if (tls !== undefined)
+    return new TlsWire(connect({ host, port, noDelay: true }), tls, user, `${host}:${port}`);
   // The first read is aimed before there is a wire.
   let wire: SocketWire | undefined;
   const socket = connect({
@@ -79,21 +81,10 @@ export function connectWire(host: string, port: number, user: WireUser): Wire {
 /** Until somebody is given the wire of a socket that was accepted. */
 const NOBODY: WireUser = { target: () => new Uint8Array(1), filled: () => false, gone: () => {} };
 
-/** Of a socket that was accepted. Node does not aim its reads: what came is copied to where the user wants it. */
+/** Of a socket that was accepted. */
 function acceptedWire(socket: Socket): Wire {
   const wire = new SocketWire(socket, `${socket.remoteAddress}:${socket.remotePort}`, NOBODY);
-  socket.on('data', (chunk: Buffer) => {
-    for (let at = 0; at < chunk.length && !socket.destroyed; ) {
-      const target = wire.user.target();
-      const lengthBytes = Math.min(target.length, chunk.length - at);
-      target.set(chunk.subarray(at, at + lengthBytes));
-      at += lengthBytes;
-      if (wire.user.filled(lengthBytes)) continue;
-      socket.pause();
-      if (at < chunk.length) socket.unshift(chunk.subarray(at));
-      return;
-    }
-  });
+  copyTo(wire, socket);
   return wire;
 }
 
@@ -103,10 +94,12 @@ export class SocketListener implements Listener {
   readonly #host: string;
   readonly #channel: number;
 
-  constructor(host: string, channel: number, knock: (wire: Wire) => void) {
+  constructor(host: string, channel: number, knock: (wire: Wire) => void, tls?: TlsBinding | undefined) {
     this.#host = host;
     this.#channel = channel;
-    this.#server = createServer({ noDelay: true }, (socket) => knock(acceptedWire(socket)));
+    this.#server = createServer({ noDelay: true }, (socket) =>
+      knock(tls === undefined ? acceptedWire(socket) : new TlsWire(socket, tls, NOBODY)),
+    );
   }
 
   listen(): Promise<number> {

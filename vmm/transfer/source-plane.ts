@@ -7,6 +7,7 @@ import { TOKEN_BYTES } from '../../migration/pages/layouts.js';
 import { SourcePlane } from '../../migration/pages/source-plane.js';
 import { bundleOf } from '../built.js';
 import { realTime } from '../threads/real-time.js';
+import type { TlsBinding } from '../tls/session.js';
 import { ThreadCrew } from './crew.js';
 import { memoryPages } from './kernels.js';
 import type { SourceTask } from './messages.js';
@@ -16,6 +17,8 @@ export interface SocketSourceSetup {
   readonly memory: WebAssembly.Memory;
   /** Address of this host to listen at, reachable from the destination. */
   readonly host: string;
+  /** Of the control link; undefined without TLS. */
+  readonly tls?: TlsBinding | undefined;
   /** Folder that gets a copy of every byte of channel N as `data-N.bin`; pages are then copied once more. */
   readonly recordTo?: string;
   /** Hears why the copy of a channel ends early: of `file`, once. */
@@ -25,7 +28,7 @@ export interface SocketSourceSetup {
 }
 
 export class SocketSourceDataPlane extends SourcePlane {
-  constructor({ memory, host, recordTo, recordingCut, helloTimeoutMs = 5000 }: SocketSourceSetup) {
+  constructor({ memory, host, tls, recordTo, recordingCut, helloTimeoutMs = 5000 }: SocketSourceSetup) {
     const recordingOf = (channel: number): string | undefined =>
       recordTo && join(recordTo, `data-${channel}.bin`);
     super({
@@ -38,7 +41,13 @@ export class SocketSourceDataPlane extends SourcePlane {
           tasks.every(({ migratedPages }) => migratedPages <= memoryPages(memory)),
           'more pages than RAM has',
         );
-        const more = (channel: number) => ({ memory, host, helloTimeoutMs, recording: recordingOf(channel) });
+        const more = (channel: number) => ({
+          memory,
+          host,
+          tls,
+          helloTimeoutMs,
+          recording: recordingOf(channel),
+        });
         return new ThreadCrew<SourceTask, SourceReport>({
           side: 'source',
           module: bundleOf(new URL('./source-worker.js', import.meta.url)),

@@ -11,13 +11,13 @@ import { SocketListener } from './socket-wire.js';
 /** Piscina task: resolves when the owner has closed the channel. */
 export default async function sourceWorker(given: { task: SourceTask; port: MessagePort }): Promise<void> {
   const { task, port } = given;
-  const { memory, host, helloTimeoutMs, recording } = task;
+  const { memory, host, tls, helloTimeoutMs, recording } = task;
   const channel = new SourceChannel({
     task,
     ram: memoryBuffer(memory),
     kernels: simdKernels(memory),
     scheduler: realTime,
-    listener: (knock) => new SocketListener(host, task.channel, knock),
+    listener: (knock) => new SocketListener(host, task.channel, knock, tls),
     helloTimeoutMs,
     recorder: recording === undefined ? undefined : (cut) => new Recording(recording, cut),
     allocate: (bytes) => Buffer.alloc(bytes),
