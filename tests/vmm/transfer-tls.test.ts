@@ -49,7 +49,8 @@ async function controlLink(client: string, server: string): Promise<Session> {
 
 const sharedMemory = (): WebAssembly.Memory =>
   new WebAssembly.Memory({ initial: PAGES / 16, maximum: 65536, shared: true });
-const ramOf = (memory: WebAssembly.Memory): Uint8Array => new Uint8Array(memory.buffer, 0, PAGES * PAGE_BYTES);
+const ramOf = (memory: WebAssembly.Memory): Uint8Array =>
+  new Uint8Array(memory.buffer, 0, PAGES * PAGE_BYTES);
 
 describe.skipIf(!hasOpenssl)('data channels under TLS', () => {
   let authority: Authority;
