@@ -12,6 +12,7 @@ import { SocketLinks } from '../../vmm/process/links.js';
 import { TlsDoor } from '../../vmm/process/tls-door.js';
 import type { SocketAddress } from '../../vmm/sockets/address.js';
 import { listen } from '../../vmm/sockets/listening.js';
+import { laterMs } from '../../vmm/timers.js';
 import { loadCredentials } from '../../vmm/tls/credentials.js';
 import { Authority, hasOpenssl } from './certificates.js';
 
@@ -39,7 +40,7 @@ describe.skipIf(!hasOpenssl)('a door with credentials', () => {
   async function door(authz = ''): Promise<{ address: SocketAddress; turned: string[]; doorstep: Doorstep }> {
     const turned: string[] = [];
     const turnedAway = ({ code }: FerryError): void => void turned.push(code);
-    const doorstep = new Doorstep({ turnedAway, recordOf: () => moved });
+    const doorstep = new Doorstep({ turnedAway, recordOf: () => moved, later: laterMs });
     const tls = new TlsDoor({ credentials: loadCredentials(good, 'server'), authz, turnedAway });
     const sockets: Socket[] = [];
     const server = createServer((raw) => {

@@ -62,16 +62,20 @@ export class IncomingDoor {
     if (source === undefined) return undefined;
     introduced(source.from);
     const { observer, parameters, signal } = options;
-    const record = await arrive(source.link, {
-      ...options,
-      observer: {
-        ...observer,
-        started: (snapshot) => {
-          this.#remember(snapshot);
-          observer?.started?.(snapshot);
+    const record = await arrive(
+      source.link,
+      {
+        ...options,
+        observer: {
+          ...observer,
+          started: (snapshot) => {
+            this.#remember(snapshot);
+            observer?.started?.(snapshot);
+          },
         },
       },
-    }, source.binding);
+      source.binding,
+    );
     this.#records.pop();
     this.#remember(() => record);
     if (!mayAsk(record)) return record;

@@ -5,22 +5,22 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:net';
 import { isFerryError } from '../../base/errors.js';
+import type { MigrationParameters } from '../../migration/parameters.js';
 import type { ControlLink, PageHasher } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { brokenLink } from '../control-link/broken-link.js';
 import type { SocketControlLink } from '../control-link/socket-link.js';
-import type { MigrationParameters } from '../../migration/parameters.js';
-import type { TlsBinding } from '../tls/session.js';
-import type { TlsDoor } from './tls-door.js';
-import { clientOf, tlsDoorOf } from './tls-options.js';
 import type { SocketAddress } from '../sockets/address.js';
 import { listen, unlinkSocket } from '../sockets/listening.js';
 import { realTime } from '../threads/real-time.js';
 import { laterMs } from '../timers.js';
+import type { TlsBinding } from '../tls/session.js';
 import type { ControlRecording } from './control-recording.js';
 import type { IncomingDoor } from './incoming-door.js';
 import type { IncomingListener, IncomingOptions, Links, OutgoingOptions, TurnedAway } from './ports.js';
 import { makeRecordingFolder } from './recording-folder.js';
+import type { TlsDoor } from './tls-door.js';
+import { clientOf, tlsDoorOf } from './tls-options.js';
 
 export class SocketLinks implements Links {
   readonly #recordTo: string | undefined;
