@@ -189,7 +189,7 @@ describe('the source, listening for its destination', () => {
   }
 
   it('drops strangers without a word, and still takes its destination afterwards', async () => {
-    const { source, endpoint } = await listening(200);
+    const { source, endpoint } = await listening(1500);
     const port = endpoint.ports[0]!;
     const token = tokenBytes(endpoint.token);
     const strangers = [
