@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import { EXIT_STATUS } from '../../base/exit-status.js';
+import type { ParameterValues } from '../../migration/parameters.js';
 import { labErrors } from '../errors.js';
 import { KERNEL_IMAGE } from '../move/scenario.js';
 import { exitStatuses } from '../options/exit-statuses.js';
@@ -16,6 +17,7 @@ import { gather, shownUrl, workForQueue } from '../simulator/queue.js';
 import { TRACKINGS } from '../simulator/random-plan.js';
 import { campaignText, type Pace, progressLine, TRACE_LEGEND } from '../simulator/report.js';
 import { CampaignFile } from '../simulator/resume.js';
+import { stopsAndStarts, waysLike } from '../simulator/ways.js';
 
 const NAME = 'ferry simulate';
 const SEEDS = 2 ** 32;
@@ -32,6 +34,8 @@ interface Flags {
   readonly time?: number;
   readonly jobs?: number;
   readonly tracking?: string;
+  readonly stop?: string;
+  readonly start?: string;
   readonly fault?: readonly (Fault | typeof NONE)[];
   readonly trace?: boolean;
   readonly resume?: string;
@@ -65,6 +69,17 @@ export function define(command: Command): void {
         TRACKINGS,
       ),
     )
+    .addOption(
+      new Option(
+        '--stop <name>',
+        'how the device is stopped (default: random, device-state most often)',
+      ).choices(stopsAndStarts.stop),
+    )
+    .addOption(
+      new Option('--start <name>', 'how the other device is started (default: random)').choices(
+        stopsAndStarts.start,
+      ),
+    )
     .option(
       '--fault <name>',
       'instead of random faults; several times for several, `none` for none',
@@ -84,7 +99,18 @@ export function define(command: Command): void {
     .addOption(
       new Option('--work <url>', 'work for others, who submit by --queue, until ended')
         .argParser(value('--work', parseQueue))
-        .conflicts(['seed', 'seeds', 'time', 'tracking', 'fault', 'trace', 'resume', 'queue']),
+        .conflicts([
+          'seed',
+          'seeds',
+          'time',
+          'tracking',
+          'stop',
+          'start',
+          'fault',
+          'trace',
+          'resume',
+          'queue',
+        ]),
     )
     .option('--trace', 'print every event of the one migration of --seed')
     .allowExcessArguments(false)
@@ -92,9 +118,9 @@ export function define(command: Command): void {
       'after',
       `
 Two VMMs with a NIC behind VT-d each, a guest with its driver, traffic, and an operator at the monitor; in virtual time, with
-everything drawn from the seed: who comes first, limits and channels of the migration, and a few faults. Each fault has a name:
+everything drawn from the seed: who comes first, limits, channels and approaches of the migration, and a few faults. A fault's name:
   delay, cut, cut-after, silence, truncate, flip, garbage, repeat    @SIDE/MESSAGE#N, to a control message
-  data-cut, data-flip                                                @CHANNEL/BYTE, to a data channel
+  data-cut, data-flip, data-stall, data-truncate                     @CHANNEL/BYTE, to a data channel
   kill-source, kill-destination                                      at a message or a time (@2500us), to a process
   cancel, stop, cont, parameters, migrate-again                      at a message or a time, by the operator of the source
 What must hold: at most one side runs the guest at any time, and one does in the end; RAM, registers and devices are the same at
@@ -115,13 +141,19 @@ ${exitStatuses('every check held for every seed', ['not-verified', 'refused', 'f
 }
 
 async function simulate(flags: Flags): Promise<void> {
-  const { seed, fault, tracking, trace, resume, queue, work, json } = flags;
+  const { seed, fault, tracking, stop, start, trace, resume, queue, work, json } = flags;
   if (work !== undefined) return workUntilEnded(work, flags);
   if (flags.seeds === undefined && (resume ?? queue) !== undefined) {
     throw labErrors.error('usage', { why: '--resume and --queue need --seeds', command: NAME });
   }
   const plan = fault?.filter((one): one is Fault => one !== NONE);
-  const parameters = tracking === undefined ? undefined : { tracking };
+  const given = Object.entries({ tracking, stop, start }).filter(([, name]) => name !== undefined);
+  const parameters: Partial<ParameterValues> = Object.fromEntries(given);
+  if (waysLike(parameters).length === 0) {
+    const starts = waysLike({ stop: stop! }).map((way) => way.start.name);
+    const why = `--start ${start} can't follow --stop ${stop}; what can: ${starts.join(', ')}`;
+    throw labErrors.error('usage', { why, command: NAME });
+  }
   const data: CrewData = { imagePath: KERNEL_IMAGE, plan, parameters };
   const before = resume === undefined ? undefined : new CampaignFile(resume, campaignOf(data));
   const started = performance.now();
@@ -134,7 +166,7 @@ async function simulate(flags: Flags): Promise<void> {
   const again = (of: number, shortest: readonly string[]): string =>
     [
       `${NAME} --seed ${of}`,
-      ...(tracking === undefined ? [] : [`--tracking ${tracking}`]),
+      ...given.map(([effort, name]) => `--${effort} ${name}`),
       ...(shortest.length === 0 ? [NONE] : shortest).map((name) => `--fault ${name}`),
       '--trace',
     ].join(' ');
@@ -144,7 +176,7 @@ async function simulate(flags: Flags): Promise<void> {
   let hash: string | undefined;
   if (seed !== undefined) {
     const image = readFileSync(KERNEL_IMAGE);
-    const campaign = await Campaign.open({ image, ...(plan && { plan }), ...(parameters && { parameters }) });
+    const campaign = await Campaign.open({ image, parameters, ...(plan && { plan }) });
     if (trace && !json) process.stdout.write(TRACE_LEGEND);
     const { lines, hash: all } = await campaign.move(seed);
     hash = all;

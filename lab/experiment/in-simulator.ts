@@ -110,8 +110,9 @@ function faultOf(fault: ExperimentFault): Fault | string {
       if (!onMessage || fault.jitter !== undefined) return notHere('at messages, and without jitter');
       return { kind: 'delay', when, amount: parseDuration(fault.time) / 1e3 };
     case 'stall':
-      if (!onMessage || fault.time !== undefined) return notHere('at messages, and for good');
-      return { kind: 'silence', when, amount: 0 };
+      if (fault.time !== undefined) return notHere('for good, not for a time');
+      if (when.at === 'byte') return { kind: 'data-stall', when, amount: 0 };
+      return onMessage ? { kind: 'silence', when, amount: 0 } : notHere('at messages and bytes');
     case 'truncate':
     case 'garbage':
       return onMessage ? { kind: fault.do, when, amount: HALF } : notHere('at messages');

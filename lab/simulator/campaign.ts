@@ -85,11 +85,11 @@ export class Campaign {
     return this.#options.plan ?? planOf(seed);
   }
 
-  /** One migration under `plan`. Rejects with what the simulation threw. */
-  move(seed: number, plan = this.planOf(seed)): Promise<WholeMove> {
-    const { parameters } = this.#options;
+  /** One migration under `plan`; `also` goes over the campaign's parameters. Rejects with what the simulation threw. */
+  move(seed: number, plan = this.planOf(seed), also: Partial<ParameterValues> = {}): Promise<WholeMove> {
+    const parameters = { ...this.#options.parameters, ...also };
     const [booted, memories] = [this.#booted, this.#memories];
-    return moveWhole(seed, { booted, memories, plan, ...(parameters && { parameters }) });
+    return moveWhole(seed, { booted, memories, plan, parameters });
   }
 
   /** Runs `seed` and counts it; a failure is told with the shortest plan that shows it too. */

@@ -27,6 +27,8 @@ const MESSAGE_FAULTS = {
 const DATA_FAULTS = {
   'data-cut': BROKEN,
   'data-flip': DATA_DAMAGED,
+  'data-stall': SILENT,
+  'data-truncate': BROKEN,
 } as const;
 const PROCESS_FAULTS = { 'kill-source': SILENT, 'kill-destination': SILENT } as const;
 /** What an operator asks of the source's monitor. */

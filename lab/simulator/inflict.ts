@@ -69,16 +69,18 @@ export class Infliction {
 
   /** That of the data channels. */
   readonly tamper: Tamper = (chunk, { channel, at }) => {
-    let passed: Uint8Array | 'cut' = chunk;
+    let verdict: ReturnType<Tamper> = chunk;
     for (const fault of this.#plan) {
       const { when, kind, amount } = fault;
       if (when.at !== 'byte' || !isDataFault(kind) || this.#struck.has(fault)) continue;
       if (when.channel !== channel || when.byte < at || when.byte >= at + chunk.length) continue;
       this.#note(fault);
-      if (kind === 'data-cut') passed = 'cut';
-      else chunk[when.byte - at]! ^= 1 << (amount & 7);
+      const within = when.byte - at;
+      if (kind === 'data-flip') chunk[within]! ^= 1 << (amount & 7);
+      else if (kind === 'data-truncate') verdict = { last: chunk.subarray(0, within) };
+      else verdict = kind === 'data-cut' ? 'cut' : 'stall';
     }
-    return passed;
+    return verdict;
   };
 
   #judge(message: LinkMessage): LinkVerdict | undefined {

@@ -3,8 +3,9 @@ import type { SeededRandom } from '../../base/random.js';
 import type { FrameKind } from '../../migration/frame.js';
 import type { ParameterValues } from '../../migration/parameters.js';
 import { builtIn } from '../../migration/registry.js';
-import type { Fault, FaultKind, When } from './fault.js';
+import { type Fault, type FaultKind, isDataFault, type When } from './fault.js';
 import type { Side } from './link.js';
+import { patienceWith, randomWay, WAYS, waysLike } from './ways.js';
 
 /** What either side says in a migration in which nothing is amiss; those that come once, and those that come again. */
 export const SAID: Readonly<Record<Side, readonly FrameKind[]>> = {
@@ -29,7 +30,7 @@ const OFTEN: readonly FrameKind[] = [
 /** How often each kind is drawn, of what is drawn of all. */
 const KINDS: readonly (readonly [weight: number, kinds: readonly FaultKind[]])[] = [
   [4, ['delay', 'cut', 'cut-after', 'silence', 'truncate', 'flip', 'garbage', 'repeat']],
-  [2, ['data-cut', 'data-flip']],
+  [2, ['data-cut', 'data-flip', 'data-stall', 'data-truncate']],
   [2, ['kill-source', 'kill-destination']],
   [3, ['cancel', 'stop', 'cont', 'parameters', 'migrate-again']],
 ];
@@ -70,7 +71,7 @@ function randomFault(random: SeededRandom, channels: number): Fault {
   const bag = KINDS.flatMap(([weight, kinds]) => new Array<readonly FaultKind[]>(weight).fill(kinds));
   const kind = random.pick(random.pick(bag));
   const amount = amountOf(kind, random);
-  if (kind === 'data-cut' || kind === 'data-flip') {
+  if (isDataFault(kind)) {
     const byte = random.chance(0.3) ? random.below(5000) : random.below(SPAN_BYTES);
     return { kind, when: { at: 'byte', channel: random.below(channels), byte }, amount };
   }
@@ -123,10 +124,21 @@ export const TRACKINGS: readonly string[] = builtIn.tracking
   .filter(({ serves }) => serves === 'device')
   .map(({ name }) => name);
 
-/** Limits, channels, tracking and verification of a migration. */
-export function randomParameters(random: SeededRandom): Partial<ParameterValues> {
+/** Limits, channels, approaches and verification of a migration; stop and start are like those in `given`. */
+export function randomParameters(
+  random: SeededRandom,
+  given: Partial<ParameterValues> = {},
+): Partial<ParameterValues> {
+  const like = waysLike(given);
+  const way = randomWay(random.fork('way'), like.length > 0 ? like : WAYS);
+  const patience = patienceWith(way);
   return {
     ...TIMEOUTS,
+    ...patience,
+    // A peer hears nothing while a guest that stands still is waited for.
+    ...(patience.requestTimeoutMs && { peerTimeoutMs: patience.requestTimeoutMs }),
+    stop: way.stop.name,
+    start: way.start.name,
     maxBandwidth: random.pick([0, 100e6, 400e6, 1e9]),
     downtimeLimitMs: random.pick([0, 1, 5, 300]),
     maxRounds: random.pick([1, 2, 4, 8]),

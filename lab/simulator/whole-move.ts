@@ -10,6 +10,7 @@ import { compareStates } from '../../migration/compare-states.js';
 import { defaultParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { MachineState } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
+import { builtIn } from '../../migration/registry.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import { UNDER_WAY } from '../../vmm/monitor/protocol.js';
 import type { Happened, RunChange, SideEnd, Whereabouts } from '../checkers/happened.js';
@@ -97,7 +98,7 @@ class Move {
   constructor(world: SimulatedWorld, { booted, memories, plan, parameters }: WholeMoveOptions) {
     this.#world = world;
     const random = world.random.fork('circumstances');
-    this.#parameters = { ...defaultParameters, ...randomParameters(random), ...parameters };
+    this.#parameters = { ...defaultParameters, ...randomParameters(random, parameters), ...parameters };
     this.infliction = new Infliction(plan, world, (fault) => this.#strike(fault));
     this.#network = new SimulatedNetwork(world);
     const { rules, tamper } = this.infliction;
@@ -146,6 +147,8 @@ class Move {
     peer.stopFlows();
     await scheduler.sleep(REST);
     const during = peer.report()[0];
+    // A driver that has to find its device again may do that until then, at either side.
+    if (!this.#carriesDevices) await scheduler.sleep(milliseconds(this.#parameters.deviceStartTimeoutMs));
     const later = await this.#askLast();
     // Those of the machines' own ends are none of the guest's.
     const runs = [...this.#runs];
@@ -238,6 +241,12 @@ class Move {
     }
   }
 
+  /** The other device goes on as the one that was left. */
+  get #carriesDevices(): boolean {
+    const record = this.#source.controller.migrationRecord() as MigrationRecord | undefined;
+    return builtIn.stop.find(({ name }) => name === record?.approaches?.stop)?.leaves === 'state';
+  }
+
   /** The guest is about to run at the destination: is it what stands still at the source? */
   async #compare(taken: Machine): Promise<void> {
     this.#handOver ??= [];
@@ -250,7 +259,10 @@ class Move {
     }
     // Of a process that is gone only memory can still be looked at.
     if (this.#source.gone) return;
-    this.#handOver.push(...compareStates(await wholeState(left), await wholeState(taken)));
+    const [was, is] = this.#carriesDevices
+      ? [await wholeState(left), await wholeState(taken)]
+      : [await left.save(), await taken.save()];
+    this.#handOver.push(...compareStates(was, is));
   }
 }
 

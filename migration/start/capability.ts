@@ -4,6 +4,7 @@ import { askGuest } from '../ask-guest.js';
 import { migrationErrors } from '../errors.js';
 import type { HostFunction } from '../ports.js';
 import { RESUME } from '../stop/capability.js';
+import { announcedOnceReceiving } from './recover.js';
 import type { StartDescriptor } from './start.js';
 
 export const startByCapability: StartDescriptor = {
@@ -25,14 +26,16 @@ export const startByCapability: StartDescriptor = {
   make: (device) => ({
     afterRun: async (patience) => {
       const { name } = device;
-      const { word } = await askGuest(device, RESUME, [], {
-        patience,
-        givenUp: new Promise(() => undefined),
+      const fn = device.fn as HostFunction;
+      const asked = askGuest(device, RESUME, [], { patience, givenUp: new Promise(() => undefined) });
+      const { word } = await asked.catch((error: unknown) => {
+        void announcedOnceReceiving(fn);
+        throw error;
       });
       if (word !== RESUME) {
         throw migrationErrors.error('guest-refused', { device: name, request: RESUME, answer: word });
       }
-      await (device.fn as HostFunction).announce();
+      await fn.announce();
     },
   }),
 };

@@ -1,6 +1,6 @@
 /** Starts that put back what the source's host had read out of the device: they differ in how much of it. */
 import type { AssignedDevice, FunctionReplay, HostFunction } from '../ports.js';
-import { overdue, receiving } from './recover.js';
+import { overdue, untilReceiving } from './recover.js';
 import type { DeviceStart } from './start.js';
 
 export const readOut = (device: AssignedDevice): Promise<Uint8Array> =>
@@ -27,18 +27,16 @@ export function startByPuttingBack(
       await replay.putBack(what);
     },
     async afterRun(patience) {
-      const receives = receiving(fn);
-      try {
+      const begin = async (): Promise<void> => {
         // At the source, where a move came to nothing, it has not been.
         await replay.putBack(what);
         await replay.release();
-        if (what === 'configuration') {
-          await Promise.race([receives.on, overdue(patience, { approach, device: device.name })]);
-        }
-        await fn.announce();
-      } finally {
-        receives.cancel();
+      };
+      if (what === 'configuration') {
+        return untilReceiving(fn, begin, () => overdue(patience, { approach, device: device.name }));
       }
+      await begin();
+      await fn.announce();
     },
   };
 }

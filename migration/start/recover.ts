@@ -19,29 +19,42 @@ export function startByRecovery(
     load: () => fn.isolate(),
     async afterRun(patience) {
       const facts = { approach, device: device.name };
-      const receives = receiving(fn);
-      try {
+      const begin = async (): Promise<void> => {
         await fn.restore();
         const heard = await tell(fn, { patience, givenUp: new Promise(() => undefined) });
         if (!heard) throw migrationErrors.error('guest-not-listening', facts);
-        await Promise.race([receives.on, overdue(patience, facts)]);
-        await fn.announce();
-      } finally {
-        receives.cancel();
-      }
+      };
+      await untilReceiving(fn, begin, () => overdue(patience, facts));
     },
   };
 }
 
-/** Resolves when the driver has switched the device's reception on. */
-export function receiving(fn: HostFunction): { readonly on: Promise<void>; readonly cancel: () => void } {
-  let cancel = (): void => undefined;
-  const on = new Promise<void>((resolve) => {
-    cancel = fn.onReceiver((switchedOn) => {
-      if (switchedOn) resolve();
+/** Resolves when `begin` has, the driver lets the device receive, and the network was told where it is. Rejects as `begin` or `late`. */
+export async function untilReceiving(
+  fn: HostFunction,
+  begin: () => Promise<void>,
+  late: () => Promise<never>,
+): Promise<void> {
+  const announced = announcedOnceReceiving(fn);
+  await begin();
+  await Promise.race([announced, late()]);
+}
+
+/**
+ * Tells the network where the device is when its driver lets it receive, whoever still waits for that: a guest that was moved while
+ * it stood still looks at its device when it is let go on, and if it only answers, nobody finds it who was not told.
+ */
+export function announcedOnceReceiving(fn: HostFunction): Promise<void> {
+  const announced = new Promise<void>((resolve, reject) => {
+    const cancel = fn.onReceiver((switchedOn) => {
+      if (!switchedOn) return;
+      cancel();
+      fn.announce().then(resolve, reject);
     });
   });
-  return { on, cancel: () => cancel() };
+  // Whoever waits for it hears of a failure.
+  announced.catch(() => undefined);
+  return announced;
 }
 
 /** Rejects when the patience is over. */

@@ -13,6 +13,7 @@ import { randomPlan } from '../../lab/simulator/random-plan.js';
 import { campaignText } from '../../lab/simulator/report.js';
 import { CampaignFile } from '../../lab/simulator/resume.js';
 import { shrinkPlan } from '../../lab/simulator/shrink.js';
+import { WAYS } from '../../lab/simulator/ways.js';
 
 const KERNEL = new URL('../../dist/guests/kernel.img', import.meta.url);
 const image = readFileSync(KERNEL);
@@ -28,6 +29,8 @@ describe('simulated migrations of whole machines', () => {
     campaign = await Campaign.open({ image });
     const parameters = {
       tracking: 'iommu-dirty',
+      stop: 'device-state',
+      start: 'device-state',
       multifdChannels: 1,
       maxBandwidth: 100e6,
       maxRounds: 2,
@@ -103,7 +106,8 @@ describe('simulated migrations of whole machines', () => {
   );
 
   it('a piece of a device’s stream that comes twice is named by the device', async () => {
-    const { happened } = await campaign.move(100_340, faults('repeat@source/device-data#0'));
+    const stop = 'device-state';
+    const { happened } = await campaign.move(100_340, faults('repeat@source/device-data#0'), { stop });
     expect(happened.source.error?.code).toBe('devices/migrationDamaged');
     expect(violationsOf(happened)).toEqual([]);
   });
@@ -135,6 +139,23 @@ describe('simulated migrations of whole machines', () => {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+
+  it('with any stop and start that this machine can do complete, and the guest works with its device in the end', async () => {
+    const names = WAYS.map(({ stop, start }) => ({ stop: stop.name, start: start.name }));
+    const soon = names.filter(({ stop, start }) => stop !== 'hot-unplug' && start !== 'reset');
+    for (const way of soon) {
+      const { happened } = await campaign.move(3, [], way);
+      expect([happened.source.status, ...violationsOf(happened)], JSON.stringify(way)).toEqual(['completed']);
+    }
+    expect(soon.length).toBeGreaterThan(10);
+  });
+
+  it('are found by a guest that was moved while it stood still, and answers only', async () => {
+    const parameters = { stop: 'graceful', start: 'error-recovery-nonfatal' };
+    const { happened } = await campaign.move(168, faults('stop@destination/round-received#0'), parameters);
+    expect(happened.destination.status).toBe('completed');
+    expect(violationsOf(happened)).toEqual([]);
   });
 
   it('come to the same on another thread', async () => {
@@ -182,7 +203,7 @@ describe('a plan of faults', () => {
         expect(nameOfFault(faultOfName(name)!)).toBe(name);
       }
     }
-    expect(kinds.size).toBe(17);
+    expect(kinds.size).toBe(19);
     for (const no of [
       '',
       'cut',

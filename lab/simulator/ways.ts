@@ -1,0 +1,77 @@
+/**
+ * Ways to stop a device and to start the other, of those that the simulator's machine and guest can do: it has an ordinary slot, and
+ * neither standby nor agent.
+ */
+import type { SeededRandom } from '../../base/random.js';
+import type { ParameterValues } from '../../migration/parameters.js';
+import { AUTO, builtIn } from '../../migration/registry.js';
+import { startByReset } from '../../migration/start/reset.js';
+import type { StartDescriptor } from '../../migration/start/start.js';
+import { stopByCapability } from '../../migration/stop/capability.js';
+import { hotUnplug } from '../../migration/stop/hot-unplug.js';
+import type { StopDescriptor } from '../../migration/stop/stop.js';
+
+export interface Way {
+  readonly stop: StopDescriptor;
+  readonly start: StartDescriptor;
+}
+
+/** Names, as parameters have them. */
+type Named = Partial<Pick<ParameterValues, 'stop' | 'start'>>;
+
+const ABSENT: readonly string[] = ['standby', 'firmware', 'agent'];
+const here = ({ needs }: { readonly needs: readonly string[] }): boolean =>
+  !needs.some((need) => ABSENT.includes(need));
+
+export const WAYS: readonly Way[] = builtIn.stop
+  .filter((stop) => stop.serves === 'device' && here(stop))
+  .flatMap((stop) =>
+    builtIn.start
+      .filter((start) => start.takes.includes(stop.leaves) && here(start))
+      .map((start) => ({ stop, start })),
+  );
+
+/** The names of all stops and starts among them. */
+export const stopsAndStarts = {
+  stop: [...new Set(WAYS.map(({ stop }) => stop.name))],
+  start: [...new Set(WAYS.map(({ start }) => start.name))],
+} as const;
+
+/**
+ * Never drawn: five seconds of a blinking light, or ten in which the driver does not look at its device. And a request that is taken
+ * back before its answer: what is asked of the guest next takes the place of what would undo it, and its device stays down.
+ */
+const rare = ({ stop, start }: Way): boolean =>
+  stop === hotUnplug || stop === stopByCapability || start === startByReset;
+/** A guest does a second and more for a slot whose state changes. */
+const slow = ({ start }: Way): boolean => start.needs.includes('slot');
+/** What most migrations are made with, and what can go wrong in most ways. */
+const carries = ({ stop }: Way): boolean => stop.leaves === 'state';
+
+const SLOW_SHARE = 0.02;
+/** Of those that are not slow. */
+const CARRYING_SHARE = 0.6;
+
+/** Those of them that are as was asked for; what is absent, or left to the migration, is any. */
+export const waysLike = ({ stop = AUTO, start = AUTO }: Named): readonly Way[] =>
+  WAYS.filter(
+    (way) => (stop === AUTO || way.stop.name === stop) && (start === AUTO || way.start.name === start),
+  );
+
+/** One of `ways`, which are not none; one that takes long only seldom, unless there is no other. */
+export function randomWay(random: SeededRandom, ways: readonly Way[]): Way {
+  const drawn = ways.filter((way) => !rare(way));
+  const [late, soon] = [drawn.filter(slow), drawn.filter((way) => !slow(way))];
+  if (drawn.length === 0) return random.pick(ways);
+  if (soon.length === 0 || (late.length > 0 && random.chance(SLOW_SHARE))) return random.pick(late);
+  const carrying = soon.filter(carries);
+  return random.pick(carrying.length > 0 && random.chance(CARRYING_SHARE) ? carrying : soon);
+}
+
+/** How long the guest is waited for: what `way` takes when all goes well, and some more. Nothing if that is not long. */
+export function patienceWith(
+  way: Way,
+): Partial<Pick<ParameterValues, 'requestTimeoutMs' | 'deviceStartTimeoutMs'>> {
+  if (rare(way)) return { requestTimeoutMs: 8000, deviceStartTimeoutMs: 15_000 };
+  return slow(way) ? { requestTimeoutMs: 2000, deviceStartTimeoutMs: 4000 } : {};
+}
