@@ -1,15 +1,19 @@
 /** Experiments that are files: the examples, what is wrong with one and where, and that a wrong one fails. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { toJsonSchema } from '@valibot/to-json-schema';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import type { FerryError } from '../../base/errors.js';
+import { EXIT_STATUS } from '../../base/exit-status.js';
 import type { Happened } from '../../lab/checkers/happened.js';
 import { type Experiment, experimentShape } from '../../lab/experiment/format.js';
 import { JsonMistake, lineAndColumn, readJson } from '../../lab/experiment/json-text.js';
 import { findingsOf, measuredIn } from '../../lab/experiment/outcome.js';
 import { parseExperiment, readExperiment } from '../../lab/experiment/read.js';
 import { runExperiment } from '../../lab/experiment/run.js';
+import { main } from '../../lab/ferry.js';
 import { nearestWord } from '../../lab/options/nearest.js';
 
 const FOLDER = fileURLToPath(new URL('../../docs/examples/experiments/', import.meta.url));
@@ -232,6 +236,71 @@ describe('a file with a mistake', () => {
 
   it('is told of all of them at once', () => {
     expect(changed('"question"', '"quetsion"').split('\n')).toHaveLength(2);
+  });
+});
+
+describe('ferry run', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'ferry-run-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const written = (name: string, changes: object): string => {
+    const path = join(folder, name);
+    writeFileSync(path, JSON.stringify({ ...example('does-it-move'), harness: ['simulator'], ...changes }));
+    return path;
+  };
+  const ferry = async (...args: readonly string[]): Promise<{ status: number; out: string; err: string }> => {
+    const said = { out: '', err: '' };
+    const into = (part: 'out' | 'err') => (text: string | Uint8Array) => {
+      said[part] += text;
+      return true;
+    };
+    const spies = [
+      vi.spyOn(process.stdout, 'write').mockImplementation(into('out')),
+      vi.spyOn(process.stderr, 'write').mockImplementation(into('err')),
+    ];
+    const before = process.exitCode;
+    try {
+      return { status: await main(['run', ...args]), ...said };
+    } finally {
+      process.exitCode = before;
+      for (const spy of spies) spy.mockRestore();
+    }
+  };
+
+  it('runs files and folders, and ends with a status that says whether all held', async () => {
+    const good = written('a-good.json', { name: 'good' });
+    written('b-wrong.json', { name: 'wrong', must: { guest: 'source' } });
+    const one = await ferry(good, '--runs', '1');
+    expect(one).toMatchObject({
+      status: 0,
+      out: expect.stringContaining('1 of 1 experiments held everything'),
+    });
+    expect(one.err).toBe('good (simulator, seed 1): guest at the destination, as it must be\n');
+    const all = await ferry(folder, '--runs', '1', '--seed', '7');
+    expect(all.status).toBe(EXIT_STATUS['not-verified']);
+    expect(all.out).toContain(
+      `again: ferry run ${join(folder, 'b-wrong.json')} --harness simulator --runs 1 --seed 7`,
+    );
+    const [first, second] = JSON.parse((await ferry(folder, '--runs', '1', '--json')).out);
+    expect([first.held, second.held]).toEqual([true, false]);
+    expect(second.runs[0].findings).toEqual([expect.stringMatching(/^keeper: /)]);
+  });
+
+  it('tells what is wrong with files before anything runs', async () => {
+    const good = written('c-good.json', {});
+    expect(await ferry('--check', FOLDER)).toMatchObject({
+      status: 0,
+      out: EXAMPLES.map((file) => `${FOLDER}${file}: nothing wrong\n`).join(''),
+    });
+    const mistaken = await ferry(good, written('d-mistaken.json', { faults: [{ do: 'kut', at: {} }] }));
+    expect(mistaken).toMatchObject({ status: EXIT_STATUS.refused, out: '' });
+    expect(mistaken.err).toMatch(
+      /d-mistaken\.json:1:\d+: \/faults\/0\/do: 'kut' is none; did you mean 'cut'\?/,
+    );
+    const elsewhere = await ferry(good, '--harness', 'processes');
+    expect(elsewhere.status).toBe(EXIT_STATUS.refused);
+    expect(elsewhere.err).toContain('does-it-move is not for the harness processes, but for simulator');
+    expect((await ferry(join(folder, 'none.json'))).status).toBe(EXIT_STATUS.environment);
+    expect((await ferry('--check', mkdtempSync(join(folder, 'empty-')))).status).toBe(EXIT_STATUS.usage);
   });
 });
 
