@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot';
 import { RAM_BYTES_MAX, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
-import type { ErrorEntry } from '../../base/errors.js';
+import { type ErrorEntry, invariant } from '../../base/errors.js';
 import { MIB, PAGE_BYTES } from '../../base/units.js';
 import { deviceErrors } from '../../devices/errors.js';
 import { migrationErrors } from '../../migration/errors.js';
@@ -159,6 +159,11 @@ const KINDS = FAULTS.map(({ entries }) => entries.do.literal as string);
 const bounds = <const S extends v.GenericSchema>(value: () => S) =>
   object({ min: v.exactOptional(value()), max: v.exactOptional(value()) });
 
+function choiceOf(parameter: Parameter) {
+  invariant(parameter.type === 'choice', `${parameter.qmpName} is one of several words`);
+  return told(oneOf(parameter.choices as Words), parameter.text);
+}
+
 function shapeOf(parameter: Parameter): v.GenericSchema<number | boolean | string> {
   switch (parameter.type) {
     case 'number':
@@ -168,7 +173,7 @@ function shapeOf(parameter: Parameter): v.GenericSchema<number | boolean | strin
     case 'text':
       return told(text(), parameter.text);
     case 'choice':
-      return told(oneOf(parameter.choices as Words), parameter.text);
+      return choiceOf(parameter);
   }
 }
 
@@ -240,9 +245,9 @@ export const experimentShape = object({
   approach: v.exactOptional(
     told(
       object({
-        tracking: v.exactOptional(shapeOf(parameterTable.tracking)),
-        stop: v.exactOptional(shapeOf(parameterTable.stop)),
-        start: v.exactOptional(shapeOf(parameterTable.start)),
+        tracking: v.exactOptional(choiceOf(parameterTable.tracking)),
+        stop: v.exactOptional(choiceOf(parameterTable.stop)),
+        start: v.exactOptional(choiceOf(parameterTable.start)),
       }),
       'how the device is tracked, stopped and started',
     ),

@@ -2,18 +2,22 @@
 import { readFileSync } from 'node:fs';
 import type { FrameKind } from '../../migration/frame.js';
 import { defaultParameters, type ParameterValues } from '../../migration/parameters.js';
+import { AUTO } from '../../migration/registry.js';
 import type { Side } from '../checkers/happened.js';
 import { otherAnswer } from '../faults/judge.js';
 import { KERNEL_IMAGE } from '../move/scenario.js';
 import { parseDuration } from '../options/quantities.js';
 import { type BootedGuest, bootGuest } from '../simulator/booted-guest.js';
 import { type Fault, nameOfFault, type When } from '../simulator/fault.js';
-import { SAID, TIMEOUTS } from '../simulator/random-plan.js';
+import { SAID, TIMEOUTS, timeoutsWith } from '../simulator/random-plan.js';
 import { MemoryPool } from '../simulator/vmm.js';
+import { stopsAndStarts, waysLike } from '../simulator/ways.js';
 import { moveWhole } from '../simulator/whole-move.js';
 import type { Experiment, ExperimentFault, ExperimentPlace, OperatorAct, Phase } from './format.js';
 import type { Watched } from './outcome.js';
 import { type Problem, parameterProblems, valuesOf } from './problem.js';
+
+type Approach = NonNullable<Experiment['approach']>;
 
 const PHASES: Readonly<Record<Phase, readonly [from: Side, kind: FrameKind]>> = {
   'set-up': ['source', 'data'],
@@ -27,7 +31,7 @@ const PHASES: Readonly<Record<Phase, readonly [from: Side, kind: FrameKind]>> = 
 
 /** What can't be done to the simulator's machines and links. */
 export function problemsInSimulator(experiment: Experiment): readonly Problem[] {
-  const { faults = [], operator = [] } = experiment;
+  const { faults = [], operator = [], approach = {} } = experiment;
   const problems: Problem[] = [...parameterProblems(parametersOf(experiment))];
   for (const part of ['machine', 'workload', 'host'] as const) {
     if (experiment[part] === undefined) continue;
@@ -35,6 +39,11 @@ export function problemsInSimulator(experiment: Experiment): readonly Problem[] 
       path: [part],
       why: `${part} is a matter of processes: leave this out, or the simulator`,
     });
+  }
+  if (waysLike(approach).length === 0) {
+    const { stop, start } = stopsAndStarts;
+    const why = `the simulator can't do this: it has stop ${stop.join(', ')} and start ${start.join(', ')}, as they go together`;
+    problems.push({ path: ['approach'], why });
   }
   for (const [i, fault] of faults.entries()) {
     const translated = faultOf(fault);
@@ -83,9 +92,14 @@ export class SimulatedHarness {
   }
 }
 
+/** Whether it says how the device is stopped or started, and does not leave that to the migration. */
+const asked = ({ stop = AUTO, start = AUTO }: Approach): boolean => stop !== AUTO || start !== AUTO;
+
 /** Nothing is drawn: what the experiment does not say is as users have it, with time-outs that are over soon. */
 function parametersOf({ parameters = {}, approach = {} }: Experiment): ParameterValues {
-  return { ...defaultParameters, ...TIMEOUTS, ...valuesOf({ ...parameters, ...approach }) };
+  const way = asked(approach) ? waysLike(approach)[0] : undefined;
+  const timeouts = way === undefined ? TIMEOUTS : timeoutsWith(way);
+  return { ...defaultParameters, ...timeouts, ...valuesOf({ ...parameters, ...approach }) };
 }
 
 /** Words say why there is none. */
@@ -114,8 +128,10 @@ function faultOf(fault: ExperimentFault): Fault | string {
       if (when.at === 'byte') return { kind: 'data-stall', when, amount: 0 };
       return onMessage ? { kind: 'silence', when, amount: 0 } : notHere('at messages and bytes');
     case 'truncate':
+      if (when.at === 'byte') return { kind: 'data-truncate', when, amount: 0 };
+      return onMessage ? { kind: 'truncate', when, amount: HALF } : notHere('at messages and bytes');
     case 'garbage':
-      return onMessage ? { kind: fault.do, when, amount: HALF } : notHere('at messages');
+      return onMessage ? { kind: 'garbage', when, amount: HALF } : notHere('at messages');
     case 'repeat':
       if (!onMessage || fault.message !== undefined) return notHere('at messages, and to those themselves');
       return { kind: 'repeat', when, amount: 0 };

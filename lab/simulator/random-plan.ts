@@ -5,7 +5,7 @@ import type { ParameterValues } from '../../migration/parameters.js';
 import { builtIn } from '../../migration/registry.js';
 import { type Fault, type FaultKind, isDataFault, type When } from './fault.js';
 import type { Side } from './link.js';
-import { patienceWith, randomWay, WAYS, waysLike } from './ways.js';
+import { patienceWith, randomWay, WAYS, type Way, waysLike } from './ways.js';
 
 /** What either side says in a migration in which nothing is amiss; those that come once, and those that come again. */
 export const SAID: Readonly<Record<Side, readonly FrameKind[]>> = {
@@ -119,6 +119,17 @@ export const TIMEOUTS = {
   deviceStartTimeoutMs: 400,
 } as const;
 
+/** Those with which `way` comes to its end. */
+export function timeoutsWith(way: Way): Partial<ParameterValues> {
+  const patience = patienceWith(way);
+  return {
+    ...TIMEOUTS,
+    ...patience,
+    // A peer hears nothing while a guest that stands still is waited for.
+    ...(patience.requestTimeoutMs && { peerTimeoutMs: patience.requestTimeoutMs }),
+  };
+}
+
 /** Ways to know what the device writes. */
 export const TRACKINGS: readonly string[] = builtIn.tracking
   .filter(({ serves }) => serves === 'device')
@@ -131,12 +142,8 @@ export function randomParameters(
 ): Partial<ParameterValues> {
   const like = waysLike(given);
   const way = randomWay(random.fork('way'), like.length > 0 ? like : WAYS);
-  const patience = patienceWith(way);
   return {
-    ...TIMEOUTS,
-    ...patience,
-    // A peer hears nothing while a guest that stands still is waited for.
-    ...(patience.requestTimeoutMs && { peerTimeoutMs: patience.requestTimeoutMs }),
+    ...timeoutsWith(way),
     stop: way.stop.name,
     start: way.start.name,
     maxBandwidth: random.pick([0, 100e6, 400e6, 1e9]),

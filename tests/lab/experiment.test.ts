@@ -107,6 +107,19 @@ describe('an experiment', () => {
     expect(held).toBe(false);
   });
 
+  it.each([
+    ['stall', 'migration/peer-silent'],
+    ['truncate', 'pages/truncated'],
+  ] as const)('may have a data channel %s at a byte', async (fault, error) => {
+    const { runs } = await simulated({
+      ...moves,
+      faults: [{ do: fault, at: { dataByte: 5000 } }],
+      must: { guest: 'source', errors: [error] },
+      measure: {},
+    });
+    expect(runs[0]?.findings).toEqual([]);
+  });
+
   it('may strike at a time, at the nth event and under a condition', async () => {
     const at = (place: object): Experiment =>
       ({
@@ -218,6 +231,11 @@ describe('a file with a mistake', () => {
     ],
     ['"do": "cut"', '"do": "kill", "process": "source", "x": 1', /faults\/0\/x: there is no 'x' here/],
     ['"edge": "before"', '"from": "source"', /at: processes count messages of a kind from both sides/],
+    [
+      '"must"',
+      '"approach": {"stop": "failover"}, "must"',
+      /\/approach: the simulator can't do this: it has stop device-state, /,
+    ],
     ['"must"', '"host": {"fullDisk": "capture", "busyCores": 2}, "must"', /\/host: must say one thing/],
     ['"must"', '"machine": {"vcpus": 2}, "must"', /\/machine: machine is a matter of processes/],
     [
