@@ -118,12 +118,20 @@ export class Campaign {
     seed: number,
     plan: readonly Fault[],
   ): Promise<{ readonly move: WholeMove | undefined; readonly violations: readonly Violation[] }> {
+    const thrown: Violation[] = [];
+    const threw = (error: unknown): void => {
+      thrown.push({ checker: THREW, finding: error instanceof Error ? error.message : String(error) });
+    };
+    // What nobody waits for may throw as well.
+    process.on('unhandledRejection', threw);
     try {
       const move = await this.move(seed, plan);
-      return { move, violations: violationsOf(move.happened) };
+      return { move, violations: [...violationsOf(move.happened), ...thrown] };
     } catch (error) {
-      const finding = error instanceof Error ? error.message : String(error);
-      return { move: undefined, violations: [{ checker: THREW, finding }] };
+      threw(error);
+      return { move: undefined, violations: thrown };
+    } finally {
+      process.off('unhandledRejection', threw);
     }
   }
 }

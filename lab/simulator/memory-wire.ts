@@ -82,6 +82,7 @@ class MemoryWire implements Wire {
   #deliverySoon = false;
   #stalled = false;
   #saysNoMore = false;
+  #endedByPeer = false;
   #hearsNoMore = false;
   #dead = false;
   #roomFor: (() => void) | undefined;
@@ -109,6 +110,8 @@ class MemoryWire implements Wire {
   }
 
   write(pieces: readonly Uint8Array[], count: number, taken: () => void): void {
+    // Who writes may not have heard of it yet: `gone` is on its way.
+    if (this.#endedByPeer) return;
     invariant(!this.#saysNoMore, 'a write after the end');
     this.#writing = this.#writing.then(async () => {
       for (let i = 0; i < count; i++) await this.#passAll(pieces[i]!);
@@ -213,6 +216,7 @@ class MemoryWire implements Wire {
     this.#hearsNoMore = false;
     // As a socket that is not half open: it ends by itself when its peer does.
     this.user.ended?.();
+    this.#endedByPeer = !this.#saysNoMore;
     this.end();
     void this.#writing.then(() => {
       this.#leave(undefined);

@@ -125,8 +125,11 @@ export function timeoutsWith(way: Way): Partial<ParameterValues> {
   return {
     ...TIMEOUTS,
     ...patience,
-    // A peer hears nothing while a guest that stands still is waited for.
-    ...(patience.requestTimeoutMs && { peerTimeoutMs: patience.requestTimeoutMs }),
+    // A peer hears nothing while a guest that stands still is waited for, and has to be missed before nobody asks any more.
+    ...(patience.requestTimeoutMs && {
+      peerTimeoutMs: patience.requestTimeoutMs,
+      inquiryTimeoutMs: TIMEOUTS.inquiryTimeoutMs + patience.requestTimeoutMs,
+    }),
   };
 }
 

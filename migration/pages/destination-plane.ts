@@ -22,6 +22,7 @@ export class DestinationPlane implements DestinationDataPlane {
   #connected = 0;
   #onConnected: (() => void) | undefined;
   #closed = false;
+  #ending: Promise<void> | undefined;
   #timeline: Timeline | undefined;
 
   constructor(hire: HireDestination) {
@@ -79,7 +80,8 @@ export class DestinationPlane implements DestinationDataPlane {
   async close(): Promise<void> {
     this.#closed = true;
     this.#outcomes.fail((operation) => transferErrors.error('closed', { side: 'destination', operation }));
-    await this.#crew?.close({ type: 'close' });
+    this.#ending ??= this.#crew?.close({ type: 'close' });
+    await this.#ending;
   }
 
   #take(channel: number, report: DestinationReport): void {

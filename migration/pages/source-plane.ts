@@ -47,6 +47,7 @@ export class SourcePlane implements SourceDataPlane {
   #onConnected: (() => void) | undefined;
   #current: Round | undefined;
   #closed = false;
+  #ending: Promise<void> | undefined;
   #timeline: Timeline | undefined;
 
   constructor(setup: SourcePlaneSetup) {
@@ -123,7 +124,8 @@ export class SourcePlane implements SourceDataPlane {
     this.#closed = true;
     this.#outcomes.fail((operation) => transferErrors.error('closed', { side: 'source', operation }));
     this.#board?.abandon();
-    await this.#crew?.close({ type: 'close' });
+    this.#ending ??= this.#crew?.close({ type: 'close' });
+    await this.#ending;
   }
 
   #take(channel: number, report: SourceReport): void {

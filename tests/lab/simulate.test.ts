@@ -158,6 +158,17 @@ describe('simulated migrations of whole machines', () => {
     expect(violationsOf(happened)).toEqual([]);
   });
 
+  it('a source that ends while it closes its data channels closes them once', async () => {
+    const { violations } = await plain.judge(2, faults('kill-source@source/released#0'));
+    expect(violations).toEqual([]);
+  });
+
+  it('under a plan that lets something throw for which nobody waits are a failure', async () => {
+    const judged = plain.judge(2, []);
+    void Promise.resolve().then(() => Promise.reject(new Error('nobody waits for this')));
+    expect((await judged).violations).toEqual([{ checker: 'simulation', finding: 'nobody waits for this' }]);
+  });
+
   it('come to the same on another thread', async () => {
     const here = newTally();
     for (const seed of [5, 6]) {
