@@ -53,6 +53,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import('./commands/fabric.js'),
   },
   {
+    name: 'nic',
+    summary: 'serve a virtual function of the 82599 to another VMM, such as QEMU, as a vfio-user device',
+    load: () => import('./commands/nic.js'),
+  },
+  {
     name: 'guest',
     summary: 'build a bootable guest image, or inspect one',
     load: () => import('./commands/guest.js'),

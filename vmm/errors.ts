@@ -109,4 +109,9 @@ export const vmmErrors = catalogue('vmm', {
     advice: () =>
       'Start `ferry fabric --listen ADDRESS` there first, or leave --netdev out for a NIC without a cable.',
   }),
+  'native-missing': entry<{ package: string; reason: string }>({
+    exit: 'environment',
+    text: ({ package: name, reason }) => `file descriptors over sockets need the package ${name}: ${reason}`,
+    advice: ({ package: name }) => `Install it beside vf-ferry: npm install ${name}`,
+  }),
 });

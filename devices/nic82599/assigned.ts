@@ -1,6 +1,7 @@
 /** A virtual function of the 82599 given to a guest: the guest's view of it, over the host's control of it. */
 import type { MessageRouter } from '../pci/assigned-backend.js';
 import { AssignedFunction } from '../pci/assigned-function.js';
+import type { HostVectors } from '../pci/assigned-vectors.js';
 import { LINK_SPEED_5GT } from '../pci/pcie-capability.js';
 import {
   LINK_WIDTH,
@@ -14,12 +15,16 @@ import {
 import { type FunctionOffer, WHOLE_PART } from './offer.js';
 import type { VirtualFunction } from './vf.js';
 
-/** Assigns `vf` to a guest as the device `name`, as far as it is offered; `router` places its interrupts. */
+/**
+ * Assigns `vf` to a guest as the device `name`, as far as it is offered; `router` places its interrupts, or `hostVectors` says
+ * where they go whatever the guest's table says.
+ */
 export function assignVf(
   name: string,
   vf: VirtualFunction,
   router: MessageRouter,
   { revision, vectors }: FunctionOffer = WHOLE_PART,
+  hostVectors?: HostVectors,
 ): AssignedFunction {
   const { fn, msix } = vf;
   const table = vfMsixWindow.reg;
@@ -42,6 +47,7 @@ export function assignVf(
     bars: vfBars,
     msix: { ...vfMsix, vectors },
     link: { speed: LINK_SPEED_5GT, width: LINK_WIDTH },
+    hostVectors,
     backend: {
       readBar: (bar, offset, size) =>
         bar === VF_REGISTER_BAR ? fn.behaviour.readBar(bar, offset, size) : 0xffff_ffff,

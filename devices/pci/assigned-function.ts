@@ -7,7 +7,13 @@ import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
 import { memoized } from '../../base/memo.js';
 import { AerReporter } from './aer.js';
 import type { AssignedBackend } from './assigned-backend.js';
-import { type AssignedVectors, MsiVectors, MsixVectors, type VectorsOwner } from './assigned-vectors.js';
+import {
+  type AssignedVectors,
+  type HostVectors,
+  MsiVectors,
+  MsixVectors,
+  type VectorsOwner,
+} from './assigned-vectors.js';
 import { at, configLayout } from './capability.js';
 import { aerCapability } from './extended-capabilities.js';
 import { PciFunction } from './function.js';
@@ -31,6 +37,8 @@ export interface AssignedOptions {
   readonly msix?: MsixPlace;
   readonly link: Pick<PcieOptions, 'speed' | 'width'>;
   readonly backend: AssignedBackend;
+  /** With MSI-X: the host's word of where vectors go, in place of the guest's table; see `rewire`. */
+  readonly hostVectors?: HostVectors | undefined;
 }
 
 export const ASSIGNED_VERSION = 1;
@@ -72,11 +80,11 @@ export class AssignedFunction extends SingleFunction implements SaveableDevice {
 
   constructor(options: AssignedOptions) {
     super();
-    const { name, identity, bars, msix, backend } = options;
+    const { name, identity, bars, msix, backend, hostVectors } = options;
     this.name = name;
     this.identity = identity;
     this.backend = backend;
-    const owner: VectorsOwner = { name, bars, backend, config: () => this.fn.config };
+    const owner: VectorsOwner = { name, bars, backend, hostVectors, config: () => this.fn.config };
     const { layout, interrupts } = withInterrupts(options, msix, owner);
     this.interrupts = interrupts;
     this.fn = new PciFunction(layout, {
@@ -109,6 +117,11 @@ export class AssignedFunction extends SingleFunction implements SaveableDevice {
   setGate(open: boolean): void {
     this.gateIsOpen = open;
     this.backend.setBusMaster(open && this.fn.mastering);
+  }
+
+  /** Host: what `hostVectors` says has changed. */
+  rewire(): void {
+    this.interrupts.routeAll();
   }
 
   save(): DeviceRecord {

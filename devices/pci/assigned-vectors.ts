@@ -31,8 +31,15 @@ export interface AssignedVectors {
 
 type WindowSpecs = MsixWindow extends RegisterTable<infer T> ? T : never;
 
+/**
+ * Where the vectors go if the host says so instead of the guest's table: a VMM of another process emulates the table, and the
+ * device never sees it. A vector without a message is held back: what it asks for becomes pending.
+ */
+export type HostVectors = (vector: number) => GuestMessage | undefined;
+
 export interface VectorsOwner {
   readonly name: string;
+  readonly hostVectors?: HostVectors | undefined;
   readonly bars: readonly BarSpec[];
   readonly backend: AssignedBackend;
   /** The function's configuration space, once there is one. */
@@ -86,6 +93,12 @@ export class MsixVectors implements AssignedVectors {
   /** Wires a vector to what its entry says. It stays wired while masked, so that messages become pending. */
   private route(vector: number): void {
     const { window, owner, table } = this;
+    if (owner.hostVectors !== undefined) {
+      const message = owner.hostVectors(vector);
+      owner.backend.setVector(vector, message);
+      owner.backend.maskVector(vector, message === undefined);
+      return;
+    }
     const { CONTROL } = this.capability;
     const config = owner.config();
     const enabled = config.getField(CONTROL, CONTROL.fields.ENABLE) === 1;

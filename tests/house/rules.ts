@@ -50,6 +50,7 @@ const DRIVERS = [
   /^guest-fixtures\/toolchain\//,
   /^vmm\/(process|sockets|threads|tls|transfer|kernels|monitor\/listener\.ts)/,
   /^vmm\/(machine|vcpu)\/thread\//,
+  /^vmm\/vfio-user\/(client-memory|client-interrupts|connection|server)\.ts$/,
   /^vmm\/.*(worker|thread|socket|process)[\w-]*\.ts$/,
   /^vitest\.config\.ts$/,
 ];

@@ -17,6 +17,7 @@ const ENDS: Readonly<Record<string, readonly ExitClass[]>> = {
   explain: ['refused'],
   compare: ['refused', 'not-verified', 'environment'],
   fabric: ['environment'],
+  nic: ['environment'],
   guest: ['refused', 'environment'],
   'guest init': ['environment'],
   'guest build': ['refused', 'environment'],

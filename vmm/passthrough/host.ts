@@ -9,7 +9,7 @@
 import { BAR_WINDOW_BASE, BAR_WINDOW_BYTES, ECAM_BASE, ECAM_BYTES } from '../../base/abi/platform.js';
 import type { Scheduler } from '../../base/clock.js';
 import type { SaveableDevice } from '../../base/device-record.js';
-import type { MsiPort, RequesterId } from '../../base/dma.js';
+import type { MsiPort } from '../../base/dma.js';
 import { iovaOf, requesterOf } from '../../base/dma.js';
 import { invariant } from '../../base/errors.js';
 import { FaultPlan } from '../../base/fault.js';
@@ -18,9 +18,9 @@ import { AcpiPciHotplug } from '../../devices/acpi/pci-hotplug.js';
 import { EduDevice } from '../../devices/edu/device.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
-import { PF_MSIX_BAR, pfLayout, pfMsixWindow, vfIdentity } from '../../devices/nic82599/functions.js';
+import { vfIdentity } from '../../devices/nic82599/functions.js';
 import { WHOLE_PART } from '../../devices/nic82599/offer.js';
-import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
+import type { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { dumpTopology } from '../../devices/pci/dump.js';
 import { enableAccessControl, enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
@@ -45,6 +45,7 @@ import {
 import { HostIommu } from './iommu.js';
 import { NetworkControl } from './network-control.js';
 import { type PciInfo, pciInfoOf } from './pci-info.js';
+import { HOST_BARS, HOST_NIC_BUS, PF_MAC, startPhysicalFunction } from './physical-function.js';
 import {
   ACPI_HOTPLUG_NAME,
   assignedName,
@@ -60,11 +61,7 @@ import { Standby } from './standby.js';
 import { Stations } from './stations.js';
 import { VirtioNic } from './virtio-nic.js';
 
-/** The host's BARs lie in the host's address space, which no guest sees. */
-const HOST_BARS = { base: 0xf000_0000, bytes: 0x0e00_0000 };
 const GUEST_BARS = { base: BAR_WINDOW_BASE, bytes: BAR_WINDOW_BYTES };
-const HOST_NIC_BUS = 1;
-const PF_MAC: MacAddress = [0x00, 0x1b, 0x21, 0x00, 0x00, 0x01];
 /** Descriptors and frames that the NIC works off in one turn. */
 const BUDGET = 256;
 
@@ -132,7 +129,7 @@ export class PassthroughHost {
 
     this.nic = new Nic82599({
       name: NIC_NAME,
-      mac: Uint8Array.from(PF_MAC),
+      mac: PF_MAC,
       scheduler,
       wire: {
         send: ({ bytes, length }, pool) => this.functions[pool]!.send(bytes, 0, length),
@@ -170,7 +167,11 @@ export class PassthroughHost {
     const sources = enableVirtualFunctions(this.#host, HOST_NIC_BUS, 0, macs.length).map(requesterOf);
     const eduSources = hostEdus.map(({ fn }) => fn.routingId);
     for (const source of [...sources, ...eduSources]) this.iommu.attach(source);
-    this.#driver = this.#startPhysicalFunction(scheduler, macs, offer.queues);
+    this.#driver = startPhysicalFunction(this.nic, {
+      scheduler,
+      message: hostMessage(this.iommu.interruptTable, this.nic.pf.fn.routingId),
+      vfs: macs.map((mac) => ({ mac, queues: offer.queues })),
+    });
 
     this.#guest = new RootComplex(new RamDma(ram), emulatedMessages(ports));
     this.#guest.addFunction(0, this.bridge.fn);
@@ -313,33 +314,6 @@ export class PassthroughHost {
     // The unit is in the middle of a translation now.
     this.#faultsWait = true;
     wake();
-  }
-
-  /** As a host's kernel does it: the interrupt first, then the driver. */
-  #startPhysicalFunction(scheduler: Scheduler, macs: readonly MacAddress[], queues: number): PfDriver {
-    const { pf } = this.nic;
-    const source: RequesterId = pf.fn.routingId;
-    const { address, data } = hostMessage(this.iommu.interruptTable, source);
-    const { ADDRESS, ADDRESS_UPPER, DATA, CONTROL } = pfMsixWindow.reg;
-    pf.fn.behaviour.writeBar(PF_MSIX_BAR, ADDRESS.offset, 4, address);
-    pf.fn.behaviour.writeBar(PF_MSIX_BAR, ADDRESS_UPPER.offset, 4, 0);
-    pf.fn.behaviour.writeBar(PF_MSIX_BAR, DATA.offset, 4, data);
-    pf.fn.behaviour.writeBar(PF_MSIX_BAR, CONTROL.offset, 4, 0);
-    const capability = pfLayout(Uint8Array.from(PF_MAC)).cap.msix.CONTROL;
-    pf.fn.configWrite(capability.offset, 2, capability.fields.ENABLE.mask);
-    const driver = new PfDriver({
-      port: {
-        read: (offset) => pf.read(offset, 4),
-        write: (offset, value) => pf.write(offset, 4, value),
-      },
-      scheduler,
-      mac: PF_MAC,
-      vfs: macs.map((mac) => ({ mac, queues })),
-      stopped: (vf) => this.nic.pools.at(vf).stopped,
-    });
-    this.nic.driver = driver;
-    driver.start();
-    return driver;
   }
 }
 

@@ -42,23 +42,31 @@ export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** The error of who can't listen at `address`. */
+export const listenFailed = (address: SocketAddress, reason: string, cause?: unknown): Error =>
+  vmmErrors.error('listen-failed', { address: formatSocketAddress(address), reason }, cause);
+
+/**
+ * Sees to it that a UNIX socket can be made: one that nobody listens at any more is removed, any other file is left alone.
+ * Throws a FerryError `vmm/listen-failed`.
+ */
+export async function freeSocketPath(address: SocketAddress & { readonly kind: 'unix' }): Promise<void> {
+  const found = await inspectSocketFile(address.path);
+  if (found === 'live') throw listenFailed(address, 'the address is in use');
+  if (found === 'other') throw listenFailed(address, 'a file that is no socket has this name');
+  if (found === 'stale') unlinkSocket(address);
+  // The system's own answer would be "permission denied".
+  if (!existsSync(dirname(address.path))) throw listenFailed(address, 'the directory does not exist');
+}
+
 /**
  * Makes `server` listen. A UNIX socket's file is readable by its owner alone; one that nobody listens at any more
  * is replaced, any other file is left alone. Throws a FerryError `vmm/listen-failed`.
  */
 export async function listen(server: Server, address: SocketAddress): Promise<Listening> {
-  const failed = (reason: string, cause?: unknown): Error =>
-    vmmErrors.error('listen-failed', { address: formatSocketAddress(address), reason }, cause);
-  if (address.kind === 'unix') {
-    const found = await inspectSocketFile(address.path);
-    if (found === 'live') throw failed('the address is in use');
-    if (found === 'other') throw failed('a file that is no socket has this name');
-    if (found === 'stale') unlinkSocket(address);
-    // The system's own answer would be "permission denied".
-    if (!existsSync(dirname(address.path))) throw failed('the directory does not exist');
-  }
+  if (address.kind === 'unix') await freeSocketPath(address);
   await new Promise<void>((resolve, reject) => {
-    const refuse = (error: Error): void => reject(failed(reasonOf(error), error));
+    const refuse = (error: Error): void => reject(listenFailed(address, reasonOf(error), error));
     server.once('error', refuse);
     const listening = (): void => {
       server.off('error', refuse);

@@ -84,6 +84,13 @@ export class Cable {
     setTimeout(() => this.connect(address).catch(() => this.#lookFor(address)), RECONNECT_MS).unref();
   }
 
+  /** Pulls it out for good. */
+  unplug(): void {
+    const socket = this.#socket;
+    this.#socket = undefined;
+    socket?.destroy();
+  }
+
   /** Takes a frame, which goes out at the next `flush`; false if the socket has no room for it, or there is none. */
   readonly send: FrameOutlet = (bytes, at, length) => {
     if (this.#socket === undefined || !this.#encoder.add(bytes, at, length)) return false;

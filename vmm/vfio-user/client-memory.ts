@@ -1,0 +1,227 @@
+/**
+ * The memory of another VMM's guest as its device reaches it: ranges of bus addresses, each a part of a file (a memfd, shared
+ * memory) whose descriptor came with DMA_MAP; or, where none came, memory that the client is asked for by message.
+ *
+ * The file is read and written by descriptor, not mapped: a client may cut the file short at any time, and an access to a
+ * mapping beyond its end would end this process; a call only comes back short, which is a blocked request.
+ */
+import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
+import type { DmaPort, RequesterId } from '../../base/dma.js';
+import { type Iova, KIB, PAGE_BYTES } from '../../base/units.js';
+import {
+  COMMAND,
+  DMA_MAPS_MAX,
+  dmaAccess,
+  EEXIST,
+  EINVAL,
+  ENOENT,
+  ENOSPC,
+  MAP_READ,
+  MAP_WRITE,
+  Refusal,
+} from './protocol.js';
+
+interface Mapping {
+  readonly address: number;
+  /** First address behind it. */
+  readonly end: number;
+  readonly flags: number;
+  /** Without one the client is asked. */
+  readonly fd: number | undefined;
+  readonly offset: number;
+}
+
+/** The client, as who has memory. */
+export interface MemoryMessages {
+  /** Sends a command and waits for the payload of its reply; undefined for an error. */
+  ask(command: number, payload: Uint8Array): Uint8Array | undefined;
+}
+
+/**
+ * Of one message. QEMU writes a reply to its socket once and takes what of it was written for the whole: a longer one would be
+ * cut, and all that follows misread.
+ */
+const MESSAGE_DATA_BYTES_MAX = 128 * KIB;
+
+const DESCRIPTOR_BYTES = 16;
+const COMPLETION_AT = 12;
+
+export class ClientMemory implements DmaPort {
+  /** By address. */
+  #mappings: Mapping[] = [];
+  /** Where the last access was: the next one is mostly near. */
+  #last: Mapping | undefined;
+  readonly #descriptor = new Uint8Array(DESCRIPTOR_BYTES);
+  readonly #words = new DataView(this.#descriptor.buffer);
+  #blocked = 0;
+  /** Whom to ask; undefined while nobody is there. */
+  client: MemoryMessages | undefined;
+
+  /** Ranges that are mapped; each holds a descriptor, or none. */
+  get count(): number {
+    return this.#mappings.length;
+  }
+
+  /** Requests that led nowhere. */
+  get blocked(): number {
+    return this.#blocked;
+  }
+
+  /** Takes `fd` as its own. Throws Refusal, and `fd` stays the caller's. */
+  map(address: number, size: number, flags: number, fd: number | undefined, offset: number): void {
+    const end = address + size;
+    if (size === 0 || address % PAGE_BYTES !== 0 || size % PAGE_BYTES !== 0 || !Number.isSafeInteger(end)) {
+      throw new Refusal(EINVAL, `no range: ${size} bytes at ${address}`);
+    }
+    if ((flags & (MAP_READ | MAP_WRITE)) === 0 || (flags & ~(MAP_READ | MAP_WRITE)) !== 0) {
+      throw new Refusal(EINVAL, `flags ${flags}`);
+    }
+    if (!Number.isSafeInteger(offset + size)) throw new Refusal(EINVAL, `offset ${offset}`);
+    const file = fd === undefined ? undefined : fstatSync(fd);
+    if (file !== undefined && !(file.isFile() && file.size >= offset + size))
+      throw new Refusal(EINVAL, 'the descriptor is no such memory');
+    const at = this.#placeOf(address);
+    if (at > 0 && this.#mappings[at - 1]!.end > address) throw new Refusal(EEXIST, 'overlaps');
+    if (at < this.#mappings.length && this.#mappings[at]!.address < end)
+      throw new Refusal(EEXIST, 'overlaps');
+    if (this.#mappings.length >= DMA_MAPS_MAX) throw new Refusal(ENOSPC, 'too many ranges');
+    this.#mappings.splice(at, 0, { address, end, flags, fd, offset });
+  }
+
+  /** Takes away exactly what was mapped. Throws Refusal. */
+  unmap(address: number, size: number): void {
+    const at = this.#placeOf(address);
+    const found = this.#mappings[at];
+    if (found === undefined || found.address !== address || found.end !== address + size) {
+      throw new Refusal(ENOENT, 'no such range');
+    }
+    this.#mappings.splice(at, 1);
+    this.#last = undefined;
+    if (found.fd !== undefined) closeSync(found.fd);
+  }
+
+  unmapAll(): void {
+    for (const { fd } of this.#mappings) if (fd !== undefined) closeSync(fd);
+    this.#mappings = [];
+    this.#last = undefined;
+  }
+
+  read(_requester: RequesterId, address: Iova, target: Uint8Array, at: number, length: number): boolean {
+    return this.#each(address, length, MAP_READ, target, at);
+  }
+
+  write(_requester: RequesterId, address: Iova, source: Uint8Array, at: number, length: number): void {
+    this.#each(address, length, MAP_WRITE, source, at);
+  }
+
+  writeDescriptor(
+    _requester: RequesterId,
+    address: Iova,
+    d0: number,
+    d1: number,
+    d2: number,
+    d3: number,
+  ): void {
+    const words = this.#words;
+    words.setUint32(0, d0, true);
+    words.setUint32(4, d1, true);
+    words.setUint32(8, d2, true);
+    words.setUint32(COMPLETION_AT, d3, true);
+    // Two calls: within one the kernel copies in an order of its own.
+    if (!this.#each(address, COMPLETION_AT, MAP_WRITE, this.#descriptor, 0)) return;
+    this.#each(
+      (address + COMPLETION_AT) as Iova,
+      DESCRIPTOR_BYTES - COMPLETION_AT,
+      MAP_WRITE,
+      this.#descriptor,
+      COMPLETION_AT,
+    );
+  }
+
+  /** Carries a request out range by range, up to the first that blocks it. */
+  #each(address: number, length: number, access: number, bytes: Uint8Array, at: number): boolean {
+    let done = 0;
+    while (done < length) {
+      const mapping = this.#find(address + done);
+      if (mapping === undefined || (mapping.flags & access) === 0) break;
+      const part = Math.min(length - done, mapping.end - address - done);
+      const carriedOut =
+        mapping.fd === undefined
+          ? this.#ask(address + done, access, bytes, at + done, part)
+          : transfer(
+              mapping.fd,
+              mapping.offset + address + done - mapping.address,
+              access,
+              bytes,
+              at + done,
+              part,
+            );
+      if (!carriedOut) break;
+      done += part;
+    }
+    if (done < length) this.#blocked++;
+    return done === length;
+  }
+
+  /** The same of memory that only the client reaches. */
+  #ask(address: number, access: number, bytes: Uint8Array, at: number, length: number): boolean {
+    for (let done = 0; done < length; ) {
+      const count = Math.min(length - done, MESSAGE_DATA_BYTES_MAX);
+      const reads = access === MAP_READ;
+      const request = new Uint8Array(dmaAccess.size + (reads ? 0 : count));
+      request.set(dmaAccess.encode({ address: address + done, count }));
+      if (!reads) request.set(bytes.subarray(at + done, at + done + count), dmaAccess.size);
+      const reply = this.client?.ask(reads ? COMMAND.DMA_READ : COMMAND.DMA_WRITE, request);
+      if (reply === undefined) return false;
+      if (reads) {
+        if (reply.length !== dmaAccess.size + count) return false;
+        bytes.set(reply.subarray(dmaAccess.size), at + done);
+      }
+      done += count;
+    }
+    return true;
+  }
+
+  #find(address: number): Mapping | undefined {
+    const last = this.#last;
+    if (last !== undefined && address >= last.address && address < last.end) return last;
+    const at = this.#placeOf(address);
+    const found = this.#mappings[at]?.address === address ? this.#mappings[at] : this.#mappings[at - 1];
+    if (found === undefined || address < found.address || address >= found.end) return undefined;
+    this.#last = found;
+    return found;
+  }
+
+  /** Index of the first range at or behind `address`. */
+  #placeOf(address: number): number {
+    let low = 0;
+    let high = this.#mappings.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#mappings[middle]!.address < address) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+function transfer(
+  fd: number,
+  position: number,
+  access: number,
+  bytes: Uint8Array,
+  at: number,
+  length: number,
+): boolean {
+  try {
+    const moved =
+      access === MAP_READ
+        ? readSync(fd, bytes, at, length, position)
+        : writeSync(fd, bytes, at, length, position);
+    return moved === length;
+  } catch (error) {
+    // What the file does not allow is blocked, as what is not mapped.
+    if (error instanceof Error && 'syscall' in error) return false;
+    throw error;
+  }
+}
