@@ -270,7 +270,9 @@ describe('VMM processes', () => {
     ['vmm/machine-option', { guest: KERNEL, memoryBytes: 12345 }],
     ['vmm/options', { guest: KERNEL, incoming: INCOMING }],
     ['vmm/options', { nonsense: 1 } as SpawnOptions],
-    ['vmm/listen-failed', { incoming: 'tcp:192.0.2.1:1' }],
+    ['vmm/listen-failed', { incoming: 'tcp:192.0.2.1:1', insecure: true }],
+    ['tls/insecure', { incoming: 'tcp:192.0.2.1:1' }],
+    ['tls/no-credentials', { incoming: 'tcp:127.0.0.1:0', tlsCreds: '/nonexistent' }],
     ['vmm/bad-address', { guest: KERNEL, monitors: ['carrier-pigeon'] }],
   ])('a VMM that cannot start rejects with %s', async (code, options) => {
     const error = (await spawnVmm(options).catch((e: unknown) => e)) as { code: string };
