@@ -138,6 +138,11 @@ async function negotiate(source: Source): Promise<void> {
   // It begins first: the guest's code that logs is new to the engine, which compiles it well while it runs, and until the
   // destination is ready there is time for that.
   const tracking = startTracking(source);
+  // So do the channels: they are listened on by the time the destination has answered.
+  const { migratedPages } = description;
+  const opening = data.open({ channels, integrity: verify !== 'off', hashSeed, migratedPages, timeline });
+  // Whoever waits for them, below, hears of a failure.
+  opening.catch(() => undefined);
   await talk.send({
     kind: 'hello',
     migrationId,
@@ -149,10 +154,7 @@ async function negotiate(source: Source): Promise<void> {
     approaches,
   });
   await talk.expect(['welcome'], parameters.duration('answerTimeoutMs'));
-  const { migratedPages } = description;
-  const endpoint = await talk.during(
-    data.open({ channels, integrity: verify !== 'off', hashSeed, migratedPages, timeline }),
-  );
+  const endpoint = await talk.during(opening);
   source.stats.opened();
   await talk.send({ kind: 'data', endpoint });
   await talk.within(parameters.duration('answerTimeoutMs'), 'data channels', data.connected());

@@ -27,6 +27,36 @@ describe('a migration without faults', () => {
     expect(destination.migrationId).toBe(source.migrationId);
   });
 
+  it('opens its channels while the hello travels, and takes them back from a destination that refuses it', async () => {
+    for (const refuses of [false, true]) {
+      const order: string[] = [];
+      const { source, destination } = await simulate({
+        prepare: ({ data, destination }) => {
+          const { open, close } = data.source;
+          data.source.open = (options) => {
+            order.push('open');
+            return open.call(data.source, options);
+          };
+          data.source.close = () => {
+            order.push('close');
+            return close.call(data.source);
+          };
+          const { accept } = destination;
+          destination.accept = async (description) => {
+            order.push('accept');
+            if (refuses) throw refused('as it likes');
+            return accept.call(destination, description);
+          };
+        },
+      });
+      expect(order.slice(0, 2)).toEqual(['open', 'accept']);
+      expect(order).toContain('close');
+      expect([source.status, destination.status]).toEqual(
+        refuses ? ['failed', 'failed'] : ['completed', 'completed'],
+      );
+    }
+  });
+
   it('compiles the code during pre-copy, before the guest is paused', async () => {
     const outcome = await simulate({
       prepare: ({ source, destination }) => {

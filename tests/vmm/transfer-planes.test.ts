@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { AtomicBitmap } from '../../base/bitmap.js';
 import { seededRandom } from '../../base/random.js';
 import { PAGE_BYTES } from '../../base/units.js';
-import { SocketDestinationDataPlane } from '../../dist/vmm/transfer/destination-plane.js';
+import { destinationThreads, SocketDestinationDataPlane } from '../../dist/vmm/transfer/destination-plane.js';
 import { WorkerPageHasher } from '../../dist/vmm/transfer/page-hasher.js';
 import { SocketSourceDataPlane } from '../../dist/vmm/transfer/source-plane.js';
 import { StreamDescriber } from '../../migration/pages/describe.js';
@@ -401,5 +401,34 @@ describe('a recording', () => {
     await source.close();
     expect(Buffer.compare(ramOf(arrived, PAGES), ramOf(memory, PAGES))).toBe(0);
     expect(told).toEqual([`${cut}: no space is left`]);
+  });
+});
+
+describe('threads that were there before their channels', () => {
+  it('carry these, also more than were thought of, and end with them', async () => {
+    for (const ready of [2, 1]) {
+      const memory = sharedMemory(PAGES);
+      seededRandom(5).fill(ramOf(memory, PAGES));
+      const arrived = sharedMemory(PAGES);
+      const threads = destinationThreads(ready);
+      const source = closing(new SocketSourceDataPlane({ memory, host: HOST }));
+      const destination = closing(new SocketDestinationDataPlane({ memory: () => arrived, threads }));
+      const endpoint = await source.open(OPTIONS);
+      await Promise.all([destination.connect(endpoint, OPTIONS), source.connected()]);
+      const pages = new AtomicBitmap(PAGES);
+      pages.fill();
+      await Promise.all([source.sendRound(1, pages), destination.received(1)]);
+      expect(Buffer.compare(ramOf(arrived, PAGES), ramOf(memory, PAGES))).toBe(0);
+      await Promise.all([source.close(), destination.close()]);
+      expect(threads.pool.completed).toBe(OPTIONS.channels);
+      expect(threads.pool.threads).toHaveLength(0);
+    }
+  });
+
+  it('end without any', async () => {
+    const threads = destinationThreads(1);
+    await threads.close();
+    await threads.close();
+    expect(threads.pool.threads).toHaveLength(0);
   });
 });

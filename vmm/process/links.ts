@@ -139,18 +139,27 @@ class SocketIncomingListener implements IncomingListener {
     const flow = loadDestination();
     // Whoever waits for the module hears of a failure, below.
     flow.catch(() => undefined);
+    const { multifd, multifdChannels } = options.parameters.values;
+    // They start while the source is waited for.
+    const starting = flow.then(({ destinationThreads }) => destinationThreads(multifd ? multifdChannels : 1));
+    starting.catch(() => undefined);
     const door = await this.#door;
-    return door.next(options, async (control, { memory, ...known }, tls) => {
-      const { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest } = await flow;
-      return migrateDestination({
-        ...known,
-        control,
-        data: new SocketDestinationDataPlane({ memory, tls }),
-        scheduler: realTime,
-        digest: tableDigest(),
-        hasher: new LatePageHasher(() => new WorkerPageHasher(memory())),
+    try {
+      return await door.next(options, async (control, { memory, ...known }, tls) => {
+        const { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest } = await flow;
+        return migrateDestination({
+          ...known,
+          control,
+          data: new SocketDestinationDataPlane({ memory, tls, threads: await starting }),
+          scheduler: realTime,
+          digest: tableDigest(),
+          hasher: new LatePageHasher(() => new WorkerPageHasher(memory())),
+        });
       });
-    });
+    } finally {
+      // The migration has ended them; or there was none.
+      await starting.then((threads) => threads.close());
+    }
   }
 
   close(): void {
@@ -173,14 +182,24 @@ class SocketIncomingListener implements IncomingListener {
 }
 
 async function loadDestination() {
-  const [{ migrateDestination }, { SocketDestinationDataPlane }, { WorkerPageHasher }, { tableDigest }] =
-    await Promise.all([
-      import('../../migration/destination.js'),
-      import('../transfer/destination-plane.js'),
-      import('../transfer/page-hasher.js'),
-      import('../transfer/table-digest.js'),
-    ]);
-  return { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest };
+  const [
+    { migrateDestination },
+    { SocketDestinationDataPlane, destinationThreads },
+    { WorkerPageHasher },
+    { tableDigest },
+  ] = await Promise.all([
+    import('../../migration/destination.js'),
+    import('../transfer/destination-plane.js'),
+    import('../transfer/page-hasher.js'),
+    import('../transfer/table-digest.js'),
+  ]);
+  return {
+    migrateDestination,
+    SocketDestinationDataPlane,
+    destinationThreads,
+    WorkerPageHasher,
+    tableDigest,
+  };
 }
 
 /** A page hasher made when it is to hash: RAM exists only once a guest was accepted. */

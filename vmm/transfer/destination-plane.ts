@@ -4,7 +4,7 @@ import type { DestinationReport } from '../../migration/pages/crew.js';
 import { DestinationPlane } from '../../migration/pages/destination-plane.js';
 import { bundleOf } from '../built.js';
 import type { TlsBinding } from '../tls/session.js';
-import { ThreadCrew } from './crew.js';
+import { PageThreads, ThreadCrew } from './crew.js';
 import { memoryPages } from './kernels.js';
 import type { DestinationTask } from './messages.js';
 
@@ -15,10 +15,16 @@ export interface SocketDestinationSetup {
   readonly tls?: TlsBinding | undefined;
   /** How long connecting, and the source's answer to the hello, may take. */
   readonly connectTimeoutMs?: number;
+  /** Made before; by the plane itself if absent. */
+  readonly threads?: PageThreads;
 }
 
+/** Threads for so many channels, which may start before a guest comes. */
+export const destinationThreads = (channels: number): PageThreads =>
+  new PageThreads(bundleOf(new URL('./destination-worker.js', import.meta.url)), channels);
+
 export class SocketDestinationDataPlane extends DestinationPlane {
-  constructor({ memory: memoryNow, tls, connectTimeoutMs = 5000 }: SocketDestinationSetup) {
+  constructor({ memory: memoryNow, tls, connectTimeoutMs = 5000, threads }: SocketDestinationSetup) {
     super((tasks, heard) => {
       const memory = memoryNow();
       invariant(
@@ -27,7 +33,7 @@ export class SocketDestinationDataPlane extends DestinationPlane {
       );
       return new ThreadCrew<DestinationTask, DestinationReport>({
         side: 'destination',
-        module: bundleOf(new URL('./destination-worker.js', import.meta.url)),
+        threads: threads ?? destinationThreads(tasks.length),
         tasks: tasks.map((task) => ({ ...task, memory, tls, connectTimeoutMs })),
         heard,
       });

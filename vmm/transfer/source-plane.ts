@@ -8,7 +8,7 @@ import { SourcePlane } from '../../migration/pages/source-plane.js';
 import { bundleOf } from '../built.js';
 import { realTime } from '../threads/real-time.js';
 import type { TlsBinding } from '../tls/session.js';
-import { ThreadCrew } from './crew.js';
+import { PageThreads, ThreadCrew } from './crew.js';
 import { memoryPages } from './kernels.js';
 import type { SourceTask } from './messages.js';
 
@@ -50,7 +50,7 @@ export class SocketSourceDataPlane extends SourcePlane {
         });
         return new ThreadCrew<SourceTask, SourceReport>({
           side: 'source',
-          module: bundleOf(new URL('./source-worker.js', import.meta.url)),
+          threads: new PageThreads(bundleOf(new URL('./source-worker.js', import.meta.url)), tasks.length),
           tasks: tasks.map((task) => ({ ...task, ...more(task.channel) })),
           heard,
         });
