@@ -35,6 +35,7 @@ export default defineConfig({
     // What costs many moves of real processes, and shows what the others know by one, or in virtual time.
     include: [long ? LONG : 'tests/**/*.test.ts'],
     exclude: long ? [] : [LONG],
+    server: { deps: { external: [/\/dist\//] } },
     globalSetup: 'scripts/compile-product.mjs',
     // Process tests spawn VMMs with threads of their own, and wait for them now and then: three files at a time keep two
     // cores busy.
