@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { milliseconds, nanoseconds } from '../../base/units.js';
+import { hostTime } from '../../vmm/threads/host-time.js';
 import { realTime } from '../../vmm/threads/real-time.js';
 import { afterMs } from '../../vmm/timers.js';
 
@@ -19,6 +20,35 @@ describe('a wait that is longer than a timer of the host', () => {
     for (const cancel of cancels) cancel();
     slept.abort('enough');
     await expect(sleeping).rejects.toBe('enough');
+  });
+});
+
+describe('the time of a process', () => {
+  const HRTIME = () => Number(process.hrtime.bigint());
+
+  it('is that of all processes of the host', () => {
+    const before = HRTIME();
+    const now = realTime.now();
+    const after = HRTIME();
+    expect(now).toBeGreaterThan(before - 1e6);
+    expect(now).toBeLessThan(after + 1e6);
+  });
+
+  it('is right also if the process was kept waiting when it compared its clocks', () => {
+    const bigint = process.hrtime.bigint;
+    let readings = 0;
+    const kept = vi.spyOn(process.hrtime, 'bigint').mockImplementation(() => {
+      const reading = bigint();
+      // 30 ms pass once between what this clock said and what the other will say.
+      if (readings++ === 0) for (const until = bigint() + 30_000_000n; bigint() < until; );
+      return reading;
+    });
+    const time = hostTime(0n);
+    kept.mockRestore();
+    const before = HRTIME();
+    const now = time();
+    expect(now).toBeGreaterThan(before - 5e6);
+    expect(now).toBeLessThan(HRTIME() + 5e6);
   });
 });
 

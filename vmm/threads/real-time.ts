@@ -2,16 +2,16 @@
  * The scheduler of real processes: the monotonic clock and the timers of this thread. All processes of a host read the same
  * clock (CLOCK_MONOTONIC), so that what each of them recorded can be put side by side.
  */
-import { performance } from 'node:perf_hooks';
 import type { Scheduler } from '../../base/clock.js';
 import { type Duration, instant, toMilliseconds } from '../../base/units.js';
 import { afterMs } from '../timers.js';
+import { hostTime } from './host-time.js';
 
-/** `performance.now` is the cheapest reading of the clock; its zero is the start of the process. */
-const ORIGIN_NS = Number(process.hrtime.bigint()) - performance.now() * 1e6;
+/** A process that was kept waiting between two clocks' readings would be ahead of the others for as long as it lives. */
+const sinceBoot = hostTime(0n);
 
 export const realTime: Scheduler = {
-  now: () => instant(Math.round(ORIGIN_NS + performance.now() * 1e6)),
+  now: () => instant(Math.round(sinceBoot())),
 
   after: (duration: Duration, callback: () => void) => afterMs(toMilliseconds(duration), callback),
 
