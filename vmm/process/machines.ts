@@ -20,7 +20,8 @@ type Sizes = Pick<
 
 export class ThreadMachines implements Machines {
   readonly #settings: Sizes;
-  #madeOne = false;
+  /** RAM of the machine that was made last. */
+  #lastRam: WeakRef<WebAssembly.Memory> | undefined;
 
   constructor(settings: Sizes) {
     this.#settings = settings;
@@ -43,7 +44,7 @@ export class ThreadMachines implements Machines {
 
   async await(events: GuestEvents): Promise<AwaitingMachine> {
     const { memoryBytes, vcpus, prealloc } = this.#settings;
-    if (this.#madeOne) reclaimMemory();
+    await this.#reclaimLast();
     const roles = { guestOf, compiled };
     if (memoryBytes !== undefined && vcpus !== undefined) {
       const machine = this.#make(memoryBytes, vcpus, events);
@@ -58,8 +59,19 @@ export class ThreadMachines implements Machines {
     );
   }
 
+  /**
+   * Or there would be two guests' RAM for a while, which is more than there may be. Whoever has just ended the machine may hold
+   * on to it for a few turns.
+   */
+  async #reclaimLast(): Promise<void> {
+    for (let i = 0; i < RECLAIMS_MAX && this.#lastRam?.deref() !== undefined; i++) {
+      await new Promise((resolve) => setTimeout(resolve, i));
+      reclaimMemory();
+    }
+  }
+
   #make(ramBytes: number, vcpus: number, events: GuestEvents, ram = allocateHere(ramBytes)): Machine {
-    this.#madeOne = true;
+    this.#lastRam = new WeakRef(ram);
     const { seed, nic, netdev } = this.#settings;
     const machine = createMachine(
       {
@@ -75,6 +87,9 @@ export class ThreadMachines implements Machines {
     return machine;
   }
 }
+
+/** Times that garbage is collected for the sake of RAM that should be free. */
+const RECLAIMS_MAX = 10;
 
 /** The guest's code is here; what comes may be its last round. */
 function compiled(): void {
