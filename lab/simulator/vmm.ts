@@ -63,6 +63,9 @@ const ANSWER_NS_MAX = 150_000;
 
 export class SimulatedVmm {
   readonly controller: Controller;
+  /** Resolves when it is killed. */
+  readonly killed: Promise<undefined>;
+  #ended = (): void => {};
   readonly #options: SimulatedVmmOptions;
   readonly #gate: Gate;
   readonly #commands: MonitorCommands;
@@ -74,6 +77,9 @@ export class SimulatedVmm {
   constructor(options: SimulatedVmmOptions) {
     const { side, world, wire } = options;
     this.#options = options;
+    this.killed = new Promise((resolve) => {
+      this.#ended = () => resolve(undefined);
+    });
     this.#gate = new Gate(world.scheduler);
     this.#random = world.random.fork(side);
     const note = (event: string): void => this.#note(event);
@@ -166,6 +172,7 @@ export class SimulatedVmm {
     const { world, wire, network } = this.#options;
     world.trace.note(world.scheduler.now(), `${this.side}: gone`);
     this.#gate.shut();
+    this.#ended();
     wire.lose(this.side);
     for (const [name, machine] of this.#machines) {
       network.unplug(name);

@@ -259,10 +259,10 @@ class Move {
     }
     // Of a process that is gone only memory can still be looked at.
     if (this.#source.gone) return;
-    const [was, is] = this.#carriesDevices
-      ? [await wholeState(left), await wholeState(taken)]
-      : [await left.save(), await taken.save()];
-    this.#handOver.push(...compareStates(was, is));
+    const stateOf = this.#carriesDevices ? wholeState : (machine: Machine) => machine.save();
+    // Nor is it waited for if it is ended right now.
+    const was = await Promise.race([stateOf(left), this.#source.killed]);
+    if (was !== undefined) this.#handOver.push(...compareStates(was, await stateOf(taken)));
   }
 }
 
