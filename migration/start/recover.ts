@@ -29,27 +29,38 @@ export function startByRecovery(
   };
 }
 
-/** Resolves when `begin` has, the driver lets the device receive, and the network was told where it is. Rejects as `begin` or `late`. */
+/**
+ * Resolves when `begin` has, the driver lets the device receive, and the network was told where it is. Rejects as `begin` or `late`.
+ * The network is told last: packets that come while the driver is at it keep it from getting done.
+ */
 export async function untilReceiving(
   fn: HostFunction,
   begin: () => Promise<void>,
   late: () => Promise<never>,
 ): Promise<void> {
-  const announced = announcedOnceReceiving(fn);
-  await begin();
+  let begun: Promise<void> = Promise.resolve();
+  const announced = announcedOnceReceiving(fn, () => begun.catch(() => undefined));
+  begun = begin();
+  await begun;
   await Promise.race([announced, late()]);
 }
 
 /**
- * Tells the network where the device is when its driver lets it receive, whoever still waits for that: a guest that was moved while
- * it stood still looks at its device when it is let go on, and if it only answers, nobody finds it who was not told.
+ * Tells the network where the device is when its driver lets it receive and `ready` has resolved, whoever still waits for that: a
+ * guest that was moved while it stood still looks at its device when it is let go on, and if it only answers, nobody finds
+ * it who was not told.
  */
-export function announcedOnceReceiving(fn: HostFunction): Promise<void> {
+export function announcedOnceReceiving(
+  fn: HostFunction,
+  ready: () => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
   const announced = new Promise<void>((resolve, reject) => {
     const cancel = fn.onReceiver((switchedOn) => {
       if (!switchedOn) return;
       cancel();
-      fn.announce().then(resolve, reject);
+      ready()
+        .then(() => fn.announce())
+        .then(resolve, reject);
     });
   });
   // Whoever waits for it hears of a failure.
