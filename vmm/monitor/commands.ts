@@ -181,14 +181,7 @@ export const COMMANDS: readonly Command[] = [
       channels: optional(migrationChannels),
       detach: optional(boolean()),
     }),
-    refused: {
-      inmigrate: AWAITED,
-      'finish-migrate': SWITCHING,
-      postmigrate: MOVED,
-      'guest-panicked': PANICKED,
-      shutdown: OFF,
-      'internal-error': BROKEN,
-    },
+    refused: NO_GUEST,
     run: ({ vm }, args) => vm.migrate(migrationTarget(args)),
   }),
   command({

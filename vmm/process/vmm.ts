@@ -270,7 +270,10 @@ class Vmm {
     migrationMoved(state);
     if (this.#ownerFile === undefined) return;
     const { otherSide } = this.#controller;
-    const { role, migrationId } = { ...this.#controller.migrationRecord() };
+    const record = this.#controller.migrationRecord();
+    // Nothing is known of it, and nothing promised, before it has a record.
+    if (record === undefined) return;
+    const { role, migrationId } = record;
     this.#ownerFile.moved({ role, migrationId, otherSide, state } as MigrationAt);
   }
 
