@@ -50,22 +50,36 @@ interface Feature {
   readonly methods: number;
   /** Bytes of data that a request brings at least. */
   readonly bytes: number;
+  /** Bytes of its answer's data; a report's depend on what is asked for. */
+  readonly answers: number;
 }
 
-const feature = (name: string, of: Feature['of'], methods: number, bytes = 0): Feature => ({
-  name,
-  of,
-  methods,
-  bytes,
-});
+const feature = (
+  name: string,
+  of: Feature['of'],
+  methods: number,
+  { bytes = 0, answers = 0 }: { readonly bytes?: number; readonly answers?: number },
+): Feature => ({ name, of, methods, bytes, answers });
 
 const FEATURES: ReadonlyMap<number, Feature> = new Map([
-  [FEATURE_MIGRATION, feature('MIGRATION', 'migration', FEATURE_GET)],
-  [FEATURE_MIG_DEVICE_STATE, feature('MIG_DEVICE_STATE', 'migration', FEATURE_GET | FEATURE_SET)],
-  [FEATURE_DMA_LOGGING_START, feature('DMA_LOGGING_START', 'log', FEATURE_SET, loggingStart.size)],
-  [FEATURE_DMA_LOGGING_STOP, feature('DMA_LOGGING_STOP', 'log', FEATURE_SET)],
-  [FEATURE_DMA_LOGGING_REPORT, feature('DMA_LOGGING_REPORT', 'log', FEATURE_GET, loggingReport.size)],
-  [FEATURE_MIG_DATA_SIZE, feature('MIG_DATA_SIZE', 'migration', FEATURE_GET)],
+  [FEATURE_MIGRATION, feature('MIGRATION', 'migration', FEATURE_GET, { answers: migrationFlags.size })],
+  [
+    FEATURE_MIG_DEVICE_STATE,
+    feature('MIG_DEVICE_STATE', 'migration', FEATURE_GET | FEATURE_SET, { answers: deviceState.size }),
+  ],
+  [
+    FEATURE_DMA_LOGGING_START,
+    feature('DMA_LOGGING_START', 'log', FEATURE_SET, {
+      bytes: loggingStart.size,
+      answers: loggingStart.size,
+    }),
+  ],
+  [FEATURE_DMA_LOGGING_STOP, feature('DMA_LOGGING_STOP', 'log', FEATURE_SET, {})],
+  [
+    FEATURE_DMA_LOGGING_REPORT,
+    feature('DMA_LOGGING_REPORT', 'log', FEATURE_GET, { bytes: loggingReport.size }),
+  ],
+  [FEATURE_MIG_DATA_SIZE, feature('MIG_DATA_SIZE', 'migration', FEATURE_GET, { answers: dataSize.size })],
 ]);
 
 const NOTHING = new Uint8Array(0);
@@ -90,19 +104,19 @@ export class VfioDevice {
   }
 
   /**
-   * One request: `flags` are the feature's index and FEATURE_GET, SET or PROBE; `data` is what follows them. Returns the
-   * data of the answer, empty for a probe. Throws `vfioRefused`: ENOTTY for a feature that the device does not have,
-   * EINVAL for a method that the feature does not have, for contradictory flags and for short data; and what the
-   * feature itself refuses.
+   * One request: `flags` are the feature's index and FEATURE_GET, SET or PROBE; `data` is what follows them, and `room`
+   * the bytes that the data of the answer may have. Returns that data, empty for a probe. Throws `vfioRefused`: ENOTTY for a
+   * feature that the device does not have, EINVAL for a method that the feature does not have, for contradictory flags, short
+   * data or too little room, with nothing changed; and what the feature itself refuses.
    */
-  feature(flags: number, data: Uint8Array): Uint8Array {
+  feature(flags: number, data: Uint8Array, room = Number.POSITIVE_INFINITY): Uint8Array {
     const index = flags & INDEX_MASK;
     const methods = flags & (FEATURE_GET | FEATURE_SET);
     const found = FEATURES.get(index);
     if (found === undefined || this[found.of] === undefined) {
       throw this.refused(`feature ${index}`, 'ENOTTY', 'the device does not have it');
     }
-    const { name, bytes } = found;
+    const { name, bytes, answers } = found;
     const known = FEATURE_PROBE | INDEX_MASK | found.methods;
     if ((flags & ~known) !== 0) throw this.refused(name, 'EINVAL', `flags 0x${(flags >>> 0).toString(16)}`);
     if ((flags & FEATURE_PROBE) !== 0) return NOTHING;
@@ -111,6 +125,8 @@ export class VfioDevice {
     }
     const needed = index === FEATURE_MIG_DEVICE_STATE && methods === FEATURE_SET ? deviceState.size : bytes;
     if (data.length < needed) throw this.refused(name, 'EINVAL', `${data.length} bytes of ${needed}`);
+    const answered = index === FEATURE_DMA_LOGGING_REPORT ? this.reportBytes(data) : answers;
+    if (room < answered) throw this.refused(name, 'EINVAL', `room for ${room} bytes of ${answered}`);
     return found.of === 'migration'
       ? this.migrationFeature(this.migration!, index, methods, data)
       : this.logFeature(this.log!, index, data);
@@ -152,16 +168,19 @@ export class VfioDevice {
     return loggingStart.encode({ pageSize: log.start(ranges, pageSize), ranges: count });
   }
 
-  /** The answer is the request, and behind it the bitmap in words of 64 bits. */
+  /** Bytes of the answer to a report: the request, and behind it the bitmap in words of 64 bits. */
+  private reportBytes(data: Uint8Array): number {
+    const { length, pageSize } = loggingReport.read(viewOf(data), 0);
+    const words = Math.ceil(length / pageSize / 64);
+    if (words >= 0 && words * 8 <= REPORT_BYTES_MAX) return loggingReport.size + words * 8;
+    throw this.refused('DMA_LOGGING_REPORT', 'EINVAL', `a bitmap of ${words} words`);
+  }
+
   private reportLog(log: DmaLog, data: Uint8Array): Uint8Array {
     const request = loggingReport.read(viewOf(data), 0);
-    const words = Math.ceil(request.length / request.pageSize / 64);
-    if (!(words >= 0 && words * 8 <= REPORT_BYTES_MAX)) {
-      throw this.refused('DMA_LOGGING_REPORT', 'EINVAL', `a bitmap of ${words} words`);
-    }
-    const bitmap = new AtomicBitmap(words * 64);
+    const answer = new Uint8Array(this.reportBytes(data));
+    const bitmap = new AtomicBitmap((answer.length - loggingReport.size) * 8);
     log.report(request.iova, request.length, request.pageSize, bitmap);
-    const answer = new Uint8Array(loggingReport.size + words * 8);
     const view = viewOf(answer);
     // As it came: a number that is not exact here is none that could be written again.
     answer.set(data.subarray(0, loggingReport.size));

@@ -230,11 +230,11 @@ const dword = (value: number): Uint8Array => new Uint8Array(new Uint32Array([val
 
 /** A driver that switches the function on, receives frames and sends one. */
 export class TestDriver {
-  readonly #client: VfioUserClient;
+  #client: Pick<VfioUserClient, 'read' | 'write'>;
   readonly #memory: GuestFile;
   #sent = 0;
 
-  constructor(client: VfioUserClient, memory: GuestFile) {
+  constructor(client: Pick<VfioUserClient, 'read' | 'write'>, memory: GuestFile) {
     this.#client = client;
     this.#memory = memory;
   }
@@ -286,6 +286,11 @@ export class TestDriver {
     });
     this.#describe(TX_RING, this.#sent++ % ENTRIES, words);
     this.#set(reg.TDT, this.#sent % ENTRIES);
+  }
+
+  /** The guest has moved, and finds its function elsewhere. */
+  movesTo(client: Pick<VfioUserClient, 'read' | 'write'>): void {
+    this.#client = client;
   }
 
   /** Says that there is something to send, whether or not there is. */

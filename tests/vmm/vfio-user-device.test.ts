@@ -40,7 +40,7 @@ beforeEach(() => {
       wake: () => {},
     },
   );
-  device = new VfioUserDevice(served.assigned, memory, interrupts);
+  device = new VfioUserDevice({ served, memory, interrupts });
   attach();
 });
 

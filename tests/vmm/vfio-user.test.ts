@@ -6,6 +6,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { seededRandom } from '../../base/random.js';
 import { VF_DEVICE_ID } from '../../devices/nic82599/functions.js';
 import { VENDOR_INTEL } from '../../devices/pci/identities.js';
+import { FEATURE_MIG_DEVICE_STATE, FEATURE_SET } from '../../devices/vfio/device.js';
+import { RESUMING, RUNNING, STOP, STOP_COPY } from '../../devices/vfio/states.js';
 import {
   COMMAND,
   CONFIG_REGION,
@@ -20,6 +22,7 @@ import {
   irqInfo,
   irqSet,
   MINOR_OF_FIXED_REPLIES,
+  migrationData,
   regionAccess,
   regionInfo,
   version,
@@ -123,7 +126,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       const text = new TextDecoder().decode(agreed.payload.subarray(version.size));
       expect(text.at(-1)).toBe('\0');
       expect(JSON.parse(text.slice(0, -1))).toMatchObject({
-        capabilities: { pgsizes: 4096, write_multiple: true },
+        capabilities: { pgsizes: 4096, write_multiple: true, migration: { pgsize: 4096 } },
       });
       // Pipelined, one with memory and one without.
       const maps = await Promise.all([
@@ -239,6 +242,61 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       await leave();
       await holds(alone);
       await open();
+    });
+
+    it('moves to the function of a second process, and traffic goes on there', async () => {
+      const feature = (one: VfioUserClient, flags: number, ...data: readonly number[]): Promise<Reply> =>
+        one.call(
+          COMMAND.DEVICE_FEATURE,
+          new Uint8Array(Uint32Array.of(8 + 4 * data.length, flags, ...data).buffer),
+        );
+      const setState = async (one: VfioUserClient, state: number): Promise<void> => {
+        expect((await feature(one, FEATURE_SET | FEATURE_MIG_DEVICE_STATE, state, 0)).errno).toBe(0);
+      };
+      const secondWire = new Wire(join(folder, 'second-net.sock'));
+      const second = new NicProcess(join(folder, 'second.sock'), join(folder, 'second-net.sock'));
+      await second.says('listening');
+      await open();
+      await client.map(0, memory.bytes, memory.fd);
+      await client.call(COMMAND.RESET);
+      await client.setVectors(0, [eventfd()]);
+      const driver = new TestDriver(client, memory);
+      await driver.open();
+      wire.send(frameOf(0x61));
+      await until(() => driver.received(0, 100)[99] === 0x61);
+      driver.send(addressed(0x62));
+      expect(await wire.frame).toEqual(addressed(0x62));
+      await setState(client, STOP);
+      // What is asked for now, its successor does.
+      driver.send(addressed(0x63));
+      await setState(client, STOP_COPY);
+      const asked = 4096;
+      const there = new VfioUserClient(unix, join(folder, 'second.sock'));
+      await there.negotiate();
+      await there.map(0, memory.bytes, memory.fd);
+      await setState(there, RESUMING);
+      for (let size = asked; size === asked; ) {
+        const { payload } = await client.call(
+          COMMAND.MIG_DATA_READ,
+          migrationData.encode({ argsz: 8 + asked, size: asked }),
+        );
+        size = migrationData.read(new DataView(payload.buffer), 0).size;
+        const piece = payload.subarray(0, migrationData.size + size);
+        expect((await there.call(COMMAND.MIG_DATA_WRITE, piece)).errno).toBe(0);
+      }
+      await setState(there, RUNNING);
+      const vector = eventfd();
+      await there.setVectors(0, [vector]);
+      driver.movesTo(there);
+      expect(await secondWire.frame).toEqual(addressed(0x63));
+      secondWire.send(frameOf(0x64));
+      await until(() => driver.received(1, 100)[99] === 0x64);
+      await until(() => signalled(vector) > 0);
+      expect(wire.frames).toEqual([]);
+      there.close();
+      await there.gone;
+      await second.end();
+      secondWire.close();
     });
 
     const encoded = (fields: Partial<ReturnType<typeof dmaMap.read>>): Uint8Array =>

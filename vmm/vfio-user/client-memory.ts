@@ -62,6 +62,11 @@ export class ClientMemory implements DmaPort {
     return this.#mappings.length;
   }
 
+  /** First address behind all of them. */
+  get end(): number {
+    return this.#mappings.at(-1)?.end ?? 0;
+  }
+
   /** Requests that led nowhere. */
   get blocked(): number {
     return this.#blocked;

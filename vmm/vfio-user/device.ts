@@ -8,6 +8,8 @@
 import { multipleOf, number, object, optional, pipe, safeParse } from 'valibot';
 import { PAGE_BYTES } from '../../base/units.js';
 import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
+import type { VfioMigration } from '../../devices/vfio/migration.js';
+import { RESUMING, RUNNING } from '../../devices/vfio/states.js';
 import type { ClientInterrupts } from './client-interrupts.js';
 import type { ClientMemory, MemoryMessages } from './client-memory.js';
 import type { Message } from './connection.js';
@@ -48,6 +50,8 @@ import {
   WRITE_MULTI_COUNT_BYTES,
   WRITE_MULTI_ENTRY_BYTES,
 } from './protocol.js';
+import { ServedMigration } from './served-migration.js';
+import type { ServedVf } from './served-vf.js';
 
 const NOTHING = new Uint8Array(0);
 
@@ -59,10 +63,24 @@ export interface Answer {
 
 type Handler = (message: Message) => Uint8Array;
 
+export interface VfioUserDeviceOptions {
+  readonly served: Pick<ServedVf, 'assigned' | 'driver' | 'migration' | 'vfio'>;
+  readonly memory: ClientMemory;
+  readonly interrupts: ClientInterrupts;
+  /** Why a state or its data was refused; the client only learns a number. */
+  refused?(why: string): void;
+}
+
 export class VfioUserDevice {
   readonly #assigned: AssignedFunction;
+  readonly #states: VfioMigration;
+  readonly #migration: ServedMigration;
   readonly #memory: ClientMemory;
   readonly #interrupts: ClientInterrupts;
+  /** Tells the physical function's driver that the function goes on here with another host's state. */
+  readonly #arrived: () => void;
+  /** A state was brought, and the function does not run on it yet. */
+  #arrives = false;
   /** Minor version of the client; undefined until it has said it. */
   #minor: number | undefined;
   readonly #handlers: Readonly<Record<number, Handler>> = {
@@ -76,10 +94,17 @@ export class VfioUserDevice {
     [COMMAND.REGION_WRITE]: (message) => this.#writeRegion(message),
     [COMMAND.REGION_WRITE_MULTI]: (message) => this.#writeRegions(message),
     [COMMAND.RESET]: () => this.#reset(),
+    [COMMAND.DEVICE_FEATURE]: (message) => this.#feature(message),
+    [COMMAND.MIG_DATA_READ]: (message) => this.#migration.read(message),
+    [COMMAND.MIG_DATA_WRITE]: (message) => this.#migration.write(message),
   };
 
-  constructor(assigned: AssignedFunction, memory: ClientMemory, interrupts: ClientInterrupts) {
+  constructor({ served, memory, interrupts, refused }: VfioUserDeviceOptions) {
+    const { assigned, migration, vfio, driver } = served;
+    this.#arrived = () => driver.arrived(0);
     this.#assigned = assigned;
+    this.#states = migration;
+    this.#migration = new ServedMigration(vfio, memory, refused ?? (() => {}));
     this.#memory = memory;
     this.#interrupts = interrupts;
     interrupts.changed = () => assigned.rewire();
@@ -110,6 +135,7 @@ export class VfioUserDevice {
   clientGone(): void {
     this.#minor = undefined;
     this.#memory.client = undefined;
+    this.#migration.clientGone();
     this.#assigned.setGate(false);
     this.#interrupts.clear();
     this.#memory.unmapAll();
@@ -192,9 +218,25 @@ export class VfioUserDevice {
   }
 
   #reset(): Uint8Array {
-    this.#assigned.reset();
+    this.#arrives = false;
+    this.#states.reset();
     this.#assigned.setGate(true);
     return NOTHING;
+  }
+
+  #feature(message: Message): Uint8Array {
+    const before = this.#states.state;
+    const reply = this.#migration.feature(message);
+    const after = this.#states.state;
+    if (after === RESUMING) {
+      // A client that brings a state along knows what it says, as one that writes registers does.
+      this.#assigned.setGate(true);
+      this.#arrives = true;
+    } else if (after !== before && after === RUNNING && this.#arrives) {
+      this.#arrives = false;
+      this.#arrived();
+    }
+    return reply;
   }
 
   #readRegion(message: Message): Uint8Array {

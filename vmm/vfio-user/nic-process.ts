@@ -84,7 +84,7 @@ export async function startNicProcess(options: NicProcessOptions): Promise<NicPr
     wireReady: () => cable.ready,
     wake: () => turns.soon(),
   });
-  const device = new VfioUserDevice(served.assigned, memory, interrupts);
+  const device = new VfioUserDevice({ served, memory, interrupts, refused: onNotice });
   if (netdev !== undefined) await cable.connect(netdev);
   const server = await VfioUserServer.open(
     sockets,

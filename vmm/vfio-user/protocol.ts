@@ -20,6 +20,9 @@ export const COMMAND = {
   DMA_WRITE: 12,
   RESET: 13,
   REGION_WRITE_MULTI: 15,
+  DEVICE_FEATURE: 16,
+  MIG_DATA_READ: 17,
+  MIG_DATA_WRITE: 18,
 } as const;
 
 /** In the header. */
@@ -79,6 +82,10 @@ export const irqSet = layout('vfio-user interrupts', {
 });
 export const regionAccess = layout('vfio-user region access', { offset: u64(), region: u32(), count: u32() });
 export const dmaAccess = layout('vfio-user DMA access', { address: u64(), count: u64() });
+/** Before the data of VFIO_DEVICE_FEATURE; `argsz` is the room for the whole answer. */
+export const deviceFeature = layout('vfio-user device feature', { argsz: u32(), flags: u32() });
+/** Before a piece of the device's state. */
+export const migrationData = layout('vfio-user migration data', { argsz: u32(), size: u32() });
 /** Of several writes in one message; the data is as long as a register at most. */
 export const WRITE_MULTI_COUNT_BYTES = 8;
 export const WRITE_MULTI_ENTRY_BYTES = regionAccess.size + 8;
@@ -126,14 +133,18 @@ export const CAPABILITIES = {
     max_dma_maps: DMA_MAPS_MAX,
     pgsizes: PAGE_BYTES,
     write_multiple: true,
+    migration: { pgsize: PAGE_BYTES },
   },
 } as const;
 
 /** Errors as Linux numbers them: the protocol passes them on. */
 export const ENOENT = 2;
 export const E2BIG = 7;
+export const EBUSY = 16;
 export const EEXIST = 17;
+export const ENODEV = 19;
 export const EINVAL = 22;
+export const ENOTTY = 25;
 export const ENOSPC = 28;
 export const ENOSYS = 38;
 

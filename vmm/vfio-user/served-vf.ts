@@ -15,6 +15,10 @@ import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import { enableAccessControl, enableVirtualFunctions, enumerate } from '../../devices/pci/enumerate.js';
 import { HostBridge } from '../../devices/pci/host-bridge.js';
 import { RootComplex } from '../../devices/pci/topology.js';
+import { AssignedVf } from '../../devices/vfio/assigned-vf.js';
+import { VfioDevice } from '../../devices/vfio/device.js';
+import { DmaLog } from '../../devices/vfio/dma-log.js';
+import { VfioMigration } from '../../devices/vfio/migration.js';
 import { addPort, portDevfn } from '../passthrough/guest-function.js';
 import type { FrameOutlet } from '../passthrough/guest-vf.js';
 import { HOST_MESSAGE_ADDRESS, PHYSICAL_FUNCTION_VECTOR } from '../passthrough/interrupts.js';
@@ -45,6 +49,9 @@ export interface ServedVf {
   readonly vf: VirtualFunction;
   /** The function as the client has it. */
   readonly assigned: AssignedFunction;
+  readonly migration: VfioMigration;
+  /** The migration, and the log of what the function writes, as VFIO asks for them. */
+  readonly vfio: VfioDevice;
   /** Frames that the wire had no room for. */
   readonly refused: number;
 }
@@ -72,7 +79,23 @@ export function serveVf({ policy, frameBytesMax }: ServedVfOptions, ports: Serve
     },
     wake,
   });
-  const complex = new RootComplex(dma, msi);
+  const log = new DmaLog({
+    name: assignedName(0),
+    source: {
+      get routingId() {
+        return vf.fn.routingId;
+      },
+    },
+    // Its messages write to nobody's memory.
+    next: {
+      read: (requester, address, target, at, length) => dma.read(requester, address, target, at, length),
+      write: (requester, address, source, at, length) => dma.write(requester, address, source, at, length),
+      writeDescriptor: (requester, address, d0, d1, d2, d3) =>
+        dma.writeDescriptor(requester, address, d0, d1, d2, d3),
+      send: () => {},
+    },
+  });
+  const complex = new RootComplex(log, msi);
   complex.addFunction(0, new HostBridge(HOST_BRIDGE_NAME).fn);
   addPort(complex, 'host-port0', 0).populate(nic);
   enumerate(complex, HOST_BARS);
@@ -94,11 +117,14 @@ export function serveVf({ policy, frameBytesMax }: ServedVfOptions, ports: Serve
   );
   // Its own requests leave by the part itself; of its place in the client's topology only the way up matters, which is open.
   assigned.attach({ open: true, bus: 0, dma, msi, decodeChanged: () => {}, errorMessage: () => {} });
+  const migration = new VfioMigration(new AssignedVf(vf, assigned));
   return {
     nic,
     driver,
     vf,
     assigned,
+    migration,
+    vfio: new VfioDevice({ name: assigned.name, migration, log }),
     get refused() {
       return refused;
     },
