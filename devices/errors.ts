@@ -24,6 +24,12 @@ export const deviceErrors = catalogue('devices', {
     text: ({ device, fn, count }) => `${device} has no virtual function ${fn}: ${count} are enabled`,
     advice: () => 'enable more virtual functions, or name one that exists',
   }),
+  channelFull: entry<{ device: string; waiting: number }>({
+    exit: 'failed',
+    text: ({ device, waiting }) => `${device}: the guest has not looked at ${waiting} requests of its host`,
+    advice: () =>
+      'ask again when it has answered some of them, or use an approach that asks nothing of the guest',
+  }),
   vfioRefused: entry<{ device: string; request: string; problem: string; errno: Errno }>({
     exit: 'refused',
     text: ({ device, request, problem, errno }) => `${device}: ${request} refused: ${problem} (${errno})`,

@@ -223,17 +223,18 @@ export type SlotIndicator = 'on' | 'blink' | 'off';
 
 /**
  * Words between an approach and the guest's driver of the device: one to four printable ASCII characters each, for a register
- * holds one. The channel has room for one request and one message at a time.
+ * holds one. The guest has one request before it at a time, and the next once it has answered.
  */
 export interface GuestChannel {
   /** What the guest says that it can do; empty until it has spoken. */
   features(): Promise<readonly string[]>;
   /**
-   * Puts a request with up to four numbers (32 bits each) before the guest, and resolves with its number. The answer comes as
-   * a message of that number, or not at all: see `askGuest`.
+   * Puts a request with up to four numbers (32 bits each) before the guest, when it has answered those before, and resolves
+   * with its number. The answer comes as a message of that number, or not at all: see `askGuest`. One that the guest has not been
+   * shown yet gives way to another of the same word, and is never answered. Rejects with `devices/channelFull` if very many wait.
    */
   request(word: string, args?: readonly number[]): Promise<number>;
-  /** Calls `listener` with what the guest says, until cancelled; of messages in quick succession with the last. */
+  /** Calls `listener` with what the guest says, until cancelled; of messages in quick succession that answer nothing with the last. */
   onMessage(listener: (message: GuestMessage) => void): Cancel;
 }
 

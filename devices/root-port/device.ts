@@ -8,6 +8,7 @@ import { INDICATOR_ON } from '../pci/pcie-capability.js';
 import { WINDOW_SHIFT } from '../pci/registers.js';
 import { SectionedState } from '../pci/state.js';
 import type { Endpoint, Fabric, MemoryWindow, RootPortLike } from '../pci/topology.js';
+import { HypervisorChannel } from './channel.js';
 import { type RootPortLayout, rootPortLayout, type SlotOptions } from './registers.js';
 import { forwardsErrors, recordError } from './root-errors.js';
 import { Slot, type SlotState } from './slot.js';
@@ -19,8 +20,8 @@ export interface RootPortObserver {
   slotControl?(state: SlotState): void;
   /** The link to the device came up or went down, whoever did that. */
   linkChanged?(up: boolean): void;
-  /** The guest handed over words on the hypervisor channel. */
-  guestMessage?(sequence: number, answer: number, args: readonly number[]): void;
+  /** The guest handed over words on the hypervisor channel; `answers`: to the request that was before it. */
+  guestMessage?(sequence: number, answer: number, args: readonly number[], answers: boolean): void;
 }
 
 export class RootPort implements RootPortLike, SaveableDevice {
@@ -30,6 +31,7 @@ export class RootPort implements RootPortLike, SaveableDevice {
   readonly aer: AerReporter;
   /** Whether a person, or the hypervisor in a person's place, can ask software to turn the slot off or on. */
   readonly hasButton: boolean;
+  readonly channel: HypervisorChannel;
   private readonly layout: RootPortLayout;
   private readonly msi: Msi;
   private readonly slot: Slot;
@@ -83,13 +85,21 @@ export class RootPort implements RootPortLike, SaveableDevice {
         PREFETCHABLE_LIMIT_UPPER: windowChanged,
         'msi.CONTROL': release,
         'msi.MASK': release,
-        'channel.GUEST_SEQUENCE': { write: (sequence) => this.guestWrote(sequence) },
+        'channel.CONTROL': { write: () => this.channel.controlWritten() },
+        'channel.GUEST_SEQUENCE': { write: (sequence) => this.channel.answered(sequence) },
       },
     });
     this.msi = new Msi({
       config: this.fn.config,
       capability: layout.cap.msi,
       message: (address, data) => this.fn.message(address, data),
+    });
+    this.channel = new HypervisorChannel({
+      name,
+      config: this.fn.config,
+      registers: layout.cap.channel,
+      interrupt: () => this.msi.trigger(),
+      heard: (...words) => this.observer.guestMessage?.(...words),
     });
     this.aer = new AerReporter({ fn: this.fn, aer: layout.cap.aer, pcie: layout.cap.pcie });
     this.below = new PortUpstream(
@@ -104,6 +114,7 @@ export class RootPort implements RootPortLike, SaveableDevice {
       rootPortSections(
         this.fn.config,
         layout,
+        this.channel.section,
         (present) => this.occupy(present),
         () => this.refresh(),
       ),
@@ -218,29 +229,6 @@ export class RootPort implements RootPortLike, SaveableDevice {
     return true;
   }
 
-  /** What the guest's driver says that it can do: the words in the channel's registers, without those that are zero. */
-  get guestFeatures(): readonly number[] {
-    const { GUEST_FEATURE } = this.layout.cap.channel;
-    const words = Array.from({ length: GUEST_FEATURE.count }, (_, i) => this.fn.config.get(GUEST_FEATURE, i));
-    return words.filter((word) => word !== 0);
-  }
-
-  /**
-   * Hypervisor: puts a request on the channel, under the next number, which it returns, and interrupts the guest if it wants
-   * that. Numbers go on where another host left them.
-   */
-  sendToGuest(request: number, args: readonly number[] = []): number {
-    const { config } = this.fn;
-    const { HOST_SEQUENCE, HOST_REQUEST, HOST_ARGUMENT, STATUS, CONTROL } = this.layout.cap.channel;
-    config.set(HOST_REQUEST, request >>> 0);
-    for (let i = 0; i < HOST_ARGUMENT.count; i++) config.set(HOST_ARGUMENT, (args[i] ?? 0) >>> 0, i);
-    const sequence = (config.get(HOST_SEQUENCE) + 1) >>> 0;
-    config.set(HOST_SEQUENCE, sequence);
-    config.setField(STATUS, STATUS.fields.REQUEST, 1);
-    if (config.getField(CONTROL, CONTROL.fields.INTERRUPT) === 1) this.msi.trigger();
-    return sequence;
-  }
-
   save(): DeviceRecord {
     return this.state.save();
   }
@@ -284,13 +272,6 @@ export class RootPort implements RootPortLike, SaveableDevice {
     this.slot.endpoint?.attach(up ? this.below : undefined);
     this.fabric?.decodeChanged();
     this.observer.linkChanged?.(up);
-  }
-
-  private guestWrote(sequence: number): void {
-    const { config } = this.fn;
-    const { GUEST_ANSWER, GUEST_ARGUMENT } = this.layout.cap.channel;
-    const args = Array.from({ length: GUEST_ARGUMENT.count }, (_, i) => config.get(GUEST_ARGUMENT, i));
-    this.observer.guestMessage?.(sequence, config.get(GUEST_ANSWER), args);
   }
 
   private errorMessage(severity: ErrorSeverity, source: RequesterId): void {

@@ -42,7 +42,8 @@ const CHANNEL_BYTES = 0x60;
 /**
  * The vendor block: what the hypervisor asks (`HOST_*`, read-only for the guest) and what the guest answers
  * (`GUEST_*`). A new `HOST_SEQUENCE` announces a request and sets `STATUS.REQUEST`, which interrupts if `CONTROL`
- * allows; writing `GUEST_SEQUENCE` hands the guest's words over. `GUEST_FEATURE` is what its driver says that it can do.
+ * allows; writing `GUEST_SEQUENCE` hands the guest's words over, and as an answer makes way for the next request, which may be
+ * there before that write has ended. `GUEST_FEATURE` is what its driver says that it can do.
  */
 export const hypervisorChannel = /* @__PURE__ */ extendedCapability(EXT_ID_DVSEC, 1, CHANNEL_BYTES, {
   VENDOR: {

@@ -1,14 +1,15 @@
-/** What of a root port is saved: its configuration space. Link, decode and interrupt condition follow from it. */
+/** What of a root port is saved: its configuration space, and what its host has still to ask the guest. Link, decode and interrupt condition follow from it. */
 import type { RegisterFile } from '../../base/registers.js';
 import { registerSection, type StateSection } from '../pci/state.js';
 import type { RootPortLayout } from './registers.js';
 
-export const ROOT_PORT_VERSION = 3;
+export const ROOT_PORT_VERSION = 4;
 
 /** The configuration space, refused when it says that the slot is occupied and there is nothing here that belongs into it. */
 export function rootPortSections(
   config: RegisterFile,
   layout: RootPortLayout,
+  requests: StateSection,
   occupy: (present: boolean) => boolean,
   restored: () => void,
 ): readonly StateSection[] {
@@ -30,5 +31,6 @@ export function rootPortSections(
         return undefined;
       },
     },
+    requests,
   ];
 }

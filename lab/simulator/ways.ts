@@ -7,7 +7,6 @@ import type { ParameterValues } from '../../migration/parameters.js';
 import { AUTO, builtIn } from '../../migration/registry.js';
 import { startByReset } from '../../migration/start/reset.js';
 import type { StartDescriptor } from '../../migration/start/start.js';
-import { stopByCapability } from '../../migration/stop/capability.js';
 import { hotUnplug } from '../../migration/stop/hot-unplug.js';
 import type { StopDescriptor } from '../../migration/stop/stop.js';
 
@@ -37,12 +36,8 @@ export const stopsAndStarts = {
   start: [...new Set(WAYS.map(({ start }) => start.name))],
 } as const;
 
-/**
- * Never drawn: five seconds of a blinking light, or ten in which the driver does not look at its device. And a request that is taken
- * back before its answer: what is asked of the guest next takes the place of what would undo it, and its device stays down.
- */
-const rare = ({ stop, start }: Way): boolean =>
-  stop === hotUnplug || stop === stopByCapability || start === startByReset;
+/** Never drawn: five seconds of a blinking light, or ten in which the driver does not look at its device. */
+const rare = ({ stop, start }: Way): boolean => stop === hotUnplug || start === startByReset;
 /** A guest does a second and more for a slot whose state changes. */
 const slow = ({ start }: Way): boolean => start.needs.includes('slot');
 /** What most migrations are made with, and what can go wrong in most ways. */

@@ -50,7 +50,7 @@ export const stopByCapability: StopDescriptor = {
       quiesce: closeGate,
       resume: async () => {
         await fn.openGate();
-        // In the place of what was asked and not looked at yet.
+        // It hears of it when it has done what it was asked.
         if (asked) await guest.request(RESUME);
         return undefined;
       },

@@ -74,7 +74,7 @@ export async function touchNoMore(
   );
 }
 
-/** A guest that did not answer is not waited for: what it is told stands in the place of what it has not looked at. */
+/** A guest that did not answer is not waited for: it hears of it when it has. */
 async function withdraw(devices: readonly AssignedDevice[], request: string): Promise<void> {
   await settleAll(devices.map(async ({ guest }) => guest?.request(request, [OFF])));
 }

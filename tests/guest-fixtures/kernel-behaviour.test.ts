@@ -29,7 +29,7 @@ const press: Act = (net) => net.port.requestUnplug();
 const ask =
   (word: string): Act =>
   (net) =>
-    void net.port.sendToGuest(channelWord(word));
+    void net.port.channel.request(channelWord(word));
 /** All of them are sent in so many milliseconds. */
 const echoes: Act = (net) =>
   net.peer.startFlow({ kind: 'echo', ip: GUEST_IP, port: 7, rate: 1000, payloadBytes: 300, count: ECHOES });
@@ -46,7 +46,7 @@ describe('a guest that does not help, and is', () => {
       [50, ask('susp')],
       [100, ask('off')],
     ]);
-    expect(net.port.guestFeatures.map(channelText)).toContain('susp');
+    expect(net.port.channel.features.map(channelText)).toContain('susp');
     expect(net.machine.printed(/Button press|ferry: suspended|removed/)).toEqual([]);
     expect(net.port.slotState.powerIndicator).toBe(INDICATOR_ON);
     expect(received(net)).toBe(ECHOES);
@@ -108,6 +108,22 @@ describe('a driver that is asked to let go of its device', () => {
       'Complete',
       'resumed',
     ]);
+    expect(received(net)).toBe(ECHOES);
+  });
+});
+
+describe('a guest that is asked for more before it has answered', () => {
+  it('does all of it, in order, and has its device in the end', () => {
+    const net = run('', 500, [
+      [0, ask('susp')],
+      [0, ask('rsme')],
+      [0, ask('keep')],
+      [300, echoes],
+    ]);
+    const said = net.machine
+      .printed(/ferry: (suspended|resumed)/)
+      .map((line) => /suspended|resumed/.exec(line)![0]);
+    expect(said).toEqual(['suspended', 'resumed']);
     expect(received(net)).toBe(ECHOES);
   });
 });

@@ -163,6 +163,18 @@ describe('simulated migrations of whole machines', () => {
     expect(violations).toEqual([]);
   });
 
+  it('leave a guest that was about to take its device down with its device, whenever that is cancelled', async () => {
+    const parameters = { tracking: 'unmap-touch', stop: 'capability', start: 'capability' } as const;
+    const asking = await Campaign.open({ image, parameters });
+    const ends = new Set<string | undefined>();
+    for (let us = 11_000; us <= 18_000; us += 1000) {
+      const { move, violations } = await asking.judge(9, faults(`cancel@${us}us`));
+      expect(violations, `cancel@${us}us`).toEqual([]);
+      ends.add(move?.happened.source.status);
+    }
+    expect(ends).toContain('cancelled');
+  });
+
   it('under a plan that lets something throw for which nobody waits are a failure', async () => {
     const judged = plain.judge(2, []);
     void Promise.resolve().then(() => Promise.reject(new Error('nobody waits for this')));

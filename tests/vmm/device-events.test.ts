@@ -106,6 +106,20 @@ describe.each(WORLDS)("the channel to the guest's driver on a machine of $name",
       }
     }));
 
+  test('answers each of several requests that nobody waits with, and each answer is heard', () =>
+    run(async (world) => {
+      const { machine, watch } = await booted(world, 'slot', 0, { nic: NIC });
+      const channel = machine.devices[0]!.guest!;
+      await watch.line(/^r/);
+      const words = ['a', 'b', 'c', 'd'];
+      const answered: string[] = [];
+      const all = heard(channel.onMessage, ({ word }) => answered.push(word) === words.length);
+      const numbers = await Promise.all(words.map((word) => channel.request(word)));
+      expect(numbers).toEqual([1, 2, 3, 4]);
+      await all;
+      expect(answered).toEqual(words);
+    }));
+
   test('has nothing of a guest without one, and waits for nobody', () =>
     run(async (world) => {
       const { machine } = await booted(world, 'hello', 0, { nic: NIC });
@@ -213,6 +227,17 @@ describe('events of devices', () => {
     const state = (name: string): DeviceEvent => ({ kind: 'vfio-state', device: 'vf0', state: name });
     for (const name of ['PRE_COPY', 'STOP_COPY', 'PRE_COPY']) outbox.push(state(name));
     expect(outbox.take()).toEqual([state('STOP_COPY'), state('PRE_COPY')]);
+    // Of what a guest says each answer, and of all else the latest.
+    const message = (sequence: number, answers: boolean): DeviceEvent => ({
+      kind: 'guest-message',
+      device: 'vf0',
+      message: { sequence, word: 'ok', args: [] },
+      answers,
+    });
+    outbox.acknowledge();
+    for (const said of [message(1, true), message(2, true), message(8, false), message(9, false)])
+      outbox.push(said);
+    expect(outbox.take()).toEqual([message(1, true), message(2, true), message(9, false)]);
     for (let count = 2; count < 10_000; count++) outbox.push({ kind: 'iommu-faults', device: 'vf0', count });
     expect(outbox.take()).toBeUndefined();
     outbox.acknowledge();

@@ -32,11 +32,11 @@ export class FunctionChannel {
 
   /** They stand in registers of the port, and so come along with a guest that moves. */
   features(): readonly string[] {
-    return this.#port.guestFeatures.map(channelText);
+    return this.#port.channel.features.map(channelText);
   }
 
-  /** Returns the request's number. */
+  /** Returns the request's number: the guest is shown it when it has answered those before. */
   request(word: string, args: readonly number[] = []): number {
-    return this.#port.sendToGuest(channelWord(word), args);
+    return this.#port.channel.request(channelWord(word), args);
   }
 }

@@ -1,7 +1,7 @@
 /**
  * What the host's devices report by themselves, on its way out of the thread that owns them. Whoever listens wants to know
- * how things are, not each step there: of every kind and device the latest event waits (of VFIO's states and a driver's steps
- * the latest of each), so that a guest that hammers its slot's registers floods nobody.
+ * how things are, not each step there: of every kind and device the latest event waits (of VFIO's states, a driver's steps and
+ * the guest's answers the latest of each), so that a guest that hammers its slot's registers floods nobody.
  */
 import type { Instant } from '../../base/units.js';
 import type { BringUpStep } from '../../devices/nic82599/bring-up.js';
@@ -11,8 +11,13 @@ import type { TimelineFacts } from '../../migration/timeline.js';
 export type DeviceEvent =
   /** Either side changed it: what the guest wrote to the slot's control register, or what became of presence and link. */
   | { readonly kind: 'slot'; readonly device: string; readonly state: SlotState }
-  /** The guest handed over words on the channel of the device's port. It numbers them, so that a gap shows. */
-  | { readonly kind: 'guest-message'; readonly device: string; readonly message: GuestMessage }
+  /** The guest handed over words on the channel of the device's port; `answers`: to the request that was before it. */
+  | {
+      readonly kind: 'guest-message';
+      readonly device: string;
+      readonly message: GuestMessage;
+      readonly answers: boolean;
+    }
   /** The guest's driver of the standby has agreed to be one: FEATURES_OK with VIRTIO_NET_F_STANDBY. */
   | { readonly kind: 'failover-negotiated'; readonly device: string }
   /** A function with a standby is about to be taken away. */
@@ -54,8 +59,12 @@ export function factsOf(event: DeviceEvent): TimelineFacts {
   }
 }
 
-/** How a device or its driver came to where it is says as much as where it is. */
+/**
+ * How a device or its driver came to where it is says as much as where it is. And somebody waits for each answer, of which there
+ * are no more than the host has asked for.
+ */
 function stepOf(event: DeviceEvent): string {
+  if (event.kind === 'guest-message') return event.answers ? String(event.message.sequence) : '';
   if (event.kind === 'vfio-state') return event.state;
   return event.kind === 'bring-up' ? event.step : '';
 }

@@ -64,8 +64,10 @@ export class GuestFunction {
         slotChanged();
       },
       linkChanged: slotChanged,
-      guestMessage: (sequence, answer, args) =>
-        event({ kind: 'guest-message', device, message: { sequence, word: channelText(answer), args } }),
+      guestMessage: (sequence, answer, args, answers) => {
+        const message = { sequence, word: channelText(answer), args };
+        event({ kind: 'guest-message', device, message, answers });
+      },
     });
     this.slot =
       place.hotplug === undefined
