@@ -117,7 +117,7 @@ export interface HostFunction {
   restore(): Promise<void>;
   /** Its root port reports an error of it (PCI Express 6.2). False if the guest has not enabled that, and never hears of it. */
   reportError(severity: 'fatal' | 'nonfatal'): Promise<boolean>;
-  /** Calls `listener` when the driver has switched the device's reception, until cancelled. */
+  /** Calls `listener` when the driver begins or ends to take what comes for the device, until cancelled. */
   onReceiver(listener: (on: boolean) => void): Cancel;
   /** Tells the network that the function's station is here. */
   announce(): Promise<void>;

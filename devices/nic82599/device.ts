@@ -39,7 +39,7 @@ export interface NicOptions {
   readonly wire: EthernetPort;
   /** Called when `run` has something to do again. */
   wake(): void;
-  /** A driver has switched the first receive queue of a virtual function; for who waits for it to work. */
+  /** A driver takes what comes for a virtual function, or does not any more; for who waits for it to work. */
   receiverSwitched?(vf: number, on: boolean): void;
   /** A driver has come so far with a virtual function since it reset it. */
   broughtUp?(vf: number, step: BringUpStep): void;

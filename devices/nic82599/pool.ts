@@ -12,6 +12,7 @@ import { Mailbox } from './mailbox.js';
 import type { SegmentFlags } from './offload.js';
 import { ReceiveQueue } from './receive.js';
 import type { ReceivedFrame } from './received-frame.js';
+import { Reception } from './reception.js';
 import { QUEUES_PER_POOL, vfRegisters as reg, VF_VECTORS, vfTable } from './registers.js';
 import { type TransmitEngine, type TransmitOwner, TransmitQueue } from './transmit.js';
 
@@ -33,7 +34,7 @@ export interface PoolHost {
   emit(pool: Pool, tag: number): void;
   /** A queue of a pool without a VF has something to report. */
   ownQueueCause(pool: number, queue: number, kind: 'receive' | 'transmit'): void;
-  /** Its driver has switched its first receive queue. */
+  /** Its driver takes what comes, or does not any more. */
   receiverSwitched(pool: number, on: boolean): void;
   /** Its driver has come so far with it since it reset it. */
   broughtUp(pool: number, step: BringUpStep): void;
@@ -73,12 +74,14 @@ export class Pool implements TransmitOwner {
   };
   private readonly host: PoolHost;
   private readonly bringUp: BringUp;
+  private readonly reception: Reception;
 
   constructor(index: number, host: PoolHost, physicalFunction: PciFunction) {
     this.index = index;
     this.host = host;
     this.engine = host.engine;
     this.bringUp = new BringUp((step) => host.broughtUp(index, step));
+    this.reception = new Reception(host.scheduler, (on) => host.receiverSwitched(index, on));
     this.fn = physicalFunction;
     this.registers = new RegisterFile(vfTable, {
       CTRL: { write: (written) => this.controlWritten(written) },
@@ -93,6 +96,7 @@ export class Pool implements TransmitOwner {
       EIMS: {
         write: (written) => {
           this.bringUp.takes('interrupts');
+          this.reception.interruptsEnabled();
           this.interrupts.enable(reg.EIMS.fields.CAUSES.get(written));
         },
       },
@@ -114,8 +118,9 @@ export class Pool implements TransmitOwner {
         write: (written, before, queue) => {
           const { ENABLE } = reg.RXDCTL.fields;
           if (ENABLE.get(written) === 1) this.bringUp.takes('receive');
-          if (queue === 0 && ENABLE.get(written) !== ENABLE.get(before))
-            host.receiverSwitched(index, ENABLE.get(written) === 1);
+          if (queue === 0 && ENABLE.get(written) !== ENABLE.get(before)) {
+            this.reception.queueSwitched(ENABLE.get(written) === 1, this.words[reg.EIMS.word] !== 0);
+          }
         },
       },
     });
@@ -256,6 +261,7 @@ export class Pool implements TransmitOwner {
   }
 
   private clearHiddenState(): void {
+    this.reception.reset();
     for (const queue of this.transmit) {
       queue.contexts.fill(0);
       queue.segmentsSent = 0;

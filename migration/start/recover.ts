@@ -7,7 +7,7 @@ import type { DeviceStart } from './start.js';
 
 /**
  * The start called `approach`. The device stays cut off until the guest is told by `tell`, which resolves with false if the
- * guest does not listen; it works when its driver lets it receive.
+ * guest does not listen; it works when its driver takes what comes for it.
  */
 export function startByRecovery(
   approach: string,
@@ -29,38 +29,28 @@ export function startByRecovery(
   };
 }
 
-/**
- * Resolves when `begin` has, the driver lets the device receive, and the network was told where it is. Rejects as `begin` or `late`.
- * The network is told last: packets that come while the driver is at it keep it from getting done.
- */
+/** Resolves when `begin` has, the driver takes what comes for the device, and the network was told where it is. Rejects as `begin` or `late`. */
 export async function untilReceiving(
   fn: HostFunction,
   begin: () => Promise<void>,
   late: () => Promise<never>,
 ): Promise<void> {
-  let begun: Promise<void> = Promise.resolve();
-  const announced = announcedOnceReceiving(fn, () => begun.catch(() => undefined));
-  begun = begin();
-  await begun;
+  const announced = announcedOnceReceiving(fn);
+  await begin();
   await Promise.race([announced, late()]);
 }
 
 /**
- * Tells the network where the device is when its driver lets it receive and `ready` has resolved, whoever still waits for that: a
- * guest that was moved while it stood still looks at its device when it is let go on, and if it only answers, nobody finds
- * it who was not told.
+ * Tells the network where the device is when its driver takes what comes for it, whoever still waits for that: a guest that was
+ * moved while it stood still looks at its device when it is let go on, and if it only answers, nobody finds it who was not told.
+ * Not before: packets that come while the driver is at it keep it from getting done.
  */
-export function announcedOnceReceiving(
-  fn: HostFunction,
-  ready: () => Promise<void> = () => Promise.resolve(),
-): Promise<void> {
+export function announcedOnceReceiving(fn: HostFunction): Promise<void> {
   const announced = new Promise<void>((resolve, reject) => {
-    const cancel = fn.onReceiver((switchedOn) => {
-      if (!switchedOn) return;
+    const cancel = fn.onReceiver((on) => {
+      if (!on) return;
       cancel();
-      ready()
-        .then(() => fn.announce())
-        .then(resolve, reject);
+      fn.announce().then(resolve, reject);
     });
   });
   // Whoever waits for it hears of a failure.

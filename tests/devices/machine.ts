@@ -139,6 +139,8 @@ export interface MachineOptions {
   /** Another way to memory than straight, such as through an IOMMU. */
   readonly memory?: TestMemory;
   readonly frameBytesMax?: number;
+  /** What the host hears of a driver that takes what comes. */
+  readonly receiverSwitched?: (vf: number, on: boolean) => void;
 }
 
 /** Root complex, one port, one NIC with enabled virtual functions, and its driver. */
@@ -173,6 +175,7 @@ export class TestMachine {
       wake: () => {
         this.wakeups++;
       },
+      ...(options.receiverSwitched && { receiverSwitched: options.receiverSwitched }),
     });
     this.port.populate(this.nic);
     enumerate(this.complex, BAR_RANGE);

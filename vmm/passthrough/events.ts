@@ -24,7 +24,7 @@ export type DeviceEvent =
   | { readonly kind: 'unplug-primary'; readonly device: string }
   /** The NIC's cable was plugged in or out. */
   | { readonly kind: 'link'; readonly device: string; readonly up: boolean }
-  /** The guest's driver has switched the device's reception on or off. */
+  /** The guest's driver takes what comes for the device, or does not any more. */
   | { readonly kind: 'receiver'; readonly device: string; readonly on: boolean }
   /** The guest's driver has come so far with the device since it reset it, and when. */
   | { readonly kind: 'bring-up'; readonly device: string; readonly step: BringUpStep; readonly at: Instant }

@@ -38,6 +38,8 @@ export class FilterTables {
   /** VLAN id to the pools that are its members. */
   private readonly vlans = new Map<number, Set<number>>();
   private readonly vlanSlots: (number | undefined)[] = new Array(VLAN_FILTERS).fill(undefined);
+  /** What MTA holds. */
+  private readonly multicast = new Uint32Array(reg.MTA.count);
 
   constructor(port: RegisterPort) {
     this.port = port;
@@ -100,11 +102,18 @@ export class FilterTables {
     for (const vlan of [...this.vlans.keys()]) this.removeVlan(pool, vlan);
   }
 
-  /** Sets the multicast table to the hashes given: those of all functions together. */
+  /**
+   * Sets the multicast table to the hashes given: those of all functions together. Each reset of a function comes here, and
+   * changes little or nothing of 128 registers.
+   */
   setMulticast(hashes: Iterable<number>): void {
     const table = new Uint32Array(reg.MTA.count);
     for (const hash of hashes) table[hash >>> 5]! |= 1 << (hash & 31);
-    for (let i = 0; i < table.length; i++) this.port.write(offsetOf(reg.MTA, i), table[i]!);
+    for (let i = 0; i < table.length; i++) {
+      if (table[i] === this.multicast[i]) continue;
+      this.multicast[i] = table[i]!;
+      this.port.write(offsetOf(reg.MTA, i), table[i]!);
+    }
   }
 
   /** Forgets everything, as a reset of the device does. */
@@ -112,6 +121,7 @@ export class FilterTables {
     this.addresses.fill(undefined);
     this.vlans.clear();
     this.vlanSlots.fill(undefined);
+    this.multicast.fill(0);
   }
 
   private writeAddress(index: number): void {
