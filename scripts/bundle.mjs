@@ -1,18 +1,23 @@
 // Bundles each program and each thread's entry into one file of dist/bin, so that it starts without looking up some two
 // hundred modules; `ferry` keeps its commands apart, to load only the one asked for. Packages stay outside.
-import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const PROGRAMS = ['lab/ferry.ts', 'vmm/process/main.ts'];
-const ALONE = [
+// What is also compiled, with the engine's flags that a VMM sets, so that it starts from bytecode (vmm/process/compiled-ahead.ts).
+const AHEAD = [
+  'vmm/process/vmm.ts',
   'vmm/machine/thread/device-worker.ts',
   'vmm/vcpu/thread/vcpu-worker.ts',
   'vmm/vcpu/thread/alarm-worker.ts',
-  'vmm/threads/prealloc-worker.ts',
-  'vmm/transfer/hash-worker.ts',
   'vmm/transfer/source-worker.ts',
   'vmm/transfer/destination-worker.ts',
+];
+const ALONE = [
+  'vmm/threads/prealloc-worker.ts',
+  'vmm/transfer/hash-worker.ts',
   'lab/bench/transfer-process.ts',
   'lab/simulator/crew-worker.ts',
   'guest-fixtures/toolchain/finish-worker.ts',
@@ -37,7 +42,7 @@ function sourcesModified() {
   return Math.max(...[...sources, self].map(modified));
 }
 
-async function bundle(rolldown, entries, codeSplitting) {
+async function bundle(rolldown, entries, codeSplitting, output = {}) {
   const made = await rolldown({
     cwd: root,
     input: entries.map((entry) => join(root, entry)),
@@ -56,8 +61,31 @@ async function bundle(rolldown, entries, codeSplitting) {
     codeSplitting,
     entryFileNames: '[name].js',
     chunkFileNames: '[name]-[hash].js',
+    ...output,
   });
   await made.close();
+}
+
+/** Compiles what is compiled ahead, and writes for each the file that starts it. */
+function compile() {
+  const engine = pathToFileURL(join(root, 'dist/vmm/process/engine.js')).href;
+  const ahead = join(fresh, 'compiled-ahead.cjs');
+  const names = readdirSync(fresh);
+  const files = AHEAD.map((entry) => {
+    const name = basename(entry, '.ts');
+    const file = names.find((each) => each.startsWith(`${name}-`) && each.endsWith('.cjs'));
+    writeFileSync(
+      join(fresh, `${name}.cjs`),
+      `'use strict';\nmodule.exports = require('./compiled-ahead.cjs').runBundle(require.resolve('./${file}'));\n`,
+    );
+    return join(fresh, file);
+  });
+  const program = `
+    import ahead from ${JSON.stringify(pathToFileURL(ahead).href)};
+    import { compileAhead } from ${JSON.stringify(engine)};
+    compileAhead();
+    for (const file of ${JSON.stringify(files)}) ahead.compileBundle(file);`;
+  execFileSync(process.execPath, ['--input-type=module', '--eval', program], { stdio: 'inherit' });
 }
 
 if (modified(join(target, 'ferry.js')) < sourcesModified()) {
@@ -66,7 +94,16 @@ if (modified(join(target, 'ferry.js')) < sourcesModified()) {
   await Promise.all([
     bundle(rolldown, PROGRAMS, true),
     ...ALONE.map((entry) => bundle(rolldown, [entry], false)),
+    bundle(rolldown, ['vmm/process/compiled-ahead.ts'], false, {
+      format: 'cjs',
+      entryFileNames: '[name].cjs',
+    }),
+    // Bytecode fits one text, and the engine compares no more than lengths: so both are called after what is in them.
+    ...AHEAD.map((entry) =>
+      bundle(rolldown, [entry], false, { format: 'cjs', entryFileNames: '[name]-[hash].cjs' }),
+    ),
   ]);
+  compile();
   // Who starts a bundle meanwhile finds the old one or the new one. Parts of commands that nothing names any more go last.
   mkdirSync(target, { recursive: true });
   const names = new Set(readdirSync(fresh));

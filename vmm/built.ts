@@ -14,5 +14,9 @@ export const builtFile = (path: string): URL => new URL(path, DIST);
  * The bundle of a program's or a thread's entry module, which the caller names by `new URL('./worker.js', import.meta.url)`
  * as if it were to be started itself. `scripts/bundle.mjs` lists those that there are; their names are all different.
  */
-export const bundleOf = (entry: URL): URL =>
-  builtFile(`bin/${entry.pathname.slice(entry.pathname.lastIndexOf('/') + 1)}`);
+export const bundleOf = (entry: URL): URL => builtFile(`bin/${nameOf(entry)}`);
+
+/** The same for an entry that is compiled ahead (`vmm/process/compiled-ahead.ts`): a CommonJS file. */
+export const compiledOf = (entry: URL): URL => builtFile(`bin/${nameOf(entry).replace(/\.js$/, '.cjs')}`);
+
+const nameOf = (entry: URL): string => entry.pathname.slice(entry.pathname.lastIndexOf('/') + 1);

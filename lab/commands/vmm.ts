@@ -6,7 +6,7 @@ import { type Command, Option } from 'commander';
 import { RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP, VCPUS_MAX } from '../../base/abi/platform.js';
 import { parseMonitorAddress } from '../../vmm/monitor/monitor-address.js';
 import { ASSIGNED_MAX, DEVICE_KINDS, IOMMU_LEAVES, IOMMU_STAGES } from '../../vmm/passthrough/records.js';
-import { compileAhead } from '../../vmm/process/engine.js';
+import { loadVmm } from '../../vmm/process/load.js';
 import type { NicKind } from '../../vmm/process/nic-options.js';
 import { conflictOf, type VmmOptions } from '../../vmm/process/options.js';
 import { parseSocketAddress } from '../../vmm/sockets/address.js';
@@ -214,9 +214,7 @@ export function define(command: Command): void {
       };
       const conflict = conflictOf(options);
       if (conflict !== undefined) throw labErrors.error('usage', { why: conflict, command: NAME });
-      compileAhead();
-      const { runVmm } = await import('../../vmm/process/vmm.js');
-      process.exitCode = await runVmm(options, { notices: true });
+      process.exitCode = await loadVmm().runVmm(options, { notices: true });
     });
 }
 

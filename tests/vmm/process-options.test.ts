@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { InvariantError } from '../../base/errors.js';
 import { EXIT_STATUS } from '../../base/exit-status.js';
-import { bundleOf } from '../../vmm/built.js';
+import { compiledOf } from '../../vmm/built.js';
 import { vmmErrors } from '../../vmm/errors.js';
 import { conflictOf, settle, type VmmOptions } from '../../vmm/process/options.js';
 import { reportOf } from '../../vmm/process/report.js';
@@ -95,10 +95,8 @@ describe('the last words of a process', () => {
 });
 
 it('the place of a defect in a bundle is told in the source that it was made from', () => {
-  const entry = readFileSync(bundleOf(new URL('main.js', import.meta.url)), 'utf8');
-  // What the entry loads once it has set the engine up.
-  const loaded = entry.match(/import\("\.\/(vmm-.+\.js)"\)/)![1]!;
-  const bundle = bundleOf(new URL(loaded, import.meta.url));
+  const start = compiledOf(new URL('vmm.js', import.meta.url));
+  const bundle = new URL(/resolve\('(.+)'\)/.exec(readFileSync(start, 'utf8'))![1]!, start).pathname;
   const before = readFileSync(bundle, 'utf8').split('\nasync function runVmm(')[0]!;
   const defect = new TypeError('x is not a function');
   defect.stack = `TypeError: x\n    at runVmm (${bundle}:${before.split('\n').length + 1}:16)`;

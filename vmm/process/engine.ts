@@ -11,8 +11,8 @@ import type { DestinationState, SourceState } from '../../migration/states.js';
 const OPTIMISED_MAX = 60 * 1024;
 
 /**
- * What is loaded from now on, in any thread, is compiled whole, and stays so. Call it before the VMM's modules are loaded,
- * which are to be had by `import()` for that.
+ * What is loaded from now on, in any thread, is compiled whole, and stays so. Call it before the VMM’s code is loaded, and before
+ * bytecode is made that the VMM shall take: the engine compares flags.
  */
 export function compileAhead(): void {
   setFlagsFromString('--no-lazy');

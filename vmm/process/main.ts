@@ -2,7 +2,7 @@
  * Entry of a VMM process that a program spawns: `node main.js OPTIONS [FD]`, with `VmmOptions` as JSON, and the file
  * descriptor of the spawner's monitor connection. People use `ferry vmm`.
  */
-import { compileAhead } from './engine.js';
+import { loadVmm } from './load.js';
 
 function parse(text: string | undefined): unknown {
   try {
@@ -12,8 +12,7 @@ function parse(text: string | undefined): unknown {
   }
 }
 
-compileAhead();
-const { runVmm } = await import('./vmm.js');
+const { runVmm } = loadVmm();
 const [, , optionsText, fdText] = process.argv;
 process.exitCode = await runVmm(parse(optionsText), {
   notices: false,

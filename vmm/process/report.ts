@@ -3,6 +3,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { SourceMap, type SourceMapPayload } from 'node:module';
+import { pathToFileURL } from 'node:url';
 import { FerryError } from '../../base/errors.js';
 import { EXIT_STATUS } from '../../base/exit-status.js';
 
@@ -51,8 +52,10 @@ function placeOf(error: Error): string {
 
 /** The place in the source that a place in a bundle was made from, by the map beside it; any other place as it is. */
 function sourceOf(place: string): string {
-  const [, url, line, column] = /^(file:.*):(\d+):(\d+)$/.exec(place) ?? [];
-  if (url === undefined) return place;
+  // Modules go by URL, what is compiled ahead by path.
+  const [, file, line, column] = /^(file:.*|\/.*):(\d+):(\d+)$/.exec(place) ?? [];
+  if (file === undefined) return place;
+  const url = file.startsWith('/') ? pathToFileURL(file).href : file;
   try {
     const map = new SourceMap(JSON.parse(readFileSync(new URL(`${url}.map`), 'utf8')) as SourceMapPayload);
     const entry = map.findEntry(Number(line) - 1, Number(column) - 1);

@@ -2,7 +2,7 @@
 import { invariant } from '../../base/errors.js';
 import type { DestinationReport } from '../../migration/pages/crew.js';
 import { DestinationPlane } from '../../migration/pages/destination-plane.js';
-import { bundleOf } from '../built.js';
+import { compiledOf } from '../built.js';
 import type { TlsBinding } from '../tls/session.js';
 import { PageThreads, ThreadCrew } from './crew.js';
 import { memoryPages } from './kernels.js';
@@ -21,7 +21,7 @@ export interface SocketDestinationSetup {
 
 /** Threads for so many channels, which may start before a guest comes. */
 export const destinationThreads = (channels: number): PageThreads =>
-  new PageThreads(bundleOf(new URL('./destination-worker.js', import.meta.url)), channels);
+  new PageThreads(compiledOf(new URL('./destination-worker.js', import.meta.url)), channels);
 
 export class SocketDestinationDataPlane extends DestinationPlane {
   constructor({ memory: memoryNow, tls, connectTimeoutMs = 5000, threads }: SocketDestinationSetup) {

@@ -5,7 +5,7 @@ import { invariant } from '../../base/errors.js';
 import type { SourceReport } from '../../migration/pages/crew.js';
 import { TOKEN_BYTES } from '../../migration/pages/layouts.js';
 import { SourcePlane } from '../../migration/pages/source-plane.js';
-import { bundleOf } from '../built.js';
+import { compiledOf } from '../built.js';
 import { realTime } from '../threads/real-time.js';
 import type { TlsBinding } from '../tls/session.js';
 import { PageThreads, ThreadCrew } from './crew.js';
@@ -50,7 +50,7 @@ export class SocketSourceDataPlane extends SourcePlane {
         });
         return new ThreadCrew<SourceTask, SourceReport>({
           side: 'source',
-          threads: new PageThreads(bundleOf(new URL('./source-worker.js', import.meta.url)), tasks.length),
+          threads: new PageThreads(compiledOf(new URL('./source-worker.js', import.meta.url)), tasks.length),
           tasks: tasks.map((task) => ({ ...task, ...more(task.channel) })),
           heard,
         });

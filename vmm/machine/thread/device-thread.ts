@@ -1,6 +1,6 @@
 /** The device thread, from the machine's side. */
 import { MessageChannel, SHARE_ENV, Worker } from 'node:worker_threads';
-import { bundleOf } from '../../built.js';
+import { compiledOf } from '../../built.js';
 import { Requests } from '../../threads/requests.js';
 import type { DeviceHost } from '../device-calls.js';
 import type { DriverEvents } from '../drivers.js';
@@ -16,7 +16,7 @@ export class DeviceThread implements DeviceHost {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     const workerData: DeviceThreadData = { ...data, port: port2 };
-    this.#worker = new Worker(bundleOf(new URL('./device-worker.js', import.meta.url)), {
+    this.#worker = new Worker(compiledOf(new URL('./device-worker.js', import.meta.url)), {
       name: 'devices',
       env: SHARE_ENV,
       workerData,

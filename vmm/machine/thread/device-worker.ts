@@ -16,6 +16,7 @@ import { ConsoleOutbox } from '../console-outbox.js';
 import { callTargets, carryOut, platformCalls } from '../device-calls.js';
 import { DeviceSet, platformDevices } from '../devices.js';
 import { DeviceTimers } from './device-timers.js';
+import { hostNic } from './hosted-nic.js';
 import type { DeviceThreadData, FromDevices, ToDevices } from './messages.js';
 
 /** Rounds of service without a sleep after which the event loop gets its turn. */
@@ -52,7 +53,7 @@ const platform = platformDevices({
 const hosted =
   nic === undefined
     ? undefined
-    : (await import('./hosted-nic.js')).hostNic(
+    : hostNic(
         nic,
         {
           ram,
@@ -145,17 +146,21 @@ const sleep = (seen: number): Promise<void> =>
     responder.whenRung(seen, () => wake());
   });
 
-for (let rounds = 0; ; rounds++) {
-  const seen = responder.attend();
-  const busy = work();
-  hosted?.cable.flush();
-  sendConsole();
-  sendEvents();
-  const soon = timers.next - hostNow() < SOON_NS;
-  if (rounds >= ROUNDS_MAX || (soon && !busy)) {
-    rounds = 0;
-    await new Promise((resolve) => setImmediate(resolve));
-  } else if (!busy && !responder.rangSoon(seen)) {
-    await sleep(seen);
+async function serve(): Promise<never> {
+  for (let rounds = 0; ; rounds++) {
+    const seen = responder.attend();
+    const busy = work();
+    hosted?.cable.flush();
+    sendConsole();
+    sendEvents();
+    const soon = timers.next - hostNow() < SOON_NS;
+    if (rounds >= ROUNDS_MAX || (soon && !busy)) {
+      rounds = 0;
+      await new Promise((resolve) => setImmediate(resolve));
+    } else if (!busy && !responder.rangSoon(seen)) {
+      await sleep(seen);
+    }
   }
 }
+
+void serve();

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
-import { bundleOf } from '../../built.js';
+import { compiledOf } from '../../built.js';
 import { kernelModule } from '../../kernels/load.js';
 import { GuestRam } from '../../ram/guest-ram.js';
 import type { SocketAddress } from '../../sockets/address.js';
@@ -116,7 +116,7 @@ export function startThreads(
 function startAlarms(data: AlarmThreadData, events: DriverEvents): Worker {
   const { ram, vcpus, control, alarms, epoch } = data;
   const workerData: AlarmThreadData = { ram, vcpus, control, alarms, epoch };
-  const worker = new Worker(bundleOf(new URL('../../vcpu/thread/alarm-worker.js', import.meta.url)), {
+  const worker = new Worker(compiledOf(new URL('../../vcpu/thread/alarm-worker.js', import.meta.url)), {
     name: 'alarms',
     env: SHARE_ENV,
     workerData,

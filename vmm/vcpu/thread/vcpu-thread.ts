@@ -3,7 +3,7 @@ import { MessageChannel, SHARE_ENV, Worker } from 'node:worker_threads';
 import { reservedRange } from '../../../base/abi/reserved-range.js';
 import type { AtomicBitmap } from '../../../base/bitmap.js';
 import type { VcpuRecord } from '../../../migration/ports.js';
-import { bundleOf } from '../../built.js';
+import { compiledOf } from '../../built.js';
 import { vmmErrors } from '../../errors.js';
 import { GuestRam } from '../../ram/guest-ram.js';
 import {
@@ -150,7 +150,7 @@ export class VcpuThread implements VcpuHandle {
   #startWorker(): Worker {
     const { port2 } = this.#channel;
     const workerData: VcpuThreadData = { ...this.#data, port: port2 };
-    const worker = new Worker(bundleOf(new URL('./vcpu-worker.js', import.meta.url)), {
+    const worker = new Worker(compiledOf(new URL('./vcpu-worker.js', import.meta.url)), {
       name: `vcpu${this.index}`,
       env: SHARE_ENV,
       workerData,
