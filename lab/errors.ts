@@ -2,7 +2,7 @@
 import { catalogue, entry } from '../base/errors.js';
 
 /** Processes of ours that others are driven by. */
-export type SpawnedProcess = 'VMM' | 'fabric' | 'QEMU';
+export type SpawnedProcess = 'VMM' | 'fabric' | 'NIC' | 'QEMU';
 
 export const labErrors = catalogue('lab', {
   usage: entry<{ why: string; command: string }>({

@@ -5,10 +5,11 @@ import type { Command } from 'commander';
 import type { Station } from '../../devices/ethernet/datagram.js';
 import type { LinkOptions } from '../../devices/ethernet/link.js';
 import { formatSocketAddress, parseSocketAddress, type SocketAddress } from '../../vmm/sockets/address.js';
-import { afterMs } from '../../vmm/timers.js';
 import { labErrors } from '../errors.js';
-import { type FabricMonitorAddress, parseFabricMonitor, serveFabricMonitor } from '../fabric/monitor.js';
+import { serveFabricMonitor } from '../fabric/monitor.js';
 import { type FlowSpec, parseFlow, parsePeer, parseShare } from '../fabric/options.js';
+import { ending } from '../monitor/ending.js';
+import { type ProcessMonitorAddress, parseProcessMonitor } from '../monitor/process-monitor.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue, optionValues } from '../options/option-value.js';
 import { BadValue, parseDuration, parseRate, parseSize, parseWhole } from '../options/quantities.js';
@@ -24,7 +25,7 @@ interface Flags {
   readonly bandwidth?: number;
   readonly queue?: number;
   readonly pcap?: string;
-  readonly monitor?: readonly FabricMonitorAddress[];
+  readonly monitor?: readonly ProcessMonitorAddress[];
   readonly seed?: number;
   readonly for?: number;
   readonly json?: boolean;
@@ -90,7 +91,7 @@ export function define(command: Command): void {
     .option(
       '--monitor <address>',
       'answer QMP clients at unix:PATH or tcp:HOST:PORT: query-report, next-phase, start-flow, stop-flows, quit; repeatable',
-      optionValues(NAME, '--monitor', parseFabricMonitor),
+      optionValues(NAME, '--monitor', parseProcessMonitor),
     )
     .option('--pcap <file>', 'capture every frame that enters the switch, as pcapng')
     .option(
@@ -162,21 +163,4 @@ async function run(flags: Flags): Promise<void> {
   );
   const cut = report.capture === null ? undefined : cutOf(report.capture);
   if (cut !== undefined) throw cut;
-}
-
-/** `end` resolves at the first SIGINT or SIGTERM, when the time is over, or at `quit`. */
-function ending(ns: number | undefined): { readonly end: Promise<void>; readonly quit: () => void } {
-  let quit = (): void => {};
-  const end = new Promise<void>((resolve) => {
-    const cancel = ns === undefined ? undefined : afterMs(ns / 1e6, () => quit());
-    quit = () => {
-      cancel?.();
-      process.off('SIGINT', quit);
-      process.off('SIGTERM', quit);
-      resolve();
-    };
-    process.on('SIGINT', quit);
-    process.on('SIGTERM', quit);
-  });
-  return { end, quit };
 }

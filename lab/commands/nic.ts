@@ -5,9 +5,12 @@ import type { Command } from 'commander';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { DEFAULT_MAC, stationsOf } from '../../vmm/process/nic-options.js';
 import { formatSocketAddress, parseSocketAddress, type SocketAddress } from '../../vmm/sockets/address.js';
+import type { NicFigures } from '../../vmm/vfio-user/nic-process.js';
 import { labErrors } from '../errors.js';
+import { ending } from '../monitor/ending.js';
+import { type ProcessMonitorAddress, parseProcessMonitor } from '../monitor/process-monitor.js';
 import { exitStatuses } from '../options/exit-statuses.js';
-import { optionValue } from '../options/option-value.js';
+import { optionValue, optionValues } from '../options/option-value.js';
 import { BadValue, parseWhole } from '../options/quantities.js';
 
 const NAME = 'ferry nic';
@@ -19,6 +22,7 @@ interface Flags {
   readonly mac: string;
   readonly netdev?: SocketAddress;
   readonly frameMax?: number;
+  readonly monitor?: readonly ProcessMonitorAddress[];
   readonly json?: boolean;
 }
 
@@ -30,6 +34,10 @@ Examples:
 
   QEMU 11.1 or newer uses it with guest memory that it shares, and
     -device '{"driver":"vfio-user-pci","id":"vf0","socket":{"type":"unix","path":"vf.sock"}}'
+
+  What its host does to it, from any QMP client:
+    ferry nic --vfio-user unix:vf.sock --netdev unix:net.sock --monitor unix:nic.sock
+    {"execute": "set_link", "arguments": {"name": "vf0", "up": false}}
 
 One client is served at a time; the next one finds the device as the last one left it, and resets it. docs/vfio-user.md says what
 clients there are and what they need. SIGINT or SIGTERM ends it: what it was used for goes to standard output.
@@ -66,6 +74,11 @@ export function define(command: Command): void {
       'largest frame of the host with FCS, 1518 to 9728: above 1518 its driver grants jumbo frames (default: 1518)',
       optionValue(NAME, '--frame-max', (text) => parseWhole(text, FRAME_BYTES)),
     )
+    .option(
+      '--monitor <address>',
+      'answer QMP clients at unix:PATH or tcp:HOST:PORT: query-nic, set_link, set-vf, reset-pf, quit and more; repeatable',
+      optionValues(NAME, '--monitor', parseProcessMonitor),
+    )
     .allowExcessArguments(false)
     .addHelpText('after', EXAMPLES)
     .action(() => run(command.optsWithGlobals<Flags>()));
@@ -78,16 +91,24 @@ function stationOf(text: string): MacAddress {
   return stations[0]!;
 }
 
-async function run({ vfioUser: address, mac, netdev, frameMax, json = false }: Flags): Promise<void> {
+async function run({
+  vfioUser: address,
+  mac,
+  netdev,
+  frameMax,
+  monitor: monitors = [],
+  json = false,
+}: Flags): Promise<void> {
   if (address === undefined) {
     throw labErrors.error('usage', { why: 'nobody could use it: give --vfio-user', command: NAME });
   }
   const { startNicProcess } = await import('../../vmm/vfio-user/nic-process.js');
+  const { serveNicMonitor } = await import('../nic/monitor.js');
   process.stderr.on('error', () => {});
   const notice = (text: string): void => {
     if (!json) process.stderr.write(`${text}\n`);
   };
-  const asked = endOf();
+  const { end, quit } = ending();
   const nic = await startNicProcess({
     address,
     ...(netdev === undefined ? {} : { netdev }),
@@ -95,10 +116,20 @@ async function run({ vfioUser: address, mac, netdev, frameMax, json = false }: F
     ...(frameMax === undefined ? {} : { frameBytesMax: frameMax }),
     onNotice: notice,
   });
-  notice(`listening at ${formatSocketAddress(address)}`);
-  await asked;
-  const figures = nic.figures();
-  nic.close();
+  let figures: NicFigures;
+  const closeMonitors: (() => void)[] = [];
+  try {
+    for (const place of monitors) {
+      closeMonitors.push(await serveNicMonitor({ nic, quit }, place));
+      if (place.kind !== 'fd') notice(`monitor at ${formatSocketAddress(place)}`);
+    }
+    notice(`listening at ${formatSocketAddress(address)}`);
+    await end;
+  } finally {
+    for (const close of closeMonitors) close();
+    figures = nic.figures();
+    nic.close();
+  }
   process.stdout.write(
     json
       ? `${JSON.stringify(figures, null, 2)}\n`
@@ -106,10 +137,3 @@ async function run({ vfioUser: address, mac, netdev, frameMax, json = false }: F
           `${figures.framesRefused} frames refused by the cable, ${figures.dmaBlocked} requests blocked\n`,
   );
 }
-
-/** Resolves at the first SIGINT or SIGTERM. */
-const endOf = (): Promise<void> =>
-  new Promise((resolve) => {
-    process.once('SIGINT', () => resolve());
-    process.once('SIGTERM', () => resolve());
-  });

@@ -11,9 +11,10 @@ import { FrameStreamEncoder, FrameStreamParser } from '../../devices/ethernet/st
 import { FerryError } from '../../dist/base/errors.js';
 import { spawnFabric } from '../../dist/lab/fabric/spawn.js';
 import { startFabric } from '../../lab/fabric/fabric.js';
-import { parseFabricMonitor, serveFabricMonitor } from '../../lab/fabric/monitor.js';
+import { serveFabricMonitor } from '../../lab/fabric/monitor.js';
 import { parsePeer } from '../../lab/fabric/options.js';
 import { StallWatch } from '../../lab/fabric/stalls.js';
+import { parseProcessMonitor } from '../../lab/monitor/process-monitor.js';
 import { QmpClient } from '../../lab/vmm-client/qmp-client.js';
 import { realTime } from '../../vmm/threads/real-time.js';
 
@@ -88,9 +89,9 @@ describe("a fabric's monitor", () => {
   });
 
   it('takes an inherited descriptor, and no other number', () => {
-    expect(parseFabricMonitor('fd:3')).toEqual({ kind: 'fd', fd: 3 });
+    expect(parseProcessMonitor('fd:3')).toEqual({ kind: 'fd', fd: 3 });
     for (const text of ['fd:', 'fd:0', 'fd:-3', 'fd:9999', 'fd:3x']) {
-      expect(() => parseFabricMonitor(text)).toThrow(/descriptor/);
+      expect(() => parseProcessMonitor(text)).toThrow(/descriptor/);
     }
   });
 });

@@ -8,6 +8,7 @@ import { COMMANDS as FABRIC_COMMANDS } from '../../lab/fabric/monitor.js';
 import { commandLine } from '../../lab/ferry.js';
 import { type MoveFlags, optionsOf } from '../../lab/move/move-options.js';
 import { scenarioOf } from '../../lab/move/scenario.js';
+import { COMMANDS as NIC_COMMANDS } from '../../lab/nic/monitor.js';
 import { COMMANDS } from '../../vmm/monitor/commands.js';
 
 /** Every command, and the classes that it can end with besides wrong use and a defect. */
@@ -111,7 +112,8 @@ const AGENT_COMMANDS = [
   ...readFileSync(new URL('../../docs/guest-agent.md', import.meta.url), 'utf8').matchAll(/^\| `(\S+)` \|/gm),
 ].map(([, name]) => name!);
 
-const KNOWN = [...[...COMMANDS, ...FABRIC_COMMANDS].map(({ name }) => name), ...AGENT_COMMANDS];
+const MONITORS = [...COMMANDS, ...FABRIC_COMMANDS, ...NIC_COMMANDS];
+const KNOWN = [...MONITORS.map(({ name }) => name), ...AGENT_COMMANDS];
 
 async function expectToWork(text: string): Promise<number> {
   const lines = text.split('\n');

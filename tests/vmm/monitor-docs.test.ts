@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS as FABRIC_COMMANDS } from '../../lab/fabric/monitor.js';
+import { COMMANDS as NIC_COMMANDS } from '../../lab/nic/monitor.js';
 import { isCapability, type Parameter, parameterTable } from '../../migration/parameters.js';
 import { COMMANDS } from '../../vmm/monitor/commands.js';
 import { FIXED_PARAMETERS } from '../../vmm/monitor/fixed-parameters.js';
@@ -83,6 +84,12 @@ describe('the page about the monitor', () => {
   it("has every command of the fabric's monitor with its arguments, and no other", () => {
     expect(named("The fabric's monitor")).toEqual(
       new Map([['qmp_capabilities', ['enable']], ...byName(FABRIC_COMMANDS)]),
+    );
+  });
+
+  it('has every command of the monitor of a served function with its arguments, and no other', () => {
+    expect(named('The monitor of a served function')).toEqual(
+      new Map([['qmp_capabilities', ['enable']], ...byName(NIC_COMMANDS)]),
     );
   });
 

@@ -303,6 +303,11 @@ export class TestDriver {
     return this.#memory.read(RECEIVED_FRAME + n * RECEIVE_BYTES, length);
   }
 
+  /** Has read what the physical function's driver said. */
+  acknowledge(): void {
+    this.#set(reg.MAILBOX, reg.MAILBOX.fields.ACK.mask);
+  }
+
   /** Lets the next interrupt come. */
   async rearm(): Promise<void> {
     await this.get(reg.EICR);

@@ -1,4 +1,5 @@
 /** The guest's NICs: what is known of them, and what an administrator does to them as stations of a network. */
+import type { AnnounceRhythm } from '../../devices/ethernet/announcer.js';
 import type { RxFilter } from '../passthrough/network-control.js';
 import { boolean, integer, list, optional, string, struct, type TypeOf } from './arguments.js';
 import { command, NO_GUEST, NOTHING } from './command.js';
@@ -6,7 +7,7 @@ import { QmpError } from './protocol.js';
 import { nicInfo, rxFilterInfo } from './returns.js';
 
 /** QEMU's RxFilterInfo (qapi/net.json). Of groups the part knows hashes, where QEMU's devices know addresses. */
-const rxFilterOf = (filter: RxFilter): TypeOf<typeof rxFilterInfo> => ({
+export const rxFilterOf = (filter: RxFilter): TypeOf<typeof rxFilterInfo> => ({
   name: filter.name,
   promiscuous: filter.promiscuous,
   multicast: filter.multicast,
@@ -21,6 +22,22 @@ const rxFilterOf = (filter: RxFilter): TypeOf<typeof rxFilterInfo> => ({
   'multicast-table': [],
   'x-ferry-multicast-hashes': filter.groupHashes,
 });
+
+/** QEMU's AnnounceParameters. */
+export const announceArguments = struct({
+  initial: integer(0, 100_000, 'a number of milliseconds'),
+  max: integer(0, 100_000, 'a number of milliseconds'),
+  rounds: integer(0, 1000, 'a number of rounds'),
+  step: integer(0, 10_000, 'a number of milliseconds'),
+  interfaces: optional(list(string(64))),
+});
+
+/** Has `network` announce its NICs as it was asked to. */
+export const announced = <R>(
+  network: { announce(rhythm: AnnounceRhythm, names?: readonly string[]): R } | undefined,
+  { initial, max, rounds, step, interfaces }: TypeOf<typeof announceArguments>,
+): R | undefined =>
+  network?.announce({ initialMs: initial, pauseMsMax: max, rounds, stepMs: step }, interfaces);
 
 const STILL = 'the guest stands still, and can be heard of only when it runs';
 
@@ -59,15 +76,8 @@ export const networkCommands = [
   command({
     name: 'announce-self',
     summary: "Has the guest's NICs tell the network where they are: all, or those of `interfaces`.",
-    arguments: struct({
-      initial: integer(0, 100_000, 'a number of milliseconds'),
-      max: integer(0, 100_000, 'a number of milliseconds'),
-      rounds: integer(0, 1000, 'a number of rounds'),
-      step: integer(0, 10_000, 'a number of milliseconds'),
-      interfaces: optional(list(string(64))),
-    }),
+    arguments: announceArguments,
     refused: { ...NO_GUEST, prelaunch: STILL, paused: STILL },
-    run: ({ vm }, { initial, max, rounds, step, interfaces }) =>
-      vm.network?.announce({ initialMs: initial, pauseMsMax: max, rounds, stepMs: step }, interfaces),
+    run: ({ vm }, args) => announced(vm.network, args),
   }),
 ];

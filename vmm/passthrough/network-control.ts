@@ -6,7 +6,6 @@ import type { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import { pfRegisters as reg } from '../../devices/nic82599/pf-registers.js';
 import type { DeviceEvent } from './events.js';
-import type { GuestVf } from './guest-vf.js';
 import type { VirtioNic } from './virtio-nic.js';
 
 /** Which frames of the network a NIC lets in; of each kind those that are named, all, or none. */
@@ -26,10 +25,18 @@ export interface RxFilter {
   readonly vlans: readonly number[];
 }
 
+/** A virtual function as a station: `GuestVf`, or one that is served to another VMM. */
+export interface FunctionStation {
+  /** Its number with the physical function. */
+  readonly index: number;
+  readonly assigned: { readonly name: string };
+  announce(rhythm: AnnounceRhythm): void;
+}
+
 interface NetworkParts {
   readonly nic: Nic82599;
   readonly driver: PfDriver;
-  readonly functions: readonly GuestVf[];
+  readonly functions: readonly FunctionStation[];
   readonly virtio: readonly VirtioNic[];
   event(event: DeviceEvent): void;
 }
@@ -86,7 +93,7 @@ export class NetworkControl {
   }
 
   /** The pool's receive mode as its register has it, and what the physical function's driver has put into the tables for it. */
-  #filterOf({ index, assigned }: GuestVf): RxFilter {
+  #filterOf({ index, assigned }: FunctionStation): RxFilter {
     const { nic, driver } = this.#parts;
     const { VMOLR } = reg;
     const { UPE, MPE, ROMPE, BAM, VPE } = VMOLR.fields;

@@ -1,4 +1,6 @@
 /** What the host knows of the guest's network devices. */
+import type { Pool } from '../../devices/nic82599/pool.js';
+import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import type { IommuFaults } from './iommu.js';
 
 /** Of one device, for monitors. */
@@ -21,3 +23,12 @@ export interface PassthroughReport {
   };
   readonly faults: IommuFaults;
 }
+
+/** What a function has counted since its part was reset, as its registers tell it. */
+export const countersOf = ({ registers }: Pool): Readonly<Record<string, number>> => ({
+  'frames-received': registers.get(reg.GPRC),
+  'frames-sent': registers.get(reg.GPTC),
+  'multicast-received': registers.get(reg.MPRC),
+  'octets-received': registers.get(reg.GORC_LSB) + registers.get(reg.GORC_MSB) * 2 ** 32,
+  'octets-sent': registers.get(reg.GOTC_LSB) + registers.get(reg.GOTC_MSB) * 2 ** 32,
+});

@@ -4,7 +4,7 @@ import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { PassthroughDevice } from './device.js';
 import type { GuestVf } from './guest-vf.js';
 import type { PassthroughHost } from './host.js';
-import type { PassthroughReport } from './report.js';
+import { countersOf, type PassthroughReport } from './report.js';
 
 const DESCRIPTOR_BYTES = 16;
 
@@ -32,19 +32,12 @@ export class VfDevice extends PassthroughDevice {
     const { iommu, network } = this.#host;
     const { vf, index, source, refusedByCable, assigned } = this.#fn;
     const address = this.#host.addressOf(index);
-    const { registers } = vf.pool;
     return {
       name: assigned.name,
       mac: address === undefined ? '' : formatMac(Uint8Array.from(address), 0),
       state: this.state,
       link: network.linkOf(index),
-      counters: {
-        'frames-received': registers.get(reg.GPRC),
-        'frames-sent': registers.get(reg.GPTC),
-        'multicast-received': registers.get(reg.MPRC),
-        'octets-received': registers.get(reg.GORC_LSB) + registers.get(reg.GORC_MSB) * 2 ** 32,
-        'octets-sent': registers.get(reg.GOTC_LSB) + registers.get(reg.GOTC_MSB) * 2 ** 32,
-      },
+      counters: countersOf(vf.pool),
       drops: { ...vf.pool.drops, cable: refusedByCable },
       faults: iommu.faultsOf(source),
     };

@@ -2,9 +2,13 @@
  * A process that is one virtual function for other VMMs: the socket, the NIC behind it, its cable, and turns for all of them on
  * one event loop.
  */
+import { formatMac } from '../../devices/ethernet/addresses.js';
 import { vfMsix } from '../../devices/nic82599/functions.js';
+import type { VfPolicy } from '../../devices/nic82599/pf-driver/policy.js';
 import { Cable } from '../machine/thread/cable.js';
 import { DeviceTimers } from '../machine/thread/device-timers.js';
+import type { NetworkControl } from '../passthrough/network-control.js';
+import { countersOf } from '../passthrough/report.js';
 import type { SocketAddress } from '../sockets/address.js';
 import { hostEpoch, hostTime } from '../threads/host-time.js';
 import { ClientInterrupts } from './client-interrupts.js';
@@ -43,8 +47,30 @@ export interface NicFigures {
   readonly framesRefused: number;
 }
 
+/** How the function is just now, for its host's administrator. */
+export interface NicReport extends NicFigures {
+  readonly name: string;
+  readonly mac: string | null;
+  /** Whether the cable is plugged in, and the administrator has not taken the function's link away. */
+  readonly link: boolean;
+  readonly trust: boolean;
+  readonly spoofchk: boolean;
+  readonly query_rss: boolean;
+  /** Its driver has reset it, and was answered. */
+  readonly 'clear-to-send': boolean;
+  /** What it counts, by the names of its registers. */
+  readonly counters: Readonly<Record<string, number>>;
+}
+
 export interface NicProcess {
   figures(): NicFigures;
+  report(): NicReport;
+  /** The function as a station of its network. */
+  readonly network: NetworkControl;
+  /** Changes what of its policy may change while it runs. */
+  setPolicy(change: Partial<Pick<VfPolicy, 'trusted' | 'spoofCheck' | 'rssQuery'>>): void;
+  /** The physical function's driver resets the whole part, as after a fault of it, and sets it up anew. */
+  resetHost(): void;
   close(): void;
 }
 
@@ -72,7 +98,7 @@ export async function startNicProcess(options: NicProcessOptions): Promise<NicPr
     received: () => turns.take(),
     room: () => turns.take(),
     link: (up) => {
-      served.nic.setLink(up);
+      served.network.setCable(up);
       turns.take();
     },
   });
@@ -99,15 +125,40 @@ export async function startNicProcess(options: NicProcessOptions): Promise<NicPr
     },
     address,
   );
+  const { vf, driver, network, assigned } = served;
+  const figures = (): NicFigures => ({
+    clients,
+    mappings: memory.count,
+    eventfds: interrupts.count,
+    interrupts: interrupts.sent,
+    dmaBlocked: memory.blocked,
+    framesRefused: served.refused,
+  });
   return {
-    figures: () => ({
-      clients,
-      mappings: memory.count,
-      eventfds: interrupts.count,
-      interrupts: interrupts.sent,
-      dmaBlocked: memory.blocked,
-      framesRefused: served.refused,
-    }),
+    figures,
+    network,
+    report: () => {
+      const { mac, policy, clearToSend } = driver.info(0);
+      return {
+        name: assigned.name,
+        mac: mac === undefined ? null : formatMac(Uint8Array.from(mac)),
+        link: network.linkOf(0),
+        trust: policy.trusted,
+        spoofchk: policy.spoofCheck,
+        query_rss: policy.rssQuery,
+        'clear-to-send': clearToSend,
+        counters: countersOf(vf.pool),
+        ...figures(),
+      };
+    },
+    setPolicy: (change) => {
+      driver.setPolicy(0, change);
+      turns.soon();
+    },
+    resetHost: () => {
+      driver.start();
+      turns.soon();
+    },
     close() {
       server.close();
       cable.unplug();

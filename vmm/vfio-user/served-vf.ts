@@ -4,6 +4,8 @@
  */
 import type { Scheduler } from '../../base/clock.js';
 import { type DmaPort, iovaOf, type MsiPort } from '../../base/dma.js';
+import { Announcer } from '../../devices/ethernet/announcer.js';
+import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { assignVf } from '../../devices/nic82599/assigned.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
 import { WHOLE_PART } from '../../devices/nic82599/offer.js';
@@ -22,6 +24,7 @@ import { VfioMigration } from '../../devices/vfio/migration.js';
 import { addPort, portDevfn } from '../passthrough/guest-function.js';
 import type { FrameOutlet } from '../passthrough/guest-vf.js';
 import { HOST_MESSAGE_ADDRESS, PHYSICAL_FUNCTION_VECTOR } from '../passthrough/interrupts.js';
+import { NetworkControl } from '../passthrough/network-control.js';
 import { HOST_BARS, HOST_NIC_BUS, PF_MAC, startPhysicalFunction } from '../passthrough/physical-function.js';
 import { assignedName, HOST_BRIDGE_NAME, NIC_NAME } from '../passthrough/records.js';
 
@@ -52,6 +55,8 @@ export interface ServedVf {
   readonly migration: VfioMigration;
   /** The migration, and the log of what the function writes, as VFIO asks for them. */
   readonly vfio: VfioDevice;
+  /** What its host's administrator does to it as a station. */
+  readonly network: NetworkControl;
   /** Frames that the wire had no room for. */
   readonly refused: number;
 }
@@ -59,6 +64,9 @@ export interface ServedVf {
 export function serveVf({ policy, frameBytesMax }: ServedVfOptions, ports: ServedVfPorts): ServedVf {
   const { scheduler, dma, interrupts, send, wireReady, wake } = ports;
   let refused = 0;
+  const sent: FrameSink = (bytes, at, length) => {
+    if (!send(bytes, at, length)) refused++;
+  };
   // The only messages are those that are set up here: the driver's, and one for each vector, which is its data.
   const msi: MsiPort = {
     send: (requester, _address, data) => {
@@ -72,9 +80,7 @@ export function serveVf({ policy, frameBytesMax }: ServedVfOptions, ports: Serve
     mac: PF_MAC,
     scheduler,
     wire: {
-      send: ({ bytes, length }) => {
-        if (!send(bytes, 0, length)) refused++;
-      },
+      send: ({ bytes, length }) => sent(bytes, 0, length),
       ready: wireReady,
     },
     wake,
@@ -118,6 +124,27 @@ export function serveVf({ policy, frameBytesMax }: ServedVfOptions, ports: Serve
   // Its own requests leave by the part itself; of its place in the client's topology only the way up matters, which is open.
   assigned.attach({ open: true, bus: 0, dma, msi, decodeChanged: () => {}, errorMessage: () => {} });
   const migration = new VfioMigration(new AssignedVf(vf, assigned));
+  const announcer = new Announcer(scheduler, (bytes, at, length) => {
+    sent(bytes, at, length);
+    // Outside of a turn, nobody else would see it off.
+    wake();
+  });
+  const network = new NetworkControl({
+    nic,
+    driver,
+    functions: [
+      {
+        index: 0,
+        assigned,
+        announce: (rhythm) => {
+          const { mac } = driver.info(0);
+          if (mac !== undefined) announcer.announce(Uint8Array.from(mac), rhythm);
+        },
+      },
+    ],
+    virtio: [],
+    event: () => {},
+  });
   return {
     nic,
     driver,
@@ -125,6 +152,7 @@ export function serveVf({ policy, frameBytesMax }: ServedVfOptions, ports: Serve
     assigned,
     migration,
     vfio: new VfioDevice({ name: assigned.name, migration, log }),
+    network,
     get refused() {
       return refused;
     },
