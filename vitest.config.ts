@@ -7,7 +7,12 @@ delete process.env.FORCE_COLOR;
 process.env.NO_COLOR = '1';
 
 const LONG = 'tests/**/*.long.test.ts';
-const long = process.env.TESTS === 'long';
+/** Whole machines in QEMU; where there is what they need, and minutes for it. */
+const QEMU = 'tests/qemu/**/*.test.ts';
+const include = { long: LONG, qemu: QEMU }[process.env.TESTS ?? ''];
+
+/** An emulated machine takes its time; what waits there has bounds of its own. */
+const QEMU_MS = 3_600_000;
 
 const root = import.meta.dirname;
 
@@ -33,8 +38,8 @@ export default defineConfig({
   plugins: [compiledProduct()],
   test: {
     // What costs many moves of real processes, and shows what the others know by one, or in virtual time.
-    include: [long ? LONG : 'tests/**/*.test.ts'],
-    exclude: long ? [] : [LONG],
+    include: [include ?? 'tests/**/*.test.ts'],
+    exclude: include === undefined ? [LONG, QEMU] : [],
     server: { deps: { external: [/\/dist\//] } },
     globalSetup: 'scripts/compile-product.mjs',
     // Process tests spawn VMMs with threads of their own, and wait for them now and then: three files at a time keep two
@@ -44,7 +49,7 @@ export default defineConfig({
     // No test changes anything outside its own objects, so that files may share a process, and load the product once.
     isolate: false,
     // What bounds a hang must not bound a busy machine: a test that takes 10 s may take 100 beside other work.
-    testTimeout: 180_000,
-    hookTimeout: 180_000,
+    testTimeout: include === QEMU ? QEMU_MS : 180_000,
+    hookTimeout: include === QEMU ? QEMU_MS : 180_000,
   },
 });

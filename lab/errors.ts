@@ -48,6 +48,11 @@ export const labErrors = catalogue('lab', {
     text: ({ desc, lastLines }) => `${desc}${lastLines === '' ? '' : `; its last words: ${lastLines}`}`,
     advice: () => 'Run it alone with `ferry vmm --guest IMAGE` to see all that it says.',
   }),
+  'guest-failed': entry<{ line: string; status: number; output: string }>({
+    exit: 'guest',
+    text: ({ line, status, output }) => `the guest's '${line}' ended with status ${status}: ${output}`,
+    advice: () => "Its own words name the reason; the guest's `dmesg` may tell more.",
+  }),
   'file-failed': entry<{ path: string; what: string; reason: string }>({
     exit: 'environment',
     text: ({ path, what, reason }) => `${path} can't be ${what}: ${reason}`,

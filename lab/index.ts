@@ -67,5 +67,8 @@ export type {
 } from './move/network-record.js';
 export type { Flow, MigrateOptions, Scenario, Workload } from './move/scenario.js';
 export type { Verdict } from './move/verdict.js';
+export { ServedNic, type SpawnNicOptions, spawnNic } from './nic/spawn.js';
+export { type CommandEnd, Linux, type LinuxOptions, portArguments, vfArguments } from './qemu/linux.js';
+export { findWorld, type QemuWorld } from './qemu/world.js';
 export { QmpClient, type QmpEvent } from './vmm-client/qmp-client.js';
 export { type SpawnOptions, spawnVmm, Vmm } from './vmm-client/spawn.js';
