@@ -69,6 +69,21 @@ describe('function-level reset of a VF', () => {
 });
 
 describe('either reset of a VF', () => {
+  it.each([
+    ['function-level', flr],
+    ['VFCTRL', soft],
+  ] as const)(
+    '%s: the physical function stops its transmit queues, and leaves the rest of their settings',
+    (_name, reset) => {
+      const { guest } = working();
+      const thresholds = 0x0008_0120;
+      guest.write(reg.TXDCTL, thresholds | (1 << 25));
+      reset(guest);
+      expect(guest.read(reg.TXDCTL)).toBe(thresholds);
+      expect(guest.read(reg.TXDCTL, 1)).toBe(0);
+    },
+  );
+
   for (const [name, reset] of [
     ['function-level', flr],
     ['VFCTRL', soft],

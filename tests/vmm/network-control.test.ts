@@ -80,6 +80,34 @@ describe("a guest's function", () => {
       await unused.destroy();
     }));
 
+  it('tells once that what it lets in has changed, and again after somebody asked', () =>
+    echoingAlone(
+      async (world) => {
+        const { machine } = world;
+        const network = machine.network!;
+        const told: string[] = [];
+        machine.on((event) => {
+          if (event.kind === 'device' && event.event.kind === 'rx-filter') told.push(event.event.device);
+        });
+        // Its driver resets it then, and asks anew for all that it had.
+        const startsOver = async (): Promise<void> => {
+          await network.setLink('vf0', false);
+          await network.setLink('vf0', true);
+          await elapse(world, RESET_MS);
+        };
+        await startsOver();
+        expect(told).toEqual([]);
+        await network.rxFilters('vf1');
+        await startsOver();
+        expect(told).toEqual([]);
+        await network.rxFilters('vf0');
+        await startsOver();
+        expect(told).toEqual(['vf0']);
+      },
+      undefined,
+      { rate: RATE },
+    ));
+
   it('announces itself as often, and in such a rhythm, as it is told to; not by another name, and not when it stands still', () =>
     echoingAlone(
       async (world) => {

@@ -344,7 +344,8 @@ describe('controller', () => {
     state.events?.device({ kind: 'link', device: 'vf0', up: true });
     state.events?.device({ kind: 'failover-negotiated', device: 'virtio-net0' });
     state.events?.device({ kind: 'unplug-primary', device: 'vf0' });
-    expect(log.slice(-2)).toEqual(['FAILOVER_NEGOTIATED', 'UNPLUG_PRIMARY']);
+    state.events?.device({ kind: 'rx-filter', device: 'vf0' });
+    expect(log.slice(-3)).toEqual(['FAILOVER_NEGOTIATED', 'UNPLUG_PRIMARY', 'NIC_RX_FILTER_CHANGED']);
     expect(log.filter((entry) => entry.includes('link'))).toEqual([]);
   });
 

@@ -46,7 +46,8 @@ export interface NicInfo {
 
 /** The guest's NICs as stations of a network. */
 export interface Network {
-  rxFilters(): Promise<readonly RxFilter[]>;
+  /** Of all, or of those of that name; a change after that is told again. */
+  rxFilters(name?: string): Promise<readonly RxFilter[]>;
   /** Takes the link of one of them away, or gives it back; false if there is none of that name. */
   setLink(name: string, up: boolean): Promise<boolean>;
   /** Those of these names, or all, tell the network where they are. */

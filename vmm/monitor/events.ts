@@ -22,6 +22,7 @@ const DATA: { readonly [E in keyof QmpEvents]: Shape<QmpEvents[E]> } = {
   MIGRATION_PASS: struct({ pass: count() }),
   FAILOVER_NEGOTIATED: device,
   UNPLUG_PRIMARY: device,
+  NIC_RX_FILTER_CHANGED: struct({ name: string(), path: string() }),
   VFIO_MIGRATION: struct({
     'device-id': string(),
     'qom-path': string(),

@@ -57,8 +57,7 @@ export const networkCommands = [
     arguments: struct({ name: optional(string(64)) }),
     returns: list(rxFilterInfo),
     run: async ({ vm }, { name }) => {
-      const all = (await vm.network?.rxFilters()) ?? [];
-      const asked = name === undefined ? all : all.filter((one) => one.name === name);
+      const asked = (await vm.network?.rxFilters(name)) ?? [];
       if (name !== undefined && asked.length === 0) throw new QmpError(`invalid net client name: ${name}`);
       return asked.map(rxFilterOf);
     },

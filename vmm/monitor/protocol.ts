@@ -94,6 +94,8 @@ export interface QmpEvents {
   FAILOVER_NEGOTIATED: { readonly 'device-id': string };
   /** The guest is asked to let this device go; its standby is to carry the traffic. */
   UNPLUG_PRIMARY: { readonly 'device-id': string };
+  /** The guest has changed which frames this NIC lets in, for the first time since `query-rx-filter`. */
+  NIC_RX_FILTER_CHANGED: { readonly name: string; readonly path: string };
   /** An assigned device is in another state of VFIO's migration protocol (capability `events`). */
   VFIO_MIGRATION: {
     readonly 'device-id': string;
@@ -116,17 +118,20 @@ export const QMP_EVENT_NAMES: readonly (keyof QmpEvents)[] = [
   'MIGRATION_PASS',
   'FAILOVER_NEGOTIATED',
   'UNPLUG_PRIMARY',
+  'NIC_RX_FILTER_CHANGED',
   'VFIO_MIGRATION',
   'DEVICE_DELETED',
   'X_FERRY_CONSOLE',
 ];
 
+/** Where QEMU's object model has a device with that id. */
+export const qomPathOf = (device: string): string => `/machine/peripheral/${device}`;
+
 /** Of a state by its name in the kernel, `PRE_COPY`; undefined of one that QEMU has no name for: a device in error. */
 export function vfioMigration(device: string, state: string): QmpEvents['VFIO_MIGRATION'] | undefined {
   const name = state.toLowerCase().replaceAll('_', '-');
   const known = VFIO_DEVICE_STATES.find((one) => one === name);
-  const path = `/machine/peripheral/${device}`;
-  return known && { 'device-id': device, 'qom-path': path, 'device-state': known };
+  return known && { 'device-id': device, 'qom-path': qomPathOf(device), 'device-state': known };
 }
 
 /** The first line a client gets, with what it may ask for in its negotiation. */

@@ -22,6 +22,8 @@ export type DeviceEvent =
   | { readonly kind: 'failover-negotiated'; readonly device: string }
   /** A function with a standby is about to be taken away. */
   | { readonly kind: 'unplug-primary'; readonly device: string }
+  /** The guest's driver has changed which frames the device lets in, since that was last asked for. */
+  | { readonly kind: 'rx-filter'; readonly device: string }
   /** The NIC's cable was plugged in or out. */
   | { readonly kind: 'link'; readonly device: string; readonly up: boolean }
   /** The guest's driver takes what comes for the device, or does not any more. */
@@ -44,6 +46,7 @@ export function factsOf(event: DeviceEvent): TimelineFacts {
       return { sequence: event.message.sequence, answer: event.message.word };
     case 'failover-negotiated':
     case 'unplug-primary':
+    case 'rx-filter':
     case 'serial':
       return {};
     case 'link':

@@ -171,6 +171,7 @@ export class PassthroughHost {
       scheduler,
       message: hostMessage(this.iommu.interruptTable, this.nic.pf.fn.routingId),
       vfs: macs.map((mac) => ({ mac, queues: offer.queues })),
+      filterChanged: (vf) => this.network.filterChanged(vf),
     });
 
     this.#guest = new RootComplex(new RamDma(ram), emulatedMessages(ports));

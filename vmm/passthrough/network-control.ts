@@ -43,6 +43,8 @@ interface NetworkParts {
 
 export class NetworkControl {
   readonly #parts: NetworkParts;
+  /** Of whose filters a change was told, and which nobody has asked for since. */
+  readonly #told = new Set<string>();
 
   constructor(parts: NetworkParts) {
     this.#parts = parts;
@@ -78,10 +80,21 @@ export class NetworkControl {
     return nic.forwarding.linkUp && driver.info(index).policy.linkEnabled;
   }
 
-  /** Of all NICs, functions first. */
-  rxFilters(): readonly RxFilter[] {
+  /** Of all NICs, functions first, or of those of that name. Their next change is told again. */
+  rxFilters(name?: string): readonly RxFilter[] {
     const { functions, virtio } = this.#parts;
-    return [...functions.map((fn) => this.#filterOf(fn)), ...virtio.map(virtioFilter)];
+    const all = [...functions.map((fn) => this.#filterOf(fn)), ...virtio.map(virtioFilter)];
+    const asked = name === undefined ? all : all.filter((one) => one.name === name);
+    for (const one of asked) this.#told.delete(one.name);
+    return asked;
+  }
+
+  /** Which frames function `index` lets in has changed: told once until somebody asks, however often a guest does it. */
+  filterChanged(index: number): void {
+    const fn = this.#parts.functions.find((one) => one.index === index);
+    if (fn === undefined || this.#told.has(fn.assigned.name)) return;
+    this.#told.add(fn.assigned.name);
+    this.#parts.event({ kind: 'rx-filter', device: fn.assigned.name });
   }
 
   /** Those NICs tell the network where they are, all of them if `names` is absent; a name that there is not is passed over. */

@@ -23,12 +23,14 @@ export interface PhysicalFunctionOptions {
   readonly vfs: readonly Partial<VfPolicy>[];
   /** Largest frame of the host itself, FCS included. */
   readonly frameBytesMax?: number;
+  /** The driver of a virtual function has changed which frames it lets in. */
+  readonly filterChanged?: (vf: number) => void;
 }
 
 /** Starts the driver of a NIC that was made with PF_MAC: as a host's kernel does it, the interrupt first. */
 export function startPhysicalFunction(
   nic: Nic82599,
-  { scheduler, message: { address, data }, vfs, frameBytesMax }: PhysicalFunctionOptions,
+  { scheduler, message: { address, data }, vfs, frameBytesMax, filterChanged }: PhysicalFunctionOptions,
 ): PfDriver {
   const { pf } = nic;
   const { ADDRESS, ADDRESS_UPPER, DATA, CONTROL } = pfMsixWindow.reg;
@@ -47,6 +49,7 @@ export function startPhysicalFunction(
     mac: PF_STATION,
     vfs,
     ...(frameBytesMax === undefined ? {} : { frameBytesMax }),
+    ...(filterChanged === undefined ? {} : { filterChanged }),
     stopped: (vf) => nic.pools.at(vf).stopped,
   });
   nic.driver = driver;

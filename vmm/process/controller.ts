@@ -30,7 +30,7 @@ import type {
   Standstill,
   VmControl,
 } from '../monitor/control.js';
-import { QmpError } from '../monitor/protocol.js';
+import { QmpError, qomPathOf } from '../monitor/protocol.js';
 import type { RunState } from '../monitor/run-state.js';
 import type { PciInfo } from '../passthrough/pci-info.js';
 import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
@@ -236,8 +236,7 @@ export class Controller implements VmControl {
     if (this.#hotPlug?.devices !== devices) {
       this.#hotPlug?.close();
       this.#hotPlug = new HotPlug(devices, this.#options.clock, {
-        deleted: (device) =>
-          this.#options.emit('DEVICE_DELETED', { device, path: `/machine/peripheral/${device}` }),
+        deleted: (device) => this.#options.emit('DEVICE_DELETED', { device, path: qomPathOf(device) }),
       });
     }
     return this.#hotPlug;

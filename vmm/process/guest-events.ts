@@ -1,6 +1,6 @@
 /** What a guest and its machine tell by themselves, as a VMM's monitors hear it. */
 import { isFerryError } from '../../base/errors.js';
-import { type QmpEvents, vfioMigration } from '../monitor/protocol.js';
+import { type QmpEvents, qomPathOf, vfioMigration } from '../monitor/protocol.js';
 import type { ConsoleLog } from './console-log.js';
 import type { GuestRun } from './guest-run.js';
 import type { GuestEvents } from './ports.js';
@@ -26,6 +26,7 @@ export function guestEvents(
       const { kind, device } = event;
       if (kind === 'failover-negotiated') emit('FAILOVER_NEGOTIATED', { 'device-id': device });
       if (kind === 'unplug-primary') emit('UNPLUG_PRIMARY', { 'device-id': device });
+      if (kind === 'rx-filter') emit('NIC_RX_FILTER_CHANGED', { name: device, path: qomPathOf(device) });
       if (kind === 'vfio-state' && tellsMigrations()) {
         const data = vfioMigration(device, event.state);
         if (data !== undefined) emit('VFIO_MIGRATION', data);

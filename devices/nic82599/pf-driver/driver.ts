@@ -31,6 +31,7 @@ import { change, offsetOf, poolBit, poolHalf, poolOffset, type RegisterPort } fr
 import {
   applyXcast,
   changeReceiveMode,
+  FILTER_REQUESTS,
   handlers,
   JUMBO_FRAME_BYTES,
   STANDARD_FRAME_BYTES,
@@ -50,6 +51,8 @@ export interface PfDriverOptions {
   readonly rssKey?: readonly number[];
   /** A VF stands still, as in a migration: its mailbox is left alone, and for it no time passes. */
   readonly stopped: (vf: number) => boolean;
+  /** A VF's driver has changed which frames it lets in, or has reset the VF, which lets none in then. */
+  readonly filterChanged?: (vf: number) => void;
 }
 
 const RETRY_AFTER = microseconds(50);
@@ -255,12 +258,16 @@ export class PfDriver implements DriverStateKeeper {
     this.setPortVlan(vf);
     applyXcast(port, vf, XCAST_BROADCAST);
     for (let queue = 0; queue < QUEUES_PER_POOL; queue++) {
-      // A reset of the VF does not stop its queues; switching one on and off does.
+      // A reset of the VF does not stop its queues; switching one on and off does. What else is set there is the guest's, and
+      // a queue that nobody has set up is left alone.
       const offset = poolOffset(offsetOf(vfRegisters.TXDCTL, queue), vf);
-      port.write(offset, vfRegisters.TXDCTL.fields.ENABLE.mask);
-      port.write(offset, 0);
+      const { ENABLE } = vfRegisters.TXDCTL.fields;
+      if (port.read(offset) === 0) continue;
+      change(port, offset, 0, ENABLE.mask);
+      change(port, offset, ENABLE.mask, 0);
     }
     for (let i = 0; i < MAILBOX_WORDS; i++) port.write(poolOffset(offsetOf(vfRegisters.MBMEM, i), vf), 0);
+    this.options.filterChanged?.(vf);
   }
 
   /** RESET: the VF gets its address and may use its queues. */
@@ -400,6 +407,7 @@ export class PfDriver implements DriverStateKeeper {
             hostJumbo: this.frameBytesMax > MAX_FRAME_RESET,
             multicastChanged: () => this.multicastChanged(),
           });
+    if (words > 0 && FILTER_REQUESTS.has(opcode)) this.options.filterChanged?.(vf);
     message[0] = (header | (words > 0 ? MESSAGE_ACK : MESSAGE_NACK) | MESSAGE_CTS) >>> 0;
     this.reply(vf, Math.max(1, words));
   }

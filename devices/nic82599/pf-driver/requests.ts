@@ -193,6 +193,15 @@ export const handlers: Readonly<Record<number, Handler>> = {
   [OP_FEATURES_NEGOTIATE]: negotiateFeatures,
 };
 
+/** Those that change which frames a VF lets in. */
+export const FILTER_REQUESTS: ReadonlySet<number> = new Set([
+  OP_SET_MAC,
+  OP_SET_MULTICAST,
+  OP_SET_VLAN,
+  OP_SET_MACVLAN,
+  OP_UPDATE_XCAST,
+]);
+
 /** Sets the receive mode of a pool to what an xcast mode means. */
 export function applyXcast(port: RegisterPort, pool: number, mode: number): void {
   const { BAM, ROMPE, MPE, UPE, VPE } = reg.VMOLR.fields;
