@@ -134,7 +134,7 @@ export class Linux {
   async until(line: string, seconds = 120): Promise<string> {
     const tries = seconds * 5;
     return this.sh(
-      `n=0; until { ${line}; } >/tmp/until 2>&1; do n=$((n+1)); [ $n -gt ${tries} ] && break; sleep 0.2; done; cat /tmp/until; [ $n -le ${tries} ]`,
+      `n=0; until { ${line}; } >until.out 2>&1; do n=$((n+1)); [ $n -gt ${tries} ] && break; sleep 0.2; done; cat until.out; [ $n -le ${tries} ]`,
       BOOT_PATIENCE_MS,
     );
   }

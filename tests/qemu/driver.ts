@@ -117,7 +117,7 @@ export function restarts(world: () => LinuxWorld): void {
   it('is taken from its driver and given back twenty times', async () => {
     const { a } = world();
     await a.linux.sh(
-      `d=${DEVICE}; cd /sys/bus/pci/drivers/ixgbevf; for i in $(seq 20); do echo $d >unbind; echo $d >bind; done; cd /`,
+      `d=${DEVICE}; (cd /sys/bus/pci/drivers/ixgbevf; for i in $(seq 20); do echo $d >unbind; echo $d >bind; done)`,
       1_800_000,
     );
     await bringUp(a);
@@ -136,7 +136,7 @@ export function restarts(world: () => LinuxWorld): void {
   it('works after a reset of the function, once its driver has it anew', async () => {
     const { a } = world();
     await a.linux.sh(
-      `d=${DEVICE}; ip link set eth0 down; cd /sys/bus/pci/devices/$d; echo 1 >reset; cd /sys/bus/pci/drivers/ixgbevf; echo $d >unbind; echo $d >bind; cd /`,
+      `d=${DEVICE}; ip link set eth0 down; (cd /sys/bus/pci/devices/$d; echo 1 >reset; cd /sys/bus/pci/drivers/ixgbevf; echo $d >unbind; echo $d >bind)`,
     );
     await bringUp(a);
     await answers(a.linux, STATION);
