@@ -14,16 +14,11 @@ const FILE_BLOCKS = 1024;
 /** A file of `blocks` KiB goes from one machine to the other, at `address`, and is the same there. */
 async function carries(from: Machine, to: Machine, address: string, blocks = FILE_BLOCKS): Promise<void> {
   await from.linux.sh(`dd if=/dev/urandom of=sent bs=1k count=${blocks} 2>/dev/null`);
-  await to.linux.sh(
-    `rm -f came done; (nc -l -p ${PORT} >came; touch done) >/dev/null 2>&1 &`,
-  );
+  await to.linux.sh(`rm -f came done; (nc -l -p ${PORT} >came; touch done) >/dev/null 2>&1 &`);
   await to.linux.until(`netstat -ltn | grep -q :${PORT}`);
   await from.linux.sh(`nc ${address} ${PORT} <sent`, 1_200_000);
   await to.linux.until('[ -e done ]', 600);
-  const sums = await Promise.all([
-    from.linux.sh('sha256sum <sent'),
-    to.linux.sh('sha256sum <came'),
-  ]);
+  const sums = await Promise.all([from.linux.sh('sha256sum <sent'), to.linux.sh('sha256sum <came')]);
   expect(sums[1]).toBe(sums[0]);
 }
 
