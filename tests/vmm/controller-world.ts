@@ -124,12 +124,14 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
         },
       },
       links: {
+        getReady: ({ values }) => void log.push(`ready for ${values.multifdChannels}`),
         migrate: async (_target, options) => state.leave(options),
         listen: async (address) => ({
           address,
           next: async (options) => state.arrivals.shift()?.(options),
           close: () => void log.push('listener closed'),
         }),
+        close: () => void log.push('links closed'),
       },
       clock: { ...realTime, now: () => instant(0) },
       console: new ConsoleLog(

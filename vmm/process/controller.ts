@@ -307,6 +307,8 @@ export class Controller implements VmControl {
     const { registry, named } = await loadApproaches(this.parameters.registry, changes);
     this.parameters.offer(registry);
     this.parameters.set(named);
+    const mayLeave = this.#outgoing === undefined && STILL.some((state) => state === this.runState);
+    if (mayLeave && this.#machine !== undefined) this.#options.links.getReady?.(this.parameters);
   }
 
   // The guest leaves.
@@ -455,6 +457,7 @@ export class Controller implements VmControl {
     await this.#dirtyRate.end();
     await this.#outgoing?.done;
     await this.#incoming?.done;
+    this.#options.links.close?.();
     await this.#machine?.destroy().catch(this.#options.onDefect);
     this.#machine = undefined;
   }

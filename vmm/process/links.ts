@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:net';
 import { isFerryError } from '../../base/errors.js';
-import type { MigrationParameters } from '../../migration/parameters.js';
+import type { MigrationParameters, ParameterValues } from '../../migration/parameters.js';
 import type { ControlLink, PageHasher } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { brokenLink } from '../control-link/broken-link.js';
@@ -19,12 +19,17 @@ import type { ControlRecording } from './control-recording.js';
 import type { IncomingDoor } from './incoming-door.js';
 import type { IncomingListener, IncomingOptions, Links, OutgoingOptions, TurnedAway } from './ports.js';
 import { makeRecordingFolder } from './recording-folder.js';
+import { ThreadsAhead } from './threads-ahead.js';
 import type { TlsDoor } from './tls-door.js';
 import { clientOf, tlsDoorOf } from './tls-options.js';
 
 export class SocketLinks implements Links {
   readonly #recordTo: string | undefined;
   readonly #insecure: boolean;
+  readonly #threads = new ThreadsAhead(
+    async (channels) => (await loadSource()).sourceThreads(channels),
+    laterMs,
+  );
   #latest: SocketIncomingListener | undefined;
 
   /**
@@ -37,20 +42,15 @@ export class SocketLinks implements Links {
     if (recordTo !== undefined) makeRecordingFolder(recordTo);
   }
 
+  getReady({ values }: MigrationParameters): void {
+    this.#threads.keep(channelsOf(values));
+  }
+
   async migrate(target: SocketAddress, options: OutgoingOptions): Promise<MigrationRecord> {
-    const [
-      { migrateSource },
-      { connectControlLink },
-      { SocketSourceDataPlane },
-      { WorkerPageHasher },
-      { tableDigest },
-    ] = await Promise.all([
-      import('../../migration/source.js'),
-      import('../control-link/socket-link.js'),
-      import('../transfer/source-plane.js'),
-      import('../transfer/page-hasher.js'),
-      import('../transfer/table-digest.js'),
-    ]);
+    const starting = this.#threads.take(channelsOf(options.parameters.values));
+    starting.catch(() => undefined);
+    const { migrateSource, connectControlLink, SocketSourceDataPlane, WorkerPageHasher, tableDigest } =
+      await loadSource();
     const { memory, recordingCut, ...known } = options;
     let control: ControlLink;
     let host = '127.0.0.1';
@@ -72,6 +72,7 @@ export class SocketLinks implements Links {
       if (!isFerryError(error)) throw error;
       control = brokenLink(error);
     }
+    const threads = await starting;
     try {
       return await migrateSource({
         ...known,
@@ -81,6 +82,7 @@ export class SocketLinks implements Links {
           memory,
           host,
           tls: binding,
+          threads,
           ...(this.#recordTo === undefined ? {} : { recordTo: this.#recordTo, recordingCut }),
         }),
         scheduler: realTime,
@@ -91,7 +93,13 @@ export class SocketLinks implements Links {
       });
     } finally {
       recording?.close();
+      // The migration has ended them, if it came so far.
+      await threads.close();
     }
+  }
+
+  close(): void {
+    this.#threads.drop();
   }
 
   async listen(
@@ -139,9 +147,9 @@ class SocketIncomingListener implements IncomingListener {
     const flow = loadDestination();
     // Whoever waits for the module hears of a failure, below.
     flow.catch(() => undefined);
-    const { multifd, multifdChannels } = options.parameters.values;
+    const channels = channelsOf(options.parameters.values);
     // They start while the source is waited for.
-    const starting = flow.then(({ destinationThreads }) => destinationThreads(multifd ? multifdChannels : 1));
+    const starting = flow.then(({ destinationThreads }) => destinationThreads(channels));
     starting.catch(() => undefined);
     const door = await this.#door;
     try {
@@ -179,6 +187,32 @@ class SocketIncomingListener implements IncomingListener {
     unlinkSocket(this.address);
     this.#server.close();
   }
+}
+
+const channelsOf = ({ multifd, multifdChannels }: ParameterValues): number => (multifd ? multifdChannels : 1);
+
+async function loadSource() {
+  const [
+    { migrateSource },
+    { connectControlLink },
+    { SocketSourceDataPlane, sourceThreads },
+    { WorkerPageHasher },
+    { tableDigest },
+  ] = await Promise.all([
+    import('../../migration/source.js'),
+    import('../control-link/socket-link.js'),
+    import('../transfer/source-plane.js'),
+    import('../transfer/page-hasher.js'),
+    import('../transfer/table-digest.js'),
+  ]);
+  return {
+    migrateSource,
+    connectControlLink,
+    SocketSourceDataPlane,
+    sourceThreads,
+    WorkerPageHasher,
+    tableDigest,
+  };
 }
 
 async function loadDestination() {

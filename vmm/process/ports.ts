@@ -119,6 +119,8 @@ export interface IncomingListener {
 }
 
 export interface Links {
+  /** A migration like this is asked for shortly, most likely: what it needs of threads starts now. */
+  getReady?(parameters: MigrationParameters): void;
   /** Moves the guest to who listens at `target`. Resolves with the record, also of a failure. */
   migrate(target: SocketAddress, options: OutgoingOptions): Promise<MigrationRecord>;
   /**
@@ -130,4 +132,6 @@ export interface Links {
     parameters: MigrationParameters,
     turnedAway: TurnedAway,
   ): Promise<IncomingListener>;
+  /** No migration is asked for any more: what `getReady` made ends. */
+  close?(): void;
 }

@@ -25,10 +25,17 @@ export interface SocketSourceSetup {
   readonly recordingCut?: (file: string, reason: string) => void;
   /** How long whoever connects may take to say who he is. */
   readonly helloTimeoutMs?: number;
+  /** Made before; by the plane itself if absent. */
+  readonly threads?: PageThreads;
 }
 
+/** Threads for so many channels, which may start before a guest is to leave. */
+export const sourceThreads = (channels: number): PageThreads =>
+  new PageThreads(compiledOf(new URL('./source-worker.js', import.meta.url)), channels);
+
 export class SocketSourceDataPlane extends SourcePlane {
-  constructor({ memory, host, tls, recordTo, recordingCut, helloTimeoutMs = 5000 }: SocketSourceSetup) {
+  constructor(setup: SocketSourceSetup) {
+    const { memory, host, tls, recordTo, recordingCut, helloTimeoutMs = 5000, threads } = setup;
     const recordingOf = (channel: number): string | undefined =>
       recordTo && join(recordTo, `data-${channel}.bin`);
     super({
@@ -50,7 +57,7 @@ export class SocketSourceDataPlane extends SourcePlane {
         });
         return new ThreadCrew<SourceTask, SourceReport>({
           side: 'source',
-          threads: new PageThreads(compiledOf(new URL('./source-worker.js', import.meta.url)), tasks.length),
+          threads: threads ?? sourceThreads(tasks.length),
           tasks: tasks.map((task) => ({ ...task, ...more(task.channel) })),
           heard,
         });

@@ -77,6 +77,11 @@ export class OurMoves {
   /** Rejects with the FerryErrors of the VMMs. */
   async move({ destination, channels }: Turn, integrity: boolean): Promise<Moved> {
     const source = this.#vmm;
+    // As people do it: first what the migration is to be like, then the destination, then the move.
+    await source.execute('migrate-set-parameters', {
+      'multifd-channels': channels,
+      verify: integrity ? 'root' : 'off',
+    });
     const next = await spawnVmm({
       incoming: 'tcp:127.0.0.1:0',
       memoryBytes: this.#memoryBytes,
@@ -84,10 +89,6 @@ export class OurMoves {
       prealloc: destination === 'warm',
     });
     try {
-      await source.execute('migrate-set-parameters', {
-        'multifd-channels': channels,
-        verify: integrity ? 'root' : 'off',
-      });
       const address = await next.incomingAddress();
       const from = performance.now();
       await source.migrate(address);
