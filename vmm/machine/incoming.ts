@@ -9,12 +9,23 @@ import { decodePlatform, PLATFORM_RECORDS } from './platform-records.js';
 import { rehearse } from './rehearse.js';
 
 export interface IncomingRole extends DestinationMachine {
+  /**
+   * Before a guest is accepted, if the machine is made before one comes: its threads come up, and do once what they will have to.
+   * `accept` waits for that, and hears of a failure; without it it begins with it.
+   */
+  getReady(): void;
   /** Instead of `run`: takes the guest over as a paused one, which `resume` lets run. */
   hold(): Promise<void>;
 }
 
 export function incomingRole(core: MachineCore): IncomingRole {
   const { drivers, devices } = core;
+  let ready: Promise<unknown> | undefined;
+  const makeReady = async (): Promise<void> => {
+    await drivers.devices.ready();
+    // vCPUs stay so until `run`; and once they answer, their threads are up. In the blackout nothing shall run for the first time.
+    await Promise.all([core.platform.rehearse(), ...drivers.vcpus.map((vcpu) => vcpu.pause())]);
+  };
   return {
     ram: drivers.ram.u8,
     devices,
@@ -32,10 +43,14 @@ export function incomingRole(core: MachineCore): IncomingRole {
         await drivers.devices.ready();
         core.expected = description;
         core.enter('incoming');
-        // They stay so until `run`; and once they answer, their threads are up. In the blackout nothing shall run for the
-        // first time.
-        await Promise.all([core.platform.rehearse(), ...drivers.vcpus.map((vcpu) => vcpu.pause())]);
+        ready ??= makeReady();
+        await ready;
       });
+    },
+
+    getReady(): void {
+      ready ??= makeReady();
+      ready.catch(() => undefined);
     },
 
     prepareCode(): Promise<void> {

@@ -48,6 +48,7 @@ export class ThreadMachines implements Machines {
     const roles = { guestOf, compiled };
     if (memoryBytes !== undefined && vcpus !== undefined) {
       const machine = this.#make(memoryBytes, vcpus, events);
+      machine.incoming.getReady();
       if (prealloc) await preallocate(machine.memory);
       return awaitingMachine(() => machine, { ...roles, machine });
     }
