@@ -30,13 +30,53 @@ import {
 export * from './register-table.js';
 
 /** One hooked register instance within one word. */
-interface HookEntry {
+interface HookPlace {
   readonly mask: number;
   readonly shift: number;
   readonly index: number;
   readonly half: number;
-  readonly read: RegisterHooks['read'];
-  readonly write: RegisterHooks['write'];
+  /** Which of the file's hooks. */
+  readonly hook: number;
+}
+
+/** By the table's slots. */
+type HookPlaces = readonly (readonly HookPlace[] | undefined)[];
+
+/** Files of one table mostly hook the same registers, and are made often: where these lie is worked out once. */
+const placesOfTable = /* @__PURE__ */ new WeakMap<RegisterTable<never>, Map<string, HookPlaces>>();
+
+/** Where the hooks of `names` apply: one name for each, in this order. */
+function hookPlaces<T>(table: RegisterTable<T>, names: readonly string[]): HookPlaces {
+  let known = placesOfTable.get(table as RegisterTable<never>);
+  if (known === undefined) {
+    known = new Map();
+    placesOfTable.set(table as RegisterTable<never>, known);
+  }
+  const key = names.join();
+  let places = known.get(key);
+  if (places === undefined) {
+    places = findHookPlaces(table, names);
+    known.set(key, places);
+  }
+  return places;
+}
+
+function findHookPlaces<T>(table: RegisterTable<T>, names: readonly string[]): HookPlaces {
+  const bySlot = new Array<HookPlace[] | undefined>(table.mapped.length + 1).fill(undefined);
+  for (const register of table.registers) {
+    const hook = names.indexOf(register.name);
+    if (hook < 0) continue;
+    for (let index = 0; index < register.count; index++) {
+      const at = register.offset + index * register.stride;
+      const shift = (at & 3) * 8;
+      for (let half = 0; half < (register.width === 64 ? 2 : 1); half++) {
+        const mask = register.width >= 32 ? 0xffffffff : ((2 ** register.width - 1) << shift) >>> 0;
+        const slot = table.slots[(at >>> 2) + half]!;
+        bySlot[slot] = [...(bySlot[slot] ?? []), { mask, shift, index, half, hook }];
+      }
+    }
+  }
+  return bySlot;
 }
 
 /** The registers of one device. */
@@ -47,8 +87,8 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
   /** High half of the last 8-byte read. */
   high = 0;
   private readonly resets: Uint32Array;
-  /** By the table's slots. */
-  private readonly hooks: (readonly HookEntry[] | undefined)[];
+  private readonly hooks: readonly RegisterHooks[];
+  private readonly places: HookPlaces;
   private readonly slots: Uint16Array;
   /** Copies of the table's masks, one indirection less on the access path. */
   private readonly rcMask: Uint32Array;
@@ -60,31 +100,24 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
     this.table = table;
     const overridden = Object.entries(resets) as [string, RegisterValue][];
     this.resets = overridden.length === 0 ? table.masks.reset : table.masks.reset.slice();
-    this.words = new Uint32Array(this.resets.length);
     this.rcMask = table.masks.rc;
     this.writeMask = table.masks.write;
     this.w1cMask = table.masks.w1c;
     this.slots = table.slots;
-    const bySlot = new Array<HookEntry[] | undefined>(table.mapped.length + 1).fill(undefined);
-    for (const register of table.registers) {
-      const { read, write } = (hooks as Record<string, RegisterHooks | undefined>)[register.name] ?? {};
-      if (read === undefined && write === undefined) continue;
-      for (let index = 0; index < register.count; index++) {
-        const at = register.offset + index * register.stride;
-        const shift = (at & 3) * 8;
-        for (let half = 0; half < (register.width === 64 ? 2 : 1); half++) {
-          const mask = register.width >= 32 ? 0xffffffff : ((2 ** register.width - 1) << shift) >>> 0;
-          const slot = table.slots[(at >>> 2) + half]!;
-          bySlot[slot] = [...(bySlot[slot] ?? []), { mask, shift, index, half, read, write }];
-        }
-      }
+    const given: RegisterHooks[] = [];
+    const names: string[] = [];
+    for (const [name, hook] of Object.entries(hooks) as [string, RegisterHooks | undefined][]) {
+      if (hook?.read === undefined && hook?.write === undefined) continue;
+      names.push(name);
+      given.push(hook);
     }
-    this.hooks = bySlot;
+    this.hooks = given;
+    this.places = hookPlaces(table, names);
     for (const [name, value] of overridden) {
       const register = (table.reg as Readonly<Record<string, Register>>)[name]!;
       for (let index = 0; index < register.count; index++) this.place(this.resets, register, index, value);
     }
-    this.words.set(this.resets);
+    this.words = this.resets.slice();
   }
 
   /**
@@ -271,10 +304,11 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
 
   private readWord(word: number, lanes: number): number {
     let value = this.words[word]!;
-    const hooks = this.hooks[this.slots[word]!];
-    if (hooks !== undefined) {
-      for (let i = 0; i < hooks.length; i++) {
-        const { read, mask, shift, index, half } = hooks[i]!;
+    const places = this.places[this.slots[word]!];
+    if (places !== undefined) {
+      for (let i = 0; i < places.length; i++) {
+        const { hook, mask, shift, index, half } = places[i]!;
+        const { read } = this.hooks[hook]!;
         if (read === undefined || (mask & lanes) === 0) continue;
         value = (value & ~mask) | ((read(((value & mask) >>> 0) >>> shift, index, half) << shift) & mask);
       }
@@ -291,10 +325,11 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
   }
 
   private runWriteHooks(word: number, value: number, lanes: number, before: number): void {
-    const hooks = this.hooks[this.slots[word]!];
-    if (hooks === undefined) return;
-    for (let i = 0; i < hooks.length; i++) {
-      const { write, mask, shift, index, half } = hooks[i]!;
+    const places = this.places[this.slots[word]!];
+    if (places === undefined) return;
+    for (let i = 0; i < places.length; i++) {
+      const { hook, mask, shift, index, half } = places[i]!;
+      const { write } = this.hooks[hook]!;
       if (write === undefined || (mask & lanes) === 0) continue;
       write(((value & mask) >>> 0) >>> shift, ((before & mask) >>> 0) >>> shift, index, half);
     }

@@ -9,6 +9,7 @@ import type { Scheduler } from '../../base/clock.js';
 import { invariant } from '../../base/errors.js';
 import { type Duration, elapsed, type Instant, instant, nanoseconds, PAGE_BYTES } from '../../base/units.js';
 import type { Wire, WireUser } from '../../migration/pages/wire.js';
+import { copyOf, giveBack } from './spare-bytes.js';
 
 /**
  * Looks at each piece of what the source says, just before it passes. Returns what passes on in its place; `cut` breaks the
@@ -153,7 +154,7 @@ class MemoryWire implements Wire {
     if (bandwidth === undefined) await scheduler.yield();
     else await scheduler.sleep(bandwidth.take(piece.length, scheduler.now()));
     if (this.#dead || this.#stalled) return;
-    const copy = piece.slice();
+    const copy = copyOf(piece);
     const verdict = tamper?.(copy, { channel, at: this.#writtenBytes }) ?? copy;
     if (verdict === 'stall') this.#stalled = true;
     else if (verdict === 'cut') this.#cut();
@@ -206,7 +207,7 @@ class MemoryWire implements Wire {
       const target = this.user.target();
       const part = bytes.subarray(0, target.length);
       target.set(part);
-      if (part.length === bytes.length) this.#arrived.shift();
+      if (part.length === bytes.length) giveBack(this.#arrived.shift()!);
       else this.#arrived[0] = bytes.subarray(part.length);
       this.#arrivedBytes -= part.length;
       this.#paused = !this.user.filled(part.length);

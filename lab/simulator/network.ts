@@ -3,6 +3,7 @@
  * in virtual time. It keeps order within a flow, and loses nothing but what a machine does not take.
  */
 import { parseIpv4, parseMac } from '../../devices/ethernet/addresses.js';
+import { FRAME_BYTES_MAX } from '../../devices/ethernet/frame.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { TrafficPeer } from '../../devices/ethernet/peer.js';
 import { ETHERTYPE_RARP, etherHeader } from '../../devices/ethernet/protocols.js';
@@ -22,7 +23,9 @@ export class SimulatedNetwork {
   readonly #cables = new Map<string, SwitchPort>();
   readonly #fromPeer: FrameSink;
   readonly #newPeer: () => TrafficPeer;
-  #latest = new Uint8Array(0);
+  /** What the peer sent last, in the first bytes. */
+  readonly #latest = new Uint8Array(FRAME_BYTES_MAX);
+  #latestBytes = 0;
 
   constructor({ scheduler, random }: SimulatedWorld) {
     this.#switch = new EthernetSwitch({
@@ -42,7 +45,8 @@ export class SimulatedNetwork {
     })!;
     this.#fromPeer = port.receive;
     const send: FrameSink = (bytes, at, length) => {
-      this.#latest = bytes.slice(at, at + length);
+      this.#latest.set(bytes.subarray(at, at + length));
+      this.#latestBytes = length;
       port.receive(bytes, at, length);
     };
     this.#newPeer = () => new TrafficPeer({ station: PEER, scheduler, sharedClock: true, send });
@@ -56,7 +60,7 @@ export class SimulatedNetwork {
 
   /** What the peer sent last comes so many times more, all at once. */
   repeat(times: number): void {
-    for (let i = 0; i < times; i++) this.#fromPeer(this.#latest, 0, this.#latest.length);
+    for (let i = 0; i < times; i++) this.#fromPeer(this.#latest, 0, this.#latestBytes);
   }
 
   /** Stations that the switch heard at another port than before. */

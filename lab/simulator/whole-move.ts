@@ -12,7 +12,6 @@ import type { MachineState } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { builtIn } from '../../migration/registry.js';
 import type { Machine } from '../../vmm/machine/machine.js';
-import { UNDER_WAY } from '../../vmm/monitor/protocol.js';
 import type { Happened, RunChange, SideEnd, Whereabouts } from '../checkers/happened.js';
 import type { BootedGuest } from './booted-guest.js';
 import { causesOf, type Fault, nameOfFault } from './fault.js';
@@ -180,9 +179,7 @@ class Move {
 
   /** Neither side has a migration under way. */
   #ended(): boolean {
-    return [this.#source, this.#destination].every(
-      (vmm) => vmm.gone || !UNDER_WAY.includes(vmm.controller.migration().status ?? 'none'),
-    );
+    return [this.#source, this.#destination].every(({ gone, controller }) => gone || !controller.migrating);
   }
 
   /**

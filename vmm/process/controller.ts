@@ -291,6 +291,11 @@ export class Controller implements VmControl {
     return this.#progress.of(migrationInfo(this.#record?.(), this.listeningAt));
   }
 
+  /** Whether `migration()` would tell of one that is under way; for who asks often, since nothing is gathered for it. */
+  get migrating(): boolean {
+    return this.#starting || this.#progress.underWay;
+  }
+
   async blockedReasons(): Promise<readonly string[]> {
     const machine = this.#machine;
     if (machine === undefined || this.#incoming !== undefined || this.#outgoing !== undefined) return [];
@@ -335,6 +340,7 @@ export class Controller implements VmControl {
           started: (snapshot) => {
             this.#starting = false;
             this.#record = snapshot;
+            this.#progress.began();
           },
           stateChanged: (from, to) => this.#migrationMoved(from, to),
           undecided: (reclaim) => {
@@ -435,6 +441,7 @@ export class Controller implements VmControl {
         observer: {
           started: (snapshot) => {
             this.#record = ours = snapshot;
+            this.#progress.began();
           },
           stateChanged: (from, to) => {
             if (this.#outgoing === undefined) this.#migrationMoved(from, to);

@@ -11,6 +11,7 @@ type Detail = 'wait-unplug' | 'failing';
 
 export class MigrationProgress {
   readonly #tell: (status: MigrationStatus) => void;
+  #state: SourceState | DestinationState = 'none';
   /** Until the next state. */
   #detail: { readonly status: Detail } | undefined;
 
@@ -19,8 +20,20 @@ export class MigrationProgress {
     this.#tell = tell;
   }
 
+  /** Another migration has begun. */
+  began(): void {
+    this.#state = 'none';
+    this.#detail = undefined;
+  }
+
+  /** Whether its status is one of a migration that has begun and not come to its end. */
+  get underWay(): boolean {
+    return UNDER_WAY.includes(qmpStatus(this.#state) as MigrationStatus);
+  }
+
   /** The migration has come to another state. */
   moved(from: SourceState | DestinationState, to: SourceState | DestinationState): void {
+    this.#state = to;
     this.#detail = undefined;
     if (qmpStatus(from) !== qmpStatus(to)) this.#tell(qmpStatus(to) as MigrationStatus);
   }

@@ -132,10 +132,13 @@ export function pendingOf(block: Int32Array): VcpuPending {
   return { vector: highestRequested(block), commands: Atomics.load(block, COMMANDS) };
 }
 
-/** The highest vector in a block's PIR, or 0. */
+/**
+ * The highest vector in a block's PIR, or 0. Plain loads, for this is asked at every exit, and engines make a call of each atomic
+ * one: what was set before the notification that the caller took note of, atomically, is seen, and what comes later notifies anew.
+ */
 export function highestRequested(block: Int32Array): number {
   for (let word = PIR_WORDS - 1; word >= 0; word--) {
-    const bits = Atomics.load(block, PIR + word);
+    const bits = block[PIR + word]!;
     if (bits !== 0) return word * 32 + 31 - Math.clz32(bits);
   }
   return 0;

@@ -29,7 +29,7 @@ export class VirtualClock implements Clock {
   now(): Instant {
     for (;;) {
       const sequence = Atomics.load(this.#words, SEQUENCE);
-      const running = Atomics.load(this.#words, RUNNING);
+      const running = this.#words[RUNNING]!;
       const value = this.#doubles[VALUE]!;
       if ((sequence & 1) === 0 && Atomics.load(this.#words, SEQUENCE) === sequence) {
         return instant(running === 1 ? this.#hostNow() - value : value);
