@@ -54,7 +54,9 @@ function compareVcpus(saved: VcpuRecord, loaded: VcpuRecord, registerNames: Regi
       `${who}: ${saved.registers.length / 8} registers saved, ${loaded.registers.length / 8} loaded`,
     );
   }
-  const registers = Math.min(saved.registers.length, loaded.registers.length) / 8;
+  // Of what is equal nothing is put into words.
+  const equal = sameBytes(saved.registers, loaded.registers);
+  const registers = equal ? 0 : Math.min(saved.registers.length, loaded.registers.length) / 8;
   for (let register = 0; register < registers; register++) {
     const [was, is] = [saved, loaded].map((vcpu) => registerInHex(vcpu.registers, register));
     if (was !== is) {
@@ -63,7 +65,8 @@ function compareVcpus(saved: VcpuRecord, loaded: VcpuRecord, registerNames: Regi
   }
   for (let vector = 0; vector < 256; vector++) {
     const mask = 1 << (vector & 7);
-    const [was, is] = [saved, loaded].map((vcpu) => (vcpu.pir[vector >>> 3]! & mask) !== 0);
+    const was = (saved.pir[vector >>> 3]! & mask) !== 0;
+    const is = (loaded.pir[vector >>> 3]! & mask) !== 0;
     if (was !== is) differences.push(`${who} PIR: vector 0x${vector.toString(16)} ${was ? 'lost' : 'added'}`);
   }
   const at = firstDifference(saved.unwind, loaded.unwind);

@@ -56,19 +56,23 @@ export class VirtualTime implements Scheduler {
 
   sleep(duration: Duration, signal?: AbortSignalLike): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (signal?.aborted) {
+      if (signal === undefined) {
+        this.after(duration, resolve);
+        return;
+      }
+      if (signal.aborted) {
         reject(signal.reason);
         return;
       }
       const onAbort = (): void => {
         cancel();
-        reject(signal?.reason);
+        reject(signal.reason);
       };
       const cancel = this.after(duration, () => {
-        signal?.removeEventListener('abort', onAbort);
+        signal.removeEventListener('abort', onAbort);
         resolve();
       });
-      signal?.addEventListener('abort', onAbort, { once: true });
+      signal.addEventListener('abort', onAbort, { once: true });
     });
   }
 
@@ -80,23 +84,40 @@ export class VirtualTime implements Scheduler {
    * Runs events until `work` has settled, and returns what it settled with. Throws an InvariantError if nothing is left
    * to run before that, or if virtual time runs away: somebody waits for what nobody will do.
    */
-  async run<T>(work: Promise<T>): Promise<T> {
+  run<T>(work: Promise<T>): Promise<T> {
     let settled = false;
     const done = (): void => {
       settled = true;
     };
     work.then(done, done);
-    for (;;) {
-      await microtasks();
-      if (settled) return work;
-      const event = this.#pop();
-      invariant(event !== undefined, `simulation stands still at ${this.#now} ns: nothing is left to run`);
-      if (event.cancelled) continue;
-      invariant(event.at <= VIRTUAL_TIME_MAX, 'simulation runs on without end');
-      this.#now = event.at;
-      this.#trace.tick(this.now(), event.number);
-      event.run();
-    }
+    return new Promise<T>((resolve, reject) => {
+      // Every promise that can settle by itself has: the event loop turns only after its microtasks ran dry.
+      const turn = (): void => {
+        if (settled) {
+          resolve(work);
+          return;
+        }
+        try {
+          this.#next();
+        } catch (error) {
+          reject(error);
+          return;
+        }
+        setImmediate(turn);
+      };
+      setImmediate(turn);
+    });
+  }
+
+  /** Runs what is due next, of what was not cancelled meanwhile. */
+  #next(): void {
+    let event = this.#pop();
+    while (event?.cancelled === true) event = this.#pop();
+    invariant(event !== undefined, `simulation stands still at ${this.#now} ns: nothing is left to run`);
+    invariant(event.at <= VIRTUAL_TIME_MAX, 'simulation runs on without end');
+    this.#now = event.at;
+    this.#trace.tick(this.now(), event.number);
+    event.run();
   }
 
   #push(event: Event): void {
@@ -133,9 +154,4 @@ export class VirtualTime implements Scheduler {
 function earlier(a: Event, b: Event): boolean {
   if (a.at !== b.at) return a.at < b.at;
   return a.tie !== b.tie ? a.tie < b.tie : a.number < b.number;
-}
-
-/** Resolves when every promise that can settle by itself has: the event loop turns only after its microtasks ran dry. */
-function microtasks(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
