@@ -158,7 +158,7 @@ describe('the physical function’s driver', () => {
       [0x10, 3],
       [0x12, 8],
     ];
-    for (const version of [0, 2, 3, 4, 5]) {
+    for (const version of [0, 2, 3, 4, 5, 7, 8]) {
       const { guest } = negotiated(version);
       for (const [op, first] of since) {
         expect(flags(guest.request(op, 1)[0]), `opcode ${op} in version ${version}`).toBe(
@@ -173,6 +173,11 @@ describe('the physical function’s driver', () => {
     for (const op of [0x00, 0x07, 0x0d, 0x0e, 0x0f, 0x11, 0x12, 0x100, 0xffff]) {
       expect(flags(guest.request(op)[0]), `opcode ${op}`).toBe(REFUSED);
     }
+  });
+
+  it('has no features to tell of, and no link state by message, which this part lacks', () => {
+    expect(negotiated(8).guest.request(0x12, 1).slice(0, 2)).toEqual([(0x12 | GRANTED) >>> 0, 0]);
+    for (const version of [7, 8]) expect(flags(negotiated(version).guest.request(0x11)[0])).toBe(REFUSED);
   });
 
   it('ignores a message that is itself an answer', () => {

@@ -92,6 +92,9 @@ describe('receive checksums', () => {
       status: IPCS,
       error: 0,
     });
+    // IPv6 has no header checksum to have been looked at.
+    const without = deliver(ipv6(17, udp(bytesOf(20), { checksum: 0, wide: true })), IPV6);
+    expect(verdict(without)).toEqual({ status: 0, error: 0 });
     expect(verdict(deliver(ipv4(17, udp(bytesOf(20)), { fragment: 0x2000 }), IPV4)).status).toBe(IPCS);
     expect(verdict(deliver(ipv4(1, bytesOf(20)), IPV4)).status).toBe(IPCS);
     expect(verdict(deliver(bytesOf(60), { type: 0x0806 }))).toEqual({ status: 0, error: 0 });
@@ -341,6 +344,33 @@ describe('transmit checksums', () => {
     guest.ring();
     machine.settle();
     expect(drops(), 'more descriptors than a packet has').toBe(3);
+  });
+
+  it('a transfer that is to be segmented has no more descriptors than a packet', () => {
+    const { machine, guest } = setUp();
+    const drops = () => machine.nic.pools.at(0).drops.malformed;
+    const transfer = (descriptors: number): number => {
+      guest.putContext({
+        MAC_BYTES: 14,
+        IP_BYTES: 20,
+        L4_TYPE: 1,
+        L4_BYTES: 20,
+        IPV4: 1,
+        SEGMENT_BYTES: 100,
+      });
+      const payload = (descriptors - 1) * 20;
+      const head = ethernet(PEER, vfMac(0), ipv4(6, tcp(bytesOf(0))), IPV4);
+      const all = { SEGMENT: 1, USE_CONTEXT: 1, IP_CHECKSUM: 1, L4_CHECKSUM: 1, PAYLOAD: payload };
+      for (let i = 0; i < descriptors; i++) {
+        guest.putData(i === 0 ? head : bytesOf(20), { ...all, EOP: i === descriptors - 1 ? 1 : 0 });
+      }
+      guest.ring();
+      machine.settle();
+      return machine.sent.splice(0).length;
+    };
+    expect([transfer(40), drops()]).toEqual([8, 0]);
+    // What is left begins another, which is none either.
+    expect([transfer(41), drops()]).toEqual([0, 2]);
   });
 
   it('an offload without any context loaded is dropped', () => {

@@ -7,6 +7,8 @@ import { BAR_RANGE, PF_MAC, TestMachine, TestMemory, TestTime } from './machine.
 
 const SRIOV = 0x160;
 const CONTROL = SRIOV + 0x08;
+const INITIAL_VFS = SRIOV + 0x0c;
+const TOTAL_VFS = SRIOV + 0x0e;
 const NUM_VFS = SRIOV + 0x10;
 const OFFSET = SRIOV + 0x14;
 const STRIDE = SRIOV + 0x16;
@@ -33,6 +35,11 @@ function bareNic() {
 }
 
 describe('SR-IOV', () => {
+  it('has as many VFs as the part, 64', () => {
+    const { read } = bareNic();
+    expect([read(INITIAL_VFS, 2), read(TOTAL_VFS, 2)]).toEqual([64, 64]);
+  });
+
   it('places VFs 128 functions on with an ARI-capable hierarchy, 384 without', () => {
     const { read, write } = bareNic();
     expect(read(OFFSET, 2)).toBe(128);

@@ -1,6 +1,7 @@
 /** What VMMs started by hand say at the ends of moves that went wrong, and that what they advise works. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -288,6 +289,22 @@ describe('a source that stands still in the switchover for longer than its desti
       }
       expect(ends).not.toContain('migration/commit-unacknowledged');
       expect(ends, 'one was given up on').toContain('migration/peer-silent');
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('a stranger at the door of a VMM that waits', () => {
+  it(
+    'is told of, with the reason',
+    async () => {
+      const there = await byHand('--incoming', 'tcp:127.0.0.1:0');
+      const port = Number(/tcp:127\.0\.0\.1:(\d+)/.exec(await there.notices.next(/tcp:127/))![1]);
+      const stranger = connect(port, '127.0.0.1', () => stranger.write('GET / HTTP/1.1\r\n\r\n'));
+      stranger.on('error', () => {});
+      cleanups.push(() => stranger.destroy());
+      expect(await there.notices.next(/turned away/)).toMatch(/^ferry: turned away 127\.0\.0\.1.*: ./);
+      expect(await stateOf(there.client)).toBe('inmigrate');
     },
     TIMEOUT_MS,
   );

@@ -144,6 +144,19 @@ describe('a rule at a message', () => {
     expect(proxy.unstruck).toEqual([]);
   });
 
+  it('passes nothing before its time, be it longer than a timer of the host holds', async () => {
+    const { source, destination } = await between(at({ kind: 'delay', ms: 2 ** 31, jitterMs: 0 }));
+    source.say(hello, state);
+    expect(await destination.kinds(1)).toEqual(['hello']);
+    // Some milliseconds, in which what has no delay comes and goes.
+    const free = await between();
+    for (let trips = 1; trips <= 30; trips++) {
+      free.source.say(hello);
+      expect((await free.destination.kinds(trips)).length).toBe(trips);
+    }
+    expect(destination.bytes).toEqual(bytesOf(hello));
+  });
+
   it('cuts before it or after it, and everything', async () => {
     for (const [edge, kinds] of [
       ['before', ['hello']],

@@ -9,6 +9,7 @@ import {
   type GuestCounters,
   guestCounters,
 } from '../../lab/move/network-record.js';
+import { networkLines } from '../../lab/move/network-tables.js';
 import { lossAllowance, networkChecks } from '../../lab/move/network-verdict.js';
 import type { Flow } from '../../lab/move/scenario.js';
 import { judge, statusPattern } from '../../lab/move/verdict.js';
@@ -365,6 +366,18 @@ describe("the guest's counters", () => {
       { echo: { echoed: 3000, notSent: 8 }, stream: undefined, device: { received: 3001 } },
       { echo: { echoed: 2100 }, stream: { sent: 2500 }, incoming: { received: 2400 }, device: undefined },
     ]);
+  });
+});
+
+describe('what the tables say besides', () => {
+  it('is a word for echoes that were under way, where more came than was sent', () => {
+    const lines = (echoes: number): string => {
+      const { flows } = whole.move;
+      const echo = flows.map((each) => ({ ...each, arrived: { ...each.arrived!, received: echoes } }));
+      return networkLines(recordOf({ ...whole, move: { ...whole.move, flows: echo } }), undefined).join('\n');
+    };
+    expect(lines(10_001)).toContain('more received than sent');
+    expect(lines(10_000)).not.toContain('more received');
   });
 });
 

@@ -319,6 +319,7 @@ describe('a refusal or failure of a machine', () => {
     });
     expect(outcome.source.status).toBe('unacknowledged');
     expect(outcome.source.error!.code).toBe('migration/commit-unacknowledged');
+    expect(outcome.source.error!.exitStatus).toBe(5);
     expect(outcome.source.error!.message).toMatch(/no thread/);
     expect(outcome.stage.source.calls).not.toContain('resume');
     expect(outcome.destination.status).toBe('failed');

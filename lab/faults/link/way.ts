@@ -4,9 +4,9 @@
  */
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
-import { setTimeout as wait } from 'node:timers/promises';
 import type { SeededRandom } from '../../../base/random.js';
-import { KIB } from '../../../base/units.js';
+import { KIB, milliseconds } from '../../../base/units.js';
+import { realTime } from '../../../vmm/threads/real-time.js';
 
 /** Bytes that may be under way before the sender has to wait: what socket buffers hold. */
 const WINDOW_BYTES = 256 * KIB;
@@ -100,7 +100,7 @@ export class Way {
   }
 
   async #pause(ms: number): Promise<void> {
-    if (ms > 0) await wait(ms, undefined, { signal: this.#over });
+    if (ms > 0) await realTime.sleep(milliseconds(ms), this.#over);
   }
 
   /** A socket that breaks, or the end of the proxy, ends what is under way; whoever reads from it notices. */
