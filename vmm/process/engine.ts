@@ -19,15 +19,32 @@ export function compileAhead(): void {
   setFlagsFromString('--no-flush-bytecode');
 }
 
+/**
+ * How long a migration is over before the optimiser goes on: the guest's first packets, and what its driver does with a device that
+ * is new to it, are of a sudden so much that it would take both cores from them.
+ */
+const FIRST_PACKETS_MS = 1000;
+
+let release: ReturnType<typeof setTimeout> | undefined;
+
 /** From now on no thread of this process begins to optimise; what was optimised stays so. */
-export const holdOptimiser = (): void => setFlagsFromString('--max-optimized-bytecode-size=0');
+export function holdOptimiser(): void {
+  clearTimeout(release);
+  setFlagsFromString('--max-optimized-bytecode-size=0');
+}
 
 const releaseOptimiser = (): void => setFlagsFromString(`--max-optimized-bytecode-size=${OPTIMISED_MAX}`);
 
-/** Call it whenever a migration has come to another state: the optimiser stands still while the guest does. */
+/**
+ * Call it whenever a migration has come to another state: the optimiser stands still while the guest does, and for a moment
+ * longer.
+ */
 export function migrationMoved(state: SourceState | DestinationState): void {
   if (state === 'pre-switchover') holdOptimiser();
-  if (OVER.has(state)) releaseOptimiser();
+  if (!OVER.has(state)) return;
+  clearTimeout(release);
+  // It keeps no process from ending.
+  release = setTimeout(releaseOptimiser, FIRST_PACKETS_MS).unref();
 }
 
 const OVER: ReadonlySet<SourceState | DestinationState> = new Set([
