@@ -420,8 +420,6 @@ export interface DestinationDataPlane {
 
 /** Hashes of pages as they are in RAM now (not as sent), for verifying runs; two words a page. */
 export interface PageHasher {
-  /** Makes ready what `hashAll` of so many pages takes, so that nothing has to start when it is called. */
-  prepare(pageCount: number): Promise<void>;
   /** `inBackground`: nobody waits, and other work of the host comes first. */
   hashAll(firstPage: number, pageCount: number, seed: number, inBackground?: boolean): Promise<Uint32Array>;
   /** Ends what it kept for the next time; called once the guest runs again, wherever. Harmless when called twice. */

@@ -195,7 +195,6 @@ async function preCopy(source: Source): Promise<void> {
     tellOnTakeBack(source);
     resumeOnTakeBack(source);
     await sendDevicesAhead(source);
-    const ready = prepareToVerify(source);
     while (stats.roundsEnd === undefined) {
       const round = ++source.lastRound;
       const startedAt = scheduler.now();
@@ -205,7 +204,6 @@ async function preCopy(source: Source): Promise<void> {
       const received = await talk.expect(['round-received'], parameters.duration('answerTimeoutMs'));
       if (received.round !== round)
         throw malformed('round-received', 'round', `${received.round}, not ${round}`);
-      await ready;
       const duration = elapsed(startedAt, scheduler.now());
       const aheadFrom = scheduler.now();
       await sendDevicesAhead(source);
@@ -319,14 +317,6 @@ async function verifyAll(source: Source, saved: MachineState): Promise<void> {
 async function withDevices({ stops }: Source, saved: MachineState): Promise<MachineState> {
   const records = await settleAll(stops.map(async ({ does }) => (await does.records?.()) ?? []));
   return { ...saved, devices: [...saved.devices, ...records.flat()] };
-}
-
-/**
- * Beside the first round, and over when that is: what starts only when it is to hash takes the cores from the guest's first
- * packets at its new place. That it can't be had is told when it is used.
- */
-async function prepareToVerify({ hasher, pending, verify }: Source): Promise<void> {
-  if (verify === 'after') await hasher.prepare(pending.length).catch(() => undefined);
 }
 
 /** The same when the guest runs over there: nothing here has changed since it stopped, and nobody waits for it. */

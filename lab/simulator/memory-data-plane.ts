@@ -100,7 +100,6 @@ export class MemoryDataNetwork {
   /** Hashes with the kernels of this network. */
   hasher(ram: Ram): PageHasher {
     return {
-      prepare: async () => undefined,
       hashAll: async (firstPage, pageCount, seed) => {
         const kernels = this.#kernels(ram());
         const table = new Uint32Array(2 * pageCount);

@@ -1,7 +1,7 @@
 /** What a migration without a broken link does: agree, converge within its limits, verify, fail in an orderly way. */
 import { describe, expect, it } from 'vitest';
 import { FaultPlan } from '../../base/fault.js';
-import { milliseconds, PAGE_BYTES } from '../../base/units.js';
+import { PAGE_BYTES } from '../../base/units.js';
 import type { LinkRule } from '../../lab/simulator/link.js';
 import type { MachineState } from '../../migration/ports.js';
 import type { RoundRecord } from '../../migration/record.js';
@@ -69,32 +69,6 @@ describe('a migration without faults', () => {
     });
     expect(checkOneSurvivor(outcome)).toBe('destination');
   });
-
-  it.each([
-    ['after', [64]],
-    ['root', []],
-  ] as const)(
-    'with verify=%s has made ready before the guest is paused what will hash its RAM',
-    async (verify, pages) => {
-      const made: number[] = [];
-      await simulate({
-        shape: { pages: 64, workingSet: 10, stepsPerSlice: 0.001 },
-        parameters: { verify },
-        prepare: ({ source, data, world: { scheduler } }) => {
-          data.hashers.source.prepare = async (count) => {
-            await scheduler.sleep(milliseconds(40));
-            made.push(count);
-          };
-          const { pause } = source;
-          source.pause = () => {
-            expect(made).toEqual(pages);
-            return pause.call(source);
-          };
-        },
-      });
-      expect(made).toEqual(pages);
-    },
-  );
 
   it('records rounds whose sums are the totals, and a blackout whose parts are the whole', async () => {
     const { source } = await simulate({ shape: fastGuest, parameters: { verify: 'full' } });

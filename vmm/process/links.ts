@@ -245,17 +245,9 @@ class LatePageHasher implements PageHasher {
     this.#make = make;
   }
 
-  prepare(pageCount: number): Promise<void> {
-    return this.#made.prepare(pageCount);
-  }
-
   hashAll(...range: Parameters<PageHasher['hashAll']>): Promise<Uint32Array> {
-    return this.#made.hashAll(...range);
-  }
-
-  get #made(): PageHasher {
     this.#hasher ??= this.#make();
-    return this.#hasher;
+    return this.#hasher.hashAll(...range);
   }
 
   async close(): Promise<void> {

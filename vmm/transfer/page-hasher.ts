@@ -25,21 +25,12 @@ export interface HashTask {
   readonly inBackground: boolean;
 }
 
-type Pool = Piscina<HashTask, void>;
-
 export class WorkerPageHasher implements PageHasher {
   readonly #memory: WebAssembly.Memory;
-  #pool: Pool | undefined;
+  #pool: Piscina<HashTask, void> | undefined;
 
   constructor(memory: WebAssembly.Memory) {
     this.#memory = memory;
-  }
-
-  /** Starts the threads: a start takes a core for tens of milliseconds, just when the guest begins at its new place. */
-  async prepare(pageCount: number): Promise<void> {
-    const { pool, threads } = this.#start(pageCount);
-    const task = this.#task(0, 0, 0, true);
-    await Promise.all(Array.from({ length: threads }, () => pool.run(task)));
   }
 
   /** Two words (low, high) a page, from `firstPage` on. The guest should be paused: else each page is of its own time. */
@@ -50,32 +41,10 @@ export class WorkerPageHasher implements PageHasher {
     inBackground = false,
   ): Promise<Uint32Array> {
     invariant(firstPage + pageCount <= memoryPages(this.#memory), 'pages beyond RAM');
-    const { pool, threads } = this.#start(pageCount);
-    const whole = this.#task(firstPage, pageCount, seed, inBackground);
-    const share = Math.ceil(pageCount / threads);
-    await Promise.all(
-      Array.from({ length: threads }, (_, index) => {
-        const at = index * share;
-        return pool.run({
-          ...whole,
-          firstPage: firstPage + at,
-          pageCount: Math.min(share, pageCount - at),
-          at,
-        });
-      }),
-    );
-    return new Uint32Array(whole.table);
-  }
-
-  #task(firstPage: number, pageCount: number, seed: number, inBackground: boolean): HashTask {
-    const table = new SharedArrayBuffer(pageCount * 8);
-    return { memory: this.#memory, firstPage, pageCount, seed, table, at: 0, inBackground };
-  }
-
-  /** The threads, and how many of them so many pages are worth. */
-  #start(pageCount: number): { readonly pool: Pool; readonly threads: number } {
+    const table = new Uint32Array(new SharedArrayBuffer(pageCount * 8));
     const wanted = Math.ceil(pageCount / THREAD_PAGES_MIN);
     const threads = Math.max(1, Math.min(wanted, THREADS_MAX, availableParallelism()));
+    const share = Math.ceil(pageCount / threads);
     this.#pool ??= new Piscina<HashTask, void>({
       filename: bundleOf(new URL('./hash-worker.js', import.meta.url)).href,
       minThreads: threads,
@@ -84,7 +53,21 @@ export class WorkerPageHasher implements PageHasher {
       atomics: 'disabled',
       recordTiming: false,
     });
-    return { pool: this.#pool, threads };
+    const pool = this.#pool;
+    await Promise.all(
+      Array.from({ length: threads }, (_, index) =>
+        pool.run({
+          memory: this.#memory,
+          firstPage: firstPage + index * share,
+          pageCount: Math.min(share, pageCount - index * share),
+          seed,
+          table: table.buffer,
+          at: index * share,
+          inBackground,
+        }),
+      ),
+    );
+    return table;
   }
 
   async close(): Promise<void> {
