@@ -15,7 +15,9 @@ export const labErrors = catalogue('lab', {
     text: ({ what, pid, how, lastWords }) =>
       `the ${what} process ${pid} ended (${how})${lastWords === '' ? '' : `; it said: ${lastWords}`}`,
     advice: ({ what }) =>
-      `What it said tells the cause; start it by hand with \`ferry ${what.toLowerCase()}\` to see more.`,
+      what === 'QEMU'
+        ? 'What it said tells the cause; docs/real-linux.md says what is known to end it.'
+        : `What it said tells the cause; start it by hand with \`ferry ${what.toLowerCase()}\` to see more.`,
   }),
   'process-silent': entry<{ what: SpawnedProcess; pid: number; waitedMs: number }>({
     exit: 'environment',

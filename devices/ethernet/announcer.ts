@@ -15,7 +15,12 @@ export interface AnnounceRhythm {
   readonly initialMs: number;
   readonly stepMs: number;
   readonly pauseMsMax: number;
+  /** Takes the place of an earlier one of the same name, and goes on beside those of others; the nameless are one. */
+  readonly id?: string;
 }
+
+/** Announcements of different names that go on beside one another: the oldest ends for one more. */
+const AT_A_TIME_MAX = 16;
 
 const ROUNDS = 5;
 const INITIAL_MS = 50;
@@ -33,7 +38,8 @@ export class Announcer {
   readonly #scheduler: Scheduler;
   readonly #send: FrameSink;
   readonly #frame = new FrameBuffer(64);
-  #cancel: Cancel | undefined;
+  /** By their names, oldest first. */
+  readonly #waiting = new Map<string, Cancel>();
 
   constructor(scheduler: Scheduler, send: FrameSink) {
     this.#scheduler = scheduler;
@@ -42,24 +48,37 @@ export class Announcer {
 
   /** Announces at once and in further rounds: by gratuitous ARP if the IP address is known, else by RARP. */
   announce(mac: Uint8Array, rhythm: AnnounceRhythm = ANNOUNCE_RHYTHM, ip?: number): void {
-    this.stop();
+    const { id = '' } = rhythm;
+    this.#end(id);
     if (rhythm.rounds === 0) return;
+    const [oldest] = this.#waiting.keys();
+    if (oldest !== undefined && this.#waiting.size >= AT_A_TIME_MAX) this.#end(oldest);
     if (ip === undefined) buildRarpAnnouncement(this.#frame, mac);
     else buildGratuitousArp(this.#frame, { mac, ip });
     this.#round(rhythm, 0);
   }
 
+  /** Ends them all. */
   stop(): void {
-    this.#cancel?.();
-    this.#cancel = undefined;
+    for (const id of [...this.#waiting.keys()]) this.#end(id);
+  }
+
+  #end(id: string): void {
+    this.#waiting.get(id)?.();
+    this.#waiting.delete(id);
   }
 
   #round(rhythm: AnnounceRhythm, round: number): void {
-    const { rounds, initialMs, stepMs, pauseMsMax } = rhythm;
-    this.#cancel = undefined;
+    const { rounds, initialMs, stepMs, pauseMsMax, id = '' } = rhythm;
     this.#send(this.#frame.bytes, 0, this.#frame.length);
-    if (round + 1 >= rounds) return;
+    if (round + 1 >= rounds) {
+      this.#waiting.delete(id);
+      return;
+    }
     const pause = milliseconds(Math.min(initialMs + stepMs * round, pauseMsMax));
-    this.#cancel = this.#scheduler.after(pause, () => this.#round(rhythm, round + 1));
+    this.#waiting.set(
+      id,
+      this.#scheduler.after(pause, () => this.#round(rhythm, round + 1)),
+    );
   }
 }

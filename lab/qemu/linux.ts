@@ -81,6 +81,8 @@ export class Linux {
         ...['-machine', 'q35,accel=tcg,memory-backend=ram', '-cpu', 'max', '-smp', String(cpus)],
         ...['-m', `${memoryMib}M`, '-object', `memory-backend-memfd,id=ram,size=${memoryMib}M,share=on`],
         ...['-nodefaults', '-no-user-config', '-display', 'none'],
+        // However its spawner ends.
+        ...['-run-with', 'exit-with-parent=on'],
         // Slots are the guest's own affair, not its firmware's: pciehp.
         ...['-global', 'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off'],
         ...['-chardev', `socket,id=monitor,fd=${MONITOR_FD}`, '-mon', 'chardev=monitor,mode=control'],
@@ -130,11 +132,11 @@ export class Linux {
     return output;
   }
 
-  /** Tries again and again until `line` ends with status 0, in the guest itself; resolves with what it said then. */
+  /** Tries again and again until `line` ends with status 0, for so many seconds of the guest itself; resolves with what it said then. */
   async until(line: string, seconds = 120): Promise<string> {
-    const tries = seconds * 5;
+    const now = '$(cut -d. -f1 /proc/uptime)';
     return this.sh(
-      `n=0; until { ${line}; } >until.out 2>&1; do n=$((n+1)); [ $n -gt ${tries} ] && break; sleep 0.2; done; cat until.out; [ $n -le ${tries} ]`,
+      `end=$((${now}+${seconds})); until { ${line}; } >until.out 2>&1; do [ ${now} -gt $end ] && break; sleep 0.2; done; cat until.out; [ ${now} -le $end ]`,
       BOOT_PATIENCE_MS,
     );
   }

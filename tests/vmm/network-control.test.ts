@@ -135,10 +135,27 @@ describe("a guest's function", () => {
         await announce(0);
         await elapse(world, 100);
         expect(heard()).toBe(6);
+        // By two names: each goes on until it is ended by its own.
+        const named = (id: string, rounds: number) =>
+          machine.network!.announce({ rounds, initialMs: 10, stepMs: 0, pauseMsMax: 10, id });
+        await named('first', 1000);
+        await elapse(world, 5);
+        await named('second', 1000);
+        await elapse(world, 20);
+        expect(heard()).toBe(6 + 3 + 3);
+        await named('first', 0);
+        await elapse(world, 20);
+        expect(heard()).toBe(12 + 2);
+        await announce(0);
+        await elapse(world, 20);
+        expect(heard()).toBe(14 + 2);
+        await named('second', 0);
+        await elapse(world, 20);
+        expect(heard()).toBe(16);
         await announce(1000);
         await machine.pause();
         await elapse(world, 100);
-        expect(heard()).toBe(7);
+        expect(heard()).toBe(17);
         await machine.resume();
       },
       undefined,

@@ -30,14 +30,18 @@ export const announceArguments = struct({
   rounds: integer(0, 1000, 'a number of rounds'),
   step: integer(0, 10_000, 'a number of milliseconds'),
   interfaces: optional(list(string(64))),
+  id: optional(string(64)),
 });
 
 /** Has `network` announce its NICs as it was asked to. */
 export const announced = <R>(
   network: { announce(rhythm: AnnounceRhythm, names?: readonly string[]): R } | undefined,
-  { initial, max, rounds, step, interfaces }: TypeOf<typeof announceArguments>,
+  { initial, max, rounds, step, interfaces, id }: TypeOf<typeof announceArguments>,
 ): R | undefined =>
-  network?.announce({ initialMs: initial, pauseMsMax: max, rounds, stepMs: step }, interfaces);
+  network?.announce(
+    { initialMs: initial, pauseMsMax: max, rounds, stepMs: step, ...(id === undefined ? {} : { id }) },
+    interfaces,
+  );
 
 const STILL = 'the guest stands still, and can be heard of only when it runs';
 
