@@ -23,6 +23,8 @@ describe.skipIf(typeof found === 'string')(`a function with a standby, moved by 
     pair = await Pair.make(world, true);
     const source = await pair.side();
     await source.linux.booted();
+    // What the boot itself says is not the function's.
+    await source.linux.kernelLog();
     await source.linux.sh('modprobe ixgbevf; modprobe virtio_net');
     await source.linux.until(`[ -n "${MASTER}" ]`);
     await source.linux.sh(`m=${MASTER}; ip link set $m up; ip addr add ${GUEST_IP}/24 dev $m`);
@@ -60,6 +62,7 @@ describe.skipIf(typeof found === 'string')(`a function that fails under its gues
     side = await pair.side();
     const { linux } = side;
     await linux.booted();
+    await linux.kernelLog();
     await linux.sh(`modprobe ixgbevf; ip link set eth0 up; ip addr add ${GUEST_IP}/24 dev eth0`);
     await answers(linux, STATION);
     await quiet(linux);
