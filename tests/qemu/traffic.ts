@@ -14,9 +14,11 @@ const FILE_BLOCKS = 1024;
 /** A file of `blocks` KiB goes from one machine to the other, at `address`, and is the same there. */
 async function carries(from: Machine, to: Machine, address: string, blocks = FILE_BLOCKS): Promise<void> {
   await from.linux.sh(`dd if=/dev/urandom of=sent bs=1k count=${blocks} 2>/dev/null`);
-  await to.linux.sh(`rm -f came done; (nc -l -p ${PORT} >came; touch done) >/dev/null 2>&1 &`);
+  await to.linux.sh('rm -f came done');
+  // Each end says by itself that it has no more: one that had nothing to say would have ended the other.
+  await to.linux.sh(`(socat -u TCP-LISTEN:${PORT},reuseaddr CREATE:came; touch done) >/dev/null 2>&1 &`);
   await to.linux.until(`netstat -ltn | grep -q :${PORT}`);
-  await from.linux.sh(`nc ${address} ${PORT} <sent`, 1_200_000);
+  await from.linux.sh(`socat -u FILE:sent TCP:${address}:${PORT}`, 1_200_000);
   await to.linux.until('[ -e done ]', 600);
   const sums = await Promise.all([from.linux.sh('sha256sum <sent'), to.linux.sh('sha256sum <came')]);
   expect(sums[1]).toBe(sums[0]);
@@ -70,7 +72,9 @@ export function tunnels(world: () => LinuxWorld): void {
       [2, a, b],
       [3, b, a],
     ] as const) {
-      await own.linux.sh(`${add(own, other)}; ip link set t0 up; ip addr add 10.5.0.${n}/24 dev t0`);
+      await own.linux.sh(
+        `ip link del t0 2>/dev/null; ${add(own, other)}; ip link set t0 up; ip addr add 10.5.0.${n}/24 dev t0`,
+      );
     }
     await answers(a.linux, '10.5.0.3');
     await carries(a, b, '10.5.0.3');
@@ -104,7 +108,7 @@ export function capture(world: () => LinuxWorld): void {
       };
       // 0 is bad, 1 good.
       expect(read(protocols.map((name) => `${name}.checksum.status == 0`).join(' || '))).toEqual([]);
-      expect(read('tcp.checksum.status == 1').length).toBeGreaterThan(10_000);
+      expect(read('tcp.checksum.status == 1').length).toBeGreaterThan(1000);
     },
   );
 }

@@ -20,7 +20,7 @@ export interface Machine {
 }
 
 /** What the kernel may say though it is a warning, wherever it comes: that its host is busy. */
-const HARMLESS = [/clocksource: /, /hrtimer: interrupt took/];
+const HARMLESS = [/clocksource: /, /hrtimer: interrupt took/, /TSC found unstable/];
 
 export class LinuxWorld {
   readonly folder: string;

@@ -141,7 +141,7 @@ describe("a guest's function", () => {
         await named('first', 1000);
         await elapse(world, 5);
         await named('second', 1000);
-        await elapse(world, 20);
+        await elapse(world, 22);
         expect(heard()).toBe(6 + 3 + 3);
         await named('first', 0);
         await elapse(world, 20);
