@@ -52,6 +52,8 @@ export class AskedProcess<Step extends object> {
 
 /** The other end: answers each step, in a process that ends with the one that asks. */
 export function answerSteps<Step extends object>(handle: (step: Step) => Promise<unknown>): void {
+  // Its threads would keep it, and all the memory that it measures with, for ever.
+  process.on('disconnect', () => process.exit());
   process.on('message', ({ id, ...step }: Step & { id: number }) => {
     void handle(step as unknown as Step).then((result) => process.send?.({ id, result }));
   });
