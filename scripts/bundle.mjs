@@ -20,6 +20,7 @@ const ALONE = [
   'vmm/transfer/hash-worker.ts',
   'lab/bench/transfer-process.ts',
   'lab/simulator/crew-worker.ts',
+  'lab/fuzz/fuzz-worker.ts',
   'guest-fixtures/toolchain/finish-worker.ts',
 ];
 

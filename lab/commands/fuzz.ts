@@ -7,8 +7,8 @@ import { type Command, Option } from 'commander';
 import { EXIT_STATUS } from '../../base/exit-status.js';
 import { fuzzConfigAndBars } from '../../devices/nic82599/fuzz.js';
 import { fuzzVtd } from '../../iommu/fuzz.js';
-import { fuzzInputs } from '../fuzz/engine.js';
 import { INPUT_TARGETS, type InputTargetName } from '../fuzz/targets.js';
+import { fuzzWatched } from '../fuzz/watched.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
 import { parseWhole } from '../options/quantities.js';
@@ -67,13 +67,14 @@ What it feeds, valid samples changed by structure and by bytes, cut anywhere:
   stream        control messages and their frames
   pages         data channels: page frames, rounds, what they write to guest RAM
   device-state  VFIO's data stream and the records of the machine's devices
+  virtio        a virtio-net device's registers, rings and buffers, as a driver writes them that does what none may
   monitor       QMP text, one request behind the other
   agent         replies of a guest's agent
   image         guest images
   experiment    files for ferry run
 
 What it looks for: an exception, an answer that can't be or depends on how bytes were cut, work, memory or events without
-bound, a constant that changed, a write to a page that no table and no frame names, a device that refuses and has changed.
+bound, an input that does not end, a constant that changed, a write to a page that no table and no frame names, a device that refuses and has changed.
 
 Examples:
   ferry fuzz
@@ -123,7 +124,7 @@ function fuzzUnit(seed: number, accesses: number): Run {
 }
 
 async function feed(target: InputTargetName, seed: number, inputs: number): Promise<Run> {
-  const report = await fuzzInputs(INPUT_TARGETS[target](), seed, inputs);
+  const report = await fuzzWatched({ target, seed, inputs });
   const { accepted, refused, bytes } = report;
   const met = `${formatCount(accepted)} accepted, ${formatCount(refused)} refused, ${formatCount(bytes)} bytes`;
   return { target, report, met };

@@ -43,10 +43,18 @@ const FAILURES_MAX = 10;
 /** Bytes of an input that make its number. */
 const JUDGED_BYTES = 1024;
 /** Inputs up to this length are shown whole. */
-const SHOWN_BYTES_MAX = 256;
+export const SHOWN_BYTES_MAX = 256;
 
-/** Gives `inputs` inputs made from `seed` to `target`. Never rejects: what goes wrong is in the report. */
-export async function fuzzInputs(target: FuzzTarget, seed: number, inputs: number): Promise<InputReport> {
+/**
+ * Gives `inputs` inputs made from `seed` to `target`, and tells `begins` of each before. Never rejects: what goes wrong is in the
+ * report.
+ */
+export async function fuzzInputs(
+  target: FuzzTarget,
+  seed: number,
+  inputs: number,
+  begins: (number: number, input: Uint8Array) => void = () => {},
+): Promise<InputReport> {
   const random = seededRandom(seed).fork(target.name);
   const failures: string[] = [];
   const before = memoryBytes();
@@ -56,6 +64,7 @@ export async function fuzzInputs(target: FuzzTarget, seed: number, inputs: numbe
   let hash = 0;
   for (let number = 1; number <= inputs && failures.length < FAILURES_MAX; number++) {
     const input = target.make(random);
+    begins(number, input);
     const outcome = await judgeInput(target, input);
     bytes += input.length;
     hash = crc32(input, 0, Math.min(input.length, JUDGED_BYTES), hash);
@@ -131,6 +140,7 @@ const memoryBytes = (): number => {
   return heapUsed + external;
 };
 
-const inHex = (input: Uint8Array): string =>
-  `${input.length} bytes ${Buffer.from(input.subarray(0, SHOWN_BYTES_MAX)).toString('hex')}` +
-  (input.length > SHOWN_BYTES_MAX ? '...' : '');
+/** An input of `length` bytes, of which `input` has the first or all. */
+export const inHex = (input: Uint8Array, length = input.length): string =>
+  `${length} bytes ${Buffer.from(input.subarray(0, Math.min(length, SHOWN_BYTES_MAX))).toString('hex')}` +
+  (length > SHOWN_BYTES_MAX ? '...' : '');

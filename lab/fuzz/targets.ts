@@ -7,12 +7,14 @@ import { imageTarget } from './image.js';
 import { monitorTarget } from './monitor.js';
 import { pagesTarget } from './pages.js';
 import { streamTarget } from './stream.js';
+import { virtioTarget } from './virtio.js';
 
 /** Each makes a target of its own: what it attacks is not shared. */
 export const INPUT_TARGETS = {
   stream: () => streamTarget(),
   pages: () => pagesTarget(),
   'device-state': () => deviceStateTarget(),
+  virtio: () => virtioTarget(),
   monitor: () => monitorTarget(),
   agent: () => agentTarget(),
   image: () => imageTarget(),

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseImage } from '../../base/abi/image-parse.js';
+import { iovaOf } from '../../base/dma.js';
 import { FerryError } from '../../base/errors.js';
 import { parseExperiment } from '../../lab/experiment/read.js';
 import { agentTarget } from '../../lab/fuzz/agent.js';
@@ -13,6 +14,8 @@ import { monitorTarget } from '../../lab/fuzz/monitor.js';
 import { pagesTarget } from '../../lab/fuzz/pages.js';
 import { streamTarget } from '../../lab/fuzz/stream.js';
 import { INPUT_TARGETS, type InputTargetName } from '../../lab/fuzz/targets.js';
+import { virtioTarget } from '../../lab/fuzz/virtio.js';
+import { fuzzWatched } from '../../lab/fuzz/watched.js';
 import { decodeMessage } from '../../migration/messages.js';
 import { AgentReplies } from '../../vmm/agent/replies.js';
 
@@ -21,6 +24,7 @@ const INPUTS: Readonly<Record<InputTargetName, number>> = {
   stream: 1500,
   pages: 500,
   'device-state': 300,
+  virtio: 400,
   monitor: 600,
   agent: 1000,
   image: 1000,
@@ -39,6 +43,24 @@ describe('hostile input', () => {
     const run = (seed: number) => fuzzInputs(streamTarget(), seed, 50);
     expect(await run(7)).toEqual(await run(7));
     expect((await run(7)).hash).not.toBe((await run(8)).hash);
+  });
+
+  it('a run on a thread of its own is the same run', async () => {
+    const watched = await fuzzWatched({ target: 'stream', seed: 7, inputs: 50 });
+    expect(watched).toEqual(await fuzzInputs(streamTarget(), 7, 50));
+  });
+
+  it('an input that does not end is named, and its thread is ended (the check can fail)', async () => {
+    const hangs = `
+      import { workerData } from 'node:worker_threads';
+      const words = new Int32Array(workerData.running, 0, 2);
+      new Uint8Array(workerData.running, 8).set([0xab, 0xcd]);
+      words[1] = 2;
+      Atomics.store(words, 0, 3);
+      for (;;);`;
+    const worker = new URL(`data:text/javascript,${encodeURIComponent(hangs)}`);
+    const report = await fuzzWatched({ target: 'stream', seed: 7, inputs: 50 }, 300, worker);
+    expect(report.failures).toEqual(['input 3: did not end in 0.3 s; 2 bytes abcd']);
   });
 
   const corpus = new URL('fuzz-corpus/', import.meta.url);
@@ -94,6 +116,23 @@ const broken: readonly [what: string, expected: RegExp, target: () => FuzzTarget
           if (Buffer.compare(record.state, made.state) !== 0)
             throw new FerryError('broken', 'refused', '', '', {});
         };
+      }),
+  ],
+  [
+    'a device that writes beside the buffer of a chain',
+    /writes \d+ bytes at 0x[0-9a-f]+, which no ring names/,
+    () =>
+      virtioTarget(({ transport: { fn } }) => {
+        const write = fn.dmaWrite.bind(fn);
+        fn.dmaWrite = (address, source, at, length) => write(iovaOf(address + 1, 0), source, at, length);
+      }),
+  ],
+  [
+    'a device that works while its machine stands still',
+    /memory where it may touch none/,
+    () =>
+      virtioTarget((net) => {
+        net.halt = () => {};
       }),
   ],
   [
