@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { applied, parseMutant } from '../mutants/patch.js';
+import { foundIn, pageWith, type Simulated } from '../mutants/seeds.js';
 
 const root = new URL('../../', import.meta.url);
 const folder = new URL('tests/mutants/', root);
@@ -45,6 +46,34 @@ describe('planted defects', () => {
   it('are all in the table, and nothing else is', () => {
     const rows = [...read('docs/mutants.md').matchAll(/^\| ([\w-]+) \| (?!area)/gm)].map(([, name]) => name);
     expect(rows.toSorted()).toEqual(names.toSorted());
+  });
+
+  it('in the simulator: the first seed that failed counts, and a run that tells nothing has failed', () => {
+    const failure = (seed: number) => ({
+      seed,
+      violations: [{ checker: 'one-runner', finding: `of ${seed}` }],
+    });
+    const out = JSON.stringify({ failures: [failure(9), failure(4)] });
+    expect(foundIn(out, 1)).toEqual({ seed: 4, checker: 'one-runner', finding: 'of 4' });
+    expect(foundIn(JSON.stringify({ failures: [] }), 0)).toBeUndefined();
+    expect(foundIn('', null)?.finding).toBe('it did not end');
+    expect(foundIn('', 70)?.finding).toBe('it ended with status 70');
+  });
+
+  it('in the simulator: the page keeps rows of before, and has one for each that can be met, and no other', () => {
+    const result = (name: string, found?: Simulated['found']): Simulated => ({ name, seeds: 5, found });
+    const head =
+      'words\n\n| name | seeds run | first seed that failed | checker | finding |\n|---|---|---|---|---|\n';
+    const first = pageWith(head, [result('b'), result('gone')], ['a', 'b', 'c', 'gone']);
+    const found = { seed: 3, checker: 'bounded-time', finding: 'a | b\nmore' };
+    const page = pageWith(first, [result('c', found)], ['c', 'a', 'b']);
+    expect(page.slice(head.length).split('\n')).toEqual([
+      '| a | not run | | | |',
+      '| b | 5 | **none** | | |',
+      '| c | 5 | 3 | bounded-time | a \\| b |',
+      '',
+    ]);
+    expect(page.startsWith(head)).toBe(true);
   });
 
   it('a patch without place, with two, or with a wrong header is refused (the check can fail)', () => {

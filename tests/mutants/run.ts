@@ -5,6 +5,7 @@
  *     npm run mutants -- NAME…             those whose names hold one of the words
  *     npm run mutants -- --json            what came of it, for programs
  *     npm run mutants -- --write           and writes what came of it into the table of docs/mutants.md
+ *     npm run mutants -- --seeds N         the simulator's first N seeds in place of the tests; see seeds.ts
  *
  * Ends with 1 if one went unnoticed, or does not apply.
  */
@@ -14,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { applied, type Mutant, parseMutant } from './patch.js';
+import { isSimulated, type Simulated, simulatedSources, simulateIn, writePage } from './seeds.js';
 
 /** From `dist/tests/mutants`. */
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -24,6 +26,8 @@ const SAID_MAX = 110;
 /** Copies that are worked on at the same time. */
 const JOBS = 2;
 const NOTHING = '**nothing**';
+/** Steps of the build that make programs and threads: the compiler's and the bundler's. */
+const CODE_STEPS = 2;
 
 interface Result {
   readonly mutant: Mutant;
@@ -100,32 +104,46 @@ function firstLine(text: string): string {
   return line.length > SAID_MAX ? `${line.slice(0, SAID_MAX)}…` : line;
 }
 
-/** Every step of `npm run build`, also after one that finds wrong types: a defect need not be of the right type to run. */
-function build(copy: string): void {
+/**
+ * Every step of `npm run build`, or its first `steps`, also after one that finds wrong types: a defect need not be of the right type
+ * to run.
+ */
+function build(copy: string, steps = Number.POSITIVE_INFINITY): void {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
     readonly scripts: { readonly build: string };
   };
   const PATH = `${join(root, 'node_modules/.bin')}${delimiter}${process.env.PATH}`;
-  for (const step of scripts.build.split('&&')) {
+  for (const step of scripts.build.split('&&').slice(0, steps)) {
     spawnSync(step, { cwd: copy, stdio: 'ignore', shell: true, env: { ...process.env, PATH } });
+  }
+}
+
+/** Plants `mutant` in `copy` while `work` runs; `compile` comes before, and again afterwards if that is `undone`. */
+async function planted<T>(
+  copy: string,
+  mutant: Mutant,
+  { compile, undone }: { readonly compile: () => void; readonly undone: boolean },
+  work: () => Promise<T>,
+): Promise<T> {
+  const read = (path: string): string => readFileSync(join(root, path), 'utf8');
+  const files = applied(mutant, read);
+  for (const [path, text] of files) writeFileSync(join(copy, path), text);
+  try {
+    compile();
+    return await work();
+  } finally {
+    for (const path of files.keys()) writeFileSync(join(copy, path), read(path));
+    if (undone) compile();
   }
 }
 
 async function tryOut(copy: string, mutant: Mutant): Promise<Result> {
   const from = Date.now();
-  const read = (path: string): string => readFileSync(join(root, path), 'utf8');
-  const files = applied(mutant, read);
-  for (const [path, text] of files) writeFileSync(join(copy, path), text);
   const compile = (): void => {
     if (mutant.build) build(copy);
   };
-  try {
-    compile();
-    return { mutant, ...(await runTests(copy, mutant)), seconds: Math.round((Date.now() - from) / 100) / 10 };
-  } finally {
-    for (const path of files.keys()) writeFileSync(join(copy, path), read(path));
-    compile();
-  }
+  const ran = await planted(copy, mutant, { compile, undone: true }, () => runTests(copy, mutant));
+  return { mutant, ...ran, seconds: Math.round((Date.now() - from) / 100) / 10 };
 }
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
@@ -162,22 +180,43 @@ function write(results: readonly Result[], known: readonly string[]): void {
 }
 
 const args = process.argv.slice(2);
-const words = args.filter((arg) => !arg.startsWith('--'));
+const seedsAt = args.indexOf('--seeds');
+const seeds = seedsAt < 0 ? undefined : Number(args[seedsAt + 1]);
+if (seeds !== undefined && !(Number.isInteger(seeds) && seeds >= 1)) {
+  console.error('--seeds takes how many seeds, as in --seeds 100');
+  process.exit(2);
+}
+const words = args.filter((arg, i) => !arg.startsWith('--') && (seedsAt < 0 || i !== seedsAt + 1));
 const names = readdirSync(folder)
   .filter((file) => file.endsWith('.patch'))
   .map((file) => file.slice(0, -'.patch'.length));
 const mutants = names
   .map((name) => parseMutant(name, readFileSync(join(folder, `${name}.patch`), 'utf8')))
-  .filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)));
+  .filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)))
+  .filter((mutant) => seeds === undefined || isSimulated(mutant, simulatedSources(root)));
 const json = args.includes('--json');
 const waiting = [...mutants];
 const results: Result[] = [];
+const simulated: Simulated[] = [];
 
 /** One defect after the other, in a copy of its own. */
 async function work(): Promise<void> {
   const copy = copyTree();
   try {
     for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+      if (seeds !== undefined) {
+        const one = mutant;
+        // Guests stay as they are, and the next defect compiles anew what this one changed.
+        const compile = (): void => build(copy, CODE_STEPS);
+        const simulate = (): Promise<Simulated> => simulateIn(copy, one.name, seeds);
+        const result = await planted(copy, one, { compile, undone: false }, simulate);
+        simulated.push(result);
+        const { found } = result;
+        const verdict =
+          found === undefined ? `not in ${seeds} seeds` : `seed ${found.seed}, ${found.checker}`;
+        if (!json) console.log(`${one.name}: ${verdict}\n  ${found?.finding ?? ''}`);
+        continue;
+      }
       const result = await tryOut(copy, mutant);
       results.push(result);
       const { test, said, seconds } = result;
@@ -190,6 +229,15 @@ async function work(): Promise<void> {
 }
 
 await Promise.all(Array.from({ length: Math.min(JOBS, mutants.length) }, work));
+if (seeds !== undefined) {
+  if (json) console.log(JSON.stringify(simulated, null, 2));
+  const sources = simulatedSources(root);
+  const read = (name: string): Mutant =>
+    parseMutant(name, readFileSync(join(folder, `${name}.patch`), 'utf8'));
+  const known = names.filter((name) => isSimulated(read(name), sources));
+  if (args.includes('--write')) writePage(root, simulated, known);
+  process.exit(simulated.length === 0 ? 1 : 0);
+}
 results.sort((a, b) => (a.mutant.name < b.mutant.name ? -1 : 1));
 if (json) console.log(JSON.stringify(results, null, 2));
 if (args.includes('--write')) write(results, names);
