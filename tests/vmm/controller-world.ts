@@ -94,6 +94,7 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
     pci: async () => [],
     injectError: async () => undefined,
     cpus: () => [],
+    getReady: () => void log.push(`ready is ${name}`),
     destroy: async () => void log.push(`${name} destroy`),
   });
   let machines = 0;

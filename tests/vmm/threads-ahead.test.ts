@@ -1,7 +1,14 @@
 /** Page threads that start before a migration is asked for: whose they are, how long they are kept, and when none are made. */
 import { expect, test } from 'vitest';
+import { parseImage } from '../../base/abi/image-parse.js';
+import { AtomicBitmap } from '../../base/bitmap.js';
 import { KEPT_MS, ThreadsAhead } from '../../dist/vmm/process/threads-ahead.js';
+import { sha256 } from '../../guest-fixtures/toolchain/build.js';
+import type { MachineCore } from '../../vmm/machine/core.js';
+import { GuestCode } from '../../vmm/machine/guest-code.js';
+import { outgoingRole } from '../../vmm/machine/outgoing.js';
 import { running, setUp } from './controller-world.js';
+import { imageOf } from './machine-guests.js';
 
 function world() {
   const log: string[] = [];
@@ -62,7 +69,7 @@ test('a VMM gets ready for a guest that may leave, and for no other', async () =
   const ready = (log: readonly string[]): readonly string[] => log.filter((line) => line.startsWith('ready'));
   const here = await running();
   await here.controller.setParameters({ multifdChannels: 3 });
-  expect(ready(here.log)).toEqual(['ready for 3']);
+  expect(ready(here.log)).toEqual(['ready is booted', 'ready for 3']);
   await here.controller.destroy();
   expect(here.log).toContain('links closed');
 
@@ -75,4 +82,20 @@ test('a VMM gets ready for a guest that may leave, and for no other', async () =
   const empty = setUp();
   await empty.controller.setParameters({ multifdChannels: 3 });
   expect(ready(empty.log)).toEqual([]);
+});
+
+test('the code that logs, which a guest that came has not been compiled with, is compiled once, and ahead', async () => {
+  const image = parseImage(await imageOf('churn'), sha256);
+  const compiled: Uint8Array[] = [];
+  const compile = (code: Uint8Array): Promise<WebAssembly.Module> => {
+    compiled.push(code);
+    return WebAssembly.compile(new Uint8Array(code));
+  };
+  const code = new GuestCode(image, compile, true);
+  const ram = { u8: new Uint8Array(0), deviceLog: new AtomicBitmap(32) };
+  const core = { drivers: { vcpus: [], ram }, devices: [], guest: { code } } as unknown as MachineCore;
+  outgoingRole(core).getReady();
+  expect(compiled).toEqual([image.code.log]);
+  expect((await code.variant('log')).variant).toBe('log');
+  expect(compiled).toHaveLength(1);
 });

@@ -5,12 +5,7 @@
 import type { CodeVariant } from '../../base/abi/image.js';
 import type { Cancel } from '../../base/clock.js';
 import type { SerialPortName } from '../../devices/serial/registers.js';
-import type {
-  AssignedDevice,
-  MachineDescription,
-  MachineState,
-  SourceMachine,
-} from '../../migration/ports.js';
+import type { AssignedDevice, MachineDescription, MachineState } from '../../migration/ports.js';
 import type { SerialLine } from '../agent/serial-line.js';
 import type { PassthroughHost } from '../passthrough/host.js';
 import type { NetworkControl } from '../passthrough/network-control.js';
@@ -27,7 +22,7 @@ import { GuestCode } from './guest-code.js';
 import { type IncomingRole, incomingRole } from './incoming.js';
 import { loadImage } from './loader.js';
 import type { MachineOptions } from './options.js';
-import { outgoingRole } from './outgoing.js';
+import { type OutgoingRole, outgoingRole } from './outgoing.js';
 
 export interface VcpuQuery {
   readonly index: number;
@@ -53,7 +48,7 @@ export interface MachineQuery {
 export class Machine {
   readonly #core: MachineCore;
   /** Its guest leaves. */
-  readonly outgoing: SourceMachine;
+  readonly outgoing: OutgoingRole;
   /** A guest comes. */
   readonly incoming: IncomingRole;
 

@@ -5,7 +5,12 @@ import type { HarvestReport, SourceMachine } from '../../migration/ports.js';
 import type { MachineCore } from './core.js';
 import { Harvester } from './harvest.js';
 
-export function outgoingRole(core: MachineCore): SourceMachine {
+export interface OutgoingRole extends SourceMachine {
+  /** Its guest is about to leave, most likely: the code that logs is compiled, which that of a guest that came is not yet. */
+  getReady(): void;
+}
+
+export function outgoingRole(core: MachineCore): OutgoingRole {
   const { drivers, devices } = core;
   const harvester = new Harvester(drivers.vcpus, drivers.ram.deviceLog);
   return {
@@ -19,6 +24,11 @@ export function outgoingRole(core: MachineCore): SourceMachine {
     pause: () => core.pause(),
     resume: () => core.resume(),
     save: () => core.save(),
+
+    getReady(): void {
+      // Whoever needs it hears of a failure.
+      core.guest?.code.variant('log').catch(() => undefined);
+    },
 
     async startDirtyLog(): Promise<void> {
       core.require('log dirty pages', 'running', 'paused');

@@ -313,7 +313,9 @@ export class Controller implements VmControl {
     this.parameters.offer(registry);
     this.parameters.set(named);
     const mayLeave = this.#outgoing === undefined && STILL.some((state) => state === this.runState);
-    if (mayLeave && this.#machine !== undefined) this.#options.links.getReady?.(this.parameters);
+    if (!mayLeave || this.#machine === undefined) return;
+    this.#machine.getReady();
+    this.#options.links.getReady?.(this.parameters);
   }
 
   // The guest leaves.

@@ -62,6 +62,7 @@ export function guestMachine(machine: Machine, outgoing: SourceMachine = machine
     injectError: (device, error) => machine.injectError(device, error),
     pause: () => machine.pause(),
     resume: () => machine.resume(),
+    getReady: () => machine.outgoing.getReady(),
     destroy: () => machine.destroy(),
     cpus: () => machine.query().vcpus.map(({ index, threadId }) => ({ index, threadId })),
   };

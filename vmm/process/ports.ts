@@ -63,6 +63,8 @@ export interface GuestMachine {
     device: string,
     error: string,
   ): Promise<(InjectedError & Pick<PciInfo, 'bus' | 'devfn'>) | undefined>;
+  /** Its guest is about to leave, most likely. */
+  getReady(): void;
   /** Ends all threads of the machine. Harmless when called twice. */
   destroy(): Promise<void>;
 }
