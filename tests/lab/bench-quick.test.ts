@@ -11,7 +11,8 @@ import {
   parseCommitted,
   quickText,
 } from '../../lab/bench/quick/committed.js';
-import { RATIO_NAMES, type Ratios } from '../../lab/bench/quick/ratios.js';
+import { AT_MOST, RATIO_NAMES, type Ratios } from '../../lab/bench/quick/ratios.js';
+import { recoveryRatio } from '../../lab/bench/quick/recovery.js';
 
 const all = (value: number): Ratios => Object.fromEntries(RATIO_NAMES.map((name) => [name, value])) as Ratios;
 const machine = { cpu: 'a CPU', cores: 2, node: 'v20' };
@@ -47,7 +48,9 @@ describe('a ratio', () => {
 describe('committed figures', () => {
   it('are medians with the least and the most of the passes', () => {
     expect(committed.passes).toBe(3);
-    for (const name of RATIO_NAMES) expect(committed.ratios[name]).toEqual({ median: 1, min: 0.8, max: 1.2 });
+    const ranged = RATIO_NAMES.filter((name) => AT_MOST[name] === undefined);
+    expect(Object.keys(committed.ratios)).toEqual(ranged);
+    for (const name of ranged) expect(committed.ratios[name]).toEqual({ median: 1, min: 0.8, max: 1.2 });
     expect(parseCommitted(JSON.stringify(committed))).toEqual(committed);
   });
 
@@ -72,6 +75,46 @@ describe('committed figures', () => {
       expect(median).toBeGreaterThanOrEqual(min);
       expect(median).toBeLessThanOrEqual(max);
     }
+  });
+});
+
+describe('the ratio of recovery', () => {
+  /** Moves whose gaps are given, of recoveries and of others; the second flow's is shorter. */
+  function mover(recovery: readonly number[], state: readonly number[], outcome = 'verified') {
+    const [left, others] = [[...recovery], [...state]];
+    const asked: string[] = [];
+    const move = async ({ start }: { readonly start?: string }) => {
+      asked.push(start!);
+      const gapMs = start === 'device-state' ? others.shift()! : left.shift()!;
+      const flows = [gapMs, gapMs / 2].map((ms) => ({ arrived: { longestGapNs: ms * 1e6 } }));
+      return { verdict: { outcome, checks: [] }, network: { move: { flows } } };
+    };
+    return { asked, move: move as unknown as Parameters<typeof recoveryRatio>[1] };
+  }
+
+  it('is that of the medians of moves that take turns', async () => {
+    const { asked, move } = mover([60, 300, 90], [20, 30, 100]);
+    expect(await recoveryRatio(3, move)).toBe(3);
+    expect(asked).toEqual(
+      Array.from({ length: 3 }, () => ['device-state', 'error-recovery-nonfatal']).flat(),
+    );
+  });
+
+  it('is too much when a recovery takes as long as with a driver that sets its device up while packets come', async () => {
+    const measured = async (gapMs: number) => ({
+      ...all(1),
+      recovery: await recoveryRatio(1, mover([gapMs], [30]).move),
+    });
+    const most = AT_MOST.recovery!;
+    expect(fallenOut(await measured(most * 30), committed)).toEqual([]);
+    expect(fallenOut(await measured(227), committed)).toEqual(['recovery']);
+    expect(quickText(await measured(227), committed)).toContain('above its range: worse');
+    expect(fallenOut({ ...all(1), recovery: Number.NaN }, committed)).toEqual(['recovery']);
+  });
+
+  it('is none of moves that were not verified', async () => {
+    const { move } = mover([60], [20], 'unverified');
+    await expect(recoveryRatio(1, move)).rejects.toMatchObject({ code: 'bench/move-failed' });
   });
 });
 

@@ -3,7 +3,7 @@
 import { median } from '../../report/median.js';
 import { table } from '../../report/table.js';
 import { formatPercent } from '../../report/words.js';
-import { LESS_IS_BETTER, RATIO_NAMES, RATIOS, type RatioName, type Ratios } from './ratios.js';
+import { AT_MOST, LESS_IS_BETTER, RATIO_NAMES, RATIOS, type RatioName, type Ratios } from './ratios.js';
 
 /** A change of this layout is a new version. */
 export const COMMITTED_VERSION = 1;
@@ -19,8 +19,11 @@ export interface Committed {
   /** Where, and how often. */
   readonly machine: { readonly cpu: string; readonly cores: number; readonly node: string };
   readonly passes: number;
-  readonly ratios: Readonly<Record<RatioName, CommittedRatio>>;
+  /** Of those that are held against a range. */
+  readonly ratios: { readonly [Name in RatioName]?: CommittedRatio };
 }
+
+const RANGED = RATIO_NAMES.filter((name) => AT_MOST[name] === undefined);
 
 /** Beyond the least and the most of a few passes, as a share of them: what other machines and hours make of a ratio. */
 export const ALLOWANCE = 0.15;
@@ -36,11 +39,11 @@ export function committedFrom(passes: readonly Ratios[], machine: Committed['mac
       max: rounded(Math.max(...values)),
     };
   };
-  const ratios = Object.fromEntries(RATIO_NAMES.map((name) => [name, of(name)])) as Committed['ratios'];
+  const ratios: Committed['ratios'] = Object.fromEntries(RANGED.map((name) => [name, of(name)]));
   return { version: COMMITTED_VERSION, machine, passes: passes.length, ratios };
 }
 
-/** The committed figures in a file's text; undefined for what are none, of this version and with every ratio. */
+/** The committed figures in a file's text; undefined for what are none, of this version and with every ratio that has a range. */
 export function parseCommitted(text: string): Committed | undefined {
   let found: Partial<Committed> | null;
   try {
@@ -48,7 +51,7 @@ export function parseCommitted(text: string): Committed | undefined {
   } catch {
     return undefined;
   }
-  const whole = RATIO_NAMES.every((name) => {
+  const whole = RANGED.every((name) => {
     const { median: middle, min, max } = found?.ratios?.[name] ?? {};
     return [middle, min, max].every((value) => typeof value === 'number' && value > 0) && min! <= max!;
   });
@@ -62,9 +65,16 @@ export function judged(value: number, { min, max }: CommittedRatio): Judgement {
   return value > max * (1 + ALLOWANCE) ? 'above' : 'within';
 }
 
-/** Names of the ratios that fell out of their ranges. */
+/** Against its range, or what it may be at most. */
+function judgedByName(name: RatioName, value: number, ratios: Committed['ratios']): Judgement {
+  const most = AT_MOST[name];
+  if (most === undefined) return judged(value, ratios[name]!);
+  return value <= most ? 'within' : 'above';
+}
+
+/** Names of the ratios that fell out of their ranges, or are more than they may be. */
 export const fallenOut = (measured: Ratios, { ratios }: Committed): readonly RatioName[] =>
-  RATIO_NAMES.filter((name) => judged(measured[name], ratios[name]) !== 'within');
+  RATIO_NAMES.filter((name) => judgedByName(name, measured[name], ratios) !== 'within');
 
 const isBetter = (name: RatioName, judgement: Judgement): boolean =>
   (judgement === 'below') === LESS_IS_BETTER.includes(name);
@@ -72,13 +82,15 @@ const isBetter = (name: RatioName, judgement: Judgement): boolean =>
 /** Each ratio beside the committed one and its range. */
 export function quickText(measured: Ratios, { ratios, machine, passes }: Committed): string {
   const rows = RATIO_NAMES.map((name) => {
-    const { median: middle, min, max } = ratios[name];
-    const judgement = judged(measured[name], ratios[name]);
+    const committed = ratios[name];
+    const judgement = judgedByName(name, measured[name], ratios);
     return [
       RATIOS[name],
       measured[name].toFixed(2),
-      middle.toFixed(2),
-      `${min.toFixed(2)} to ${max.toFixed(2)}`,
+      committed?.median.toFixed(2) ?? '–',
+      committed === undefined
+        ? `at most ${AT_MOST[name]!.toFixed(2)}`
+        : `${committed.min.toFixed(2)} to ${committed.max.toFixed(2)}`,
       judgement === 'within'
         ? ''
         : `${judgement} its range: ${isBetter(name, judgement) ? 'better' : 'worse'}`,
