@@ -12,7 +12,6 @@ import type { VirtualClock } from '../threads/virtual-clock.js';
 import type { VcpuEvents, VcpuHandle } from '../vcpu/handle.js';
 import type { ConsoleBatch } from './console-outbox.js';
 import type { DeviceHost } from './device-calls.js';
-import type { CodeUse } from './guest-code.js';
 
 /** Where drivers report what happens by itself. */
 export interface DriverEvents extends VcpuEvents {
@@ -35,8 +34,8 @@ export interface MachineDrivers {
   hostNow(): number;
   /** Wall clock, ns since 1970. */
   wallNow(): number;
-  /** Every function now, unless the guest boots: then each when it is first called. */
-  compile(code: Uint8Array, use: CodeUse): Promise<WebAssembly.Module>;
+  /** `whole`: every function now, and not when it is first called. */
+  compile(code: Uint8Array, whole: boolean): Promise<WebAssembly.Module>;
   /** CPU time that a thread has used, ns; undefined where the host does not tell. */
   threadCpuNs(threadId: number): number | undefined;
   /** Ends all threads. */

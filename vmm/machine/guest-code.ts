@@ -10,10 +10,7 @@ import { checkCode, type VcpuCode } from '../vcpu/code.js';
 export const hexOf = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
-/** What the guest does with code when it gets it: it boots, it goes on in it as it was, or it goes on after a move. */
-export type CodeUse = 'boots' | 'exchanged' | 'arrived';
-
-type Compile = (code: Uint8Array, use: CodeUse) => Promise<WebAssembly.Module>;
+type Compile = (code: Uint8Array, whole: boolean) => Promise<WebAssembly.Module>;
 
 export class GuestCode {
   readonly image: ParsedImage;
@@ -45,7 +42,7 @@ export class GuestCode {
     const { meta, code } = this.image;
     let module: WebAssembly.Module;
     try {
-      module = await this.#compile(code[variant], this.#use(variant));
+      module = await this.#compile(code[variant], this.#arrived || variant !== 'run');
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       const why = `its ${variant} code does not compile: ${reason}`;
@@ -54,10 +51,5 @@ export class GuestCode {
     const made = { variant, module, registers: meta.registers };
     checkCode(meta.name, made, meta.smp);
     return made;
-  }
-
-  #use(variant: CodeVariant): CodeUse {
-    if (variant !== 'run') return 'exchanged';
-    return this.#arrived ? 'arrived' : 'boots';
   }
 }

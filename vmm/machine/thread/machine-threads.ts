@@ -19,7 +19,6 @@ import { ALARM_BUFFER_BYTES } from '../../vcpu/thread/alarms.js';
 import { VcpuThread } from '../../vcpu/thread/vcpu-thread.js';
 import { PLATFORM_NAME, type PlatformCalls, remote } from '../device-calls.js';
 import type { DriverEvents, MachineDrivers } from '../drivers.js';
-import type { CodeUse } from '../guest-code.js';
 import type { MachineOptions } from '../options.js';
 import { DeviceThread } from './device-thread.js';
 import { parsedCopy } from './parsed-copy.js';
@@ -28,21 +27,12 @@ const SAFEPOINT_DEADLINE_MS = 5000;
 const NS_PER_MS = 1e6;
 
 /**
- * What a function of the guest's may run, in bytes of code, before the engine optimises it: as Node 20 has it; and for a guest that
- * has just arrived twenty times as much. All that it is doing is new to the engine at once, which would otherwise take both cores
- * for its optimiser just when the first packets come.
- */
-const SOON = 1_800_000;
-const LATER = 20 * SOON;
-
-/**
  * Left to itself the engine compiles each function when it is first called. A guest that boots calls them one after the
  * other; one that has just arrived, or whose code was just exchanged, calls most of them at once, and would spend its
  * first 20 to 50 ms with that. All of them together, before, take 11 ms of CPU time.
  */
-function compile(code: Uint8Array, use: CodeUse): Promise<WebAssembly.Module> {
-  setFlagsFromString(use === 'boots' ? '--wasm-lazy-compilation' : '--no-wasm-lazy-compilation');
-  setFlagsFromString(`--wasm-tiering-budget=${use === 'arrived' ? LATER : SOON}`);
+function compile(code: Uint8Array, whole: boolean): Promise<WebAssembly.Module> {
+  setFlagsFromString(whole ? '--no-wasm-lazy-compilation' : '--wasm-lazy-compilation');
   return WebAssembly.compile(new Uint8Array(code));
 }
 
