@@ -99,13 +99,17 @@ export function mayAsk({ error, afterwards, timeline }: DestinationRecord): bool
   return prepared && ended !== undefined && endingOf('destination', FerryError.from(ended)) === 'peer-lost';
 }
 
+/** Whether the destination can give a source that asks of this migration its verdict: it has ended, well or not. */
+export const isDecided = ({ status, error }: DestinationRecord): boolean =>
+  status === 'completed' || (status === 'failed' && error !== undefined);
+
 /** At the destination: what to answer, by what it has put down of that migration; undefined of one it never heard of. */
 export function answerInquiry(record: DestinationRecord | undefined): ControlMessage {
   if (record === undefined) return errorMessage(migrationErrors.error('not-known', {}));
   const { status, error, guest, parts } = record;
   if (status === 'completed')
     return { kind: 'running', startNs: parts.startNs, deviceStartNs: parts.deviceStartNs };
-  if (status !== 'failed' || error === undefined)
+  if (!isDecided(record) || error === undefined)
     return errorMessage(migrationErrors.error('not-decided', { phase: status }));
   return errorMessage(FerryError.from(error), guest !== 'unknown');
 }

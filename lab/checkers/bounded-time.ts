@@ -7,6 +7,10 @@ import type { Checker } from './happened.js';
 
 export const boundedTime: Checker = {
   name: 'bounded-time',
-  check: ({ tookNs, mayTakeNs }) =>
-    tookNs > mayTakeNs ? [`it had not ended after ${tookNs} ns, which is more than ${mayTakeNs} ns`] : [],
+  check: (first) =>
+    [first, ...(first.second === undefined ? [] : [first.second])]
+      .filter(({ tookNs, mayTakeNs }) => tookNs > mayTakeNs)
+      .map(
+        ({ tookNs, mayTakeNs }) => `it had not ended after ${tookNs} ns, which is more than ${mayTakeNs} ns`,
+      ),
 };

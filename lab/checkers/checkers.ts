@@ -1,6 +1,7 @@
 /** All that must hold whatever is inflicted on a migration. */
 import { boundedTime } from './bounded-time.js';
 import type { Checker, Happened } from './happened.js';
+import { heals } from './heals.js';
 import { networkLedger } from './network-ledger.js';
 import { nothingLeft } from './nothing-left.js';
 import { oneRunner } from './one-runner.js';
@@ -15,6 +16,7 @@ export const CHECKERS: readonly Checker[] = [
   typedErrors,
   boundedTime,
   survivorWorks,
+  heals,
   nothingLeft,
 ];
 

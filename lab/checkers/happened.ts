@@ -31,6 +31,16 @@ export interface InflictedFault {
   readonly causes: RegExp;
 }
 
+/** A migration with which everybody tried again when nothing was amiss any more. */
+export interface SecondMove {
+  readonly source: SideEnd;
+  readonly destination: SideEnd;
+  /** Traffic with the guest meanwhile. */
+  readonly during: FlowReport | undefined;
+  readonly tookNs: number;
+  readonly mayTakeNs: number;
+}
+
 export interface Happened {
   /** In the order of their times. */
   readonly runs: readonly RunChange[];
@@ -47,14 +57,20 @@ export interface Happened {
   readonly later: FlowReport | undefined;
   /** What carries the traffic was ended by a fault. */
   readonly networkGone?: boolean;
-  /** Packets per second of the first. */
+  /** Absent if nobody tried again. */
+  readonly second?: SecondMove | undefined;
+  /** Packets per second of all but the last. */
   readonly packetRate: number;
+  /** How often else than by moving the guest it was taken off the network, each time no longer than its longest gap; never, if absent. */
+  readonly outages?: number;
   /** Longest time for which their sender was kept waiting, and then caught up; never, if absent. */
   readonly senderStallNs?: number;
   /** From the first `migrate` until both sides had come to an end. */
   readonly tookNs: number;
   /** What the time-outs in force allow for that. */
   readonly mayTakeNs: number;
+  /** Something had the driver look at its device while that was gone, and it says that it gave the device up for good. */
+  readonly deviceGivenUp?: boolean;
   /** What threw that must not, by its message. */
   readonly defects: readonly string[];
   /** What the guest itself found wrong, or that it says nothing; absent if nobody listened to it. */

@@ -11,9 +11,9 @@ const ON_THEIR_WAY = 8;
 
 export const networkLedger: Checker = {
   name: 'network-ledger',
-  check: ({ during, later, packetRate, senderStallNs = 0 }) => {
+  check: ({ during, second, later, packetRate, senderStallNs = 0, outages = 0 }) => {
     const findings: string[] = [];
-    for (const flow of [during, later]) {
+    for (const flow of [during, second?.during, later]) {
       const arrived = flow?.arrived;
       if (!arrived) continue;
       const { duplicated, reordered, corrupt, tooLate } = arrived;
@@ -21,7 +21,7 @@ export const networkLedger: Checker = {
         if (count > 0) findings.push(`${count} packets of ${flow.remote} ${what}`);
       }
       const sentInNs = arrived.longestGapNs + senderStallNs;
-      const gapPackets = Math.ceil((sentInNs / 1e9) * packetRate) + ON_THEIR_WAY;
+      const gapPackets = (1 + outages) * Math.ceil((sentInNs / 1e9) * packetRate) + ON_THEIR_WAY;
       if (arrived.lost > gapPackets) {
         findings.push(
           `${arrived.lost} packets of ${flow.remote} lost, of which a gap of ${arrived.longestGapNs} ns explains ${gapPackets}`,

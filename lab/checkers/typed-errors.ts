@@ -6,7 +6,7 @@
  */
 import type { Checker, SideEnd } from './happened.js';
 
-const CODE = /^[a-z]+\/[a-z][A-Za-z-]*$/;
+const CODE = /^[a-z][a-z-]*\/[a-z][A-Za-z-]*$/;
 
 export const typedErrors: Checker = {
   name: 'typed-errors',

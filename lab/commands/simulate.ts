@@ -121,10 +121,15 @@ Two VMMs with a NIC behind VT-d each, a guest with its driver, traffic, and an o
 everything drawn from the seed: who comes first, limits, channels and approaches of the migration, and a few faults. A fault's name:
   delay, cut, cut-after, silence, truncate, flip, garbage, repeat    @SIDE/MESSAGE#N, to a control message
   data-cut, data-flip, data-stall, data-truncate                     @CHANNEL/BYTE, to a data channel
-  kill-source, kill-destination                                      at a message or a time (@2500us), to a process
-  cancel, stop, cont, parameters, migrate-again                      at a message or a time, by the operator of the source
+  kill-source, kill-destination, quit-source, quit-destination       at a message or a time (@2500us), to a process
+  cancel, stop, cont, parameters, migrate-again, unplug, replug, inject-error, dirty-rate
+                                         at a message or a time, or right before (@start), by the operator of the source
+  stop-destination, cont-destination                                 the same, by that of the destination
+  link-flap, link-flap-destination                                   the same, to the cable of the source's NIC or the other's
+  stranger, data-stranger                                            the same: somebody else comes to a door
 What must hold: at most one side runs the guest at any time, and one does in the end; RAM, registers and devices are the same at
-hand-over; no packet comes twice, late or damaged; errors name the cause; it ends in time; the guest works where it is then.
+hand-over; no packet comes twice, late or damaged; errors name the cause; it ends in time; the guest works where it is then,
+and moves when all faults are over.
 
 Examples:
   ferry simulate                                    as many as there are in ${DEFAULT_SECONDS} seconds

@@ -6,6 +6,7 @@
  *     data-flip@0/90000=3            bit 3 of byte 90,000 of data channel 0
  *     kill-source@2500us             the source's process ends so long after `migrate`
  *     cancel@source/round-end#1      an operator cancels when the source sends that message
+ *     unplug@start                   an operator asks for it right before `migrate`
  *
  * Messages are counted by sender and kind, from 0.
  */
@@ -30,31 +31,55 @@ const DATA_FAULTS = {
   'data-stall': SILENT,
   'data-truncate': BROKEN,
 } as const;
-const PROCESS_FAULTS = { 'kill-source': SILENT, 'kill-destination': SILENT } as const;
-/** What an operator asks of the source's monitor. */
+/** Of a process that ends in good order, and says so. */
+const ENDED = new RegExp(`/vmm-ended$|${SILENT.source}`);
+const PROCESS_FAULTS = {
+  'kill-source': SILENT,
+  'kill-destination': SILENT,
+  'quit-source': ENDED,
+  'quit-destination': ENDED,
+} as const;
+/** What an operator asks of a monitor: the source's, unless the name says another. */
 const OPERATOR_FAULTS = {
   cancel: /\/cancelled$/,
   // A guest that stands still answers nothing that the migration asks of it.
   stop: /\/guest-silent$/,
   cont: /^$/,
+  'stop-destination': /\/guest-silent$/,
+  'cont-destination': /^$/,
   parameters: /^$/,
   'migrate-again': /^$/,
+  unplug: /^$/,
+  replug: /^$/,
+  'inject-error': /^$/,
+  'dirty-rate': /^$/,
   // What it asks for is for who has made the plan to judge.
   execute: /\/(cancelled|guest-silent)$/,
 } as const;
+/** The carrier of the cable of a VMM's NIC goes, and comes back. */
+const NETWORK_FAULTS = { 'link-flap': /^$/, 'link-flap-destination': /^$/ } as const;
+/** Somebody else comes to a door: to that of the destination, or to those of the source's data channels. */
+const STRANGER_FAULTS = { stranger: /\/(busy|crowded)$/, 'data-stranger': /^$/ } as const;
 
-const CAUSES = { ...MESSAGE_FAULTS, ...DATA_FAULTS, ...PROCESS_FAULTS, ...OPERATOR_FAULTS } as const;
+const CAUSES = {
+  ...MESSAGE_FAULTS,
+  ...DATA_FAULTS,
+  ...PROCESS_FAULTS,
+  ...OPERATOR_FAULTS,
+  ...NETWORK_FAULTS,
+  ...STRANGER_FAULTS,
+} as const;
 
 export type MessageFault = keyof typeof MESSAGE_FAULTS;
 export type DataFault = keyof typeof DATA_FAULTS;
-export type ProcessFault = keyof typeof PROCESS_FAULTS;
-export type OperatorFault = keyof typeof OPERATOR_FAULTS;
 export type FaultKind = keyof typeof CAUSES;
 
 export type When =
   | { readonly at: 'message'; readonly from: Side; readonly kind: FrameKind; readonly nth: number }
   | { readonly at: 'byte'; readonly channel: number; readonly byte: number }
   | { readonly at: 'time'; readonly us: number }
+  /** Right before `migrate`. */
+  | { readonly at: 'start' }
   /** At the nth event of that name at a side's monitor, from 0, in which these members are as they are here. */
   | {
       readonly at: 'event';
@@ -74,7 +99,10 @@ export interface MonitorCall {
 export interface Fault {
   readonly kind: FaultKind;
   readonly when: When;
-  /** Of `delay` microseconds, of `truncate` bytes that are left, of `flip` and `data-flip` a bit, of others a choice. */
+  /**
+   * Of `delay` and a flapping link microseconds, of `truncate` bytes that are left, of `flip` and `data-flip` a bit, of others a
+   * choice.
+   */
   readonly amount: number;
   /** Of `execute`. */
   readonly call?: MonitorCall;
@@ -82,12 +110,21 @@ export interface Fault {
 
 export const isMessageFault = (kind: FaultKind): kind is MessageFault => kind in MESSAGE_FAULTS;
 export const isDataFault = (kind: FaultKind): kind is DataFault => kind in DATA_FAULTS;
-export const isProcessFault = (kind: FaultKind): kind is ProcessFault => kind in PROCESS_FAULTS;
 
 /** Codes of errors that may come of it. */
 export const causesOf = ({ kind }: Fault): RegExp => CAUSES[kind];
 
-const HAS_AMOUNT: readonly FaultKind[] = ['delay', 'truncate', 'flip', 'garbage', 'data-flip', 'parameters'];
+const HAS_AMOUNT: readonly FaultKind[] = [
+  ...(['delay', 'truncate', 'flip', 'garbage', 'data-flip'] as const),
+  ...([
+    'parameters',
+    'link-flap',
+    'link-flap-destination',
+    'inject-error',
+    'stranger',
+    'data-stranger',
+  ] as const),
+];
 
 /** One with a call or at an event is a matter of an experiment: its name tells of it, and does not stand for it. */
 export function nameOfFault({ kind, when, amount, call }: Fault): string {
@@ -99,13 +136,16 @@ export function nameOfFault({ kind, when, amount, call }: Fault): string {
       return `${kind}@${when.channel}/${when.byte}${how}`;
     case 'time':
       return `${kind}@${when.us}us${how}`;
+    case 'start':
+      return `${kind}@${START}${how}`;
     case 'event':
       return `${kind}@${when.side}/${when.event}#${when.nth}${how}`;
   }
 }
 
+const START = 'start';
 const NAME =
-  /^([a-z-]+)@(?:(source|destination)\/([a-z-]+)#(\d{1,6})|(\d{1,2})\/(\d{1,9})|(\d{1,9})us)(?:=(\d{1,9}))?$/;
+  /^([a-z-]+)@(?:(source|destination)\/([a-z-]+)#(\d{1,6})|(\d{1,2})\/(\d{1,9})|(\d{1,9})us|start)(?:=(\d{1,9}))?$/;
 
 /** The fault of that name; undefined if there is none. */
 export function faultOfName(name: string): Fault | undefined {
@@ -122,7 +162,7 @@ export function faultOfName(name: string): Fault | undefined {
     when = { at: 'byte', channel: Number(channel), byte: Number(byte) };
   } else {
     if (isDataFault(kind) || isMessageFault(kind)) return undefined;
-    when = { at: 'time', us: Number(us) };
+    when = us === undefined ? { at: 'start' } : { at: 'time', us: Number(us) };
   }
   return { kind, when, amount: Number(amount) };
 }

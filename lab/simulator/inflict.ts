@@ -6,8 +6,8 @@ import type { LinkMessage, LinkRule, LinkVerdict, Side } from './link.js';
 import type { Tamper } from './memory-wire.js';
 import type { SimulatedWorld } from './run.js';
 
-/** A fault that strikes by itself, or by what somebody does. */
-export type Strike = (fault: Fault) => void;
+/** A fault that strikes by itself, or by what somebody does; false if there is nobody whom it could strike. */
+export type Strike = (fault: Fault) => boolean;
 
 export class Infliction {
   readonly #plan: readonly Fault[];
@@ -42,10 +42,11 @@ export class Infliction {
     this.#over = true;
   }
 
-  /** `migrate` was asked for now. */
+  /** `migrate` is asked for next. */
   begin(): void {
     this.#begun = true;
     for (const fault of this.#plan) {
+      if (fault.when.at === 'start') this.#carryOut(fault);
       if (fault.when.at !== 'time') continue;
       this.#world.scheduler.after(microseconds(fault.when.us), () => this.#carryOut(fault));
     }
@@ -70,6 +71,7 @@ export class Infliction {
   /** That of the data channels. */
   readonly tamper: Tamper = (chunk, { channel, at }) => {
     let verdict: ReturnType<Tamper> = chunk;
+    if (this.#over) return verdict;
     for (const fault of this.#plan) {
       const { when, kind, amount } = fault;
       if (when.at !== 'byte' || !isDataFault(kind) || this.#struck.has(fault)) continue;
@@ -105,7 +107,7 @@ export class Infliction {
   #carryOut(fault: Fault): void {
     if (this.#over || this.#struck.has(fault)) return;
     this.#note(fault);
-    this.#strike(fault);
+    if (!this.#strike(fault)) this.#struck.delete(fault);
   }
 
   #note(fault: Fault): void {
@@ -141,9 +143,3 @@ function verdictOf(kind: MessageFault, amount: number, { bytes }: LinkMessage): 
     }
   }
 }
-
-/** Whose process a fault ends. */
-export const killed = ({ kind }: Fault): Side | undefined => {
-  if (kind === 'kill-source') return 'source';
-  return kind === 'kill-destination' ? 'destination' : undefined;
-};

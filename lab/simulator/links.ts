@@ -28,6 +28,7 @@ import {
 import { MemoryDataNetwork } from './memory-data-plane.js';
 import type { Tamper } from './memory-wire.js';
 import { hexDigits, type SimulatedWorld, sha256 } from './run.js';
+import { visit } from './stranger.js';
 
 const LATENCY = microseconds(50);
 const JITTER_NS = 20_000;
@@ -49,6 +50,15 @@ export class SimulatedWire {
   /** Closes what a side has open, as the end of its process does. */
   readonly #open: Record<Side, Set<() => void>> = { source: new Set(), destination: new Set() };
   #knock: ((end: SimulatedLinkEnd) => void) | undefined;
+  /** What the source has said. */
+  readonly #overheard: Uint8Array[] = [];
+  readonly #overhear: LinkRule = {
+    name: 'overhear',
+    judge: ({ from, bytes }) => {
+      if (from === 'source') this.#overheard.push(bytes);
+      return undefined;
+    },
+  };
 
   constructor(options: WireOptions) {
     const { world, tamper } = options;
@@ -77,9 +87,21 @@ export class SimulatedWire {
 
   /** A new control link. Throws what a refused connection is told by if nobody listens. */
   connect(): SimulatedLink {
+    const { rules } = this.#options;
+    const link = this.#link([...rules, this.#overhear]);
+    for (const side of ['source', 'destination'] as const) this.#open[side].add(() => link.lose(side));
+    return link;
+  }
+
+  /** Somebody who is no source comes to the door; false if nobody listens. */
+  visit(amount: number): boolean {
+    return visit({ connect: () => this.#link([]).source, overheard: this.#overheard }, amount);
+  }
+
+  #link(rules: readonly LinkRule[]): SimulatedLink {
     const knock = this.#knock;
     if (knock === undefined) throw refused();
-    const { world, rules, fired } = this.#options;
+    const { world, fired } = this.#options;
     const { scheduler, trace } = world;
     const link = simulatedLink({
       scheduler,
@@ -89,7 +111,6 @@ export class SimulatedWire {
       rules,
       fired,
     });
-    for (const side of ['source', 'destination'] as const) this.#open[side].add(() => link.lose(side));
     knock(link.destination);
     return link;
   }

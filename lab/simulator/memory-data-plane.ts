@@ -21,6 +21,7 @@ import type { Listener, Wire, WireUser } from '../../migration/pages/wire.js';
 import type { DestinationDataPlane, PageHasher, SourceDataPlane } from '../../migration/ports.js';
 import { copyingKernels } from '../../vmm/transfer/kernels.js';
 import { type Bandwidth, memoryWires, type Tamper } from './memory-wire.js';
+import { visitChannel } from './stranger.js';
 
 /** Guest RAM, asked for when it is needed: a destination has none before it accepted a machine. */
 type Ram = () => Uint8Array;
@@ -143,6 +144,15 @@ export class MemoryDataNetwork {
       },
       close: () => void this.#listening.delete(port),
     };
+  }
+
+  /** Somebody who is no destination comes to a channel at which one is waited for; false if none is. */
+  visit(amount: number): boolean {
+    const ports = [...this.#listening.keys()];
+    const port = ports[amount % ports.length];
+    if (port === undefined) return false;
+    visitChannel((user) => this.#connect(port, user), amount >>> 2);
+    return true;
   }
 
   /** The wire to whoever listens at `port`; one that goes at once if nobody does. */

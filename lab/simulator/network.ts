@@ -15,12 +15,19 @@ export const GUEST_IP = parseIpv4('10.0.0.2')!;
 const PEER = { ip: parseIpv4('10.0.0.1')!, mac: parseMac('02:00:0a:00:00:01')! };
 const ETHERTYPE = etherHeader.offset.etherType;
 
+/** Of one NIC. */
+interface Cable {
+  readonly port: SwitchPort;
+  readonly carrier: (up: boolean) => void;
+  up: boolean;
+}
+
 export class SimulatedNetwork {
   peer: TrafficPeer;
   /** Ports at which a guest's place was announced, in the order of the announcements. */
   readonly announcedAt: string[] = [];
   readonly #switch: EthernetSwitch;
-  readonly #cables = new Map<string, SwitchPort>();
+  readonly #cables = new Map<string, Cable>();
   readonly #fromPeer: FrameSink;
   readonly #newPeer: () => TrafficPeer;
   /** What the peer sent last, in the first bytes. */
@@ -71,20 +78,31 @@ export class SimulatedNetwork {
   /** A cable into the switch. */
   readonly plug =
     (name: string) =>
-    (receive: FrameSink): FrameSink => {
+    (receive: FrameSink, carrier: (up: boolean) => void = () => {}): FrameSink => {
       const port = this.#switch.addPort({
         name,
         deliver: (bytes, at, length) => {
-          receive(bytes, at, length);
-          return true;
+          if (cable.up) receive(bytes, at, length);
+          return cable.up;
         },
       })!;
-      this.#cables.set(name, port);
-      return port.receive;
+      const cable: Cable = { port, carrier, up: true };
+      this.#cables.set(name, cable);
+      return (bytes, at, length) => {
+        if (cable.up) port.receive(bytes, at, length);
+      };
     };
 
   unplug(name: string): void {
-    this.#switch.removePort(this.#cables.get(name)!);
+    this.#switch.removePort(this.#cables.get(name)!.port);
     this.#cables.delete(name);
+  }
+
+  /** The cable of that name has a carrier or has none; nothing passes without one. Of one that is not there, nothing happens. */
+  setCarrier(name: string, up: boolean): void {
+    const cable = this.#cables.get(name);
+    if (cable === undefined) return;
+    cable.up = up;
+    cable.carrier(up);
   }
 }

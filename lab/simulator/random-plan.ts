@@ -31,9 +31,14 @@ const OFTEN: readonly FrameKind[] = [
 const KINDS: readonly (readonly [weight: number, kinds: readonly FaultKind[]])[] = [
   [4, ['delay', 'cut', 'cut-after', 'silence', 'truncate', 'flip', 'garbage', 'repeat']],
   [2, ['data-cut', 'data-flip', 'data-stall', 'data-truncate']],
-  [2, ['kill-source', 'kill-destination']],
+  [2, ['kill-source', 'kill-destination', 'quit-source', 'quit-destination']],
   [3, ['cancel', 'stop', 'cont', 'parameters', 'migrate-again']],
+  [2, ['stop-destination', 'cont-destination', 'unplug', 'replug', 'inject-error', 'dirty-rate']],
+  [1, ['stranger', 'data-stranger']],
+  [1, ['link-flap', 'link-flap-destination']],
 ];
+/** Every kind that a seed may stand for. */
+export const DRAWN: readonly FaultKind[] = KINDS.flatMap(([, kinds]) => kinds);
 const FAULTS_MAX = 4;
 /** Most of what happens to a migration happens in this time after `migrate`. */
 const SPAN_US = 30_000;
@@ -75,11 +80,15 @@ function randomFault(random: SeededRandom, channels: number): Fault {
     const byte = random.chance(0.3) ? random.below(5000) : random.below(SPAN_BYTES);
     return { kind, when: { at: 'byte', channel: random.below(channels), byte }, amount };
   }
-  const byTime = !MESSAGES.has(kind) && random.chance(0.4);
-  return { kind, when: byTime ? { at: 'time', us: random.below(SPAN_US) } : aMessage(random), amount };
+  return { kind, when: MESSAGES.has(kind) ? aMessage(random) : anyTime(random), amount };
 }
 
 const MESSAGES: ReadonlySet<FaultKind> = new Set(KINDS[0]![1]);
+
+function anyTime(random: SeededRandom): When {
+  if (random.chance(0.4)) return { at: 'time', us: random.below(SPAN_US) };
+  return random.chance(0.15) ? { at: 'start' } : aMessage(random);
+}
 
 function aMessage(random: SeededRandom): When {
   const from = random.pick(['source', 'destination'] as const);
@@ -89,7 +98,7 @@ function aMessage(random: SeededRandom): When {
 
 function amountOf(kind: FaultKind, random: SeededRandom): number {
   if (kind === 'delay') return random.chance(0.5) ? random.below(5000) : random.below(300_000);
-  return random.below(100_000);
+  return kind.startsWith('link-flap') ? random.below(3000) : random.below(100_000);
 }
 
 /** What an operator changes in mid-flight. */

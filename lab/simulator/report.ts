@@ -64,6 +64,7 @@ export const TRACE_LEGEND = `time in ns, then one of:
   rule plan: VERDICT        what becomes of that message
   SIDE: -> STATE            run state of that VMM, with QEMU's names
   SIDE: EVENT {...}         event at that VMM's monitor
+  SIDE: guest: LINE         the guest there writes to its console
   SIDE: did COMMAND         its monitor carried out a command, or did not
   SIDE: gone                its process was ended
   link broken               the control connection is gone for both sides

@@ -4,12 +4,13 @@
  */
 import { isFerryError } from '../../base/errors.js';
 import type { SeededRandom } from '../../base/random.js';
+import { type Duration, milliseconds } from '../../base/units.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import { vmmCommands } from '../../vmm/monitor/commands.js';
 import type { MonitorCommands } from '../../vmm/monitor/monitor.js';
 import { QmpError } from '../../vmm/monitor/protocol.js';
 import { ConsoleLog } from '../../vmm/process/console-log.js';
-import { Controller } from '../../vmm/process/controller.js';
+import { Controller, QUIT_GRACE_MS } from '../../vmm/process/controller.js';
 import { awaitingMachine, forward, guestMachine } from '../../vmm/process/guest-machine.js';
 import type { AwaitingMachine, GuestEvents, Machines } from '../../vmm/process/ports.js';
 import { type BootedGuest, SIMULATED_RAM_BYTES, takeBooted } from './booted-guest.js';
@@ -84,7 +85,9 @@ export class SimulatedVmm {
     this.#random = world.random.fork(side);
     const note = (event: string): void => this.#note(event);
     const log = new ConsoleLog(
-      () => {},
+      (lines) => {
+        for (const line of lines) note(`guest: ${line}`);
+      },
       () => this.#gate.now() / 1e6,
       (flush) => flush(),
     );
@@ -100,7 +103,7 @@ export class SimulatedVmm {
           note(`${event} ${JSON.stringify(data)}`);
           if (!this.gone) options.event(event, data);
         },
-        onQuit: () => {},
+        onQuit: () => void this.quit(),
         onState: (state, why) => note(`-> ${state}${why === undefined ? '' : ` (${why.message})`}`),
         onWaiting: () => note('waits'),
         onIncomingFailed: (error) => {
@@ -164,6 +167,23 @@ export class SimulatedVmm {
     });
     this.#turn = answer;
     return answer;
+  }
+
+  /** The cable of its machine has no carrier for so long. False if it has no machine. */
+  flap(down: Duration): boolean {
+    const { network, world } = this.#options;
+    const [name] = [...this.#machines.keys()].slice(-1);
+    if (name === undefined || this.gone) return false;
+    network.setCarrier(name, false);
+    world.scheduler.after(down, () => network.setCarrier(name, true));
+    return true;
+  }
+
+  /** As a process that is asked to end: in good order, unless that takes too long. */
+  async quit(): Promise<void> {
+    const grace = this.#gate.sleep(milliseconds(QUIT_GRACE_MS));
+    await Promise.race([this.controller.destroy().catch(this.#options.defect), grace]);
+    this.kill();
   }
 
   /** `SIGKILL`: nothing of it ever runs again, and what it had open is closed for it. */

@@ -7,6 +7,7 @@ import type { ParameterValues } from '../../migration/parameters.js';
 import { AUTO, builtIn } from '../../migration/registry.js';
 import { startByReset } from '../../migration/start/reset.js';
 import type { StartDescriptor } from '../../migration/start/start.js';
+import { stateReplay } from '../../migration/start/state-replay.js';
 import { hotUnplug } from '../../migration/stop/hot-unplug.js';
 import type { StopDescriptor } from '../../migration/stop/stop.js';
 
@@ -62,6 +63,10 @@ export function randomWay(random: SeededRandom, ways: readonly Way[]): Way {
   const carrying = soon.filter(carries);
   return random.pick(carrying.length > 0 && random.chance(CARRYING_SHARE) ? carrying : soon);
 }
+
+/** A driver that looks at its device while that is gone takes it for removed, and such a start does not bring it back. */
+export const missesRemoval = ({ start = AUTO }: Named): boolean =>
+  [stateReplay.name, startByReset.name].includes(start);
 
 /** How long the guest is waited for: what `way` takes when all goes well, and some more. Nothing if that is not long. */
 export function patienceWith(

@@ -12,15 +12,17 @@ import type { MachineState } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { builtIn } from '../../migration/registry.js';
 import type { Machine } from '../../vmm/machine/machine.js';
-import type { Happened, RunChange, SideEnd, Whereabouts } from '../checkers/happened.js';
+import type { Happened, RunChange, SecondMove, SideEnd, Whereabouts } from '../checkers/happened.js';
 import type { BootedGuest } from './booted-guest.js';
-import { causesOf, type Fault, nameOfFault } from './fault.js';
-import { Infliction, killed } from './inflict.js';
+import { causesOf, type Fault, type FaultKind, type MonitorCall, nameOfFault } from './fault.js';
+import { Infliction } from './inflict.js';
 import { DESTINATION, SimulatedWire } from './links.js';
 import { GUEST_IP, SimulatedNetwork } from './network.js';
+import { MIGRATE, stepsOf } from './operator.js';
 import { randomChange, randomParameters, randomPlan, TIMEOUTS } from './random-plan.js';
 import { type SimulatedWorld, simulatedWorld } from './run.js';
 import { type MemoryPool, SimulatedVmm } from './vmm.js';
+import { missesRemoval } from './ways.js';
 
 export interface WholeMoveOptions {
   readonly booted: BootedGuest;
@@ -46,7 +48,13 @@ export interface WholeMove {
 }
 
 const RATE = 2000;
-const PAYLOAD_BYTES = 64;
+const FLOW = { kind: 'echo', ip: GUEST_IP, port: PORT_ECHO, rate: RATE, payloadBytes: 64 } as const;
+/** Whoever closed nothing in good order is cleared away in a second; another source waits at the door meanwhile. */
+const PATIENT = { peerTimeoutMs: 1500, answerTimeoutMs: 1500 } as const;
+/** The guest's driver looks at its link every two seconds, whatever it hears of it. */
+const LINK_SEEN_MS = 2500;
+/** Of the guests that have moved so many come back. */
+const AGAIN_SHARE = 0.15;
 /** Looked at so often whether it has ended. */
 const LOOK = microseconds(500);
 /** In which a migration ends in which nobody waits in vain. */
@@ -86,22 +94,28 @@ class Move {
   readonly infliction: Infliction;
   readonly #world: SimulatedWorld;
   readonly #network: SimulatedNetwork;
+  readonly #wire: SimulatedWire;
   readonly #source: SimulatedVmm;
   readonly #destination: SimulatedVmm;
   readonly answers = new Map<Fault, string | undefined>();
   readonly #parameters: Readonly<ParameterValues>;
   readonly #runs: RunChange[] = [];
   readonly #defects: string[] = [];
+  readonly #again: boolean;
   #handOver: string[] | undefined;
+  /** What operators have begun and not ended. */
+  #acts: Promise<unknown> = Promise.resolve();
 
   constructor(world: SimulatedWorld, { booted, memories, plan, parameters }: WholeMoveOptions) {
     this.#world = world;
     const random = world.random.fork('circumstances');
     this.#parameters = { ...defaultParameters, ...randomParameters(random, parameters), ...parameters };
+    this.#again = world.random.fork('again').chance(AGAIN_SHARE);
     this.infliction = new Infliction(plan, world, (fault) => this.#strike(fault));
     this.#network = new SimulatedNetwork(world);
     const { rules, tamper } = this.infliction;
     const wire = new SimulatedWire({ world, rules, tamper, fired: () => {} });
+    this.#wire = wire;
     const vmm = (side: 'source' | 'destination'): SimulatedVmm =>
       new SimulatedVmm({
         side,
@@ -112,7 +126,7 @@ class Move {
         memories,
         ran: (running) => this.#runs.push({ atNs: world.scheduler.now(), side, running }),
         event: (event, data) => this.infliction.event(side, event, data),
-        takesOver: (machine) => this.#compare(machine),
+        takesOver: (machine) => this.#compare(side, machine),
         defect: (error) =>
           this.#defects.push(error instanceof Error ? (error.stack ?? error.message) : String(error)),
       });
@@ -128,16 +142,17 @@ class Move {
     await destination.controller.migrateIncoming(DESTINATION);
     for (const { controller } of [source, destination]) await controller.setParameters(this.#parameters);
     const peer = this.#network.peer;
-    peer.startFlow({ kind: 'echo', ip: GUEST_IP, port: PORT_ECHO, rate: RATE, payloadBytes: PAYLOAD_BYTES });
+    peer.startFlow(FLOW);
     await scheduler.sleep(microseconds(1000 + random.fork('start').below(4000)));
 
     const mayTakeNs = mayTake(this.#parameters);
-    const from = scheduler.now();
     this.infliction.begin();
-    await source.execute('migrate', { uri: 'tcp:127.0.0.1:4444' });
-    while (!this.#ended() && scheduler.now() - from <= mayTakeNs) await scheduler.sleep(LOOK);
+    const from = scheduler.now();
+    await this.#execute(MIGRATE);
+    await this.#untilEnded(mayTakeNs);
     const tookNs = scheduler.now() - from;
     this.infliction.end();
+    await this.#acts;
     const ends = { source: endOf(source), destination: endOf(destination) };
     const struck = this.infliction.struck;
     const guest = this.#whereabouts();
@@ -146,8 +161,9 @@ class Move {
     peer.stopFlows();
     await scheduler.sleep(REST);
     const during = peer.report()[0];
-    // A driver that has to find its device again may do that until then, at either side.
-    if (!this.#carriesDevices) await scheduler.sleep(milliseconds(this.#parameters.deviceStartTimeoutMs));
+    await this.#driverFindsDevice(struck);
+    const second = await this.#moveAgain();
+    if (second !== undefined) await this.#driverFindsDevice([]);
     const later = await this.#askLast();
     // Those of the machines' own ends are none of the guest's.
     const runs = [...this.#runs];
@@ -159,13 +175,61 @@ class Move {
       leftStopped: false,
       handOver: this.#handOver,
       during,
+      second,
       later,
+      deviceGivenUp: struck.some(({ kind }) => takesNetwork(kind)) && this.#isDeviceGivenUp,
+      outages: struck.filter(({ kind }) => takesNetwork(kind)).length,
       packetRate: RATE,
       tookNs,
       mayTakeNs,
       defects: this.#defects,
     };
     return { happened, guest };
+  }
+
+  /** A driver that has to find its device again may do that until then, at either side; one that lost its link, to see it again. */
+  async #driverFindsDevice(struck: readonly Fault[]): Promise<void> {
+    const any = (kind: FaultKind): boolean => struck.some((fault) => fault.kind === kind);
+    const findsMs = this.#parameters.deviceStartTimeoutMs;
+    const flapped = any('link-flap') || any('link-flap-destination');
+    const waitMs = flapped ? LINK_SEEN_MS : this.#carriesDevices && !any('inject-error') ? 0 : findsMs;
+    await this.#world.scheduler.sleep(milliseconds(waitMs));
+  }
+
+  /**
+   * All faults are over. A guest that is still here is moved at last, and some of those that are there come back; undefined if that
+   * can't be, or is not tried.
+   */
+  async #moveAgain(): Promise<SecondMove | undefined> {
+    const { scheduler } = this.#world;
+    const [here, there] = [this.#source, this.#destination];
+    if (here.gone || there.gone) return undefined;
+    const isBack = here.controller.runState === 'running' && there.controller.runState === 'inmigrate';
+    const isThere = there.controller.runState === 'running' && here.controller.runState === 'postmigrate';
+    if (!isBack && !(isThere && this.#again)) return undefined;
+    const [from, to] = isBack ? [here, there] : [there, here];
+    if (isThere) await to.controller.migrateIncoming(DESTINATION);
+    for (const { controller } of [from, to]) await controller.setParameters(PATIENT);
+    const mayTakeNs = mayTake({ ...this.#parameters, ...PATIENT });
+    const peer = this.#network.peer;
+    const flow = peer.startFlow(FLOW);
+    await scheduler.sleep(REST);
+    const began = scheduler.now();
+    await from.execute(MIGRATE.command, MIGRATE.arguments);
+    await this.#untilEnded(mayTakeNs);
+    const tookNs = scheduler.now() - began;
+    await this.#cont();
+    await scheduler.sleep(REST);
+    peer.stopFlows();
+    await scheduler.sleep(REST);
+    const during = peer.report().find((one) => one.flow === flow);
+    return { source: endOf(from), destination: endOf(to), during, tookNs, mayTakeNs };
+  }
+
+  async #untilEnded(mayTakeNs: number): Promise<void> {
+    const { scheduler } = this.#world;
+    const from = scheduler.now();
+    while (!this.#ended() && scheduler.now() - from <= mayTakeNs) await scheduler.sleep(LOOK);
   }
 
   #whereabouts(): Whereabouts {
@@ -195,7 +259,12 @@ class Move {
     if (undecided && neverCame && nobodyHasIt) {
       await source.execute('x-ferry-reclaim');
     }
-    for (const vmm of [source, destination]) {
+    await this.#cont();
+  }
+
+  /** A guest that somebody has stopped, or that came to where somebody wanted it to stand still, goes on. */
+  async #cont(): Promise<void> {
+    for (const vmm of [this.#source, this.#destination]) {
       if (!vmm.gone && vmm.controller.runState === 'paused') await vmm.execute('cont');
     }
   }
@@ -204,38 +273,44 @@ class Move {
   async #askLast(): Promise<FlowReport | undefined> {
     if (this.#runs.at(-1)?.running !== true) return undefined;
     const { scheduler } = this.#world;
-    const flow = {
-      kind: 'echo',
-      ip: GUEST_IP,
-      port: PORT_ECHO,
-      rate: RATE,
-      payloadBytes: PAYLOAD_BYTES,
-    } as const;
-    const number = this.#network.peer.startFlow({ ...flow, count: LAST_PACKETS });
+    const number = this.#network.peer.startFlow({ ...FLOW, count: LAST_PACKETS });
     await scheduler.sleep(milliseconds((LAST_PACKETS * 1000) / RATE));
     await scheduler.sleep(REST);
     return this.#network.peer.report().find(({ flow: one }) => one === number);
   }
 
-  #strike(fault: Fault): void {
-    const side = killed(fault);
-    if (side === 'source') this.#source.kill();
-    else if (side === 'destination') this.#destination.kill();
-    else void this.#operate(fault);
+  #strike(fault: Fault): boolean {
+    const { kind, amount } = fault;
+    const [source, destination] = [this.#source, this.#destination];
+    if (kind === 'stranger') return this.#wire.visit(amount);
+    if (kind === 'data-stranger') return this.#wire.data.visit(amount);
+    if (kind === 'link-flap') return source.flap(microseconds(amount));
+    if (kind === 'link-flap-destination') return destination.flap(microseconds(amount));
+    if (kind === 'kill-source') source.kill();
+    else if (kind === 'kill-destination') destination.kill();
+    else if (kind === 'quit-source') this.#act(source.quit());
+    else if (kind === 'quit-destination') this.#act(destination.quit());
+    else this.#act(this.#operate(fault));
+    return true;
+  }
+
+  #act(act: Promise<void>): void {
+    this.#acts = Promise.all([this.#acts, act]);
   }
 
   async #operate(fault: Fault): Promise<void> {
     const { kind, amount, call } = fault;
-    if (kind === 'cancel') await this.#source.execute('migrate_cancel');
-    if (kind === 'stop' || kind === 'cont') await this.#source.execute(kind);
-    if (kind === 'migrate-again') await this.#source.execute('migrate', { uri: 'tcp:127.0.0.1:4444' });
     if (kind === 'parameters' && !this.#source.gone) {
       await this.#source.controller.setParameters(randomChange(amount));
     }
-    if (call !== undefined) {
-      const vmm = call.side === 'source' ? this.#source : this.#destination;
-      this.answers.set(fault, await vmm.execute(call.command, call.arguments));
+    for (const step of stepsOf(fault)) {
+      const answer = await this.#execute(step);
+      if (call !== undefined) this.answers.set(fault, answer);
     }
+  }
+
+  #execute({ side, command, arguments: args }: MonitorCall): Promise<string | undefined> {
+    return (side === 'source' ? this.#source : this.#destination).execute(command, args);
   }
 
   /** The other device goes on as the one that was left. */
@@ -244,10 +319,19 @@ class Move {
     return builtIn.stop.find(({ name }) => name === record?.approaches?.stop)?.leaves === 'state';
   }
 
-  /** The guest is about to run at the destination: is it what stands still at the source? */
-  async #compare(taken: Machine): Promise<void> {
+  /** By the driver's own words, and as the start of the device is known to let it. */
+  get #isDeviceGivenUp(): boolean {
+    const said = [this.#source, this.#destination].some((vmm) =>
+      vmm.console.some((line) => line.includes('Adapter removed')),
+    );
+    return said && missesRemoval(this.#parameters);
+  }
+
+  /** The guest is about to run at `side`: is it what stands still at the other? */
+  async #compare(side: 'source' | 'destination', taken: Machine): Promise<void> {
     this.#handOver ??= [];
-    const left = this.#source.machine!;
+    const from = side === 'destination' ? this.#source : this.#destination;
+    const left = from.machine!;
     const { migratedPages } = left.description;
     const different = differentPages(left.ram, taken.ram, migratedPages);
     if (different.length > 0) {
@@ -255,13 +339,17 @@ class Move {
       this.#handOver.push(`${different.length} pages: ${different.slice(0, PAGES_NAMED).join(', ')}${more}`);
     }
     // Of a process that is gone only memory can still be looked at.
-    if (this.#source.gone) return;
+    if (from.gone) return;
     const stateOf = this.#carriesDevices ? wholeState : (machine: Machine) => machine.save();
     // Nor is it waited for if it is ended right now.
-    const was = await Promise.race([stateOf(left), this.#source.killed]);
+    const was = await Promise.race([stateOf(left), from.killed]);
     if (was !== undefined) this.#handOver.push(...compareStates(was, await stateOf(taken)));
   }
 }
+
+/** Whether it takes the guest off its network for a while, beside what the migration does. */
+const takesNetwork = (kind: FaultKind): boolean =>
+  ['link-flap', 'link-flap-destination', 'inject-error'].includes(kind);
 
 /** Every time-out in force one after the other, at both sides, and once more for what was tried again. */
 function mayTake(values: Readonly<ParameterValues>): Duration {

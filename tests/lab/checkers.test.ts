@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import type { FlowMeasurement } from '../../devices/ethernet/flow-receiver.js';
 import { CHECKERS, violationsOf } from '../../lab/checkers/checkers.js';
-import type { Happened } from '../../lab/checkers/happened.js';
+import type { Happened, SecondMove } from '../../lab/checkers/happened.js';
 import { migrationErrors } from '../../migration/errors.js';
 
 const arrived: FlowMeasurement = {
@@ -56,6 +56,8 @@ const failed: Happened = {
   faults: [cut],
   handOver: undefined,
 };
+const { source, destination, during } = moved;
+const second: SecondMove = { source, destination, during, tookNs: 50, mayTakeNs: 50 };
 
 describe('the checks of a migration under faults', () => {
   it.each([
@@ -66,6 +68,9 @@ describe('the checks of a migration under faults', () => {
       { ...failed, runs: moved.runs.slice(0, 2), source: { ...failed.source, gone: true }, later: undefined },
     ],
     ['one whose sender caught up in the gap', { ...moved, senderStallNs: 20e6, during: flow({ lost: 40 }) }],
+    ['one whose guest was off the network twice', { ...moved, outages: 1, during: flow({ lost: 16 }) }],
+    ['one after which another completes', { ...failed, second }],
+    ['one whose driver gave its device up', { ...moved, later: undefined, deviceGivenUp: true }],
     ['one without a network in the end', { ...moved, later: undefined, networkGone: true }],
   ])('find nothing in %s', (_, happened) => {
     expect(violationsOf(happened)).toEqual([]);
@@ -102,6 +107,22 @@ describe('the checks of a migration under faults', () => {
       /at the destination answers 3 of 8/,
       { ...moved, later: flow({ received: 3, lost: 5, longestGapNs: 1e9 }, 8) },
     ],
+    [
+      'heals',
+      /destination of another migration ended as failed: .*reset/,
+      { ...moved, second: { ...second, destination: failed.destination } },
+    ],
+    [
+      'heals',
+      /source of another migration ended as none: it says no why/,
+      { ...moved, second: { ...second, source: { ...moved.source, status: undefined } } },
+    ],
+    ['bounded-time', /51 ns, which is more than 50 ns/, { ...moved, second: { ...second, tookNs: 51 } }],
+    [
+      'network-ledger',
+      /1 packets .* corrupt/,
+      { ...moved, second: { ...second, during: flow({ corrupt: 1 }) } },
+    ],
     ['survivor-works', /BUG/, { ...moved, guestFindings: ['BUG: page 7'] }],
     ['nothing-left', /left behind: 1 sockets/, { ...moved, leftovers: ['1 sockets of the source'] }],
   ])('%s: %s', (checker, finding, happened) => {
@@ -116,6 +137,7 @@ describe('the checks of a migration under faults', () => {
       'typed-errors',
       'bounded-time',
       'survivor-works',
+      'heals',
       'nothing-left',
     ]);
   });

@@ -37,8 +37,11 @@ export interface DeterministicWorld {
   readonly answerNs?: () => number;
   /** RAM that another machine has had and nobody uses any more, to be had for less than new one; whoever gives it has cleared it. */
   readonly memory?: WebAssembly.Memory;
-  /** Plugs the NIC in: takes where frames come in, and gives where they leave. It has no cable if absent. */
-  readonly plug?: (receive: FrameSink) => FrameSink;
+  /**
+   * Plugs the NIC in: takes where frames come in, and how to tell of a carrier that goes or comes back, and gives where they leave.
+   * It has no cable if absent.
+   */
+  readonly plug?: (receive: FrameSink, carrier: (up: boolean) => void) => FrameSink;
 }
 
 /** Longest time until the NIC gets to what there is to do, virtual ns. */
@@ -111,7 +114,7 @@ function makeDrivers(
           event: (event) => runner.defer(() => events.device(event)),
         });
   if (host !== undefined && world.plug !== undefined) {
-    cable = world.plug(host.receive);
+    cable = world.plug(host.receive, (up) => host.network.setCable(up));
     host.network.setCable(true);
   }
   const assigned = host === undefined ? [] : devicesOf(host);

@@ -93,6 +93,9 @@ interface Incoming extends Outgoing {
   readonly exitOnError: boolean | undefined;
 }
 
+/** Longest time for threads and peers to end in good order, when the process is asked to end. */
+export const QUIT_GRACE_MS = 1500;
+
 const STILL = ['prelaunch', 'paused', 'running'] as const;
 
 export class Controller implements VmControl {

@@ -42,8 +42,8 @@ export interface DoorstepOptions {
   turnedAway(reason: FerryError, from: string): void;
   /** Of a migration to here, for a source that asks what came of it; undefined if there was none. */
   recordOf(migrationId: string): DestinationRecord | undefined;
-  /** That source has its answer. */
-  answered?(): void;
+  /** A source has its answer, of this migration. */
+  answered?(record: DestinationRecord): void;
   /** Calls `callback` after so long; keeps no process from ending. */
   later(ms: number, callback: () => void): Cancel;
 }
@@ -136,7 +136,7 @@ export class Doorstep {
     const record = this.#options.recordOf(migrationId);
     const said = (): void => {
       link.close();
-      if (record !== undefined) this.#options.answered?.();
+      if (record !== undefined) this.#options.answered?.(record);
     };
     link.send(encodeMessage(answerInquiry(record))).then(said, drop);
   }

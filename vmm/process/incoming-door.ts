@@ -4,7 +4,7 @@
  */
 import type { Cancel } from '../../base/clock.js';
 import type { FerryError } from '../../base/errors.js';
-import { mayAsk } from '../../migration/inquiry.js';
+import { isDecided, mayAsk } from '../../migration/inquiry.js';
 import type { ControlLink } from '../../migration/ports.js';
 import type { DestinationRecord } from '../../migration/record.js';
 import type { TlsBinding } from '../tls/session.js';
@@ -36,14 +36,20 @@ export class IncomingDoor {
   readonly #records: (() => DestinationRecord)[] = [];
   /** Pending while the source of the last migration may still ask what came of it. */
   #asked: Promise<void> = Promise.resolve();
-  #answered = (): void => {};
+  /** The last migration whose source was told its verdict, which may be before all of it is cleared away. */
+  #told: string | undefined;
+  #onTold = (): void => {};
 
   constructor(options: DoorOptions) {
     this.#options = options;
     this.#doorstep = new Doorstep({
       turnedAway: options.turnedAway,
       recordOf: (id) => this.#records.map((record) => record()).find((one) => one.migrationId === id),
-      answered: () => this.#answered(),
+      answered: (record) => {
+        if (!isDecided(record)) return;
+        this.#told = record.migrationId;
+        this.#onTold();
+      },
       later: options.later,
     });
   }
@@ -78,9 +84,12 @@ export class IncomingDoor {
     );
     this.#records.pop();
     this.#remember(() => record);
-    if (!mayAsk(record)) return record;
+    const isTold = (): boolean => this.#told === record.migrationId;
+    if (!mayAsk(record) || isTold()) return record;
     this.#asked = new Promise((resolve) => {
-      this.#answered = resolve;
+      this.#onTold = () => {
+        if (isTold()) resolve();
+      };
       signal?.addEventListener('abort', () => resolve(), { once: true });
       this.#options.later(parameters.values.inquiryTimeoutMs, resolve);
     });

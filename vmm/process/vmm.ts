@@ -15,7 +15,7 @@ import { VERSION } from '../version.js';
 import { AgentListener } from './agent-listener.js';
 import { ConsoleLog } from './console-log.js';
 import { ConsoleOutput } from './console-output.js';
-import { Controller } from './controller.js';
+import { Controller, QUIT_GRACE_MS } from './controller.js';
 import { migrationMoved } from './engine.js';
 import { SocketLinks } from './links.js';
 import { ThreadMachines } from './machines.js';
@@ -40,9 +40,6 @@ type End =
 
 /** Exit status of a process that a signal ended, as shells count. */
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
-
-/** Longest time for threads and peers to end in good order. */
-const GRACE_MS = 1500;
 
 function versionTriple(): { major: number; minor: number; micro: number } {
   const [major, minor, micro] = VERSION.split('.').map(Number);
@@ -240,7 +237,7 @@ class Vmm {
   async close(end: End): Promise<void> {
     if (!('error' in end)) this.#monitor.emit('SHUTDOWN', { guest: false, reason: end.reason });
     await this.#dumpPci();
-    const grace = new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref());
+    const grace = new Promise((resolve) => setTimeout(resolve, QUIT_GRACE_MS).unref());
     await Promise.race([this.#controller.destroy(), grace]);
     this.#console.flush();
     this.#monitor.flush();
