@@ -30,6 +30,7 @@ const DATA_FAULTS = {
   'data-flip': DATA_DAMAGED,
   'data-stall': SILENT,
   'data-truncate': BROKEN,
+  'data-delay': SILENT,
 } as const;
 /** Of a process that ends in good order, and says so. */
 const ENDED = new RegExp(`/vmm-ended$|${SILENT.source}`);
@@ -38,6 +39,10 @@ const PROCESS_FAULTS = {
   'kill-destination': SILENT,
   'quit-source': ENDED,
   'quit-destination': ENDED,
+  'suspend-source': SILENT,
+  'suspend-destination': SILENT,
+  'drift-source': SILENT,
+  'drift-destination': SILENT,
 } as const;
 /** What an operator asks of a monitor: the source's, unless the name says another. */
 const OPERATOR_FAULTS = {
@@ -100,7 +105,7 @@ export interface Fault {
   readonly kind: FaultKind;
   readonly when: When;
   /**
-   * Of `delay` and a flapping link microseconds, of `truncate` bytes that are left, of `flip` and `data-flip` a bit, of others a
+   * Of what takes time microseconds, of a drifting clock thousandths of how fast it should go, of `truncate` bytes that are left, of `flip` and `data-flip` a bit, of others a
    * choice.
    */
   readonly amount: number;
@@ -115,7 +120,8 @@ export const isDataFault = (kind: FaultKind): kind is DataFault => kind in DATA_
 export const causesOf = ({ kind }: Fault): RegExp => CAUSES[kind];
 
 const HAS_AMOUNT: readonly FaultKind[] = [
-  ...(['delay', 'truncate', 'flip', 'garbage', 'data-flip'] as const),
+  ...(['delay', 'truncate', 'flip', 'garbage', 'data-flip', 'data-delay'] as const),
+  ...(['suspend-source', 'suspend-destination', 'drift-source', 'drift-destination'] as const),
   ...([
     'parameters',
     'link-flap',

@@ -80,6 +80,7 @@ export class Infliction {
       const within = when.byte - at;
       if (kind === 'data-flip') chunk[within]! ^= 1 << (amount & 7);
       else if (kind === 'data-truncate') verdict = { last: chunk.subarray(0, within) };
+      else if (kind === 'data-delay') verdict = { late: microseconds(amount), bytes: chunk };
       else verdict = kind === 'data-cut' ? 'cut' : 'stall';
     }
     return verdict;

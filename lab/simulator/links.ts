@@ -2,6 +2,7 @@
  * What lies between two simulated VMMs: control links and data channels in memory. The two ends of it are links as the
  * controller has them, which put the same flows together as those over sockets do.
  */
+import type { Scheduler } from '../../base/clock.js';
 import { type FerryError, invariant } from '../../base/errors.js';
 import type { SeededRandom } from '../../base/random.js';
 import { microseconds, milliseconds, nanoseconds } from '../../base/units.js';
@@ -115,14 +116,11 @@ export class SimulatedWire {
     return link;
   }
 
-  opened(side: Side, plane: { close(): Promise<void> }): void {
-    this.#open[side].add(() => void plane.close());
-  }
-
-  /** The process of `side` is gone, and its operating system closes what it had open. */
-  lose(side: Side): void {
+  /** The process of `side`, whose time that is, is gone, and its operating system closes what it had open. */
+  lose(side: Side, scheduler: Scheduler): void {
     if (side === 'destination') this.#knock = undefined;
     for (const close of this.#open[side]) close();
+    this.data.lose(scheduler);
   }
 
   newId(): string {
@@ -147,8 +145,7 @@ export class SimulatedLinks implements Links {
     const { memory, recordingCut: _, ...known } = options;
     const ram = (): Uint8Array => known.machine.ram;
     this.#wire.know(ram(), memory);
-    const data = this.#wire.data.source(ram);
-    this.#wire.opened('source', data);
+    const data = this.#wire.data.source(ram, this.#gate);
     const connect = async (): Promise<ControlLink> => this.#gate.link(this.#wire.connect().source);
     return this.#gate.through(
       migrateSource({
@@ -189,8 +186,7 @@ export class SimulatedLinks implements Links {
       this.#wire.know(machine.ram, memory());
       return machine.ram;
     };
-    const data = this.#wire.data.destination(ram);
-    this.#wire.opened('destination', data);
+    const data = this.#wire.data.destination(ram, this.#gate);
     return this.#gate.through(
       migrateDestination({
         ...known,

@@ -1,12 +1,14 @@
 /** Whole machines in virtual time: vCPU, 82599 behind VT-d and platform, plugged into a simulated network. */
 import type { Scheduler } from '../../base/clock.js';
 import { MIB } from '../../base/units.js';
+import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import type { PageKernels } from '../../migration/pages/page-kernels.js';
 import { createDeterministicMachine } from '../../vmm/deterministic/create.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import type { NicOptions } from '../../vmm/passthrough/records.js';
 import { simdKernels } from '../../vmm/transfer/kernels.js';
+import type { Gate } from './gate.js';
 import { MemoryDataNetwork } from './memory-data-plane.js';
 import type { SimulatedNetwork } from './network.js';
 import type { SimulatedWorld } from './run.js';
@@ -15,6 +17,8 @@ import type { SimulatedWorld } from './run.js';
 export const macOf = (index: number): MacAddress => [0x52, 0x54, 0, 0x12, 0x34, 0x56 + index];
 
 export interface SimulatedMachineOptions {
+  /** That it is of; none stands still if absent. */
+  readonly process?: Pick<Gate, 'suspended' | 'whenAwake'>;
   readonly nic?: Partial<NicOptions>;
   readonly ramBytes?: number;
   /** Gets what the guest prints. */
@@ -29,14 +33,14 @@ export function simulatedMachine(
   world: Pick<SimulatedWorld, 'random'> & { readonly scheduler: Scheduler },
   network: SimulatedNetwork,
   name: string,
-  { nic = {}, ramBytes = 64 * MIB, console, memory, answerNs }: SimulatedMachineOptions = {},
+  { nic = {}, ramBytes = 64 * MIB, console, memory, answerNs, process }: SimulatedMachineOptions = {},
 ): Machine {
   const machine = createDeterministicMachine(
     { ramBytes, vcpus: 1, nic: { macs: [macOf(0)], ...nic } },
     {
       scheduler: world.scheduler,
       random: world.random.fork(name),
-      plug: network.plug(name),
+      plug: (receive, carrier) => network.plug(name)(receivedBy(receive, process), carrier),
       ...(memory && { memory }),
       ...(answerNs && { answerNs }),
     },
@@ -45,6 +49,19 @@ export function simulatedMachine(
     if (event.kind === 'console') console?.push(event.line.text);
   });
   return machine;
+}
+
+/** What came in for a process that stands still is there when it goes on. */
+function receivedBy(receive: FrameSink, process: SimulatedMachineOptions['process']): FrameSink {
+  if (process === undefined) return receive;
+  return (bytes, at, length) => {
+    if (!process.suspended) {
+      receive(bytes, at, length);
+      return;
+    }
+    const frame = bytes.slice(at, at + length);
+    process.whenAwake(() => receive(frame, 0, length));
+  };
 }
 
 /** Where the pages of these machines travel: in virtual time, by the kernels that real machines have. */

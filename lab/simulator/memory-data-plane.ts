@@ -27,6 +27,7 @@ import { visitChannel } from './stranger.js';
 type Ram = () => Uint8Array;
 
 export interface MemoryNetworkOptions {
+  /** Of who is given no time of its own. */
   readonly scheduler: Scheduler;
   /** Makes the page kernels of a RAM; `copyingKernels` unless given. */
   readonly kernels?: (ram: Uint8Array) => PageKernels;
@@ -41,6 +42,12 @@ const HELLO_TIMEOUT_MS = 5000;
 /** Nobody is there who could guess it. */
 export const MEMORY_TOKEN = '0123456789abcdef'.repeat(2);
 
+interface Listening {
+  readonly channel: number;
+  readonly scheduler: Scheduler;
+  readonly knock: (wire: Wire) => void;
+}
+
 /** Where sources listen and destinations find them. */
 export class MemoryDataNetwork {
   readonly #scheduler: Scheduler;
@@ -51,7 +58,9 @@ export class MemoryDataNetwork {
     readonly bandwidth: Bandwidth | undefined;
   };
   /** By port. */
-  readonly #listening = new Map<number, { readonly channel: number; readonly knock: (wire: Wire) => void }>();
+  readonly #listening = new Map<number, Listening>();
+  /** Of each process, by its time. */
+  readonly #open = new Map<Scheduler, Wire[]>();
   #ports = 0;
 
   constructor(options: MemoryNetworkOptions) {
@@ -61,19 +70,19 @@ export class MemoryDataNetwork {
     this.#wire = { windowBytes, tamper, bandwidth };
   }
 
-  source(ram: Ram): SourceDataPlane {
-    const scheduler = this.#scheduler;
+  /** `scheduler`: the time of its process. */
+  source(ram: Ram, scheduler = this.#scheduler): SourceDataPlane {
     return new SourcePlane({
       host: 'memory',
       scheduler,
       newToken: () => MEMORY_TOKEN,
-      hire: this.#hire((task, report) => {
+      hire: this.#hire(scheduler, (task, report) => {
         return new SourceChannel({
           task,
           ram: ram(),
           kernels: this.#kernels(ram()),
           scheduler,
-          listener: (knock) => this.#listener(task.channel, knock),
+          listener: (knock) => this.#listener({ channel: task.channel, scheduler, knock }),
           helloTimeoutMs: HELLO_TIMEOUT_MS,
           recorder: undefined,
           report,
@@ -82,15 +91,15 @@ export class MemoryDataNetwork {
     });
   }
 
-  destination(ram: Ram): DestinationDataPlane {
+  destination(ram: Ram, scheduler = this.#scheduler): DestinationDataPlane {
     return new DestinationPlane(
-      this.#hire((task, report) => {
+      this.#hire(scheduler, (task, report) => {
         return new DestinationChannel({
           task,
           ram: ram(),
           kernels: this.#kernels(ram()),
-          scheduler: this.#scheduler,
-          connect: (_host, port, user) => this.#connect(port, user),
+          scheduler,
+          connect: (_host, port, user) => this.#connect(port, user, scheduler),
           connectTimeoutMs: HELLO_TIMEOUT_MS,
           report,
         });
@@ -111,11 +120,20 @@ export class MemoryDataNetwork {
     };
   }
 
+  /** The process whose time that is is gone, and its operating system closes what it had open. */
+  lose(scheduler: Scheduler): void {
+    for (const [port, listening] of this.#listening) {
+      if (listening.scheduler === scheduler) this.#listening.delete(port);
+    }
+    for (const wire of this.#open.get(scheduler) ?? []) wire.destroy();
+  }
+
   /** What is said between an owner and who works its channels takes its turn among all that happens. */
   #hire<Task extends { readonly channel: number }, Command, Report>(
+    scheduler: Scheduler,
     start: (task: Task, report: (report: Report) => void) => Worker<Command>,
   ): Hire<Task, Command, Report> {
-    const soon = (what: () => void): void => void this.#scheduler.after(nanoseconds(0), what);
+    const soon = (what: () => void): void => void scheduler.after(nanoseconds(0), what);
     return (tasks, heard): Crew<Command> => {
       const workers = tasks.map((task) => {
         const inOrder = queue(soon);
@@ -135,11 +153,11 @@ export class MemoryDataNetwork {
     };
   }
 
-  #listener(channel: number, knock: (wire: Wire) => void): Listener {
+  #listener(listening: Listening): Listener {
     const port = ++this.#ports;
     return {
       listen: async () => {
-        this.#listening.set(port, { channel, knock });
+        this.#listening.set(port, listening);
         return port;
       },
       close: () => void this.#listening.delete(port),
@@ -151,25 +169,33 @@ export class MemoryDataNetwork {
     const ports = [...this.#listening.keys()];
     const port = ports[amount % ports.length];
     if (port === undefined) return false;
-    visitChannel((user) => this.#connect(port, user), amount >>> 2);
+    visitChannel((user) => this.#connect(port, user, this.#scheduler), amount >>> 2);
     return true;
   }
 
   /** The wire to whoever listens at `port`; one that goes at once if nobody does. */
-  #connect(port: number, user: WireUser): Wire {
+  #connect(port: number, user: WireUser, scheduler: Scheduler): Wire {
     const there = this.#listening.get(port);
-    const channel = there?.channel ?? 0;
-    const scheduler = this.#scheduler;
-    const { source, destination } = memoryWires({ ...this.#wire, scheduler, channel }, user);
+    const { channel, scheduler: theirs } = there ?? { channel: 0, scheduler };
+    const times = { source: theirs, destination: scheduler };
+    const { source, destination } = memoryWires({ ...this.#wire, channel }, times, user);
     if (there === undefined) destination.destroy();
     else {
-      scheduler.after(nanoseconds(0), () => {
+      this.#opened(theirs, source);
+      this.#opened(scheduler, destination);
+      theirs.after(nanoseconds(0), () => {
         if (destination.dead) return;
         there.knock(source);
-        user.opened?.();
+        scheduler.after(nanoseconds(0), () => user.opened?.());
       });
     }
     return destination;
+  }
+
+  #opened(scheduler: Scheduler, wire: Wire): void {
+    const open = this.#open.get(scheduler);
+    if (open === undefined) this.#open.set(scheduler, [wire]);
+    else open.push(wire);
   }
 }
 

@@ -13,12 +13,18 @@ import { copyOf, giveBack } from './spare-bytes.js';
 
 /**
  * Looks at each piece of what the source says, just before it passes. Returns what passes on in its place; `cut` breaks the
- * connection there, `stall` lets nothing through from there on and tells nobody, `last` lets that pass, and then ends it.
+ * connection there, `stall` lets nothing through from there on and tells nobody, `last` lets that pass, and then ends it, `late` lets
+ * that pass after so long, and what follows behind it.
  */
 export type Tamper = (
   piece: Uint8Array,
   where: { channel: number; at: number },
-) => Uint8Array | 'cut' | 'stall' | { readonly last: Uint8Array };
+) =>
+  | Uint8Array
+  | 'cut'
+  | 'stall'
+  | { readonly last: Uint8Array }
+  | { readonly late: Duration; readonly bytes: Uint8Array };
 
 /** What passes at once where that takes time. */
 const TURN_BYTES = 16 * PAGE_BYTES;
@@ -41,7 +47,6 @@ export class Bandwidth {
 }
 
 export interface MemoryWireOptions {
-  readonly scheduler: Scheduler;
   readonly channel: number;
   /** Bytes that may be under way. */
   readonly windowBytes: number;
@@ -55,12 +60,16 @@ export interface MemoryWires {
   readonly destination: Wire;
 }
 
-/** The two ends of a new connection. Each has `user` from the first. */
-export function memoryWires(options: MemoryWireOptions, destination: WireUser): MemoryWires {
+/** The two ends of a new connection, each in the time of its process. That of the destination has its user from the first. */
+export function memoryWires(
+  options: MemoryWireOptions,
+  times: Readonly<Record<'source' | 'destination', Scheduler>>,
+  destination: WireUser,
+): MemoryWires {
   const plain = { ...options, tamper: undefined, bandwidth: undefined };
   const ends = {
-    source: new MemoryWire(options, 'memory', NOBODY),
-    destination: new MemoryWire(plain, 'memory', destination),
+    source: new MemoryWire(options, times.source, 'memory', NOBODY),
+    destination: new MemoryWire(plain, times.destination, 'memory', destination),
   };
   ends.source.meet(ends.destination);
   ends.destination.meet(ends.source);
@@ -73,6 +82,7 @@ class MemoryWire implements Wire {
   user: WireUser;
   readonly peer: string;
   readonly #options: MemoryWireOptions;
+  readonly #scheduler: Scheduler;
   #other: MemoryWire | undefined;
   #writtenBytes = 0;
   /** What is still to be written, one after the other. */
@@ -88,8 +98,9 @@ class MemoryWire implements Wire {
   #dead = false;
   #roomFor: (() => void) | undefined;
 
-  constructor(options: MemoryWireOptions, peer: string, user: WireUser) {
+  constructor(options: MemoryWireOptions, scheduler: Scheduler, peer: string, user: WireUser) {
     this.#options = options;
+    this.#scheduler = scheduler;
     this.peer = peer;
     this.user = user;
   }
@@ -150,7 +161,8 @@ class MemoryWire implements Wire {
   }
 
   async #pass(piece: Uint8Array): Promise<void> {
-    const { scheduler, tamper, channel, windowBytes, bandwidth } = this.#options;
+    const { tamper, channel, windowBytes, bandwidth } = this.#options;
+    const scheduler = this.#scheduler;
     if (bandwidth === undefined) await scheduler.yield();
     else await scheduler.sleep(bandwidth.take(piece.length, scheduler.now()));
     if (this.#dead || this.#stalled) return;
@@ -161,6 +173,10 @@ class MemoryWire implements Wire {
     else if (verdict instanceof Uint8Array) {
       this.#writtenBytes += piece.length;
       this.#other!.#arrive(verdict);
+    } else if ('late' in verdict) {
+      this.#writtenBytes += piece.length;
+      await scheduler.sleep(verdict.late);
+      this.#other!.#arrive(verdict.bytes);
     } else {
       this.#other!.#arrive(verdict.last);
       this.destroy();
@@ -195,7 +211,7 @@ class MemoryWire implements Wire {
   #deliver(): void {
     if (this.#deliverySoon || this.#paused || this.#dead) return;
     this.#deliverySoon = true;
-    this.#options.scheduler.after(nanoseconds(0), () => {
+    this.#scheduler.after(nanoseconds(0), () => {
       this.#deliverySoon = false;
       this.#deliverNow();
     });
@@ -231,6 +247,6 @@ class MemoryWire implements Wire {
     this.#arrived.length = 0;
     this.#arrivedBytes = 0;
     this.#roomFor?.();
-    this.#options.scheduler.after(nanoseconds(0), () => this.user.gone(reason));
+    this.#scheduler.after(nanoseconds(0), () => this.user.gone(reason));
   }
 }

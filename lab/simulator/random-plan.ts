@@ -30,8 +30,9 @@ const OFTEN: readonly FrameKind[] = [
 /** How often each kind is drawn, of what is drawn of all. */
 const KINDS: readonly (readonly [weight: number, kinds: readonly FaultKind[]])[] = [
   [4, ['delay', 'cut', 'cut-after', 'silence', 'truncate', 'flip', 'garbage', 'repeat']],
-  [2, ['data-cut', 'data-flip', 'data-stall', 'data-truncate']],
+  [2, ['data-cut', 'data-flip', 'data-stall', 'data-truncate', 'data-delay']],
   [2, ['kill-source', 'kill-destination', 'quit-source', 'quit-destination']],
+  [2, ['suspend-source', 'suspend-destination', 'drift-source', 'drift-destination']],
   [3, ['cancel', 'stop', 'cont', 'parameters', 'migrate-again']],
   [2, ['stop-destination', 'cont-destination', 'unplug', 'replug', 'inject-error', 'dirty-rate']],
   [1, ['stranger', 'data-stranger']],
@@ -44,6 +45,10 @@ const FAULTS_MAX = 4;
 const SPAN_US = 30_000;
 /** Bytes of a channel in the first round. */
 const SPAN_BYTES = 2_500_000;
+
+/** Thousandths of how fast a clock should go. */
+const DRIFT_MIN = 400;
+const DRIFT_MAX = 2500;
 
 /** So many leave the source in doubt about who has the guest, and its question does not get through as it was asked. */
 const IN_DOUBT = 0.1;
@@ -97,8 +102,11 @@ function aMessage(random: SeededRandom): When {
 }
 
 function amountOf(kind: FaultKind, random: SeededRandom): number {
-  if (kind === 'delay') return random.chance(0.5) ? random.below(5000) : random.below(300_000);
-  return kind.startsWith('link-flap') ? random.below(3000) : random.below(100_000);
+  if (kind === 'delay' || kind === 'data-delay' || kind.startsWith('suspend-')) {
+    return random.chance(0.5) ? random.below(5000) : random.below(300_000);
+  }
+  if (kind.startsWith('link-flap')) return random.below(3000);
+  return kind.startsWith('drift-') ? random.between(DRIFT_MIN, DRIFT_MAX) : random.below(100_000);
 }
 
 /** What an operator changes in mid-flight. */

@@ -153,6 +153,7 @@ export class SimulatedVmm {
    */
   execute(command: string, args: object = {}): Promise<string | undefined> {
     const answer = this.#turn.then(async () => {
+      await this.#gate.through(Promise.resolve());
       if (this.gone) return 'gone';
       try {
         await this.#gate.through(this.#commands.run(command, args, { mute: () => {} }));
@@ -179,6 +180,16 @@ export class SimulatedVmm {
     return true;
   }
 
+  /** It stands still for so long, and its clock goes on. Resolves then; false if it stands still already, or is gone. */
+  suspend(time: Duration): Promise<void> | false {
+    return this.#gate.suspend(time);
+  }
+
+  /** Its clock goes so many times as fast as it should. */
+  drift(rate: number): void {
+    this.#gate.drift(rate);
+  }
+
   /** As a process that is asked to end: in good order, unless that takes too long. */
   async quit(): Promise<void> {
     const grace = this.#gate.sleep(milliseconds(QUIT_GRACE_MS));
@@ -193,7 +204,7 @@ export class SimulatedVmm {
     world.trace.note(world.scheduler.now(), `${this.side}: gone`);
     this.#gate.shut();
     this.#ended();
-    wire.lose(this.side);
+    wire.lose(this.side, this.#gate);
     for (const [name, machine] of this.#machines) {
       network.unplug(name);
       void machine.destroy();
@@ -242,6 +253,7 @@ export class SimulatedVmm {
     const machine = simulatedMachine({ ...world, scheduler: this.#gate }, network, name, {
       ramBytes: SIMULATED_RAM_BYTES,
       memory: memories.take(writtenBytes),
+      process: this.#gate,
       answerNs: () => this.#random.below(ANSWER_NS_MAX),
     });
     this.#machines.set(name, machine);

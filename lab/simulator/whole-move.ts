@@ -49,6 +49,8 @@ export interface WholeMove {
 
 const RATE = 2000;
 const FLOW = { kind: 'echo', ip: GUEST_IP, port: PORT_ECHO, rate: RATE, payloadBytes: 64 } as const;
+/** How fast a drifting clock goes, of how fast it should; there are none that nearly stand still. */
+const rateOf = ({ amount }: Fault): number => Math.max(amount, 100) / 1000;
 /** Whoever closed nothing in good order is cleared away in a second; another source waits at the door meanwhile. */
 const PATIENT = { peerTimeoutMs: 1500, answerTimeoutMs: 1500 } as const;
 /** The guest's driver looks at its link every two seconds, whatever it hears of it. */
@@ -99,6 +101,7 @@ class Move {
   readonly #destination: SimulatedVmm;
   readonly answers = new Map<Fault, string | undefined>();
   readonly #parameters: Readonly<ParameterValues>;
+  readonly #plan: readonly Fault[];
   readonly #runs: RunChange[] = [];
   readonly #defects: string[] = [];
   readonly #again: boolean;
@@ -108,6 +111,7 @@ class Move {
 
   constructor(world: SimulatedWorld, { booted, memories, plan, parameters }: WholeMoveOptions) {
     this.#world = world;
+    this.#plan = plan;
     const random = world.random.fork('circumstances');
     this.#parameters = { ...defaultParameters, ...randomParameters(random, parameters), ...parameters };
     this.#again = world.random.fork('again').chance(AGAIN_SHARE);
@@ -145,7 +149,7 @@ class Move {
     peer.startFlow(FLOW);
     await scheduler.sleep(microseconds(1000 + random.fork('start').below(4000)));
 
-    const mayTakeNs = mayTake(this.#parameters);
+    const mayTakeNs = mayTake(this.#parameters) * slowestOf(this.#plan) + stillOf(this.#plan);
     this.infliction.begin();
     const from = scheduler.now();
     await this.#execute(MIGRATE);
@@ -153,6 +157,7 @@ class Move {
     const tookNs = scheduler.now() - from;
     this.infliction.end();
     await this.#acts;
+    for (const vmm of [source, destination]) vmm.drift(1);
     const ends = { source: endOf(source), destination: endOf(destination) };
     const struck = this.infliction.struck;
     const guest = this.#whereabouts();
@@ -286,7 +291,14 @@ class Move {
     if (kind === 'data-stranger') return this.#wire.data.visit(amount);
     if (kind === 'link-flap') return source.flap(microseconds(amount));
     if (kind === 'link-flap-destination') return destination.flap(microseconds(amount));
-    if (kind === 'kill-source') source.kill();
+    const vmm = kind.endsWith('-source') ? source : destination;
+    if (kind === 'suspend-source' || kind === 'suspend-destination') {
+      const suspended = vmm.suspend(microseconds(amount));
+      if (suspended !== false) this.#act(suspended);
+      return suspended !== false;
+    }
+    if (kind === 'drift-source' || kind === 'drift-destination') vmm.drift(rateOf(fault));
+    else if (kind === 'kill-source') source.kill();
     else if (kind === 'kill-destination') destination.kill();
     else if (kind === 'quit-source') this.#act(source.quit());
     else if (kind === 'quit-destination') this.#act(destination.quit());
@@ -350,6 +362,16 @@ class Move {
 /** Whether it takes the guest off its network for a while, beside what the migration does. */
 const takesNetwork = (kind: FaultKind): boolean =>
   ['link-flap', 'link-flap-destination', 'inject-error'].includes(kind);
+
+/** By how much longer everything takes at a side whose clock is slow. */
+const slowestOf = (plan: readonly Fault[]): number =>
+  Math.max(1, ...plan.filter(({ kind }) => kind.startsWith('drift-')).map((fault) => 1 / rateOf(fault)));
+
+/** For how long processes stand still, one after the other. */
+const stillOf = (plan: readonly Fault[]): Duration =>
+  microseconds(
+    plan.filter(({ kind }) => kind.startsWith('suspend-')).reduce((sum, { amount }) => sum + amount, 0),
+  );
 
 /** Every time-out in force one after the other, at both sides, and once more for what was tried again. */
 function mayTake(values: Readonly<ParameterValues>): Duration {

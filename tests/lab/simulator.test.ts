@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
 import { microseconds, milliseconds, nanoseconds } from '../../base/units.js';
+import { Gate } from '../../lab/simulator/gate.js';
 import { Trace } from '../../lab/simulator/trace.js';
 import { VirtualTime } from '../../lab/simulator/virtual-time.js';
 import { simulate } from '../migration/simulate.js';
@@ -108,6 +109,58 @@ describe('virtual time', () => {
       for (;;) await time.sleep(milliseconds(3_600_000));
     };
     await expect(time.run(forever())).rejects.toThrow(/without end/);
+  });
+});
+
+describe('a process in virtual time', () => {
+  it('that stands still finds all that came meanwhile, in its order, when it goes on', async () => {
+    const time = world();
+    const gate = new Gate(time);
+    const seen: [what: string, at: number][] = [];
+    const see = (what: string): void => void seen.push([what, time.now()]);
+    gate.after(microseconds(5), () => see('timer'));
+    gate.after(microseconds(7), () => see('cancelled'))();
+    void gate.through(time.sleep(microseconds(6))).then(() => see('answer'));
+    const on = gate.suspend(microseconds(100));
+    expect(gate.suspended).toBe(true);
+    expect(gate.suspend(microseconds(1))).toBe(false);
+    time.after(microseconds(8), () => gate.whenAwake(() => see('frame')));
+    time.after(microseconds(200), () => see('later'));
+    await time.run(Promise.all([on, time.sleep(microseconds(200))]));
+    expect(seen.map(([what]) => what).sort()).toEqual(['answer', 'frame', 'later', 'timer']);
+    expect(seen[0]).toEqual(['timer', 100_000]);
+    expect(seen.filter(([, at]) => at === 100_000)).toHaveLength(3);
+    expect(gate.now()).toBe(200_000);
+  });
+
+  it('that is ended while it stands still does nothing any more', async () => {
+    const time = world();
+    const gate = new Gate(time);
+    let ran = false;
+    gate.after(microseconds(5), () => {
+      ran = true;
+    });
+    const on = gate.suspend(microseconds(100));
+    time.after(microseconds(50), () => gate.shut());
+    await time.run(Promise.resolve(on));
+    expect(ran).toBe(false);
+    expect(gate.suspend(microseconds(1))).toBe(false);
+  });
+
+  it('whose clock is slow waits too long, by its own measure never too short, and its clock never jumps', async () => {
+    const time = world();
+    const gate = new Gate(time);
+    await time.run(time.sleep(microseconds(10)));
+    gate.drift(0.4);
+    expect(gate.now()).toBe(10_000);
+    const from = gate.now();
+    await time.run(gate.sleep(microseconds(10)));
+    expect(time.now()).toBe(35_000);
+    expect(gate.now() - from).toBeGreaterThanOrEqual(10_000);
+    gate.drift(1);
+    expect(gate.now()).toBeCloseTo(20_000, 3);
+    await time.run(gate.sleep(microseconds(10)));
+    expect(gate.now()).toBeCloseTo(30_000, 3);
   });
 });
 
