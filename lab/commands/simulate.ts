@@ -127,6 +127,7 @@ everything drawn from the seed: who comes first, limits, channels and approaches
                                          at a message or a time, or right before (@start), by the operator of the source
   stop-destination, cont-destination                                 the same, by that of the destination
   link-flap, link-flap-destination                                   the same, to the cable of the source's NIC or the other's
+  other-device                                                       the same: what the destination has for the guest is not alike
   stranger, data-stranger                                            the same: somebody else comes to a door
 What must hold: at most one side runs the guest at any time, and one does in the end; RAM, registers and devices are the same at
 hand-over; no packet comes twice, late or damaged; errors name the cause; it ends in time; the guest works where it is then,

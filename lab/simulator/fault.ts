@@ -63,6 +63,10 @@ const OPERATOR_FAULTS = {
 } as const;
 /** The carrier of the cable of a VMM's NIC goes, and comes back. */
 const NETWORK_FAULTS = { 'link-flap': /^$/, 'link-flap-destination': /^$/ } as const;
+/** The destination's host has another NIC, or none that is free; that has an end with the migration. */
+const HOST_FAULTS = {
+  'other-device': /\/(machine-incompatible|device-mismatch|device-differs|approach|blocked)$/,
+} as const;
 /** Somebody else comes to a door: to that of the destination, or to those of the source's data channels. */
 const STRANGER_FAULTS = { stranger: /\/(busy|crowded)$/, 'data-stranger': /^$/ } as const;
 
@@ -72,6 +76,7 @@ const CAUSES = {
   ...PROCESS_FAULTS,
   ...OPERATOR_FAULTS,
   ...NETWORK_FAULTS,
+  ...HOST_FAULTS,
   ...STRANGER_FAULTS,
 } as const;
 
@@ -121,7 +126,13 @@ export const causesOf = ({ kind }: Fault): RegExp => CAUSES[kind];
 
 const HAS_AMOUNT: readonly FaultKind[] = [
   ...(['delay', 'truncate', 'flip', 'garbage', 'data-flip', 'data-delay'] as const),
-  ...(['suspend-source', 'suspend-destination', 'drift-source', 'drift-destination'] as const),
+  ...([
+    'suspend-source',
+    'suspend-destination',
+    'drift-source',
+    'drift-destination',
+    'other-device',
+  ] as const),
   ...([
     'parameters',
     'link-flap',

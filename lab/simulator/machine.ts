@@ -2,6 +2,7 @@
 import type { Scheduler } from '../../base/clock.js';
 import { MIB } from '../../base/units.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
+import { WHOLE_PART } from '../../devices/nic82599/offer.js';
 import type { MacAddress } from '../../devices/nic82599/pf-driver/filters.js';
 import type { PageKernels } from '../../migration/pages/page-kernels.js';
 import { createDeterministicMachine } from '../../vmm/deterministic/create.js';
@@ -63,6 +64,18 @@ function receivedBy(receive: FrameSink, process: SimulatedMachineOptions['proces
     process.whenAwake(() => receive(frame, 0, length));
   };
 }
+
+/** NICs that are not like the one of these machines: no function is free, another stepping, fewer vectors or queues, no VFIO migration, one more. */
+const OTHERS: readonly Partial<NicOptions>[] = [
+  { macs: [] },
+  { offer: { ...WHOLE_PART, revision: WHOLE_PART.revision + 1 } },
+  { offer: { ...WHOLE_PART, vectors: 2 } },
+  { offer: { ...WHOLE_PART, queues: 1 } },
+  { vfioMigration: false },
+  { macs: [macOf(0), macOf(1)] },
+];
+
+export const otherNic = (which: number): Partial<NicOptions> => OTHERS[which % OTHERS.length]!;
 
 /** Where the pages of these machines travel: in virtual time, by the kernels that real machines have. */
 export function dataNetwork(scheduler: Scheduler, ...machines: readonly Machine[]): MemoryDataNetwork {

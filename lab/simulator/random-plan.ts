@@ -37,6 +37,7 @@ const KINDS: readonly (readonly [weight: number, kinds: readonly FaultKind[]])[]
   [2, ['stop-destination', 'cont-destination', 'unplug', 'replug', 'inject-error', 'dirty-rate']],
   [1, ['stranger', 'data-stranger']],
   [1, ['link-flap', 'link-flap-destination']],
+  [1, ['other-device']],
 ];
 /** Every kind that a seed may stand for. */
 export const DRAWN: readonly FaultKind[] = KINDS.flatMap(([, kinds]) => kinds);
@@ -85,6 +86,8 @@ function randomFault(random: SeededRandom, channels: number): Fault {
     const byte = random.chance(0.3) ? random.below(5000) : random.below(SPAN_BYTES);
     return { kind, when: { at: 'byte', channel: random.below(channels), byte }, amount };
   }
+  // Its machine is made when a source has come.
+  if (kind === 'other-device') return { kind, when: { at: 'start' }, amount };
   return { kind, when: MESSAGES.has(kind) ? aMessage(random) : anyTime(random), amount };
 }
 

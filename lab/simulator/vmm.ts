@@ -9,6 +9,7 @@ import type { Machine } from '../../vmm/machine/machine.js';
 import { vmmCommands } from '../../vmm/monitor/commands.js';
 import type { MonitorCommands } from '../../vmm/monitor/monitor.js';
 import { QmpError } from '../../vmm/monitor/protocol.js';
+import type { NicOptions } from '../../vmm/passthrough/records.js';
 import { ConsoleLog } from '../../vmm/process/console-log.js';
 import { Controller, QUIT_GRACE_MS } from '../../vmm/process/controller.js';
 import { awaitingMachine, forward, guestMachine } from '../../vmm/process/guest-machine.js';
@@ -66,6 +67,7 @@ export class SimulatedVmm {
   readonly controller: Controller;
   /** Resolves when it is killed. */
   readonly killed: Promise<undefined>;
+  #nic: Partial<NicOptions> = {};
   #ended = (): void => {};
   readonly #options: SimulatedVmmOptions;
   readonly #gate: Gate;
@@ -180,6 +182,18 @@ export class SimulatedVmm {
     return true;
   }
 
+  /** Machines that it makes from now on have a NIC that differs so. False if it has made one: that keeps what it has. */
+  changeNic(nic: Partial<NicOptions>): boolean {
+    if (this.gone || this.#machines.size > 0) return false;
+    this.#nic = nic;
+    return true;
+  }
+
+  /** Its host's NIC is the usual one again, for machines that are still to be made. */
+  restoreNic(): void {
+    this.#nic = {};
+  }
+
   /** It stands still for so long, and its clock goes on. Resolves then; false if it stands still already, or is gone. */
   suspend(time: Duration): Promise<void> | false {
     return this.#gate.suspend(time);
@@ -253,6 +267,7 @@ export class SimulatedVmm {
     const machine = simulatedMachine({ ...world, scheduler: this.#gate }, network, name, {
       ramBytes: SIMULATED_RAM_BYTES,
       memory: memories.take(writtenBytes),
+      nic: this.#nic,
       process: this.#gate,
       answerNs: () => this.#random.below(ANSWER_NS_MAX),
     });

@@ -17,6 +17,7 @@ import type { BootedGuest } from './booted-guest.js';
 import { causesOf, type Fault, type FaultKind, type MonitorCall, nameOfFault } from './fault.js';
 import { Infliction } from './inflict.js';
 import { DESTINATION, SimulatedWire } from './links.js';
+import { otherNic } from './machine.js';
 import { GUEST_IP, SimulatedNetwork } from './network.js';
 import { MIGRATE, stepsOf } from './operator.js';
 import { randomChange, randomParameters, randomPlan, TIMEOUTS } from './random-plan.js';
@@ -158,6 +159,7 @@ class Move {
     this.infliction.end();
     await this.#acts;
     for (const vmm of [source, destination]) vmm.drift(1);
+    destination.restoreNic();
     const ends = { source: endOf(source), destination: endOf(destination) };
     const struck = this.infliction.struck;
     const guest = this.#whereabouts();
@@ -289,6 +291,7 @@ class Move {
     const [source, destination] = [this.#source, this.#destination];
     if (kind === 'stranger') return this.#wire.visit(amount);
     if (kind === 'data-stranger') return this.#wire.data.visit(amount);
+    if (kind === 'other-device') return destination.changeNic(otherNic(amount));
     if (kind === 'link-flap') return source.flap(microseconds(amount));
     if (kind === 'link-flap-destination') return destination.flap(microseconds(amount));
     const vmm = kind.endsWith('-source') ? source : destination;
