@@ -17,7 +17,8 @@ import { gather, shownUrl, workForQueue } from '../simulator/queue.js';
 import { TRACKINGS } from '../simulator/random-plan.js';
 import { campaignText, type Pace, progressLine, TRACE_LEGEND } from '../simulator/report.js';
 import { CampaignFile } from '../simulator/resume.js';
-import { stopsAndStarts, waysLike } from '../simulator/ways.js';
+import { PLAIN, SHAPES, shapeOfName } from '../simulator/shape.js';
+import { shapesFor, stopsAndStarts, type Way, waysLike } from '../simulator/ways.js';
 
 const NAME = 'ferry simulate';
 const SEEDS = 2 ** 32;
@@ -36,6 +37,7 @@ interface Flags {
   readonly tracking?: string;
   readonly stop?: string;
   readonly start?: string;
+  readonly machine?: string;
   readonly fault?: readonly (Fault | typeof NONE)[];
   readonly trace?: boolean;
   readonly resume?: string;
@@ -80,6 +82,12 @@ export function define(command: Command): void {
         stopsAndStarts.start,
       ),
     )
+    .addOption(
+      new Option(
+        '--machine <name>',
+        `what both machines have (default: random, ${PLAIN.name} most often)`,
+      ).choices(SHAPES.map(({ name }) => name)),
+    )
     .option(
       '--fault <name>',
       'instead of random faults; several times for several, `none` for none',
@@ -106,6 +114,7 @@ export function define(command: Command): void {
           'tracking',
           'stop',
           'start',
+          'machine',
           'fault',
           'trace',
           'resume',
@@ -129,6 +138,7 @@ everything drawn from the seed: who comes first, limits, channels and approaches
   link-flap, link-flap-destination                                   the same, to the cable of the source's NIC or the other's
   other-device                                                       the same: what the destination has for the guest is not alike
   stranger, data-stranger                                            the same: somebody else comes to a door
+Machines: ${SHAPES.map(({ name, text }) => `${name} (${text})`).join(', ')}, beside a vCPU, a function in a slot, and the guest's agent.
 What must hold: at most one side runs the guest at any time, and one does in the end; RAM, registers and devices are the same at
 hand-over; no packet comes twice, late or damaged; errors name the cause; it ends in time; the guest works where it is then,
 and moves when all faults are over.
@@ -148,7 +158,7 @@ ${exitStatuses('every check held for every seed', ['not-verified', 'refused', 'f
 }
 
 async function simulate(flags: Flags): Promise<void> {
-  const { seed, fault, tracking, stop, start, trace, resume, queue, work, json } = flags;
+  const { seed, fault, tracking, stop, start, machine, trace, resume, queue, work, json } = flags;
   if (work !== undefined) return workUntilEnded(work, flags);
   if (flags.seeds === undefined && (resume ?? queue) !== undefined) {
     throw labErrors.error('usage', { why: '--resume and --queue need --seeds', command: NAME });
@@ -156,12 +166,20 @@ async function simulate(flags: Flags): Promise<void> {
   const plan = fault?.filter((one): one is Fault => one !== NONE);
   const given = Object.entries({ tracking, stop, start }).filter(([, name]) => name !== undefined);
   const parameters: Partial<ParameterValues> = Object.fromEntries(given);
-  if (waysLike(parameters).length === 0) {
-    const starts = waysLike({ stop: stop! }).map((way) => way.start.name);
-    const why = `--start ${start} can't follow --stop ${stop}; what can: ${starts.join(', ')}`;
+  const shapes = machine === undefined ? SHAPES : [shapeOfName(machine)!];
+  if (!shapes.some((shape) => shapesFor(parameters).includes(shape))) {
+    const can = (like: Partial<ParameterValues>): readonly Way[] =>
+      shapes.flatMap((shape) => waysLike(like, shape));
+    const starts = new Set(can(stop === undefined ? {} : { stop }).map((way) => way.start.name));
+    const what =
+      stop === undefined ? `--start ${start}` : starts.size === 0 ? `--stop ${stop}` : `--start ${start}`;
+    const why =
+      starts.size === 0 || stop === undefined
+        ? `the machine '${machine}' has not what ${what} needs`
+        : `--start ${start} can't follow --stop ${stop}; what can: ${[...starts].join(', ')}`;
     throw labErrors.error('usage', { why, command: NAME });
   }
-  const data: CrewData = { imagePath: KERNEL_IMAGE, plan, parameters };
+  const data: CrewData = { imagePath: KERNEL_IMAGE, plan, parameters, machine };
   const before = resume === undefined ? undefined : new CampaignFile(resume, campaignOf(data));
   const started = performance.now();
   const pace = (jobs: number): Pace => ({
@@ -174,6 +192,7 @@ async function simulate(flags: Flags): Promise<void> {
     [
       `${NAME} --seed ${of}`,
       ...given.map(([effort, name]) => `--${effort} ${name}`),
+      ...(machine === undefined ? [] : [`--machine ${machine}`]),
       ...(shortest.length === 0 ? [NONE] : shortest).map((name) => `--fault ${name}`),
       '--trace',
     ].join(' ');
@@ -183,7 +202,12 @@ async function simulate(flags: Flags): Promise<void> {
   let hash: string | undefined;
   if (seed !== undefined) {
     const image = readFileSync(KERNEL_IMAGE);
-    const campaign = await Campaign.open({ image, parameters, ...(plan && { plan }) });
+    const campaign = await Campaign.open({
+      image,
+      parameters,
+      ...(plan && { plan }),
+      ...(machine !== undefined && { machine: shapeOfName(machine)! }),
+    });
     if (trace && !json) process.stdout.write(TRACE_LEGEND);
     const { lines, hash: all } = await campaign.move(seed);
     hash = all;

@@ -10,8 +10,9 @@ import { parseDuration } from '../options/quantities.js';
 import { type BootedGuest, bootGuest } from '../simulator/booted-guest.js';
 import { type Fault, nameOfFault, type When } from '../simulator/fault.js';
 import { SAID, TIMEOUTS, timeoutsWith } from '../simulator/random-plan.js';
+import { PLAIN, type Shape } from '../simulator/shape.js';
 import { MemoryPool } from '../simulator/vmm.js';
-import { stopsAndStarts, waysLike } from '../simulator/ways.js';
+import { shapesFor, stopsAndStarts, waysLike } from '../simulator/ways.js';
 import { moveWhole } from '../simulator/whole-move.js';
 import type { Experiment, ExperimentFault, ExperimentPlace, OperatorAct, Phase } from './format.js';
 import type { Watched } from './outcome.js';
@@ -32,7 +33,9 @@ const PHASES: Readonly<Record<Phase, readonly [from: Side, kind: FrameKind]>> = 
 /** What can't be done to the simulator's machines and links. */
 export function problemsInSimulator(experiment: Experiment): readonly Problem[] {
   const { faults = [], operator = [], approach = {} } = experiment;
-  const problems: Problem[] = [...parameterProblems(parametersOf(experiment))];
+  const problems: Problem[] = [
+    ...parameterProblems(parametersOf(experiment, shapesFor(approach)[0] ?? PLAIN)),
+  ];
   for (const part of ['machine', 'workload', 'host'] as const) {
     if (experiment[part] === undefined) continue;
     problems.push({
@@ -40,7 +43,7 @@ export function problemsInSimulator(experiment: Experiment): readonly Problem[] 
       why: `${part} is a matter of processes: leave this out, or the simulator`,
     });
   }
-  if (waysLike(approach).length === 0) {
+  if (shapesFor(approach).length === 0) {
     const { stop, start } = stopsAndStarts;
     const why = `the simulator can't do this: it has stop ${stop.join(', ')} and start ${start.join(', ')}, as they go together`;
     problems.push({ path: ['approach'], why });
@@ -64,17 +67,19 @@ export interface SimulatedRun extends Watched {
 /** Virtual machines that need one boot for all experiments. */
 export class SimulatedHarness {
   readonly #memories = new MemoryPool();
-  #booted: Promise<BootedGuest> | undefined;
+  readonly #booted = new Map<Shape, Promise<BootedGuest>>();
 
   async run(experiment: Experiment, seed: number): Promise<SimulatedRun> {
-    this.#booted ??= bootGuest(readFileSync(KERNEL_IMAGE));
-    const { faults = [], operator = [] } = experiment;
+    const { faults = [], operator = [], approach = {} } = experiment;
+    const [shape = PLAIN] = shapesFor(approach);
+    const booted = this.#booted.get(shape) ?? bootGuest(readFileSync(KERNEL_IMAGE), shape);
+    this.#booted.set(shape, booted);
     const acts = operator.map((act) => ({ act, fault: actOf(act) as Fault }));
     const move = await moveWhole(seed, {
-      booted: await this.#booted,
+      booted: await booted,
       memories: this.#memories,
       plan: [...faults.map((fault) => faultOf(fault) as Fault), ...acts.map(({ fault }) => fault)],
-      parameters: parametersOf(experiment),
+      parameters: parametersOf(experiment, shape),
     });
     const { happened, guest, answers, hash } = move;
     const otherFindings = acts.flatMap(({ act, fault }) => {
@@ -96,8 +101,8 @@ export class SimulatedHarness {
 const asked = ({ stop = AUTO, start = AUTO }: Approach): boolean => stop !== AUTO || start !== AUTO;
 
 /** Nothing is drawn: what the experiment does not say is as users have it, with time-outs that are over soon. */
-function parametersOf({ parameters = {}, approach = {} }: Experiment): ParameterValues {
-  const way = asked(approach) ? waysLike(approach)[0] : undefined;
+function parametersOf({ parameters = {}, approach = {} }: Experiment, shape: Shape): ParameterValues {
+  const way = asked(approach) ? waysLike(approach, shape)[0] : undefined;
   const timeouts = way === undefined ? TIMEOUTS : timeoutsWith(way);
   return { ...defaultParameters, ...timeouts, ...valuesOf({ ...parameters, ...approach }) };
 }
@@ -139,15 +144,27 @@ function faultOf(fault: ExperimentFault): Fault | string {
       if (fault.process === 'fabric') return 'the simulator has no process of the network';
       if (when.at === 'byte') return notHere('at messages, times and events');
       return { kind: `kill-${fault.process}`, when, amount: 0 };
+    case 'suspend':
+      if (fault.process === 'fabric') return 'the simulator has no process of the network';
+      if (when.at === 'byte') return notHere('at messages, times and events');
+      return { kind: `suspend-${fault.process}`, when, amount: parseDuration(fault.time) / 1e3 };
+    case 'stranger':
+      if (when.at === 'byte') return notHere('at messages, times and events');
+      return {
+        kind: fault.door === 'data' ? 'data-stranger' : 'stranger',
+        when,
+        amount: NONSENSE[fault.door],
+      };
     case 'limit':
     case 'half-open':
     case 'swallow':
-    case 'stranger':
-    case 'suspend':
     case 'unreachable':
       return `the simulator knows no '${fault.do}'; processes do`;
   }
 }
+
+/** The visit of a stranger that talks it. */
+const NONSENSE = { control: 2, data: 2 << 2 } as const;
 
 /** Bytes of what is left, or comes instead. */
 const HALF = 8;

@@ -2,19 +2,15 @@
  * A guest that has booted once and goes on from there in as many machines as one likes: each takes it over as it would a
  * guest that was moved there, which takes a hundredth of a boot.
  */
-import { MIB, milliseconds } from '../../base/units.js';
+import { milliseconds } from '../../base/units.js';
 import { PORT_ECHO } from '../../devices/ethernet/peer.js';
 import type { AssignedDevice, MachineDescription, MachineState } from '../../migration/ports.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import { simulatedMachine } from './machine.js';
 import { GUEST_IP, SimulatedNetwork } from './network.js';
 import { simulatedWorld } from './run.js';
+import { PLAIN, type Shape } from './shape.js';
 
-/**
- * The least with which everything that is simulated works. Of it the image takes 2 MiB, the reserved range 320 KiB, kernel
- * data and page tables 200 KiB, the driver's rings and buffers 1 MiB; below it the image has no room beside the data.
- */
-export const SIMULATED_RAM_BYTES = 4 * MIB;
 /** It answers packets, and prints now and then what it counted. */
 const COMMAND_LINE = 'workload=udp-echo status_ms=20';
 /** Until the link is up and the first packets went around; and until the last ones have. */
@@ -22,6 +18,7 @@ const SETTLE = milliseconds(40);
 const ECHOES = { rate: 2000, payloadBytes: 64, count: 20 };
 
 export interface BootedGuest {
+  readonly shape: Shape;
   readonly description: MachineDescription;
   /** All pages that migrate. */
   readonly ram: Uint8Array;
@@ -31,19 +28,22 @@ export interface BootedGuest {
 }
 
 /** Boots `image` with a NIC and lets it answer packets, so that no driver and no neighbour table is new. */
-export async function bootGuest(image: Uint8Array): Promise<BootedGuest> {
+export async function bootGuest(image: Uint8Array, shape = PLAIN): Promise<BootedGuest> {
   const world = simulatedWorld(0);
   const { scheduler } = world;
   const boot = async (): Promise<BootedGuest> => {
     const network = new SimulatedNetwork(world);
-    const machine = simulatedMachine(world, network, 'booted', { ramBytes: SIMULATED_RAM_BYTES });
+    const machine = simulatedMachine(world, network, 'booted', shape);
     await machine.boot(image, COMMAND_LINE);
     await scheduler.sleep(SETTLE);
-    network.peer.startFlow({ kind: 'echo', ip: GUEST_IP, port: PORT_ECHO, ...ECHOES });
+    for (let i = 0; i < shape.nic.macs.length; i++) {
+      network.peer.startFlow({ kind: 'echo', ip: GUEST_IP + i, port: PORT_ECHO, ...ECHOES });
+    }
     await scheduler.sleep(SETTLE);
     await machine.pause();
     const { description } = machine;
     const booted = {
+      shape,
       description,
       ram: machine.ram.slice(0, description.migratedPages * 4096),
       state: await machine.save(),

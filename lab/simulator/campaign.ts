@@ -4,9 +4,10 @@ import { type Violation, violationsOf } from '../checkers/checkers.js';
 import type { SideEnd } from '../checkers/happened.js';
 import { type BootedGuest, bootGuest } from './booted-guest.js';
 import { type Fault, nameOfFault } from './fault.js';
+import { PLAIN, type Shape } from './shape.js';
 import { shrinkPlan } from './shrink.js';
 import { MemoryPool } from './vmm.js';
-import { moveWhole, planOf, type WholeMove } from './whole-move.js';
+import { moveWhole, planOf, shapeOf, type WholeMove } from './whole-move.js';
 
 export interface CampaignOptions {
   /** The guest that moves. */
@@ -14,6 +15,8 @@ export interface CampaignOptions {
   /** The same faults for every seed, each of which must strike; random ones if absent. */
   readonly plan?: readonly Fault[];
   readonly parameters?: Partial<ParameterValues>;
+  /** One of them for every seed; a random one if absent. */
+  readonly machine?: Shape;
 }
 
 export interface SeedFailure {
@@ -67,17 +70,28 @@ const IDLE = 'plan';
 
 export class Campaign {
   readonly #options: CampaignOptions;
-  readonly #booted: BootedGuest;
+  /** Of each machine that was needed so far. */
+  readonly #booted = new Map<Shape, Promise<BootedGuest>>();
   readonly #memories = new MemoryPool();
 
-  private constructor(options: CampaignOptions, booted: BootedGuest) {
+  private constructor(options: CampaignOptions) {
     this.#options = options;
-    this.#booted = booted;
   }
 
-  /** Boots the guest, once for all seeds. */
+  /** Boots the guest of the first machine; those of others when they are needed, once for all seeds. */
   static async open(options: CampaignOptions): Promise<Campaign> {
-    return new Campaign(options, await bootGuest(options.image));
+    const campaign = new Campaign(options);
+    await campaign.#boot(options.machine ?? PLAIN);
+    return campaign;
+  }
+
+  #boot(shape: Shape): Promise<BootedGuest> {
+    let booted = this.#booted.get(shape);
+    if (booted === undefined) {
+      booted = bootGuest(this.#options.image, shape);
+      this.#booted.set(shape, booted);
+    }
+    return booted;
   }
 
   /** The faults of `seed`. */
@@ -86,10 +100,14 @@ export class Campaign {
   }
 
   /** One migration under `plan`; `also` goes over the campaign's parameters. Rejects with what the simulation threw. */
-  move(seed: number, plan = this.planOf(seed), also: Partial<ParameterValues> = {}): Promise<WholeMove> {
+  async move(
+    seed: number,
+    plan = this.planOf(seed),
+    also: Partial<ParameterValues> = {},
+  ): Promise<WholeMove> {
     const parameters = { ...this.#options.parameters, ...also };
-    const [booted, memories] = [this.#booted, this.#memories];
-    return moveWhole(seed, { booted, memories, plan, parameters });
+    const booted = await this.#boot(this.#options.machine ?? shapeOf(seed, parameters));
+    return moveWhole(seed, { booted, memories: this.#memories, plan, parameters });
   }
 
   /** Runs `seed` and counts it; a failure is told with the shortest plan that shows it too. */

@@ -3,10 +3,17 @@ import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Campaign, newTally } from './campaign.js';
 import type { CrewData, Portion } from './crew.js';
+import { shapeOfName } from './shape.js';
 
-const { imagePath, plan, parameters } = workerData as CrewData;
+const { imagePath, plan, parameters, machine } = workerData as CrewData;
 const image = readFileSync(imagePath);
-const opening = Campaign.open({ image, ...(plan && { plan }), ...(parameters && { parameters }) });
+const shape = machine === undefined ? undefined : shapeOfName(machine);
+const opening = Campaign.open({
+  image,
+  ...(plan && { plan }),
+  ...(parameters && { parameters }),
+  ...(shape && { machine: shape }),
+});
 
 parentPort!.on('message', async ({ from, to }: Portion) => {
   const campaign = await opening;

@@ -10,6 +10,8 @@ export interface CrewData {
   readonly imagePath: string;
   readonly plan: readonly Fault[] | undefined;
   readonly parameters: Partial<ParameterValues> | undefined;
+  /** The name of one; random ones if absent. */
+  readonly machine?: string | undefined;
 }
 
 /** Seeds from `from` to `to`, both included. */
@@ -38,9 +40,9 @@ export class CrewThread {
   readonly #worker: Worker;
   readonly #ended: Promise<never>;
 
-  constructor({ imagePath, plan, parameters }: CrewData) {
+  constructor({ imagePath, plan, parameters, machine }: CrewData) {
     this.#worker = new Worker(CREW_WORKER, {
-      workerData: { imagePath, plan, parameters } satisfies CrewData,
+      workerData: { imagePath, plan, parameters, machine } satisfies CrewData,
     });
     this.#ended = new Promise<never>((_, reject) => {
       this.#worker.once('error', reject);

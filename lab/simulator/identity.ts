@@ -23,4 +23,5 @@ export const campaignOf = (data: CrewData): string =>
     buildOf(data),
     JSON.stringify(data.plan?.map(nameOfFault) ?? null),
     JSON.stringify(Object.entries(data.parameters ?? {}).sort()),
+    data.machine ?? '',
   );

@@ -22,6 +22,8 @@ export interface SimulatedMachineOptions {
   readonly process?: Pick<Gate, 'suspended' | 'whenAwake'>;
   readonly nic?: Partial<NicOptions>;
   readonly ramBytes?: number;
+  /** 1 if absent. */
+  readonly vcpus?: number;
   /** Gets what the guest prints. */
   readonly console?: string[];
   /** See `DeterministicWorld`. */
@@ -34,10 +36,18 @@ export function simulatedMachine(
   world: Pick<SimulatedWorld, 'random'> & { readonly scheduler: Scheduler },
   network: SimulatedNetwork,
   name: string,
-  { nic = {}, ramBytes = 64 * MIB, console, memory, answerNs, process }: SimulatedMachineOptions = {},
+  {
+    nic = {},
+    ramBytes = 64 * MIB,
+    vcpus = 1,
+    console,
+    memory,
+    answerNs,
+    process,
+  }: SimulatedMachineOptions = {},
 ): Machine {
   const machine = createDeterministicMachine(
-    { ramBytes, vcpus: 1, nic: { macs: [macOf(0)], ...nic } },
+    { ramBytes, vcpus, nic: { macs: [macOf(0)], ...nic } },
     {
       scheduler: world.scheduler,
       random: world.random.fork(name),

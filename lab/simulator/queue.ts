@@ -30,6 +30,7 @@ interface PortionData extends Portion {
   /** By their names. */
   readonly plan: readonly string[] | null;
   readonly parameters: CrewData['parameters'] | null;
+  readonly machine: string | null;
 }
 
 export interface GatherOptions extends CrewData, Portion {
@@ -47,7 +48,7 @@ export interface GatherOptions extends CrewData, Portion {
  * what is done already. Rejects with `lab/queue-failed`, `lab/package-missing`, `lab/portion-failed`.
  */
 export async function gather(options: GatherOptions): Promise<Tally> {
-  const { url, from, to, plan, parameters, enough, progress } = options;
+  const { url, from, to, plan, parameters, machine, enough, progress } = options;
   const { Queue } = await bullmq();
   const campaign = campaignOf(options);
   const connection = new Connection(url);
@@ -64,7 +65,7 @@ export async function gather(options: GatherOptions): Promise<Tally> {
     const names = plan?.map(nameOfFault) ?? null;
     const jobs = [...waiting].map(([jobId, portion]) => ({
       name: 'seeds',
-      data: { ...portion, plan: names, parameters: parameters ?? null },
+      data: { ...portion, plan: names, parameters: parameters ?? null, machine: machine ?? null },
       opts: { jobId, attempts: THREAD_DIES_MAX, removeOnComplete: { age: KEPT_SECONDS } },
     }));
     for (let at = 0; at < jobs.length; at += ADDED_AT_ONCE) {
@@ -151,11 +152,12 @@ class Threads {
     this.#imagePath = imagePath;
   }
 
-  async run({ from, to, plan, parameters }: PortionData): Promise<Tally> {
+  async run({ from, to, plan, parameters, machine }: PortionData): Promise<Tally> {
     const data: CrewData = {
       imagePath: this.#imagePath,
       plan: plan?.map((name) => faultOfName(name) as Fault),
       parameters: parameters ?? undefined,
+      machine: machine ?? undefined,
     };
     const campaign = campaignOf(data);
     // One that has booted for another campaign is worth nothing here.

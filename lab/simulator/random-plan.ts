@@ -5,6 +5,7 @@ import type { ParameterValues } from '../../migration/parameters.js';
 import { builtIn } from '../../migration/registry.js';
 import { type Fault, type FaultKind, isDataFault, type When } from './fault.js';
 import type { Side } from './link.js';
+import { PLAIN } from './shape.js';
 import { patienceWith, randomWay, WAYS, type Way, waysLike } from './ways.js';
 
 /** What either side says in a migration in which nothing is amiss; those that come once, and those that come again. */
@@ -158,12 +159,13 @@ export const TRACKINGS: readonly string[] = builtIn.tracking
   .filter(({ serves }) => serves === 'device')
   .map(({ name }) => name);
 
-/** Limits, channels, approaches and verification of a migration; stop and start are like those in `given`. */
+/** Limits, channels, approaches and verification of a migration; stop and start are like those in `given`, and what `shape` can do. */
 export function randomParameters(
   random: SeededRandom,
   given: Partial<ParameterValues> = {},
+  shape = PLAIN,
 ): Partial<ParameterValues> {
-  const like = waysLike(given);
+  const like = waysLike(given, shape);
   const way = randomWay(random.fork('way'), like.length > 0 ? like : WAYS);
   return {
     ...timeoutsWith(way),

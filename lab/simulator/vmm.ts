@@ -14,7 +14,7 @@ import { ConsoleLog } from '../../vmm/process/console-log.js';
 import { Controller, QUIT_GRACE_MS } from '../../vmm/process/controller.js';
 import { awaitingMachine, forward, guestMachine } from '../../vmm/process/guest-machine.js';
 import type { AwaitingMachine, GuestEvents, Machines } from '../../vmm/process/ports.js';
-import { type BootedGuest, SIMULATED_RAM_BYTES, takeBooted } from './booted-guest.js';
+import { type BootedGuest, takeBooted } from './booted-guest.js';
 import { Gate } from './gate.js';
 import type { Side } from './link.js';
 import { SimulatedLinks, type SimulatedWire } from './links.js';
@@ -40,22 +40,27 @@ export interface SimulatedVmmOptions {
   readonly defect: (error: unknown) => void;
 }
 
-const ZEROS = new Uint8Array(SIMULATED_RAM_BYTES);
-
-/** RAM of machines that are no more, for others: the host takes its time for new memory. */
+/** RAM of machines that are no more, for others of that size: the host takes its time for new memory. */
 export class MemoryPool {
-  readonly #free: WebAssembly.Memory[] = [];
+  /** By their sizes. */
+  readonly #free = new Map<number, WebAssembly.Memory[]>();
+  #zeros = new Uint8Array(0);
 
   /** Zeros from `fromByte` on; what lies before is overwritten anyway. */
-  take(fromByte: number): WebAssembly.Memory | undefined {
-    const memory = this.#free.pop();
+  take(bytes: number, fromByte: number): WebAssembly.Memory | undefined {
+    const memory = this.#free.get(bytes)?.pop();
+    if (memory === undefined) return undefined;
+    if (this.#zeros.length < bytes) this.#zeros = new Uint8Array(bytes);
     // Much faster than to fill memory that is shared.
-    if (memory !== undefined) new Uint8Array(memory.buffer).set(ZEROS.subarray(fromByte), fromByte);
+    new Uint8Array(memory.buffer).set(this.#zeros.subarray(fromByte, bytes), fromByte);
     return memory;
   }
 
   give(memory: WebAssembly.Memory): void {
-    this.#free.push(memory);
+    const bytes = memory.buffer.byteLength;
+    const free = this.#free.get(bytes);
+    if (free === undefined) this.#free.set(bytes, [memory]);
+    else free.push(memory);
   }
 }
 
@@ -262,12 +267,14 @@ export class SimulatedVmm {
 
   /** A machine whose RAM up to `writtenBytes` is about to be written. */
   #make(events: GuestEvents, writtenBytes: number): Machine {
-    const { world, network, memories, ran } = this.#options;
+    const { world, network, memories, ran, booted } = this.#options;
+    const { ramBytes, vcpus, nic } = booted.shape;
     const name = `${this.side}${this.#machines.size}`;
     const machine = simulatedMachine({ ...world, scheduler: this.#gate }, network, name, {
-      ramBytes: SIMULATED_RAM_BYTES,
-      memory: memories.take(writtenBytes),
-      nic: this.#nic,
+      ramBytes,
+      vcpus,
+      memory: memories.take(ramBytes, writtenBytes),
+      nic: { ...nic, ...this.#nic },
       process: this.#gate,
       answerNs: () => this.#random.below(ANSWER_NS_MAX),
     });

@@ -22,8 +22,9 @@ import { GUEST_IP, SimulatedNetwork } from './network.js';
 import { MIGRATE, stepsOf } from './operator.js';
 import { randomChange, randomParameters, randomPlan, TIMEOUTS } from './random-plan.js';
 import { type SimulatedWorld, simulatedWorld } from './run.js';
+import type { Shape } from './shape.js';
 import { type MemoryPool, SimulatedVmm } from './vmm.js';
-import { missesRemoval } from './ways.js';
+import { missesRemoval, randomShape } from './ways.js';
 
 export interface WholeMoveOptions {
   readonly booted: BootedGuest;
@@ -49,7 +50,7 @@ export interface WholeMove {
 }
 
 const RATE = 2000;
-const FLOW = { kind: 'echo', ip: GUEST_IP, port: PORT_ECHO, rate: RATE, payloadBytes: 64 } as const;
+const FLOW = { kind: 'echo', port: PORT_ECHO, rate: RATE, payloadBytes: 64 } as const;
 /** How fast a drifting clock goes, of how fast it should; there are none that nearly stand still. */
 const rateOf = ({ amount }: Fault): number => Math.max(amount, 100) / 1000;
 /** Whoever closed nothing in good order is cleared away in a second; another source waits at the door meanwhile. */
@@ -71,6 +72,10 @@ const CHANNELS = 2;
 /** The faults that `seed` stands for. */
 export const planOf = (seed: number): readonly Fault[] =>
   randomPlan(seededRandom(seed).fork('plan'), CHANNELS);
+
+/** The machine that `seed` stands for, of those that can do what `given` says. */
+export const shapeOf = (seed: number, given: Partial<ParameterValues>): Shape =>
+  randomShape(seededRandom(seed).fork('machine'), given);
 
 /** Same seed and same options: same result, same hash. */
 export async function moveWhole(seed: number, options: WholeMoveOptions): Promise<WholeMove> {
@@ -106,6 +111,10 @@ class Move {
   readonly #runs: RunChange[] = [];
   readonly #defects: string[] = [];
   readonly #again: boolean;
+  readonly #shape: Shape;
+  readonly #functions: number;
+  /** With one of the guest's functions. */
+  readonly #flow: typeof FLOW & { readonly ip: number };
   #handOver: string[] | undefined;
   /** What operators have begun and not ended. */
   #acts: Promise<unknown> = Promise.resolve();
@@ -114,7 +123,14 @@ class Move {
     this.#world = world;
     this.#plan = plan;
     const random = world.random.fork('circumstances');
-    this.#parameters = { ...defaultParameters, ...randomParameters(random, parameters), ...parameters };
+    this.#parameters = {
+      ...defaultParameters,
+      ...randomParameters(random, parameters, booted.shape),
+      ...parameters,
+    };
+    this.#shape = booted.shape;
+    this.#functions = booted.shape.nic.macs.length;
+    this.#flow = { ...FLOW, ip: GUEST_IP + random.fork('function').below(this.#functions) };
     this.#again = world.random.fork('again').chance(AGAIN_SHARE);
     this.infliction = new Infliction(plan, world, (fault) => this.#strike(fault));
     this.#network = new SimulatedNetwork(world);
@@ -147,7 +163,7 @@ class Move {
     await destination.controller.migrateIncoming(DESTINATION);
     for (const { controller } of [source, destination]) await controller.setParameters(this.#parameters);
     const peer = this.#network.peer;
-    peer.startFlow(FLOW);
+    peer.startFlow(this.#flow);
     await scheduler.sleep(microseconds(1000 + random.fork('start').below(4000)));
 
     const mayTakeNs = mayTake(this.#parameters) * slowestOf(this.#plan) + stillOf(this.#plan);
@@ -169,7 +185,7 @@ class Move {
     await scheduler.sleep(REST);
     const during = peer.report()[0];
     await this.#driverFindsDevice(struck);
-    const second = await this.#moveAgain();
+    const second = this.#letsDeviceGo(struck) ? undefined : await this.#moveAgain();
     if (second !== undefined) await this.#driverFindsDevice([]);
     const later = await this.#askLast();
     // Those of the machines' own ends are none of the guest's.
@@ -184,7 +200,9 @@ class Move {
       during,
       second,
       later,
-      deviceGivenUp: struck.some(({ kind }) => takesNetwork(kind)) && this.#isDeviceGivenUp,
+      deviceGivenUp:
+        this.#letsDeviceGo(struck) ||
+        (struck.some(({ kind }) => takesNetwork(kind)) && this.#isDeviceGivenUp),
       outages: struck.filter(({ kind }) => takesNetwork(kind)).length,
       packetRate: RATE,
       tookNs,
@@ -219,7 +237,7 @@ class Move {
     for (const { controller } of [from, to]) await controller.setParameters(PATIENT);
     const mayTakeNs = mayTake({ ...this.#parameters, ...PATIENT });
     const peer = this.#network.peer;
-    const flow = peer.startFlow(FLOW);
+    const flow = peer.startFlow(this.#flow);
     await scheduler.sleep(REST);
     const began = scheduler.now();
     await from.execute(MIGRATE.command, MIGRATE.arguments);
@@ -276,11 +294,21 @@ class Move {
     }
   }
 
-  /** Packets for the guest where it is now: those that are sent before its place is known again do not count. */
+  /** Packets for all functions of the guest where it is now; the first flow of which not all came back, or the last. */
   async #askLast(): Promise<FlowReport | undefined> {
     if (this.#runs.at(-1)?.running !== true) return undefined;
+    let last: FlowReport | undefined;
+    for (let i = 0; i < this.#functions; i++) {
+      last = await this.#ask(GUEST_IP + i);
+      if (last?.arrived?.received !== last?.sent) break;
+    }
+    return last;
+  }
+
+  /** Those that are sent before its place is known again do not count. */
+  async #ask(ip: number): Promise<FlowReport | undefined> {
     const { scheduler } = this.#world;
-    const number = this.#network.peer.startFlow({ ...FLOW, count: LAST_PACKETS });
+    const number = this.#network.peer.startFlow({ ...FLOW, ip, count: LAST_PACKETS });
     await scheduler.sleep(milliseconds((LAST_PACKETS * 1000) / RATE));
     await scheduler.sleep(REST);
     return this.#network.peer.report().find(({ flow: one }) => one === number);
@@ -332,6 +360,11 @@ class Move {
   get #carriesDevices(): boolean {
     const record = this.#source.controller.migrationRecord() as MigrationRecord | undefined;
     return builtIn.stop.find(({ name }) => name === record?.approaches?.stop)?.leaves === 'state';
+  }
+
+  /** A slot without a button, whose light blinks for seconds, is off at once when an operator asks for that. */
+  #letsDeviceGo(struck: readonly Fault[]): boolean {
+    return this.#shape.absent.includes('button') && struck.some(({ kind }) => kind === 'unplug');
   }
 
   /** By the driver's own words, and as the start of the device is known to let it. */
