@@ -141,8 +141,8 @@ export const TIMEOUTS = {
 } as const;
 
 /** Those with which `way` comes to its end. */
-export function timeoutsWith(way: Way): Partial<ParameterValues> {
-  const patience = patienceWith(way);
+export function timeoutsWith(way: Way, functions = 1): Partial<ParameterValues> {
+  const patience = patienceWith(way, functions);
   return {
     ...TIMEOUTS,
     ...patience,
@@ -168,7 +168,7 @@ export function randomParameters(
   const like = waysLike(given, shape);
   const way = randomWay(random.fork('way'), like.length > 0 ? like : WAYS);
   return {
-    ...timeoutsWith(way),
+    ...timeoutsWith(way, shape.nic.macs.length),
     stop: way.stop.name,
     start: way.start.name,
     maxBandwidth: random.pick([0, 100e6, 400e6, 1e9]),

@@ -88,10 +88,12 @@ export function randomWay(random: SeededRandom, ways: readonly Way[]): Way {
 export const missesRemoval = ({ start = AUTO }: Named): boolean =>
   [stateReplay.name, startByReset.name].includes(start);
 
-/** How long the guest is waited for: what `way` takes when all goes well, and some more. Nothing if that is not long. */
+/** How long a guest with so many functions is waited for: what `way` takes when all goes well, and some more. Nothing if that is not long. */
 export function patienceWith(
   way: Way,
+  functions: number,
 ): Partial<Pick<ParameterValues, 'requestTimeoutMs' | 'deviceStartTimeoutMs'>> {
   if (rare(way)) return { requestTimeoutMs: 8000, deviceStartTimeoutMs: 15_000 };
-  return slow(way) ? { requestTimeoutMs: 2000, deviceStartTimeoutMs: 4000 } : {};
+  // One slot after the other: what makes devices come and go has one lock.
+  return slow(way) ? { requestTimeoutMs: 2000 * functions, deviceStartTimeoutMs: 4000 * functions } : {};
 }

@@ -233,7 +233,7 @@ describe('a file with a mistake', () => {
     ['"edge": "before"', '"from": "source"', /at: processes count messages of a kind from both sides/],
     [
       '"must"',
-      '"approach": {"stop": "failover"}, "must"',
+      '"approach": {"stop": "failover", "start": "state-replay"}, "must"',
       /\/approach: the simulator can't do this: it has stop device-state, /,
     ],
     ['"must"', '"host": {"fullDisk": "capture", "busyCores": 2}, "must"', /\/host: must say one thing/],
