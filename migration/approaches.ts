@@ -25,6 +25,8 @@ export interface Chosen {
   /** Where several were to be tried: those that come next, in order; of stops those that go with the start as well. */
   readonly otherTrackings: readonly TrackingDescriptor[];
   readonly otherStops: readonly StopDescriptor[];
+  /** The start was left to choose (`auto`): a guest that does not do ahead what it wants moves all the same, and does without. */
+  readonly startIsLeft: boolean;
 }
 
 export const namesOf = ({ tracking, stop, start }: Pick<Chosen, Effort>): Approaches => ({
@@ -56,7 +58,7 @@ export async function chooseApproaches(
     if (start === undefined) continue;
     const others = stops.slice(stops.indexOf(stop) + 1);
     const otherStops = others.filter(({ leaves }) => start.takes.includes(leaves));
-    return { tracking, stop, start, otherTrackings, otherStops };
+    return { tracking, stop, start, otherTrackings, otherStops, startIsLeft: wanted.start === AUTO };
   }
   throw contradiction(stops[0], starts[0], registry);
 }
@@ -283,7 +285,7 @@ export function judgeApproaches(
   if (!start.takes.includes(stop.leaves)) {
     throw malformed('hello', 'approaches.start', `${start.name}, which does not go with stop ${stop.name}`);
   }
-  return { tracking, stop, start, otherTrackings: [], otherStops: [] };
+  return { tracking, stop, start, otherTrackings: [], otherStops: [], startIsLeft: false };
 }
 
 /**

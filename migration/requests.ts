@@ -5,10 +5,10 @@
  */
 import { isFerryError } from '../base/errors.js';
 import { settleAll } from '../base/settle.js';
-import { milliseconds } from '../base/units.js';
+import { milliseconds, nanoseconds } from '../base/units.js';
 import { type OnDevice, stopsOf } from './approaches.js';
 import { onTimeline } from './observed-device.js';
-import { type Patience, type RequestLimits, withPatience } from './patience.js';
+import { type Patience, withPatience } from './patience.js';
 import type { AssignedDevice } from './ports.js';
 import type { Source } from './source-context.js';
 import type { DeviceStop, StopDescriptor } from './stop/stop.js';
@@ -89,57 +89,80 @@ export class GuestRequests {
       duration: parameters.duration('requestTimeoutMs'),
       grace: parameters.duration('answerTimeoutMs'),
     };
-    let giveUp: () => void = () => undefined;
-    const givenUp = new Promise<void>((resolve) => {
-      giveUp = resolve;
-    });
+    const asking = new Asking();
     undo.push('the request to the guest', async () => {
       this.#over = true;
-      giveUp();
+      asking.giveUp();
       // What is under way with the devices comes to its end before they are taken back.
       await this.#fallingBack.catch(() => undefined);
     });
     const devices = onTimeline(machine.devices, timeline);
-    const asking = stops.map(async (stop) => {
+    const requests = stops.map(async (stop) => {
       if (!asks(this.#source, stop)) return;
       const { name, does } = stop;
       await timeline.during(name, 'request', () =>
         withPatience(scheduler, { ...wait, device: name }, async (patience) => {
           const device = devices.find((one) => one.name === name)!;
-          const limits = { patience, givenUp };
-          await this.#prepare(device, does, limits);
-          await does.request?.(limits);
+          await this.#prepare(device, does, patience, asking);
+          await does.request?.({ patience, givenUp: asking.givenUp });
         }),
       );
     });
     // The first refusal ends it, whatever the others are about to say.
-    return Promise.all(asking).then(
+    return Promise.all(requests).then(
       () => undefined,
       (error) => {
-        giveUp();
+        asking.giveUp();
         throw error;
       },
     );
   }
 
-  /** What the start wants done, or known, ahead. A stop in which the guest has no part does not fail for want of that. */
-  async #prepare(device: AssignedDevice, does: DeviceStop, limits: RequestLimits): Promise<void> {
-    const { chosen, stats, remembered } = this.#source;
-    const { prepare, remember } = chosen!.start;
+  /**
+   * What the start wants done, or known, ahead. Neither a stop in which the guest has no part nor a start that was left to
+   * choose fails for want of that; such a start waits for half of the patience, and leaves the stop the rest.
+   */
+  async #prepare(device: AssignedDevice, does: DeviceStop, all: Patience, asking: Asking): Promise<void> {
+    const { chosen, stats, remembered, scheduler, parameters } = this.#source;
+    const { start, startIsLeft } = chosen!;
     const { name } = device;
     if (this.#unprepared.has(name)) return;
-    try {
-      await prepare?.(device, limits);
+    const ahead = async (patience: Patience): Promise<void> => {
+      const limits = { patience, givenUp: asking.givenUp };
+      await start.prepare?.(device, limits);
       // A stop that comes in the place of another may find less than there was.
-      if (remember !== undefined && !remembered.has(name))
-        remembered.set(name, await remember(device, limits));
+      if (start.remember !== undefined && !remembered.has(name))
+        remembered.set(name, await start.remember(device, limits));
+    };
+    const half = {
+      effort: 'start',
+      approach: start.name,
+      device: name,
+      duration: nanoseconds(all.duration / 2),
+      grace: parameters.duration('answerTimeoutMs'),
+    };
+    try {
+      await (startIsLeft ? withPatience(scheduler, half, ahead) : ahead(all));
     } catch (error) {
       if (!isFerryError(error)) throw error;
       this.#unprepared.add(name);
       stats.unprepared(name, error.message);
-      if (does.request !== undefined) throw error;
+      if (asking.isOver || (does.request !== undefined && !startIsLeft)) throw error;
     }
   }
+}
+
+/** Whether anybody waits for what the guest is asked. */
+class Asking {
+  isOver = false;
+  giveUp: () => void = () => undefined;
+  /** Resolves when nobody does any more. */
+  readonly givenUp = new Promise<void>((resolve) => {
+    this.giveUp = () => {
+      this.isOver = true;
+      resolve();
+    };
+  });
 }
 
 /** Whether anything is asked for this device, by the stop or by the start that comes after it. */

@@ -151,6 +151,79 @@ describe('a migration that is cancelled while it falls back', () => {
   });
 });
 
+describe('a guest that does not do ahead what the start wants', () => {
+  const keeping = (remember: NonNullable<StartDescriptor['remember']>): Scene => ({
+    registry: {
+      ...registryOf(scriptOf()),
+      stop: [stop('ask', never), stop('ask-again', inTime)],
+      start: [{ ...start, remember }],
+    },
+  });
+  const silent = keeping(async (_device, { patience, givenUp }) => {
+    await Promise.race([patience.over, givenUp]);
+    throw refused('the agent did not answer');
+  });
+  const REQUEST_TIMEOUT = milliseconds(300);
+  const spent = ({
+    timeline,
+  }: {
+    readonly timeline: readonly { readonly what: string; readonly at: number }[];
+  }) =>
+    timeline.find(({ what }) => what === 'quiescing')!.at -
+    timeline.find(({ what }) => what === 'request')!.at;
+
+  it('moves without, where the start was left to choose, in the time that it may take anyhow; the record says why', async () => {
+    const { source } = await move([], { ...silent, parameters: { requestTimeoutMs: 300 } });
+    expect(source.status).toBe('completed');
+    expect(source.devices[0]!.unprepared).toMatch(/the agent did not answer/);
+    expect(summaryLines(source).join('\n')).toMatch(/nothing was done ahead for the start of vf0: .*agent/);
+    // The first stop had what the start left of the patience; the second was not kept waiting again.
+    expect(source.fallbacks.map(({ from }) => from)).toEqual(['ask']);
+    expect(spent(source)).toBeGreaterThanOrEqual(REQUEST_TIMEOUT);
+    expect(spent(source)).toBeLessThan(REQUEST_TIMEOUT + milliseconds(50));
+  });
+
+  it('has half of the patience left for what the stop wants', async () => {
+    let sleep = async (_ms: number): Promise<void> => undefined;
+    const slow = async ({ patience }: RequestLimits): Promise<void> => {
+      const late = patience.over.then(() => Promise.reject(refused('no answer')));
+      await Promise.race([sleep(100), late]);
+    };
+    const registry = { ...silent.registry!, stop: [stop('ask', slow), stop('ask-again', inTime)] };
+    const { source } = await move([], {
+      registry,
+      parameters: { requestTimeoutMs: 300 },
+      prepare: ({ world }) => {
+        sleep = (ms) => world.scheduler.sleep(milliseconds(ms));
+      },
+    });
+    expect([source.status, source.approaches!.stop, source.fallbacks]).toEqual(['completed', 'ask', []]);
+    expect(spent(source)).toBeGreaterThanOrEqual(milliseconds(250));
+  });
+
+  it('is where it was, if the start was asked for by name', async () => {
+    const parameters = { start: start.name, stop: 'ask-again', requestTimeoutMs: 300 };
+    const outcome = await move([], { ...silent, parameters });
+    expect(checkOneSurvivor(outcome)).toBe('source');
+    expect(outcome.source.error!.message).toMatch(/the agent did not answer/);
+    expect(asked.join()).not.toMatch(/request/);
+  });
+
+  it('is asked nothing more when the migration is cancelled meanwhile', async () => {
+    const cancelling: Scene = {
+      ...silent,
+      parameters: { requestTimeoutMs: 300 },
+      prepare: ({ world, cancel }) => {
+        void world.scheduler.sleep(milliseconds(100)).then(() => cancel.source.abort());
+      },
+    };
+    const outcome = await move([], cancelling);
+    expect(checkOneSurvivor(outcome)).toBe('source');
+    expect(outcome.source.status).toBe('cancelled');
+    expect(asked.join()).not.toMatch(/request/);
+  });
+});
+
 describe('a stop that stands for several', () => {
   const gentle: StopDescriptor = {
     ...stop('gentle'),

@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { NEVER } from '../../migration/patience.js';
-import type { GuestAgent } from '../../migration/ports.js';
+import type { GuestAgent, GuestChannel } from '../../migration/ports.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import { moveUnderTraffic, type TrafficScene } from './passthrough-world.js';
 
@@ -95,28 +95,41 @@ describe('an interface whose device comes back', () => {
     },
   );
 
-  const withoutAnswer = (stop: string) =>
+  const withoutAnswer = (stop: string, start = 'hot-plug-agent') =>
     moveUnderTraffic({
       rate: 500,
       nic: { slot: 'quick' },
       before: async ({ devices }) => {
         const execute: GuestAgent['execute'] = async (_command, _args, end) => end.then(() => undefined);
-        Object.assign(devices[0]!, { agent: { listens: async () => true, execute } });
+        const { guest } = devices[0]!;
+        // Nor does its network core keep anything.
+        const features = async (): Promise<readonly string[]> =>
+          (await guest!.features()).filter((feature) => feature !== 'keep');
+        const channel: GuestChannel = {
+          features,
+          request: (word, args) => guest!.request(word, args),
+          onMessage: (listener) => guest!.onMessage(listener),
+        };
+        Object.assign(devices[0]!, { agent: { listens: async () => true, execute }, guest: channel });
       },
       afterwardsMs: 200,
-      parameters: { stop, start: 'hot-plug-agent', requestTimeoutMs: 300 },
+      parameters: { stop, start, requestTimeoutMs: 600 },
     });
 
   it('is left as it is where an agent listens and does not answer: the migration ends when there is no patience left', async () => {
     const { source, destination, console } = await withoutAnswer('hot-unplug-quick');
-    expect(source.error).toMatchObject({ code: 'migration/agent-silent', facts: { waitedMs: 300 } });
+    expect(source.error).toMatchObject({ code: 'migration/agent-silent', facts: { waitedMs: 600 } });
     expect([source.guest, destination.status]).toEqual(['here', 'failed']);
     expect(source.timeline.filter(({ what }) => what === 'takeOutWhenOff')).toEqual([]);
     expect(console.filter((line) => /NIC Link is Up/.test(line))).toHaveLength(1);
   });
 
-  it('is as the guest sets it up where no agent answered, and the stop needs nobody: the record says so', async () => {
-    const { source, destination, console } = await withoutAnswer('surprise');
+  it.each([
+    ['and the stop needs nobody', 'surprise', 'hot-plug-agent'],
+    ['and the start was left to choose', 'hot-unplug-quick', 'auto'],
+  ])('is as the guest sets it up where no agent answered, %s: the record says so', async (_, stop, start) => {
+    const { source, destination, console } = await withoutAnswer(stop, start);
+    expect(source.approaches).toMatchObject({ stop, start: 'hot-plug-agent' });
     expect([source.error, destination.afterwards]).toEqual([undefined, undefined]);
     expect([source.guest, destination.status]).toEqual(['there', 'completed']);
     expect(source.devices[0]!.unprepared).toMatch(/agent, asked about vf0, did not answer/);
