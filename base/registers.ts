@@ -209,6 +209,16 @@ export class RegisterFile<T = Readonly<Record<string, RegisterSpec>>> {
     return saved;
   }
 
+  /** `saved` with `register` as it is here, for a difference that does not matter. What was not saved of such a file is returned as it is. */
+  withOwn(saved: Uint8Array, register: Register): Uint8Array {
+    const at = this.table.mapped.indexOf(register.offset >>> 2) * 4 + (register.offset & 3);
+    const bytes = register.width / 8;
+    if (saved.length !== this.table.mapped.length * 4) return saved;
+    const copy = saved.slice();
+    copy.set(this.save().subarray(at, at + bytes), at);
+    return copy;
+  }
+
   /** Takes over saved registers without running hooks. Returns what is wrong, and changes nothing, if they don't fit. */
   restore(saved: Uint8Array): string | undefined {
     const { mapped, masks, name } = this.table;

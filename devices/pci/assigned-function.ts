@@ -27,7 +27,7 @@ import {
   type0Header,
 } from './registers.js';
 import { SingleFunction } from './single-function.js';
-import { registerSection, SectionedState } from './state.js';
+import { decodeSections, encodeSections, registerSection, SectionedState } from './state.js';
 
 export interface AssignedOptions {
   readonly name: string;
@@ -42,6 +42,7 @@ export interface AssignedOptions {
 }
 
 export const ASSIGNED_VERSION = 1;
+const CONFIG_SECTION = 'config';
 
 const capabilities = (link: AssignedOptions['link']) => ({
   pcie: at(0xa0, pcieCapability({ kind: 'endpoint', ...link })),
@@ -103,7 +104,7 @@ export class AssignedFunction extends SingleFunction implements SaveableDevice {
     });
     this.aer = new AerReporter({ fn: this.fn, aer: layout.cap.aer, pcie: layout.cap.pcie });
     this.state = new SectionedState(name, ASSIGNED_VERSION, [
-      registerSection('config', this.fn.config),
+      registerSection(CONFIG_SECTION, this.fn.config),
       ...interrupts.sections,
     ]);
   }
@@ -133,6 +134,18 @@ export class AssignedFunction extends SingleFunction implements SaveableDevice {
     this.state.restore(record);
     this.fn.refresh();
     this.interrupts.routeAll();
+  }
+
+  /** Takes over what the guest had set of a device that may be of another revision: that stays this one's. */
+  adopt(record: DeviceRecord): void {
+    const { config, layout } = this.fn;
+    const { sections, problem } = decodeSections(record.state);
+    const parts = sections.map(([name, bytes]) => ({
+      name,
+      bytes: name === CONFIG_SECTION ? config.withOwn(bytes, layout.header.REVISION) : bytes,
+    }));
+    // One that is cut off is refused as it is.
+    this.restore(problem === undefined ? { ...record, state: encodeSections(parts) } : record);
   }
 
   describe(record: DeviceRecord): readonly (readonly [string, string])[] {

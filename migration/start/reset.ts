@@ -20,7 +20,7 @@ export const startByReset: StartDescriptor = {
     "ixgbevf resets its device once in ten seconds at most, and waits for the rest of them; without a link it has no reason to. A driver that happens to read all ones between the device's stop and the vCPUs' takes it for removed, and never looks again.",
   needs: ['fn', 'replay'],
   takes: ['lost'],
-  copesWith: ['queues'],
+  copesWith: ['queues', 'revision'],
   afterRun: true,
   readOut,
   make: (device) => startByPuttingBack(NAME, device, 'configuration'),

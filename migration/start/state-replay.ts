@@ -17,10 +17,10 @@ export const stateReplay: StartDescriptor = {
   ],
   use: 'For devices that speak no VFIO migration, where a hypervisor knows their registers: nothing is asked of the guest.',
   limits:
-    "What no register takes is lost: counters begin anew, a packet that was sent in part is sent from its start, and frames that come between stop and start are dropped. The device must be of the same kind. A driver that happens to read all ones between the device's stop and the vCPUs' takes it for removed, and nothing says so but its traffic.",
+    "What no register takes is lost: counters begin anew, a packet that was sent in part is sent from its start, and frames that come between stop and start are dropped. The device must be of the same kind, with as many vectors and the same address; its driver goes on with the queues that it has until it sets the device up again. A driver that happens to read all ones between the device's stop and the vCPUs' takes it for removed, and nothing says so but its traffic.",
   needs: ['fn', 'replay'],
   takes: ['lost'],
-  copesWith: ['link-down'],
+  copesWith: ['queues', 'revision', 'link-down'],
   afterRun: true,
   readOut,
   make: (device) => startByPuttingBack(NAME, device, 'registers'),

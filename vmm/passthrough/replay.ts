@@ -77,7 +77,7 @@ export class FunctionReplay {
     if (read === undefined || this.#put !== undefined) return;
     const { name } = this.#assigned;
     this.#assigned.setGate(false);
-    this.#assigned.restore({ name, version: ASSIGNED_VERSION, state: read.configuration });
+    this.#assigned.adopt({ name, version: ASSIGNED_VERSION, state: read.configuration });
     if (what === 'registers') {
       this.#vf.physicalPart.restore({ name: this.#vf.name, version: VF_VERSION, state: read.physical });
       const problem = writeRegisters(this.#vf.pool, read.registers);
