@@ -136,3 +136,32 @@ describe('panic', () => {
     expect(new PlainMachine(kernel, { commandLine: 'workload=idle' }).run(SECOND)).toBe('time');
   });
 });
+
+describe('the power button', () => {
+  const press = (commandLine: string, pressed: boolean[] = []) => {
+    const machine = new PlainMachine(kernel, { commandLine });
+    machine.at(150 * MS, () => pressed.push(machine.pressPowerButton()));
+    const end = machine.run(300 * MS);
+    return { machine, end, pressed };
+  };
+
+  it.each(['workload=idle', 'workload=stress', 'workload=ledger'])(
+    'turns a guest off that does something else (%s), which says so',
+    (commandLine) => {
+      const { machine, end, pressed } = press(commandLine);
+      expect([end, pressed]).toEqual(['power-off', [true]]);
+      expect(machine.now).toBeLessThan(200 * MS);
+      expect(machine.printed(/Power Button|acpid|reboot/)).toEqual([
+        'ACPI: button: Power Button [PWRF]',
+        'acpid: power button pressed',
+        'reboot: Power down',
+      ]);
+    },
+  );
+
+  it('is not heard of by a guest that is silent', () => {
+    const { machine, end, pressed } = press('behaviour=silent');
+    expect([end, pressed]).toEqual(['time', [true]]);
+    expect(machine.printed(/acpid/)).toEqual([]);
+  });
+});

@@ -25,7 +25,7 @@ import {
 } from '../../base/abi/platform.js';
 import type { AccessWidth, MmioHandler } from '../../base/mmio.js';
 import { MIB, PAGE_BYTES } from '../../base/units.js';
-import { POWER_PANIC, POWER_RESET } from '../../devices/power/registers.js';
+import { POWER_PANIC, POWER_RESET, powerRegisters } from '../../devices/power/registers.js';
 import { SerialDevice } from '../../devices/serial/device.js';
 
 /** Where the kernel's static data ends at the latest. */
@@ -79,6 +79,7 @@ export class PlainMachine {
   #irqEnabled = false;
   #limit = 0;
   #end: End = 'time';
+  #buttonVector = 0;
   readonly #vectors: number[] = [];
   readonly #events: { at: number; run: () => void }[] = [];
   readonly #entry: (page: number) => void;
@@ -198,6 +199,12 @@ export class PlainMachine {
     if (!this.#vectors.includes(vector)) this.#vectors.push(vector);
   }
 
+  /** False if the guest does not want to hear of it. */
+  pressPowerButton(): boolean {
+    if (this.#buttonVector !== 0) this.interrupt(this.#buttonVector);
+    return this.#buttonVector !== 0;
+  }
+
   /** Boots the guest and lets it run until the virtual time `until`, or until it ends by itself. */
   run(until: number): End {
     this.#limit = until;
@@ -261,7 +268,9 @@ export class PlainMachine {
     else if (address === POWER_BASE) {
       this.#end = value === POWER_PANIC ? 'panic' : value === POWER_RESET ? 'reset' : 'power-off';
       throw new EndOfRun();
-    } else if (this.devices !== undefined) this.devices.write(address, width, value);
+    } else if (address === POWER_BASE + powerRegisters.reg.BUTTON.offset)
+      this.#buttonVector = powerRegisters.reg.BUTTON.fields.VECTOR.get(value);
+    else if (this.devices !== undefined) this.devices.write(address, width, value);
     else throw new Error(`write to 0x${address.toString(16)}`);
   }
 

@@ -15,6 +15,7 @@ import { devices_init } from './devices';
 import { mem_init } from '../mm/page_alloc';
 import { kmem_cache_init } from '../mm/slab';
 import { ferry_console_init } from '../drivers/console/ferry_console';
+import { acpi_button_init } from '../drivers/power/button';
 import { power_init } from '../drivers/power/power';
 import { qga_init } from '../qga/main';
 import { run_init_workload } from '../workloads/workload';
@@ -45,6 +46,7 @@ export function start_kernel(page: u32): void {
   kernel_init(page);
   devices_init();
   qga_init();
+  acpi_button_init();
   behaviour_init();
   warn_unknown_params();
   run_init_workload();
