@@ -1,7 +1,22 @@
 /** A VM for a monitor that has nothing but the monitor to it: it notes what is asked of it, and answers plausibly. */
+
 import { MigrationParameters } from '../../migration/parameters.js';
 import type { MigrationInfo, VmControl } from '../../vmm/monitor/control.js';
 import type { RunState } from '../../vmm/monitor/run-state.js';
+import type { RxFilter } from '../../vmm/passthrough/network-control.js';
+
+const RX_FILTER: RxFilter = {
+  name: 'vf0',
+  promiscuous: false,
+  broadcast: true,
+  unicast: 'normal',
+  multicast: 'normal',
+  vlan: 'normal',
+  mac: '52:00:00:00:00:01',
+  addresses: [],
+  groupHashes: [0x123],
+  vlans: [7],
+};
 
 /** `calls`: what was asked of it, in order. */
 export interface NotingVm extends VmControl {
@@ -45,20 +60,7 @@ export function notingVm(): NotingVm {
     },
     pressPowerButton: async () => void calls.push(['pressPowerButton']),
     network: {
-      rxFilters: async () => [
-        {
-          name: 'vf0',
-          promiscuous: false,
-          broadcast: true,
-          unicast: 'normal',
-          multicast: 'normal',
-          vlan: 'normal',
-          mac: '52:00:00:00:00:01',
-          addresses: [],
-          groupHashes: [0x123],
-          vlans: [7],
-        },
-      ],
+      rxFilters: async (name) => (name === undefined || name === RX_FILTER.name ? [RX_FILTER] : []),
       setLink: async (name, up) => {
         calls.push(['setLink', name, up]);
         return name === 'vf0';
