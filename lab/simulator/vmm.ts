@@ -160,10 +160,12 @@ export class SimulatedVmm {
    */
   execute(command: string, args: object = {}): Promise<string | undefined> {
     const answer = this.#turn.then(async () => {
-      await this.#gate.through(Promise.resolve());
+      // It hears of it when it goes on, and whoever asked, of its end.
+      await this.#orKilled(this.#gate.through(Promise.resolve()));
       if (this.gone) return 'gone';
       try {
-        await this.#gate.through(this.#commands.run(command, args, { mute: () => {} }));
+        await this.#orKilled(this.#gate.through(this.#commands.run(command, args, { mute: () => {} })));
+        if (this.gone) return 'gone';
         this.#note(`did ${command}`);
         return undefined;
       } catch (error) {
@@ -212,8 +214,13 @@ export class SimulatedVmm {
   /** As a process that is asked to end: in good order, unless that takes too long. */
   async quit(): Promise<void> {
     const grace = this.#gate.sleep(milliseconds(QUIT_GRACE_MS));
-    await Promise.race([this.controller.destroy().catch(this.#options.defect), grace]);
+    await this.#orKilled(Promise.race([this.controller.destroy().catch(this.#options.defect), grace]));
     this.kill();
+  }
+
+  /** Of a process that is gone nothing is heard any more: who waits for something of it has to look elsewhere. */
+  #orKilled<T>(work: Promise<T>): Promise<T | undefined> {
+    return Promise.race([work, this.killed]);
   }
 
   /** `SIGKILL`: nothing of it ever runs again, and what it had open is closed for it. */

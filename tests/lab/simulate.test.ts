@@ -140,6 +140,21 @@ describe('simulated migrations of whole machines', () => {
     expect([move.happened.source.status, move.happened.destination.status]).toEqual([source, destination]);
   });
 
+  it.each([
+    ['kill-source@start'],
+    ['inject-error@source/round-end#0=0', 'kill-source@source/round-end#0'],
+    ['quit-source@source/round-end#0', 'kill-source@source/round-end#0'],
+    ['suspend-source@source/round-end#0=1000', 'stop@source/round-end#0', 'kill-source@source/round-end#0'],
+  ])(
+    'of which a process is killed while an operator waits for its answer come to an end: %s',
+    async (...names) => {
+      const move = await plain.move(2, faults(...names));
+      expect(move.idle).toEqual([]);
+      expect(move.happened.source.gone).toBe(true);
+      expect(violationsOf(move.happened)).toEqual([]);
+    },
+  );
+
   it('are not begun while the dirty rate is measured', async () => {
     const { happened } = await plain.move(2, faults('dirty-rate@start'));
     expect(violationsOf(happened)).toEqual([]);
