@@ -56,3 +56,21 @@ export interface DmaPort {
 export interface MsiPort {
   send(requester: RequesterId, address: Iova, data: number): void;
 }
+
+/** Kinds of access, as a page request names them. */
+export const DMA_READS = 1;
+export const DMA_WRITES = 2;
+
+/**
+ * Memory that may not be there yet: pages that are still under way, or that lie with another process. A device asks before it
+ * begins a piece of work, and begins it when all that this needs is there; so a request itself is always answered at once, done
+ * or blocked, and never has to be taken up again in its middle.
+ */
+export interface DmaPresence {
+  /**
+   * False: not yet. What of the range is missing has been asked for, as often as one likes, and whoever looks after the device
+   * tells it when some of that has arrived (`memoryArrived`), on the device's own thread. True: a request has its answer now, be it
+   * that it is blocked. What was there stays there until the device has been told otherwise.
+   */
+  present(requester: RequesterId, address: Iova, length: number, access: number): boolean;
+}

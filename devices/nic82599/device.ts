@@ -6,6 +6,7 @@
  */
 import type { Scheduler } from '../../base/clock.js';
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
+import type { DmaPresence } from '../../base/dma.js';
 import { deviceErrors } from '../errors.js';
 import type { FrameView } from '../ethernet/frame.js';
 import type { FrameSink } from '../ethernet/frame-sink.js';
@@ -14,8 +15,9 @@ import { registerSection, SectionedState, type StateSection } from '../pci/state
 import type { Endpoint } from '../pci/topology.js';
 import type { BringUpStep } from './bring-up.js';
 import { type EthernetPort, Forwarding } from './forwarding.js';
+import { MemoryWaits } from './memory-waits.js';
 import type { SegmentFlags } from './offload.js';
-import { PhysicalFunction, QUEUE_HIDE_VLAN } from './pf.js';
+import { PhysicalFunction, QUEUE_DROP, QUEUE_HIDE_VLAN } from './pf.js';
 import { LINK_10G, POOLS, pfRegisters as reg } from './pf-registers.js';
 import { Pool, type PoolHost } from './pool.js';
 import { Pools } from './pools.js';
@@ -60,6 +62,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
   private readonly options: NicOptions;
   private readonly vfs: (VirtualFunction | undefined)[] = [];
   private readonly engine = new TransmitEngine();
+  private readonly waits = new MemoryWaits();
   private readonly pending = new Uint8Array(QUEUES);
   private pendingCount = 0;
   private nextQueue = 0;
@@ -147,6 +150,8 @@ export class Nic82599 implements Endpoint, SaveableDevice {
    */
   run(budget: number): boolean {
     let left = budget;
+    // Tried again at each turn: a register may have been written that lets it go on.
+    if (this.forwarding.packetBuffer.count > 0) left -= this.forwarding.work(left);
     while (left > 0 && this.pendingCount > 0 && this.forwarding.ready) {
       const queue = this.takePending();
       const transmit = this.pools.at(queue >>> 1).transmit[queue & 1]!;
@@ -157,7 +162,26 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       if (rest <= 0) this.markPending(queue);
       if (rest === slice) left--;
     }
-    return this.pendingCount > 0 && this.forwarding.ready;
+    return (this.pendingCount > 0 && this.forwarding.ready) || this.forwarding.hasWork;
+  }
+
+  /** Memory that may not be there yet: queues ask before they work. Undefined: all of it is there. */
+  set presence(presence: DmaPresence | undefined) {
+    this.waits.presence = presence;
+    if (presence === undefined) this.memoryArrived(0, Number.POSITIVE_INFINITY);
+  }
+
+  /** Some of what a queue asked for in vain is there: `length` bytes at `address`, or is known to be blocked. */
+  memoryArrived(address: number, length: number): void {
+    for (let index = 0; index < POOLS; index++) {
+      const pool = this.pools.find(index);
+      if (pool === undefined) continue;
+      for (let queue = 0; queue < QUEUES_PER_POOL; queue++) {
+        if (pool.transmit[queue]!.awaited.arrives(address, length))
+          this.markPending(index * QUEUES_PER_POOL + queue);
+        if (pool.receive[queue]!.awaited.arrives(address, length)) this.retryReceive();
+      }
+    }
   }
 
   setLink(up: boolean): void {
@@ -234,6 +258,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
     return {
       scheduler: this.options.scheduler,
       engine: this.engine,
+      waits: this.waits,
       segmentFlags: flags,
       get status() {
         return registers.get(reg.STATUS);
@@ -247,6 +272,9 @@ export class Nic82599 implements Endpoint, SaveableDevice {
         (registers.words[reg.VFTE.word + (pool >>> 5)]! & (1 << (pool & 31))) !== 0,
       hidesVlan: (pool, queue) =>
         (nic.pf.queueFlags[pool * QUEUES_PER_POOL + queue]! & QUEUE_HIDE_VLAN) !== 0,
+      dropsWithoutDescriptor: (pool, queue) =>
+        (nic.pf.queueFlags[pool * QUEUES_PER_POOL + queue]! & QUEUE_DROP) !== 0,
+      receiveChanged: () => nic.retryReceive(),
       doorbell: (pool, queue) => nic.markPending(pool * QUEUES_PER_POOL + queue),
       emit: (pool, tag) => nic.forwarding.emit(pool, tag),
       receiverSwitched: (pool, on) => nic.options.receiverSwitched?.(pool, on),
@@ -258,6 +286,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       mailboxRevoked: (pool) => causes.clear(pool),
       functionReset(pool) {
         nic.setPoolEnabled(pool, false, false);
+        nic.forwarding.forget(nic.pools.at(pool));
         causes.clear(pool);
         causes.setReset(pool);
         nic.pf.raiseMailbox();
@@ -281,6 +310,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
   private deviceReset(): void {
     this.pf.resetRegisters();
     this.pools.deviceReset();
+    this.forwarding.packetBuffer.clear();
     this.forwarding.tables.invalidate();
     this.forwarding.rss.invalidate();
   }
@@ -313,6 +343,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       governor: this.pf.errorRegisters,
       host: this.vfStateHost(n),
       masterChanged: () => this.kick(n),
+      quieted: () => this.forwarding.forget(this.pools.at(n)),
     });
   }
 
@@ -356,6 +387,10 @@ export class Nic82599 implements Endpoint, SaveableDevice {
 
   private kick(pool: number): void {
     for (let queue = 0; queue < QUEUES_PER_POOL; queue++) this.markPending(pool * QUEUES_PER_POOL + queue);
+  }
+
+  private retryReceive(): void {
+    if (this.forwarding.packetBuffer.count > 0 && this.forwarding.retry()) this.options.wake();
   }
 
   private kickAll(): void {

@@ -11,9 +11,11 @@ import {
   type FrameView,
   VLAN_TAG_BYTES,
 } from '../ethernet/frame.js';
-import { pfRegisters as reg, VLAN_INSERT_DEFAULT, VLAN_INSERT_NEVER } from './pf-registers.js';
+import { PacketBuffer } from './packet-buffer.js';
+import { POOLS, pfRegisters as reg, VLAN_INSERT_DEFAULT, VLAN_INSERT_NEVER } from './pf-registers.js';
 import type { Pool } from './pool.js';
 import type { Pools } from './pools.js';
+import { DROPPED, WAITS } from './receive.js';
 import { ReceivedFrame, RssConfig } from './received-frame.js';
 import { isBroadcast, PoolSet, SwitchTables } from './switch.js';
 
@@ -35,6 +37,14 @@ export class Forwarding {
   private readonly wire: EthernetPort;
   private readonly fromWire = new ReceivedFrame(new FrameBuffer());
   private readonly fromPool: ReceivedFrame;
+  /** Frames that could not be put into their rings yet. */
+  readonly packetBuffer = new PacketBuffer();
+  /** Its first frame was tried, and waits. */
+  private stuck = false;
+  private readonly fromBuffer = new ReceivedFrame(new FrameBuffer());
+  private readonly bufferPools = new PoolSet();
+  /** Pools whose ring can't take the frame that is being delivered; empty between two frames. */
+  private readonly waiting = new PoolSet();
   private readonly selected = new PoolSet();
   private readonly selectedLocal = new PoolSet();
 
@@ -125,7 +135,64 @@ export class Forwarding {
     return toWire;
   }
 
+  /** Whether there is something to do for `work`. */
+  get hasWork(): boolean {
+    return this.packetBuffer.count > 0 && !this.stuck;
+  }
+
+  /** What the first frame of the packet buffer waits for may be there. Returns whether a frame waits. */
+  retry(): boolean {
+    this.stuck = false;
+    return this.packetBuffer.count > 0;
+  }
+
+  /** Puts frames of the packet buffer into their rings, until the next one has to wait. Returns how many, at most `budget`. */
+  work(budget: number): number {
+    const { packetBuffer, fromBuffer, bufferPools, waiting } = this;
+    let done = 0;
+    for (; done < budget && packetBuffer.count > 0; done++) {
+      const loopback = packetBuffer.peek(fromBuffer.frame, bufferPools);
+      fromBuffer.examine(this.rss, loopback);
+      this.deliverNow(fromBuffer, bufferPools);
+      this.stuck = !waiting.isEmpty;
+      if (this.stuck) {
+        packetBuffer.leave(waiting);
+        waiting.clear();
+        break;
+      }
+      packetBuffer.shift();
+    }
+    return done;
+  }
+
+  /** `pool` gets nothing of what waits. */
+  forget(pool: Pool): void {
+    if (this.packetBuffer.count === 0) return;
+    pool.drops.stopped += this.packetBuffer.forget(pool.index);
+    this.retry();
+  }
+
   private deliver(received: ReceivedFrame, pools: PoolSet): void {
+    const { packetBuffer, waiting } = this;
+    // Nothing overtakes what waits.
+    if (packetBuffer.count > 0) {
+      this.hold(received, pools);
+      return;
+    }
+    this.deliverNow(received, pools);
+    if (waiting.isEmpty) return;
+    this.hold(received, waiting);
+    this.stuck = true;
+    waiting.clear();
+  }
+
+  private hold(received: ReceivedFrame, pools: PoolSet): void {
+    if (pools.isEmpty || this.packetBuffer.push(received.frame, received.loopback, pools)) return;
+    this.count(reg.MISSED_PACKETS.word);
+    for (let pool = 0; pool < POOLS; pool++) if (pools.has(pool)) this.pools.at(pool).drops.noDescriptor++;
+  }
+
+  private deliverNow(received: ReceivedFrame, pools: PoolSet): void {
     // Lowest set bit first; the set is taken apart as it is walked.
     for (let low = pools.low; low !== 0; low &= low - 1)
       this.deliverTo(31 - Math.clz32(low & -low), received);
@@ -135,7 +202,9 @@ export class Forwarding {
   }
 
   private deliverTo(pool: number, received: ReceivedFrame): void {
-    if (!this.pools.at(pool).deliver(received)) this.count(reg.QPRDC.word + dropCounterStep(pool));
+    const outcome = this.pools.at(pool).deliver(received);
+    if (outcome === DROPPED) this.count(reg.QPRDC.word + dropCounterStep(pool));
+    else if (outcome === WAITS) this.waiting.add(pool);
   }
 
   /** Inserts the tag that descriptor and VMVIR ask for. Returns it, or -1. */

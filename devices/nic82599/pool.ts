@@ -9,8 +9,9 @@ import type { PciFunction } from '../pci/function.js';
 import { BringUp, type BringUpStep } from './bring-up.js';
 import { InterruptUnit } from './interrupts.js';
 import { Mailbox } from './mailbox.js';
+import type { MemoryWaits } from './memory-waits.js';
 import type { SegmentFlags } from './offload.js';
-import { ReceiveQueue } from './receive.js';
+import { DELIVERED, type Delivery, DROPPED, ReceiveQueue, WAITS } from './receive.js';
 import type { ReceivedFrame } from './received-frame.js';
 import { Reception } from './reception.js';
 import { QUEUES_PER_POOL, vfRegisters as reg, VF_VECTORS, vfTable } from './registers.js';
@@ -22,6 +23,7 @@ type VfSpecs = typeof vfTable extends RegisterTable<infer T> ? T : never;
 export interface PoolHost {
   readonly scheduler: Scheduler;
   readonly engine: TransmitEngine;
+  readonly waits: MemoryWaits;
   readonly segmentFlags: SegmentFlags;
   /** Registers that a VF sees of the physical function. */
   readonly status: number;
@@ -29,6 +31,9 @@ export interface PoolHost {
   mayReceive(pool: number): boolean;
   maySend(pool: number): boolean;
   hidesVlan(pool: number, queue: number): boolean;
+  dropsWithoutDescriptor(pool: number, queue: number): boolean;
+  /** What waits in the packet buffer may go on. */
+  receiveChanged(): void;
   /** There may be something to send in a queue. */
   doorbell(pool: number, queue: number): void;
   emit(pool: Pool, tag: number): void;
@@ -53,6 +58,7 @@ export class Pool implements TransmitOwner {
   readonly mailbox: Mailbox;
   readonly interrupts: InterruptUnit;
   readonly engine: TransmitEngine;
+  readonly waits: MemoryWaits;
   /** Whose requester id the queues use. */
   fn: PciFunction;
   /** The pool belongs to a virtual function that exists. */
@@ -80,6 +86,7 @@ export class Pool implements TransmitOwner {
     this.index = index;
     this.host = host;
     this.engine = host.engine;
+    this.waits = host.waits;
     this.bringUp = new BringUp((step) => host.broughtUp(index, step));
     this.reception = new Reception(host.scheduler, (on) => host.receiverSwitched(index, on));
     this.fn = physicalFunction;
@@ -114,6 +121,7 @@ export class Pool implements TransmitOwner {
           host.doorbell(index, queue);
         },
       },
+      RDT: { write: () => host.receiveChanged() },
       RXDCTL: {
         write: (written, before, queue) => {
           const { ENABLE } = reg.RXDCTL.fields;
@@ -181,6 +189,10 @@ export class Pool implements TransmitOwner {
     return this.host.hidesVlan(this.index, queue);
   }
 
+  dropsWithoutDescriptor(queue: number): boolean {
+    return this.host.dropsWithoutDescriptor(this.index, queue);
+  }
+
   emit(tag: number): void {
     this.host.emit(this, tag);
   }
@@ -194,23 +206,24 @@ export class Pool implements TransmitOwner {
     );
   }
 
-  /** Puts a frame into the queue that its hash selects; false if it was dropped. */
-  deliver(received: ReceivedFrame): boolean {
+  /** Puts a frame into the queue that its hash selects. */
+  deliver(received: ReceivedFrame): Delivery {
     if (this.quiesced || !this.host.mayReceive(this.index)) {
       this.drops.stopped++;
-      return false;
+      return DROPPED;
     }
     // RQPL: 0 keeps all frames in the first queue.
     const queues = reg.PSRTYPE.fields.QUEUES.get(this.words[reg.PSRTYPE.word]!);
     const queue = this.receive[queues === 0 ? 0 : received.rssQueue]!;
-    if (!queue.deliver(received)) {
-      this.drops.noDescriptor++;
-      return false;
+    const outcome = queue.deliver(received);
+    if (outcome !== DELIVERED) {
+      if (outcome !== WAITS) this.drops.noDescriptor++;
+      return outcome;
     }
     this.words[reg.GPRC.word]!++;
     if ((received.frame.bytes[0]! & 1) === 1) this.words[reg.MPRC.word]!++;
     addOctets(this.words, reg.GORC_LSB.word, received.frame.length + FCS_BYTES);
-    return true;
+    return DELIVERED;
   }
 
   /** Counts a frame that was sent. */
@@ -265,7 +278,9 @@ export class Pool implements TransmitOwner {
     for (const queue of this.transmit) {
       queue.contexts.fill(0);
       queue.segmentsSent = 0;
+      queue.awaited.clear();
     }
+    for (const queue of this.receive) queue.awaited.clear();
   }
 
   private controlWritten(written: number): void {

@@ -6,7 +6,7 @@
  * descriptors comes from a guest: indices beyond the ring stop the queue, addresses are the IOMMU's to judge, and what
  * does not fit is dropped whole before anything was written.
  */
-import { iovaOf } from '../../base/dma.js';
+import { DMA_READS, DMA_WRITES, iovaOf } from '../../base/dma.js';
 import { FRAME_BYTES_MAX, PROTOCOL_TCP, PROTOCOL_UDP, VLAN_TAG_BYTES } from '../ethernet/frame.js';
 import type { PciFunction } from '../pci/function.js';
 import {
@@ -19,6 +19,7 @@ import {
   rxRead,
   rxWriteBack,
 } from './descriptors.js';
+import { Awaited, type MemoryWaits } from './memory-waits.js';
 import type { ReceivedFrame } from './received-frame.js';
 import {
   DESCRIPTOR_BYTES,
@@ -36,12 +37,22 @@ const ADDRESSES_BYTES = 12;
 const HEADER_BYTES_MAX = 1023;
 const STATUS_CHECKS = 0x70;
 
+/** What became of a frame. */
+export const DROPPED = 0;
+export const DELIVERED = 1;
+/** It can't be put into the ring yet, and nothing of it was. */
+export const WAITS = 2;
+export type Delivery = typeof DROPPED | typeof DELIVERED | typeof WAITS;
+
 /** What a queue needs of the pool that it belongs to. */
 export interface QueueOwner {
   /** Words of the pool's register file. */
   readonly words: Uint32Array;
   /** The function whose requester id the queue's requests carry. */
   readonly fn: PciFunction;
+  readonly waits: MemoryWaits;
+  /** The switch has the queue drop what there is no descriptor for, whatever its driver says. */
+  dropsWithoutDescriptor(queue: number): boolean;
   /** The switch keeps VLAN tags from the guest. */
   hidesVlan(queue: number): boolean;
   receiveCause(queue: number): void;
@@ -49,6 +60,8 @@ export interface QueueOwner {
 }
 
 export class ReceiveQueue {
+  /** Memory that the frame at the head of the packet buffer needs. */
+  readonly awaited = new Awaited();
   private readonly owner: QueueOwner;
   private readonly index: number;
   /** Word offset of this queue's registers from those of queue 0. */
@@ -62,34 +75,40 @@ export class ReceiveQueue {
     this.at = (index * reg.RDBAL.stride) / 4;
   }
 
-  /** Delivers a frame; false if it was dropped: queue off, no descriptors, nonsense in the ring's registers. */
-  deliver(received: ReceivedFrame): boolean {
-    const { words, fn } = this.owner;
+  /**
+   * Delivers a frame. It is dropped if the queue is off, its registers are nonsense, or no descriptors are there and it is to drop
+   * then (SRRCTL.DROP_EN, QDE); it waits for descriptors where it is not, and for memory. 7.1.3.1
+   */
+  deliver(received: ReceivedFrame): Delivery {
+    const { words, fn, waits } = this.owner;
     const { at } = this;
     const control = words[reg.RXDCTL.word + at]!;
-    if (reg.RXDCTL.fields.ENABLE.get(control) === 0 || !fn.mastering) return false;
+    if (reg.RXDCTL.fields.ENABLE.get(control) === 0 || !fn.mastering) return DROPPED;
     const count = words[reg.RDLEN.word + at]! / DESCRIPTOR_BYTES;
     const head = words[reg.RDH.word + at]!;
     const tail = words[reg.RDT.word + at]!;
-    if (head >= count || tail >= count) return false;
+    if (head >= count || tail >= count) return DROPPED;
 
     const split = words[reg.SRRCTL.word + at]!;
     const bufferBytes = reg.SRRCTL.fields.PACKET_KIB.get(split) * 1024;
     const kind = reg.SRRCTL.fields.DESCTYPE.get(split);
-    if (bufferBytes === 0 || !isKnown(kind)) return false;
+    if (bufferBytes === 0 || !isKnown(kind)) return DROPPED;
     const strip = received.parsed.vlanTag >= 0 && reg.RXDCTL.fields.STRIP_VLAN.get(control) === 1;
     const frameBytes = received.frame.length - (strip ? VLAN_TAG_BYTES : 0);
     const headerBytes = this.headerBytes(received, kind, split, strip, frameBytes);
     const needed = Math.max(1, Math.ceil((frameBytes - headerBytes) / bufferBytes));
     const owned = tail >= head ? tail - head : tail - head + count;
-    if (needed > owned || !this.fetch(head, needed, count)) return false;
+    if (needed > owned) {
+      const drops = reg.SRRCTL.fields.DROP.get(split) === 1 || this.owner.dropsWithoutDescriptor(this.index);
+      return drops || needed >= count ? DROPPED : WAITS;
+    }
+    if (waits.presence !== undefined && !this.ringIsThere(head, needed, count)) return WAITS;
+    if (!this.fetch(head, needed, count)) return DROPPED;
+    if (waits.presence !== undefined && !this.buffersAreThere(frameBytes, headerBytes, needed, bufferBytes))
+      return WAITS;
 
     if (headerBytes > 0) {
-      const address = iovaOf(
-        this.dwords[rxRead.HEADER_LOW.word]! & ~1,
-        this.dwords[rxRead.HEADER_HIGH.word]!,
-      );
-      this.writePiece(received, strip, address, 0, headerBytes);
+      this.writePiece(received, strip, this.headerAddress(), 0, headerBytes);
     }
     let done = headerBytes;
     for (let i = 0; i < needed; i++) {
@@ -104,7 +123,47 @@ export class ReceiveQueue {
     }
     words[reg.RDH.word + at] = (head + needed) % count;
     this.owner.receiveCause(this.index);
-    return true;
+    return DELIVERED;
+  }
+
+  /** Descriptors are read, and written back. */
+  private ringIsThere(head: number, needed: number, count: number): boolean {
+    const { fn, waits } = this.owner;
+    const { awaited } = this;
+    const access = DMA_READS | DMA_WRITES;
+    const first = Math.min(needed, count - head);
+    awaited.clear();
+    let there = waits.ask(fn, this.slotAddress(head), first * DESCRIPTOR_BYTES, access, awaited);
+    if (first < needed) {
+      const rest = (needed - first) * DESCRIPTOR_BYTES;
+      there = waits.ask(fn, this.slotAddress(0), rest, access, awaited) && there;
+    }
+    return there;
+  }
+
+  /** All are asked for, also behind one that is missing: they are fetched together. */
+  private buffersAreThere(
+    frameBytes: number,
+    headerBytes: number,
+    needed: number,
+    bufferBytes: number,
+  ): boolean {
+    const { fn, waits } = this.owner;
+    const { awaited, dwords } = this;
+    let there = headerBytes === 0 || waits.ask(fn, this.headerAddress(), headerBytes, DMA_WRITES, awaited);
+    let left = frameBytes - headerBytes;
+    for (let i = 0; i < needed; i++) {
+      const piece = Math.min(bufferBytes, left);
+      left -= piece;
+      const low = dwords[i * 4 + rxRead.PACKET_LOW.word]!;
+      const high = dwords[i * 4 + rxRead.PACKET_HIGH.word]!;
+      if (piece > 0) there = waits.ask(fn, iovaOf(low, high), piece, DMA_WRITES, awaited) && there;
+    }
+    return there;
+  }
+
+  private headerAddress() {
+    return iovaOf(this.dwords[rxRead.HEADER_LOW.word]! & ~1, this.dwords[rxRead.HEADER_HIGH.word]!);
   }
 
   /** Bytes that go to the header buffer: 0 unless the driver asked for a split and the header fits. */

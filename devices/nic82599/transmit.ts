@@ -2,10 +2,10 @@
  * A transmit queue: takes packets out of a ring, offloads them, hands frames to the switch and reports completion.
  * 82599 datasheet, 7.2
  *
- * A packet is taken only when all its descriptors are there, so that between two steps the ring's head is the whole
- * progress, beside the contexts loaded so far and the segments already sent of the packet at the head.
+ * A packet is taken only when all its descriptors are there, and all memory that it needs, so that between two steps the ring's
+ * head is the whole progress, beside the contexts loaded so far and the segments already sent of the packet at the head.
  */
-import { iovaOf } from '../../base/dma.js';
+import { DMA_READS, DMA_WRITES, iovaOf } from '../../base/dma.js';
 import { storeChecksum, sumBytes } from '../ethernet/checksum.js';
 import { FRAME_BYTES_MAX, FrameBuffer, PROTOCOL_TCP } from '../ethernet/frame.js';
 import {
@@ -16,6 +16,7 @@ import {
   txData,
   txLegacy,
 } from './descriptors.js';
+import { Awaited } from './memory-waits.js';
 import {
   insertIpChecksum,
   insertL4Checksum,
@@ -63,6 +64,8 @@ export class TransmitQueue {
   readonly contexts = new Uint32Array(CONTEXT_SLOTS * DESCRIPTOR_DWORDS);
   /** Segments already sent of the packet at the head. */
   segmentsSent = 0;
+  /** Memory that the packet at the head needs. */
+  readonly awaited = new Awaited();
   private readonly owner: TransmitOwner;
   private readonly index: number;
   private readonly at: number;
@@ -75,7 +78,7 @@ export class TransmitQueue {
 
   /**
    * Works until the ring is empty or `budget` descriptors and frames are spent. Returns what is left of it: more than
-   * zero means that there is nothing to do until the next doorbell.
+   * zero means that there is nothing to do until the next doorbell, or until the memory that it waits for has arrived.
    */
   run(budget: number): number {
     const { words } = this.owner;
@@ -96,7 +99,7 @@ export class TransmitQueue {
           continue;
         }
         const last = this.packetEnd(i, fetched);
-        if (last < 0) break;
+        if (last < 0 || !this.buffersAreThere(i, last)) break;
         left -= last - i + 1;
         left = this.send(i, last, left);
         if (this.segmentsSent > 0) break;
@@ -150,11 +153,46 @@ export class TransmitQueue {
     const wanted = Math.min(this.owned(), PACKET_DESCRIPTORS_MAX);
     if (wanted === 0) return 0;
     const first = Math.min(wanted, count - head);
+    if (!this.ringIsThere(head, first, wanted)) return 0;
     if (!fn.dmaRead(this.slotAddress(head), engine.descriptors, 0, first * DESCRIPTOR_BYTES)) return 0;
     if (first === wanted) return wanted;
     const done = first * DESCRIPTOR_BYTES;
     const rest = (wanted - first) * DESCRIPTOR_BYTES;
     return fn.dmaRead(this.slotAddress(0), engine.descriptors, done, rest) ? wanted : first;
+  }
+
+  /** What is fetched, and what completes it: descriptors written back, or the head's copy. */
+  private ringIsThere(head: number, first: number, wanted: number): boolean {
+    const { fn, waits } = this.owner;
+    if (waits.presence === undefined) return true;
+    const { awaited } = this;
+    const access = DMA_READS | DMA_WRITES;
+    awaited.clear();
+    let there = waits.ask(fn, this.slotAddress(head), first * DESCRIPTOR_BYTES, access, awaited);
+    if (first < wanted) {
+      const rest = (wanted - first) * DESCRIPTOR_BYTES;
+      there = waits.ask(fn, this.slotAddress(0), rest, access, awaited) && there;
+    }
+    if (this.writesHeadBack())
+      there =
+        waits.ask(fn, this.headPointerAddress, this.owner.engine.headPointer.length, DMA_WRITES, awaited) &&
+        there;
+    return there;
+  }
+
+  /** All of a packet are asked for, also behind one that is missing: they are fetched together. */
+  private buffersAreThere(from: number, last: number): boolean {
+    const { fn, waits, engine } = this.owner;
+    if (waits.presence === undefined) return true;
+    const { dwords } = engine;
+    let there = true;
+    for (let i = from; i <= last; i++) {
+      const at = i * DESCRIPTOR_DWORDS;
+      const bytes = txData.LENGTH.read(dwords, at);
+      const address = iovaOf(dwords[at]!, dwords[at + 1]!);
+      if (bytes > 0) there = waits.ask(fn, address, bytes, DMA_READS, this.awaited) && there;
+    }
+    return there;
   }
 
   private isContext(i: number): boolean {
@@ -329,10 +367,15 @@ export class TransmitQueue {
     return reg.TDWBAL.fields.ENABLE.get(low) === 1;
   }
 
-  private writeHeadBack(head: number): void {
-    const { words, engine, fn } = this.owner;
+  private get headPointerAddress() {
+    const { words } = this.owner;
     const low = words[reg.TDWBAL.word + this.at]! & reg.TDWBAL.fields.ADDRESS.mask;
+    return iovaOf(low, words[reg.TDWBAH.word + this.at]!);
+  }
+
+  private writeHeadBack(head: number): void {
+    const { engine, fn } = this.owner;
     for (let i = 0; i < 4; i++) engine.headPointer[i] = head >>> (i * 8);
-    fn.dmaWrite(iovaOf(low, words[reg.TDWBAH.word + this.at]!), engine.headPointer, 0, 4);
+    fn.dmaWrite(this.headPointerAddress, engine.headPointer, 0, 4);
   }
 }

@@ -19,6 +19,8 @@ export interface VfOptions {
   readonly host: VfStateHost;
   /** Mastering was allowed: queues may go on. */
   masterChanged(): void;
+  /** It does no DMA from now on: what waits for it is lost, as what comes while it stands still. */
+  quieted(): void;
 }
 
 export class VirtualFunction implements SaveableDevice {
@@ -31,6 +33,7 @@ export class VirtualFunction implements SaveableDevice {
   /** What the physical function and its driver keep for it, apart from the rest. */
   readonly physicalPart: SectionedState;
   private readonly host: VfStateHost;
+  private readonly quieted: () => void;
   private readonly state: SectionedState;
 
   constructor(options: VfOptions) {
@@ -38,6 +41,7 @@ export class VirtualFunction implements SaveableDevice {
     this.name = name;
     this.pool = pool;
     this.host = options.host;
+    this.quieted = options.quieted;
     this.fn = new PciFunction(vfLayout, {
       name,
       bars: [],
@@ -74,12 +78,14 @@ export class VirtualFunction implements SaveableDevice {
   stop(): void {
     this.pool.quiesced = true;
     this.pool.stopped = true;
+    this.quieted();
     this.pool.interrupts.stop();
   }
 
   /** No DMA; interrupts, mailbox and time go on. From running, or from stopped. */
   quiesce(): void {
     this.pool.quiesced = true;
+    this.quieted();
     this.leaveStop();
   }
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../base/random.js';
 import type { VfPolicy } from '../../devices/nic82599/pf-driver/policy.js';
 import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
+import { DELIVERED } from '../../devices/nic82599/receive.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { BROADCAST, bytesOf, ethernet, type Mac, PEER, vfMac } from './frames.js';
 import { PF_MAC, TestMachine } from './machine.js';
@@ -312,7 +313,7 @@ describe('the tables', () => {
     for (let i = 0; i < 64; i++) {
       machine.nic.pools.at(i).deliver = () => {
         delivered++;
-        return true;
+        return DELIVERED;
       };
     }
     first.send(ethernet(BROADCAST, vfMac(62), data));
