@@ -343,7 +343,6 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       governor: this.pf.errorRegisters,
       host: this.vfStateHost(n),
       masterChanged: () => this.kick(n),
-      quieted: () => this.forwarding.forget(this.pools.at(n)),
     });
   }
 

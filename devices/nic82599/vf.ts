@@ -19,8 +19,6 @@ export interface VfOptions {
   readonly host: VfStateHost;
   /** Mastering was allowed: queues may go on. */
   masterChanged(): void;
-  /** It does no DMA from now on: what waits for it is lost, as what comes while it stands still. */
-  quieted(): void;
 }
 
 export class VirtualFunction implements SaveableDevice {
@@ -33,7 +31,6 @@ export class VirtualFunction implements SaveableDevice {
   /** What the physical function and its driver keep for it, apart from the rest. */
   readonly physicalPart: SectionedState;
   private readonly host: VfStateHost;
-  private readonly quieted: () => void;
   private readonly state: SectionedState;
 
   constructor(options: VfOptions) {
@@ -41,7 +38,6 @@ export class VirtualFunction implements SaveableDevice {
     this.name = name;
     this.pool = pool;
     this.host = options.host;
-    this.quieted = options.quieted;
     this.fn = new PciFunction(vfLayout, {
       name,
       bars: [],
@@ -78,14 +74,12 @@ export class VirtualFunction implements SaveableDevice {
   stop(): void {
     this.pool.quiesced = true;
     this.pool.stopped = true;
-    this.quieted();
     this.pool.interrupts.stop();
   }
 
   /** No DMA; interrupts, mailbox and time go on. From running, or from stopped. */
   quiesce(): void {
     this.pool.quiesced = true;
-    this.quieted();
     this.leaveStop();
   }
 
