@@ -1,7 +1,7 @@
 // Bundles each program and each thread's entry into one file of dist/bin, so that it starts without looking up some two
 // hundred modules; `ferry` keeps its commands apart, to load only the one asked for. Packages stay outside.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -75,11 +75,14 @@ function compile() {
   const files = AHEAD.map((entry) => {
     const name = basename(entry, '.ts');
     const file = names.find((each) => each.startsWith(`${name}-`) && each.endsWith('.cjs'));
+    const path = join(fresh, file);
+    // What starts it gives it that function.
+    writeFileSync(path, readFileSync(path, 'utf8').replace(/\bawait import\(/g, 'await importModule('));
     writeFileSync(
       join(fresh, `${name}.cjs`),
       `'use strict';\nmodule.exports = require('./compiled-ahead.cjs').runBundle(require.resolve('./${file}'));\n`,
     );
-    return join(fresh, file);
+    return path;
   });
   const program = `
     import ahead from ${JSON.stringify(pathToFileURL(ahead).href)};

@@ -127,14 +127,15 @@ describe.each(WORLDS)('a machine in $name', ({ run }) => {
       await machine.pause();
       await machine.resume();
       machine.outgoing.throttle(0);
-      // Others may keep it from the core for a while; a guest that is still throttled never gets there.
-      let free = 0;
-      for (let reading = 0; reading < 100 && free <= 2 * throttled.rate; reading++) {
+      // Others may keep it from the core; but a guest that has no more than the hundredth that it had never gets there.
+      let free = false;
+      for (let reading = 0; reading < 500 && !free; reading++) {
         const [again, sofar] = [machine.query(), done()];
         await world.elapse(80);
-        free = since(again, sofar).rate;
+        const { rate, share } = since(again, sofar);
+        free = share > 0.1 || rate > 2 * throttled.rate;
       }
-      expect(free).toBeGreaterThan(2 * throttled.rate);
+      expect(free).toBe(true);
     }));
 
   test('answers what no device claims with all ones, and drops writes to it', () =>

@@ -6,21 +6,23 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import { constants, Script } from 'node:vm';
+import { Script } from 'node:vm';
 
 const codeOf = (file: string): string => file.replace(/\.cjs$/, '.code');
 
-/** The wrapper is CommonJS's own, on the first line, so that places in the code are those of the file. */
+/**
+ * The wrapper is CommonJS's own, on the first line, so that places in the code are those of the file; and `importModule`, which the
+ * build writes for `import`: Node 20 has none for scripts that come with bytecode.
+ */
 const wrapped = (text: string): string =>
-  `(function (exports, require, module, __filename, __dirname) {${text}\n})`;
+  `(function (exports, require, module, __filename, __dirname, importModule) {${text}\n})`;
 
 function load(file: string, cachedData?: Buffer): Script {
-  return new Script(wrapped(readFileSync(file, 'utf8')), {
-    filename: file,
-    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-    ...(cachedData === undefined ? {} : { cachedData }),
-  });
+  const text = wrapped(readFileSync(file, 'utf8'));
+  return new Script(text, { filename: file, ...(cachedData === undefined ? {} : { cachedData }) });
 }
+
+const importModule = (specifier: string): Promise<unknown> => import(specifier);
 
 /**
  * What a bundle (the absolute path of a CommonJS file) exports. Bytecode that is missing, or that another release of Node or an
@@ -28,11 +30,9 @@ function load(file: string, cachedData?: Buffer): Script {
  */
 export function runBundle(file: string): unknown {
   const require = createRequire(file);
-  // Before 20.12 Node can't give such a script the `import()` that files have.
-  if (constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER === undefined) return require(file) as unknown;
   const module = { exports: {} };
   const run = load(file, bytecode(file)).runInThisContext() as (...given: unknown[]) => void;
-  run(module.exports, require, module, file, dirname(file));
+  run(module.exports, require, module, file, dirname(file), importModule);
   return module.exports;
 }
 
