@@ -34,6 +34,8 @@ const DATA_FAULTS = {
 } as const;
 /** Of a process that ends in good order, and says so. */
 const ENDED = new RegExp(`/vmm-ended$|${SILENT.source}`);
+/** A guest that stands still answers nothing that the migration asks of it: neither its driver, nor its agent, nor its slot. */
+const STOOD_STILL = /\/(guest-silent|agent-silent|still-plugged-in)$/;
 const PROCESS_FAULTS = {
   'kill-source': SILENT,
   'kill-destination': SILENT,
@@ -47,10 +49,9 @@ const PROCESS_FAULTS = {
 /** What an operator asks of a monitor: the source's, unless the name says another. */
 const OPERATOR_FAULTS = {
   cancel: /\/cancelled$/,
-  // A guest that stands still answers nothing that the migration asks of it.
-  stop: /\/guest-silent$/,
+  stop: STOOD_STILL,
   cont: /^$/,
-  'stop-destination': /\/guest-silent$/,
+  'stop-destination': STOOD_STILL,
   'cont-destination': /^$/,
   parameters: /^$/,
   'migrate-again': /^$/,

@@ -33,11 +33,10 @@ const KINDS: readonly (readonly [weight: number, kinds: readonly FaultKind[]])[]
   [4, ['delay', 'cut', 'cut-after', 'silence', 'truncate', 'flip', 'garbage', 'repeat']],
   [2, ['data-cut', 'data-flip', 'data-stall', 'data-truncate', 'data-delay']],
   [2, ['kill-source', 'kill-destination', 'quit-source', 'quit-destination']],
-  [2, ['suspend-source', 'suspend-destination', 'drift-source', 'drift-destination']],
+  [2, ['suspend-source', 'suspend-destination']],
   [3, ['cancel', 'stop', 'cont', 'parameters', 'migrate-again']],
-  [2, ['stop-destination', 'cont-destination', 'unplug', 'replug', 'inject-error', 'dirty-rate']],
+  [2, ['unplug', 'replug', 'inject-error', 'dirty-rate']],
   [1, ['stranger', 'data-stranger']],
-  [1, ['link-flap', 'link-flap-destination']],
   [1, ['other-device']],
 ];
 /** Every kind that a seed may stand for. */

@@ -1,6 +1,8 @@
 /** What the machines of a simulated migration are like: both have the same, and a guest of their own that has booted in one. */
 import { MIB } from '../../base/units.js';
 import type { Facet } from '../../migration/approach.js';
+import { hotUnplugQuick } from '../../migration/stop/hot-unplug-quick.js';
+import type { StopDescriptor } from '../../migration/stop/stop.js';
 import type { NicOptions } from '../../vmm/passthrough/records.js';
 import { macOf } from './machine.js';
 
@@ -13,6 +15,8 @@ export interface Shape {
   readonly nic: NicOptions;
   /** What its devices have not. */
   readonly absent: readonly Facet[];
+  /** What nothing in its guest does when it is asked to. */
+  readonly undone: readonly StopDescriptor[];
 }
 
 /**
@@ -32,6 +36,7 @@ export const PLAIN: Shape = {
   vcpus: 1,
   nic: ONE,
   absent: ['standby', 'firmware'],
+  undone: [],
 };
 
 /** The first is drawn most often. */
@@ -59,6 +64,8 @@ export const SHAPES: readonly Shape[] = [
     text: 'a slot that ACPI handles',
     nic: { ...ONE, slot: 'acpi' },
     absent: ['standby', 'button'],
+    // The request goes to the driver of native slots.
+    undone: [hotUnplugQuick],
   },
 ];
 
