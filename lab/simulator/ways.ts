@@ -6,7 +6,6 @@ import { AUTO, builtIn } from '../../migration/registry.js';
 import { startByReset } from '../../migration/start/reset.js';
 import type { StartDescriptor } from '../../migration/start/start.js';
 import { stateReplay } from '../../migration/start/state-replay.js';
-import { stopByCapability } from '../../migration/stop/capability.js';
 import { hotUnplug } from '../../migration/stop/hot-unplug.js';
 import type { StopDescriptor } from '../../migration/stop/stop.js';
 import { PLAIN, SHAPES, type Shape } from './shape.js';
@@ -42,12 +41,8 @@ export const stopsAndStarts = {
   start: [...new Set([...ALL.values()].flat().map(({ start }) => start.name))],
 } as const;
 
-/**
- * Never drawn: five seconds of a blinking light, or ten in which the driver does not look at its device. And requests to the driver, as
- * long as what they were found to do is not explained (docs/simulating.md).
- */
-const rare = ({ stop, start }: Way): boolean =>
-  stop === hotUnplug || stop === stopByCapability || start === startByReset;
+/** Never drawn: five seconds of a blinking light, or ten in which the driver does not look at its device. */
+const rare = ({ stop, start }: Way): boolean => stop === hotUnplug || start === startByReset;
 /** A guest does a second and more for a slot whose state changes. */
 const slow = ({ start }: Way): boolean => start.needs.includes('slot');
 /** What most migrations are made with, and what can go wrong in most ways. */
