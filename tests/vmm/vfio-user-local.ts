@@ -18,7 +18,7 @@ export class LocalVf {
   readonly sent: Uint8Array[] = [];
   /** Refusals that it gave reasons for. */
   readonly reasons: string[] = [];
-  readonly #device: VfioUserDevice;
+  readonly device: VfioUserDevice;
 
   constructor(policy: ServedVfOptions['policy'] = { mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56] }) {
     const interrupts = new ClientInterrupts(3, { poll: () => true });
@@ -37,7 +37,7 @@ export class LocalVf {
       },
     );
     this.served.nic.setLink(true);
-    this.#device = new VfioUserDevice({
+    this.device = new VfioUserDevice({
       served: this.served,
       memory: this.memory,
       interrupts,
@@ -47,18 +47,18 @@ export class LocalVf {
 
   /** A client has come and is agreed on a version. */
   attach(client: MemoryMessages = { ask: () => undefined }): void {
-    this.#device.clientCame(client);
+    this.device.clientCame(client);
     this.call(COMMAND.VERSION, version.encode({}));
   }
 
   leave(): void {
-    this.#device.clientGone();
+    this.device.clientGone();
   }
 
   call(command: number, bytes: Uint8Array = new Uint8Array(0), fds: number[] = []): Reply {
     const payload = Uint8Array.from(bytes);
     const message = { id: 0, command, flags: 0, payload, view: new DataView(payload.buffer), fds };
-    const answer = this.#device.handle(message);
+    const answer = this.device.handle(message);
     this.run();
     return { errno: answer.errno, payload: Uint8Array.from(answer.payload) };
   }

@@ -1,9 +1,10 @@
 /**
  * Listening at a UNIX or TCP address, with errors in words, and with care for what a crashed process leaves behind.
  */
-import { existsSync, lstatSync, unlinkSync } from 'node:fs';
+import { randomInt } from 'node:crypto';
+import { existsSync, linkSync, lstatSync, unlinkSync } from 'node:fs';
 import { type AddressInfo, connect, type Server } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { vmmErrors } from '../errors.js';
 import { formatSocketAddress, type SocketAddress } from './address.js';
 
@@ -59,6 +60,32 @@ export async function freeSocketPath(address: SocketAddress & { readonly kind: '
   if (!existsSync(dirname(address.path))) throw listenFailed(address, 'the directory does not exist');
 }
 
+/** A UNIX socket's file while nobody can connect to it yet. */
+export interface Unpublished {
+  /** Where the socket is bound meanwhile: a hidden name in the same directory. */
+  readonly path: string;
+  /** Gives the listening socket its name. Throws the system's error if a file has this name by now. */
+  publish(): void;
+}
+
+/**
+ * A name for the time between bind(2) and listen(2), in which connections are refused: whoever waits for a socket's file to
+ * appear, as scripts do, may connect as soon as he sees it, and a second process that looks does not take it for one left behind.
+ */
+export function unpublished(path: string): Unpublished {
+  const hidden = join(dirname(path), `.${randomInt(36 ** 4).toString(36)}`);
+  return {
+    path: hidden,
+    publish: () => {
+      try {
+        linkSync(hidden, path);
+      } finally {
+        unlinkSync(hidden);
+      }
+    },
+  };
+}
+
 /**
  * Makes `server` listen. A UNIX socket's file is readable by its owner alone; one that nobody listens at any more
  * is replaced, any other file is left alone. Throws a FerryError `vmm/listen-failed`.
@@ -77,10 +104,20 @@ export async function listen(server: Server, address: SocketAddress): Promise<Li
     if (address.kind === 'tcp') {
       server.listen({ host: address.host, port: address.port }, listening);
     } else {
+      const file = unpublished(address.path);
+      const published = (): void => {
+        try {
+          file.publish();
+          listening();
+        } catch (error) {
+          server.close();
+          refuse(error as Error);
+        }
+      };
       // The file is made while `listen` runs; a mask set for just that long leaves no moment in which others may open it.
       const mask = process.umask(0o177);
       try {
-        server.listen({ path: address.path }, listening);
+        server.listen({ path: file.path }, published);
       } finally {
         process.umask(mask);
       }

@@ -4,7 +4,7 @@
  */
 import { closeSync } from 'node:fs';
 import type { SocketAddress } from '../sockets/address.js';
-import { freeSocketPath, listenFailed, reasonOf, unlinkSocket } from '../sockets/listening.js';
+import { freeSocketPath, listenFailed, reasonOf, unlinkSocket, unpublished } from '../sockets/listening.js';
 import { afterMs } from '../timers.js';
 import { Connection } from './connection.js';
 import type { VfioUserDevice } from './device.js';
@@ -56,8 +56,16 @@ export class VfioUserServer {
     await freeSocketPath(address);
     // Its owner's alone, as all sockets of ours.
     const mask = process.umask(0o177);
+    const file = unpublished(address.path);
     try {
-      return new VfioUserServer(sockets, device, observer, address, sockets.listen(address.path));
+      const listener = sockets.listen(file.path);
+      try {
+        file.publish();
+      } catch (error) {
+        closeSync(listener);
+        throw error;
+      }
+      return new VfioUserServer(sockets, device, observer, address, listener);
     } catch (error) {
       throw listenFailed(address, reasonOf(error), error);
     } finally {
