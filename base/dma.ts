@@ -73,4 +73,9 @@ export interface DmaPresence {
    * that it is blocked. What was there stays there until the device has been told otherwise.
    */
   present(requester: RequesterId, address: Iova, length: number, access: number): boolean;
+  /**
+   * The device has done with a range that it asked for, or will not come to it: what it asks for there again is to be what is there
+   * then. Not needed of who only brings pages; whoever brings copies has to know.
+   */
+  release?(requester: RequesterId, address: Iova, length: number): void;
 }

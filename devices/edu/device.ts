@@ -6,9 +6,10 @@
  * state: one that was restored goes on with it.
  */
 import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
-import { iovaOf } from '../../base/dma.js';
+import { DMA_READS, DMA_WRITES, type DmaPresence, iovaOf } from '../../base/dma.js';
 import { RegisterFile, type RegisterTable } from '../../base/registers.js';
 import { PciFunction } from '../pci/function.js';
+import { Awaited, MemoryWaits } from '../pci/memory-waits.js';
 import { Msi } from '../pci/msi.js';
 import { SingleFunction } from '../pci/single-function.js';
 import { registerSection, SectionedState, type StateSection } from '../pci/state.js';
@@ -46,6 +47,9 @@ export class EduDevice extends SingleFunction implements SaveableDevice {
   readonly #buffer = new Uint8Array(EDU_BUFFER_BYTES);
   /** What a read brings, until all of it is there. */
   readonly #incoming = new Uint8Array(EDU_BUFFER_BYTES);
+  readonly #waits = new MemoryWaits();
+  /** Memory that the transfer needs which its driver has asked for. */
+  readonly #awaited = new Awaited();
   readonly #wake: () => void;
   readonly #state: SectionedState;
   #activity: 'running' | 'quiesced' | 'stopped' = 'running';
@@ -78,6 +82,8 @@ export class EduDevice extends SingleFunction implements SaveableDevice {
       reset: () => {
         this.registers.reset('function');
         this.#buffer.fill(0);
+        this.#awaited.clear();
+        this.#waits.forget(this.fn);
       },
       masterChanged: (mastering) => {
         if (mastering) this.#goOn();
@@ -106,6 +112,17 @@ export class EduDevice extends SingleFunction implements SaveableDevice {
     if (registers.getField(reg.STATUS, reg.STATUS.fields.COMPUTING) === 1) this.#finishFactorial();
     if (this.#transferring && this.#activity === 'running' && this.fn.mastering) this.#transfer();
     return false;
+  }
+
+  /** Memory that may not be there yet: a transfer asks before it begins. Undefined: all of it is there. */
+  set presence(presence: DmaPresence | undefined) {
+    this.#waits.presence = presence;
+    if (presence === undefined) this.#wake();
+  }
+
+  /** Some of what was asked for in vain is there: `length` bytes at `address`, or is known to be blocked. */
+  memoryArrived(address: number, length: number): void {
+    if (this.#awaited.arrives(address, length)) this.#wake();
   }
 
   /** No DMA, no interrupt and no change from inside from here on; registers still answer. */
@@ -207,10 +224,14 @@ export class EduDevice extends SingleFunction implements SaveableDevice {
     const at = registers.get64(own) - EDU_BUFFER;
     const memory = iovaOf(registers.get(other), registers.getHigh(other));
     const fits = at >= 0 && at + count <= EDU_BUFFER_BYTES && count > 0;
+    const access = toMemory ? DMA_WRITES : DMA_READS;
+    // As it was asked for it stands in the registers, and begins when memory has come.
+    if (fits && !this.#waits.ask(this.fn, memory, count, access, this.#awaited)) return;
     if (fits && toMemory) this.fn.dmaWrite(memory, this.#buffer, at, count);
     else if (fits && this.fn.dmaRead(memory, this.#incoming, 0, count)) {
       this.#buffer.set(this.#incoming.subarray(0, count), at);
     }
+    if (fits) this.#waits.release(this.fn, memory, count);
     registers.setField(reg.DMA_COMMAND, START, 0);
     if (registers.getField(reg.DMA_COMMAND, INTERRUPT) === 1) this.#raise(EDU_DMA_INTERRUPT);
   }

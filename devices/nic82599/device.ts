@@ -11,11 +11,11 @@ import { deviceErrors } from '../errors.js';
 import type { FrameView } from '../ethernet/frame.js';
 import type { FrameSink } from '../ethernet/frame-sink.js';
 import type { PciFunction, Upstream } from '../pci/function.js';
+import { MemoryWaits } from '../pci/memory-waits.js';
 import { registerSection, SectionedState, type StateSection } from '../pci/state.js';
 import type { Endpoint } from '../pci/topology.js';
 import type { BringUpStep } from './bring-up.js';
 import { type EthernetPort, Forwarding } from './forwarding.js';
-import { MemoryWaits } from './memory-waits.js';
 import type { SegmentFlags } from './offload.js';
 import { PhysicalFunction, QUEUE_DROP, QUEUE_HIDE_VLAN } from './pf.js';
 import { LINK_10G, POOLS, pfRegisters as reg } from './pf-registers.js';
@@ -82,6 +82,7 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       transmitEnabled: () => this.kickAll(),
       vfsChanged: (before, after) => this.vfsChanged(before, after),
       deviceReset: () => this.deviceReset(),
+      receiveMemory: () => this.forwarding.packetBuffer.wrapState,
     });
     const host = this.poolHost();
     this.pools = new Pools((index) => new Pool(index, host, this.pf.fn));
@@ -266,6 +267,9 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       get links() {
         return registers.get(reg.LINKS);
       },
+      get receiveMemory() {
+        return nic.forwarding.packetBuffer.wrapState;
+      },
       mayReceive: (pool) => (registers.words[reg.VFRE.word + (pool >>> 5)]! & (1 << (pool & 31))) !== 0,
       maySend: (pool) =>
         reg.DMATXCTL.fields.TE.get(registers.words[reg.DMATXCTL.word]!) === 1 &&
@@ -342,7 +346,10 @@ export class Nic82599 implements Endpoint, SaveableDevice {
       decoder: this.pf.sriov.decoder(n),
       governor: this.pf.errorRegisters,
       host: this.vfStateHost(n),
-      masterChanged: () => this.kick(n),
+      masterChanged: () => {
+        this.waits.forget(this.pools.at(n).fn);
+        this.kick(n);
+      },
     });
   }
 

@@ -10,6 +10,13 @@ import type { PoolSet } from './switch.js';
 
 /** RXPBSIZE of the first of its parts, as a reset leaves it: all of it. */
 export const PACKET_BUFFER_BYTES = 512 * KIB;
+/**
+ * RXMEMWRAP: of each of eight packet buffers how often its memory went round, modulo 8, and that it is empty. There is memory in the
+ * first alone.
+ */
+const WRAPS_MASK = 7;
+const EMPTY = 8;
+const OTHERS_EMPTY = 0x8888_8880;
 /** Frames of the shortest kind would be a few more. */
 export const PACKET_BUFFER_FRAMES = 8192;
 
@@ -30,6 +37,7 @@ export class PacketBuffer {
   private frames = 0;
   private bytesUsed = 0;
   private next = 0;
+  private wraps = 0;
 
   /** Frames that wait. */
   get count(): number {
@@ -38,6 +46,11 @@ export class PacketBuffer {
 
   get bytes(): number {
     return this.bytesUsed;
+  }
+
+  /** What RXMEMWRAP reads as. */
+  get wrapState(): number {
+    return OTHERS_EMPTY + (this.wraps & WRAPS_MASK) + (this.frames === 0 ? EMPTY : 0);
   }
 
   /** Puts a frame behind all others; false if there is no room for it. */
@@ -53,7 +66,10 @@ export class PacketBuffer {
     store.low[slot] = low;
     store.high[slot] = high;
     this.next += length;
-    if (this.next >= PACKET_BUFFER_BYTES) this.next = 0;
+    if (this.next >= PACKET_BUFFER_BYTES) {
+      this.next = 0;
+      this.wraps++;
+    }
     this.frames++;
     this.bytesUsed += length;
     return true;
@@ -101,6 +117,7 @@ export class PacketBuffer {
     this.frames = 0;
     this.bytesUsed = 0;
     this.next = 0;
+    this.wraps = 0;
   }
 }
 

@@ -52,6 +52,7 @@ export const pfTable = /* @__PURE__ */ registerTable(
       fields: { PFRSTD: [14, 1, 'rw'], NO_SNOOP_DISABLE: [16, 1, 'rw'], DRV_LOAD: [28, 1, 'rw'] },
     },
     FREE_RUNNING_TIMER: { offset: 0x0048, width: 32, access: 'ro', spec: '8.2.3.1' },
+    RXMEMWRAP: { offset: 0x3190, width: 32, access: 'ro', spec: '8.2.3.8' },
 
     EICR: { offset: 0x0800, width: 32, access: 'rcw1c', spec: '8.2.3.5' },
     EICS: { offset: 0x0808, width: 32, access: 'wo', spec: '8.2.3.5' },

@@ -29,6 +29,8 @@ export interface PfHost {
   vfsChanged(before: number, after: number): void;
   /** Software reset of the device. */
   deviceReset(): void;
+  /** RXMEMWRAP. */
+  receiveMemory(): number;
 }
 
 const OTHER_CAUSES = 0xffff_0000;
@@ -202,6 +204,7 @@ export class PhysicalFunction {
         },
       },
       FREE_RUNNING_TIMER: { read: () => Math.floor(host.scheduler.now() / 1000) >>> 0 },
+      RXMEMWRAP: { read: () => host.receiveMemory() },
       EICR: {
         read: (stored) => {
           this.interrupts.accessed(stored);

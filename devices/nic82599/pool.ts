@@ -6,10 +6,10 @@ import type { Scheduler } from '../../base/clock.js';
 import { RegisterFile, type RegisterTable } from '../../base/registers.js';
 import { FCS_BYTES } from '../ethernet/frame.js';
 import type { PciFunction } from '../pci/function.js';
+import type { MemoryWaits } from '../pci/memory-waits.js';
 import { BringUp, type BringUpStep } from './bring-up.js';
 import { InterruptUnit } from './interrupts.js';
 import { Mailbox } from './mailbox.js';
-import type { MemoryWaits } from './memory-waits.js';
 import type { SegmentFlags } from './offload.js';
 import { DELIVERED, type Delivery, DROPPED, ReceiveQueue, WAITS } from './receive.js';
 import type { ReceivedFrame } from './received-frame.js';
@@ -28,6 +28,8 @@ export interface PoolHost {
   /** Registers that a VF sees of the physical function. */
   readonly status: number;
   readonly links: number;
+  /** RXMEMWRAP. */
+  readonly receiveMemory: number;
   mayReceive(pool: number): boolean;
   maySend(pool: number): boolean;
   hidesVlan(pool: number, queue: number): boolean;
@@ -90,10 +92,13 @@ export class Pool implements TransmitOwner {
     this.bringUp = new BringUp((step) => host.broughtUp(index, step));
     this.reception = new Reception(host.scheduler, (on) => host.receiverSwitched(index, on));
     this.fn = physicalFunction;
+    // A ring that is moved, or switched, is another one, wherever it lies.
+    const ringChanged = { write: () => this.waits.forget(this.fn) };
     this.registers = new RegisterFile(vfTable, {
       CTRL: { write: (written) => this.controlWritten(written) },
       STATUS: { read: () => host.status },
       LINKS: { read: () => host.links },
+      RXMEMWRAP: { read: () => host.receiveMemory },
       FREE_RUNNING_TIMER: { read: () => Math.floor(host.scheduler.now() / 1000) >>> 0 },
       EICR: {
         read: (stored) => this.causesRead(stored),
@@ -115,8 +120,17 @@ export class Pool implements TransmitOwner {
         },
       },
       TDT: { write: (_written, _before, queue) => host.doorbell(index, queue) },
+      TDBAL: ringChanged,
+      TDBAH: ringChanged,
+      TDLEN: ringChanged,
+      TDH: ringChanged,
+      RDBAL: ringChanged,
+      RDBAH: ringChanged,
+      RDLEN: ringChanged,
+      RDH: ringChanged,
       TXDCTL: {
         write: (written, _before, queue) => {
+          ringChanged.write();
           if (reg.TXDCTL.fields.ENABLE.get(written) === 1) this.bringUp.takes('transmit');
           host.doorbell(index, queue);
         },
@@ -125,6 +139,7 @@ export class Pool implements TransmitOwner {
       RXDCTL: {
         write: (written, before, queue) => {
           const { ENABLE } = reg.RXDCTL.fields;
+          ringChanged.write();
           if (ENABLE.get(written) === 1) this.bringUp.takes('receive');
           if (queue === 0 && ENABLE.get(written) !== ENABLE.get(before)) {
             this.reception.queueSwitched(ENABLE.get(written) === 1, this.words[reg.EIMS.word] !== 0);
@@ -281,6 +296,7 @@ export class Pool implements TransmitOwner {
       queue.awaited.clear();
     }
     for (const queue of this.receive) queue.awaited.clear();
+    this.waits.forget(this.fn);
   }
 
   private controlWritten(written: number): void {

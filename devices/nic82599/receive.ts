@@ -9,6 +9,7 @@
 import { DMA_READS, DMA_WRITES, iovaOf } from '../../base/dma.js';
 import { FRAME_BYTES_MAX, PROTOCOL_TCP, PROTOCOL_UDP, VLAN_TAG_BYTES } from '../ethernet/frame.js';
 import type { PciFunction } from '../pci/function.js';
+import { Awaited, type MemoryWaits } from '../pci/memory-waits.js';
 import {
   RX_DD,
   RX_EOP,
@@ -19,7 +20,6 @@ import {
   rxRead,
   rxWriteBack,
 } from './descriptors.js';
-import { Awaited, type MemoryWaits } from './memory-waits.js';
 import type { ReceivedFrame } from './received-frame.js';
 import {
   DESCRIPTOR_BYTES,
@@ -30,6 +30,8 @@ import {
   vfRegisters as reg,
 } from './registers.js';
 
+/** Descriptors are asked for in pieces of so many, as long as fewer are at hand. */
+const AHEAD = 16;
 /** The smallest buffer is 1 KiB, so that no frame needs more descriptors than this. */
 const CHAIN_MAX = Math.ceil((FRAME_BYTES_MAX + VLAN_TAG_BYTES) / 1024) + 1;
 const ADDRESSES_BYTES = 12;
@@ -62,6 +64,8 @@ export interface QueueOwner {
 export class ReceiveQueue {
   /** Memory that the frame at the head of the packet buffer needs. */
   readonly awaited = new Awaited();
+  /** Nobody waits for what later frames need. */
+  private readonly ahead = new Awaited();
   private readonly owner: QueueOwner;
   private readonly index: number;
   /** Word offset of this queue's registers from those of queue 0. */
@@ -102,7 +106,7 @@ export class ReceiveQueue {
       const drops = reg.SRRCTL.fields.DROP.get(split) === 1 || this.owner.dropsWithoutDescriptor(this.index);
       return drops || needed >= count ? DROPPED : WAITS;
     }
-    if (waits.presence !== undefined && !this.ringIsThere(head, needed, count)) return WAITS;
+    if (waits.presence !== undefined && !this.ringIsThere(head, needed, owned, count)) return WAITS;
     if (!this.fetch(head, needed, count)) return DROPPED;
     if (waits.presence !== undefined && !this.buffersAreThere(frameBytes, headerBytes, needed, bufferBytes))
       return WAITS;
@@ -126,16 +130,25 @@ export class ReceiveQueue {
     return DELIVERED;
   }
 
+  /** Asks for the frame's descriptors, and for some behind them, so that frames do not wait one after the other. */
+  private ringIsThere(head: number, needed: number, owned: number, count: number): boolean {
+    this.awaited.clear();
+    const there = this.slotsAreThere(head, needed, count, this.awaited);
+    const ahead = Math.ceil((head + needed) / AHEAD + 1) * AHEAD - head;
+    if (owned > needed) {
+      this.slotsAreThere((head + needed) % count, Math.min(owned, ahead) - needed, count, this.ahead);
+    }
+    return there;
+  }
+
   /** Descriptors are read, and written back. */
-  private ringIsThere(head: number, needed: number, count: number): boolean {
+  private slotsAreThere(from: number, slots: number, count: number, awaited: Awaited): boolean {
     const { fn, waits } = this.owner;
-    const { awaited } = this;
     const access = DMA_READS | DMA_WRITES;
-    const first = Math.min(needed, count - head);
-    awaited.clear();
-    let there = waits.ask(fn, this.slotAddress(head), first * DESCRIPTOR_BYTES, access, awaited);
-    if (first < needed) {
-      const rest = (needed - first) * DESCRIPTOR_BYTES;
+    const first = Math.min(slots, count - from);
+    let there = waits.ask(fn, this.slotAddress(from), first * DESCRIPTOR_BYTES, access, awaited);
+    if (first < slots) {
+      const rest = (slots - first) * DESCRIPTOR_BYTES;
       there = waits.ask(fn, this.slotAddress(0), rest, access, awaited) && there;
     }
     return there;

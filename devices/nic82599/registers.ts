@@ -47,6 +47,7 @@ export const vfTable = /* @__PURE__ */ registerTable(
     },
     LINKS: { offset: 0x0010, width: 32, access: 'ro', spec: '8.3.5' },
     FREE_RUNNING_TIMER: { offset: 0x0048, width: 32, access: 'ro', spec: '8.3.5' },
+    RXMEMWRAP: { offset: 0x3190, width: 32, access: 'ro', spec: '8.3.5' },
 
     EICR: { offset: 0x0100, width: 32, spec: '8.3.5', fields: { CAUSES: [0, VF_VECTORS, 'rcw1c'] } },
     EICS: { offset: 0x0104, width: 32, spec: '8.3.5', fields: { CAUSES: [0, VF_VECTORS, 'wo'] } },

@@ -13,8 +13,8 @@ import type { Pool } from './pool.js';
 import { VF_VECTORS } from './registers.js';
 import { CONTEXT_SLOTS, type TransmitQueue } from './transmit.js';
 
-export const VF_VERSION = 1;
-export const PF_VERSION = 1;
+export const VF_VERSION = 2;
+export const PF_VERSION = 2;
 
 /** What no register of a transmit queue shows. */
 const queueLayout = /* @__PURE__ */ layout('transmit_queue', {

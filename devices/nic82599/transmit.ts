@@ -6,8 +6,10 @@
  * head is the whole progress, beside the contexts loaded so far and the segments already sent of the packet at the head.
  */
 import { DMA_READS, DMA_WRITES, iovaOf } from '../../base/dma.js';
+import { KIB } from '../../base/units.js';
 import { storeChecksum, sumBytes } from '../ethernet/checksum.js';
 import { FRAME_BYTES_MAX, FrameBuffer, PROTOCOL_TCP } from '../ethernet/frame.js';
+import { Awaited } from '../pci/memory-waits.js';
 import {
   DESCRIPTOR_DWORDS,
   TX_TYPE_CONTEXT,
@@ -16,7 +18,6 @@ import {
   txData,
   txLegacy,
 } from './descriptors.js';
-import { Awaited } from './memory-waits.js';
 import {
   insertIpChecksum,
   insertL4Checksum,
@@ -34,6 +35,8 @@ import { DESCRIPTOR_BYTES, vfRegisters as reg } from './registers.js';
 export const PACKET_DESCRIPTORS_MAX = 40;
 /** PAYLEN has 18 bits; headers come on top. */
 const LARGE_PACKET_BYTES = 2 ** 18 + 512;
+/** Of packets behind one that waits, this much is asked for along with it. */
+const AHEAD_BYTES = 64 * KIB;
 /** The shortest packet that the hardware takes. */
 const PACKET_BYTES_MIN = 17;
 export const CONTEXT_SLOTS = 2;
@@ -66,6 +69,8 @@ export class TransmitQueue {
   segmentsSent = 0;
   /** Memory that the packet at the head needs. */
   readonly awaited = new Awaited();
+  /** Nobody waits for what later packets need. */
+  private readonly ahead = new Awaited();
   private readonly owner: TransmitOwner;
   private readonly index: number;
   private readonly at: number;
@@ -99,7 +104,11 @@ export class TransmitQueue {
           continue;
         }
         const last = this.packetEnd(i, fetched);
-        if (last < 0 || !this.buffersAreThere(i, last)) break;
+        if (last < 0) break;
+        if (!this.buffersAreThere(i, last, this.awaited)) {
+          this.askAhead(last + 1, fetched);
+          break;
+        }
         left -= last - i + 1;
         left = this.send(i, last, left);
         if (this.segmentsSent > 0) break;
@@ -152,22 +161,32 @@ export class TransmitQueue {
     const head = words[reg.TDH.word + this.at]!;
     const wanted = Math.min(this.owned(), PACKET_DESCRIPTORS_MAX);
     if (wanted === 0) return 0;
-    const first = Math.min(wanted, count - head);
-    if (!this.ringIsThere(head, first, wanted)) return 0;
+    const there = this.owner.waits.presence === undefined ? wanted : this.descriptorsThere(head, wanted);
+    if (there === 0) return 0;
+    const first = Math.min(there, count - head);
     if (!fn.dmaRead(this.slotAddress(head), engine.descriptors, 0, first * DESCRIPTOR_BYTES)) return 0;
-    if (first === wanted) return wanted;
+    if (first === there) return there;
     const done = first * DESCRIPTOR_BYTES;
-    const rest = (wanted - first) * DESCRIPTOR_BYTES;
-    return fn.dmaRead(this.slotAddress(0), engine.descriptors, done, rest) ? wanted : first;
+    const rest = (there - first) * DESCRIPTOR_BYTES;
+    return fn.dmaRead(this.slotAddress(0), engine.descriptors, done, rest) ? there : first;
+  }
+
+  /** How many of the first `wanted` descriptors can be used; the others have been asked for, and are waited for. */
+  private descriptorsThere(head: number, wanted: number): number {
+    this.awaited.clear();
+    let there = wanted;
+    // While the last of them are under way, work goes on with the first.
+    for (let awaited = this.awaited; there > 0 && !this.ringIsThere(head, there, awaited); there >>>= 1) {
+      awaited = this.ahead;
+    }
+    return there;
   }
 
   /** What is fetched, and what completes it: descriptors written back, or the head's copy. */
-  private ringIsThere(head: number, first: number, wanted: number): boolean {
+  private ringIsThere(head: number, wanted: number, awaited: Awaited): boolean {
     const { fn, waits } = this.owner;
-    if (waits.presence === undefined) return true;
-    const { awaited } = this;
     const access = DMA_READS | DMA_WRITES;
-    awaited.clear();
+    const first = Math.min(wanted, this.count - head);
     let there = waits.ask(fn, this.slotAddress(head), first * DESCRIPTOR_BYTES, access, awaited);
     if (first < wanted) {
       const rest = (wanted - first) * DESCRIPTOR_BYTES;
@@ -181,7 +200,7 @@ export class TransmitQueue {
   }
 
   /** All of a packet are asked for, also behind one that is missing: they are fetched together. */
-  private buffersAreThere(from: number, last: number): boolean {
+  private buffersAreThere(from: number, last: number, awaited: Awaited): boolean {
     const { fn, waits, engine } = this.owner;
     if (waits.presence === undefined) return true;
     const { dwords } = engine;
@@ -190,9 +209,26 @@ export class TransmitQueue {
       const at = i * DESCRIPTOR_DWORDS;
       const bytes = txData.LENGTH.read(dwords, at);
       const address = iovaOf(dwords[at]!, dwords[at + 1]!);
-      if (bytes > 0) there = waits.ask(fn, address, bytes, DMA_READS, this.awaited) && there;
+      if (bytes > 0) there = waits.ask(fn, address, bytes, DMA_READS, awaited) && there;
     }
     return there;
+  }
+
+  /** Asks for what packets from descriptor `from` on will need, so that they do not wait one after the other. */
+  private askAhead(from: number, fetched: number): void {
+    const { dwords } = this.owner.engine;
+    let bytes = 0;
+    for (let i = from; i < fetched; ) {
+      if (this.isContext(i)) {
+        i++;
+        continue;
+      }
+      const last = this.packetEnd(i, fetched);
+      for (let k = i; k <= last; k++) bytes += txData.LENGTH.read(dwords, k * DESCRIPTOR_DWORDS);
+      if (last < 0 || bytes > AHEAD_BYTES) return;
+      this.buffersAreThere(i, last, this.ahead);
+      i = last + 1;
+    }
   }
 
   private isContext(i: number): boolean {
@@ -359,7 +395,20 @@ export class TransmitQueue {
       fn.dmaWriteDescriptor(address, dwords[at]!, dwords[at + 1]!, dwords[at + 2]!, d3 >>> 0);
     }
     if (reported && this.writesHeadBack()) this.writeHeadBack(next);
+    if (this.owner.waits.presence !== undefined) this.release(head, from, last);
     return reported;
+  }
+
+  /** What was used of the ring, and of memory, is the driver's again. */
+  private release(head: number, from: number, last: number): void {
+    const { fn, waits, engine } = this.owner;
+    const { dwords } = engine;
+    for (let i = from; i <= last; i++) {
+      const at = i * DESCRIPTOR_DWORDS;
+      waits.release(fn, this.slotAddress((head + i) % this.count), DESCRIPTOR_BYTES);
+      if (!this.isContext(i))
+        waits.release(fn, iovaOf(dwords[at]!, dwords[at + 1]!), txData.LENGTH.read(dwords, at));
+    }
   }
 
   private writesHeadBack(): boolean {

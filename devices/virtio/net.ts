@@ -5,9 +5,12 @@
  * a time. Whoever owns the thread calls it while it says that there is more to do. While the machine stands still it
  * touches no memory; frames that arrive then are lost.
  */
+import type { DmaPresence } from '../../base/dma.js';
 import { RegisterFile, registerTable } from '../../base/registers.js';
+import { KIB } from '../../base/units.js';
 import { storeChecksum, sumBytes } from '../ethernet/checksum.js';
 import { ETHER_HEADER_BYTES, FrameBuffer, PROTOCOL_UDP } from '../ethernet/frame.js';
+import { FrameRing } from '../ethernet/frame-ring.js';
 import type { FrameSink } from '../ethernet/frame-sink.js';
 import { registerSection } from '../pci/state.js';
 import {
@@ -55,6 +58,10 @@ export interface VirtioNetOptions {
   standbyNegotiated?(): void;
 }
 
+/** Frames that wait for memory, as in a host's queue in front of the device. */
+const WAITING_FRAMES_MAX = 1024;
+const WAITING_BYTES_MAX = 512 * KIB;
+
 /** Frames that did not reach the guest or the cable, by reason. */
 export interface VirtioNetDrops {
   /** The machine or the driver was not ready for frames. */
@@ -68,6 +75,8 @@ export interface VirtioNetDrops {
 const MTU = 1500;
 /** With room for a VLAN tag, as drivers have it. */
 const FRAME_BYTES_MAX = MTU + ETHER_HEADER_BYTES + 4;
+/** As much of a chain as is ever read. */
+const CHAIN_BYTES_MAX = NET_HEADER_BYTES + FRAME_BYTES_MAX;
 const COMMAND_BYTES = 2;
 
 /** Not the driver's to see, and state: how much went through. */
@@ -90,6 +99,8 @@ export class VirtioNet {
   readonly #frame = new FrameBuffer(FRAME_BYTES_MAX + 2);
   readonly #header = new Uint8Array(NET_HEADER_BYTES);
   readonly #receiveHeader = new Uint8Array(NET_HEADER_BYTES);
+  /** Frames that wait for memory. */
+  readonly #waiting = new FrameRing(WAITING_FRAMES_MAX, WAITING_BYTES_MAX);
   /** Queues whose doorbell rang. */
   #rung = 0;
   #halted = false;
@@ -116,6 +127,7 @@ export class VirtioNet {
       started: () => this.#ringAll(),
       reset: () => {
         this.#rung = 0;
+        this.#forgetWaiting();
         this.#config.setField(netConfig.reg.STATUS, netConfig.reg.STATUS.fields.ANNOUNCE, 0);
       },
       // It comes with a guest that does not run yet.
@@ -163,6 +175,7 @@ export class VirtioNet {
 
   /** The machine stands still: what was done is shown to the driver, and no memory is touched any more. */
   halt(): void {
+    this.#forgetWaiting();
     for (let queue = 0; queue < NET_QUEUES; queue++) this.transport.publish(queue);
     this.#halted = true;
   }
@@ -172,34 +185,67 @@ export class VirtioNet {
     this.#ringAll();
   }
 
+  /** Memory that may not be there yet: queues ask before they work. Undefined: all of it is there. */
+  set presence(presence: DmaPresence | undefined) {
+    this.transport.waits.presence = presence;
+    if (presence === undefined) this.#options.wake();
+  }
+
+  /** Some of what a queue asked for in vain is there: `length` bytes at `address`, or is known to be blocked. */
+  memoryArrived(address: number, length: number): void {
+    if (this.transport.memoryArrived(address, length)) this.#options.wake();
+  }
+
   /** A frame for the guest; its memory is the caller's again when this returns. */
   readonly receive: FrameSink = (bytes, at, length) => {
+    // Nothing overtakes what waits.
+    if (this.#waiting.frames === 0 && this.#deliver(bytes, at, length)) return;
+    if (!this.#waiting.push(bytes, at, length, 0)) this.drops.noDescriptor++;
+  };
+
+  /** False if the frame has to wait for memory. */
+  #deliver(bytes: Uint8Array, at: number, length: number): boolean {
     const queue = this.#halted || !this.link ? undefined : this.transport.queue(RECEIVE_QUEUE);
     if (queue === undefined) {
       this.drops.stopped++;
-      return;
-    }
-    const taken = queue.take();
-    if (taken === 'nothing') {
-      this.drops.noDescriptor++;
-      return;
+      return true;
     }
     const total = NET_HEADER_BYTES + length;
+    const taken = queue.take(total);
+    if (taken === 'waits') return false;
+    if (taken === 'nothing') {
+      this.drops.noDescriptor++;
+      return true;
+    }
     // Without merged buffers each must hold a whole frame. 5.1.6.3.1
     if (taken === 'broken' || queue.readableBytes > 0 || queue.writableBytes < total) {
       this.transport.breaks();
-      return;
+      return true;
     }
     queue.write(0, this.#receiveHeader, 0, NET_HEADER_BYTES);
     queue.write(NET_HEADER_BYTES, bytes, at, length);
     queue.complete(total);
     this.#count(counters.reg.RECEIVED);
     this.#options.wake();
-  };
+    return true;
+  }
+
+  /** Frames whose memory has come, in their order. */
+  #deliverWaiting(): void {
+    const waiting = this.#waiting;
+    while (waiting.frames > 0 && this.#deliver(waiting.bytes, waiting.start, waiting.length)) waiting.drop();
+  }
+
+  /** What waits is lost, as what comes from now on. */
+  #forgetWaiting(): void {
+    this.drops.stopped += this.#waiting.frames;
+    this.#waiting.clear();
+  }
 
   /** Works off what the driver has made available, at most `budget` frames; true if there is more to do now. */
   run(budget: number): boolean {
     if (this.#halted) return false;
+    this.#deliverWaiting();
     this.transport.publish(RECEIVE_QUEUE);
     let more = false;
     if (this.#takeRing(CONTROL_QUEUE)) this.#serve(CONTROL_QUEUE, budget, (queue) => this.#control(queue));
@@ -218,8 +264,9 @@ export class VirtioNet {
     let left = budget;
     let more = true;
     while (more && left-- > 0 && (number !== TRANSMIT_QUEUE || this.#options.ready())) {
-      const taken = queue.take();
-      if (taken === 'nothing') more = false;
+      const taken = queue.take(CHAIN_BYTES_MAX);
+      if (taken === 'waits') this.#rung |= 1 << number;
+      if (taken === 'nothing' || taken === 'waits') more = false;
       else if (taken === 'broken' || !chain(queue)) {
         this.transport.breaks();
         more = false;

@@ -5,14 +5,10 @@
  * Whatever the rings say is legal input. What no driver may write makes the queue broken, which is for the device to tell;
  * a chain is judged on a copy of its descriptors, and nothing is allocated for one.
  */
-import { iovaOf } from '../../base/dma.js';
+import { DMA_READS, DMA_WRITES, iovaOf } from '../../base/dma.js';
 import type { Iova } from '../../base/units.js';
-
-/** Memory requests of the function that the queue belongs to. */
-export interface QueueMemory {
-  dmaRead(address: Iova, target: Uint8Array, at: number, length: number): boolean;
-  dmaWrite(address: Iova, source: Uint8Array, at: number, length: number): boolean;
-}
+import type { PciFunction } from '../pci/function.js';
+import { Awaited, type MemoryWaits } from '../pci/memory-waits.js';
 
 /** Where the driver put the three parts, and how long they are. */
 export interface QueuePlace {
@@ -22,8 +18,8 @@ export interface QueuePlace {
   readonly device: Iova;
 }
 
-/** What there is to take: nothing, a chain, or something that no driver may write. */
-export type Taken = 'nothing' | 'chain' | 'broken';
+/** What there is to take: nothing, a chain, something that no driver may write, or what is known when memory has come (`awaited`). */
+export type Taken = 'nothing' | 'chain' | 'broken' | 'waits';
 
 const DESCRIPTOR_BYTES = 16;
 const FLAG_NEXT = 1;
@@ -45,7 +41,10 @@ export class SplitQueue {
   head = 0;
   readableBytes = 0;
   writableBytes = 0;
-  private readonly memory: QueueMemory;
+  /** Memory that the next chain needs. */
+  readonly awaited = new Awaited();
+  private readonly memory: PciFunction;
+  private readonly waits: MemoryWaits;
   private place: QueuePlace;
   private published = 0;
   /** Pieces of the chain, the readable ones first. */
@@ -56,8 +55,10 @@ export class SplitQueue {
   private readonly scratch = new Uint8Array(DESCRIPTOR_BYTES);
   private readonly view = new DataView(this.scratch.buffer);
 
-  constructor(memory: QueueMemory, place: QueuePlace, lastAvailable = 0, used = 0) {
+  /** `memory`: requests of the function that the queue belongs to. */
+  constructor(memory: PciFunction, waits: MemoryWaits, place: QueuePlace, lastAvailable = 0, used = 0) {
     this.memory = memory;
+    this.waits = waits;
     this.place = place;
     this.addresses = new Float64Array(place.size);
     this.lengths = new Float64Array(place.size);
@@ -66,16 +67,26 @@ export class SplitQueue {
     this.published = used;
   }
 
-  /** Takes the next chain that is available. */
-  take(): Taken {
+  /**
+   * Takes the next chain that is available. `bytesMax`: so much of its readable and of its writable part is looked at or filled, at
+   * most. One that waits is taken another time, and nothing has changed.
+   */
+  take(bytesMax: number): Taken {
     const { size, driver } = this.place;
+    this.awaited.clear();
+    if (!this.isThere(driver, RING_AT, DMA_READS)) return 'waits';
     const index = this.word(driver + INDEX_AT);
     if (index < 0) return 'broken';
     const ahead = (index - this.lastAvailable) & INDEX_MASK;
     if (ahead === 0) return 'nothing';
     if (ahead > size) return 'broken';
-    const head = this.word(driver + RING_AT + (this.lastAvailable % size) * AVAILABLE_BYTES);
-    if (head < 0 || head >= size || !this.follow(head)) return 'broken';
+    const slot = driver + RING_AT + (this.lastAvailable % size) * AVAILABLE_BYTES;
+    if (!this.isThere(slot, AVAILABLE_BYTES, DMA_READS)) return 'waits';
+    const head = this.word(slot);
+    if (head < 0 || head >= size) return 'broken';
+    const followed = this.follow(head);
+    if (followed !== 'chain') return followed;
+    if (this.waits.presence !== undefined && !this.allIsThere(bytesMax)) return 'waits';
     this.head = head;
     this.lastAvailable = (this.lastAvailable + 1) & INDEX_MASK;
     return 'chain';
@@ -144,8 +155,31 @@ export class SplitQueue {
     return this.memory.dmaRead(address as Iova, this.scratch, 0, 2) ? this.view.getUint16(0, true) : -1;
   }
 
-  /** Collects the pieces of the chain at `head`; false if no driver may make such a one. */
-  private follow(head: number): boolean {
+  /** Whether a range is there; else it is awaited. */
+  private isThere(address: number, length: number, access: number): boolean {
+    const { memory, waits } = this;
+    return waits.presence === undefined || waits.ask(memory, address as Iova, length, access, this.awaited);
+  }
+
+  /** Where the chain is given back, and its pieces, each asked for even behind one that is missing. */
+  private allIsThere(bytesMax: number): boolean {
+    const { size, device } = this.place;
+    let there = this.isThere(device, RING_AT, DMA_WRITES);
+    const slot = device + RING_AT + (this.used % size) * USED_BYTES;
+    there = this.isThere(slot, USED_BYTES, DMA_WRITES) && there;
+    let left = bytesMax;
+    for (let i = 0; i < this.pieces; i++) {
+      if (i === this.readable) left = bytesMax;
+      const bytes = Math.min(left, this.lengths[i]!);
+      left -= bytes;
+      const access = i < this.readable ? DMA_READS : DMA_WRITES;
+      if (bytes > 0) there = this.isThere(this.addresses[i]!, bytes, access) && there;
+    }
+    return there;
+  }
+
+  /** Collects the pieces of the chain at `head`; broken if no driver may make such a one. */
+  private follow(head: number): Exclude<Taken, 'nothing'> {
     const { size, descriptors } = this.place;
     this.pieces = 0;
     this.readable = 0;
@@ -153,23 +187,24 @@ export class SplitQueue {
     this.writableBytes = 0;
     for (let index = head; ; ) {
       // A chain that is longer than the table has a loop in it.
-      if (index >= size || this.pieces === size) return false;
+      if (index >= size || this.pieces === size) return 'broken';
       const at = (descriptors + index * DESCRIPTOR_BYTES) as Iova;
-      if (!this.memory.dmaRead(at, this.scratch, 0, DESCRIPTOR_BYTES)) return false;
+      if (!this.isThere(at, DESCRIPTOR_BYTES, DMA_READS)) return 'waits';
+      if (!this.memory.dmaRead(at, this.scratch, 0, DESCRIPTOR_BYTES)) return 'broken';
       const length = this.view.getUint32(8, true);
       const flags = this.view.getUint16(12, true);
-      if ((flags & FLAG_INDIRECT) !== 0) return false;
+      if ((flags & FLAG_INDIRECT) !== 0) return 'broken';
       this.addresses[this.pieces] = iovaOf(this.view.getUint32(0, true), this.view.getUint32(4, true));
       this.lengths[this.pieces] = length;
       this.pieces++;
       if ((flags & FLAG_WRITE) !== 0) {
         this.writableBytes += length;
       } else {
-        if (this.writableBytes > 0 || this.readable + 1 !== this.pieces) return false;
+        if (this.writableBytes > 0 || this.readable + 1 !== this.pieces) return 'broken';
         this.readable++;
         this.readableBytes += length;
       }
-      if ((flags & FLAG_NEXT) === 0) return true;
+      if ((flags & FLAG_NEXT) === 0) return 'chain';
       index = this.view.getUint16(14, true);
     }
   }

@@ -8,6 +8,7 @@ import type { DeviceRecord, SaveableDevice } from '../../base/device-record.js';
 import { iovaOf } from '../../base/dma.js';
 import { RegisterFile, type RegisterTable } from '../../base/registers.js';
 import { PciFunction } from '../pci/function.js';
+import { MemoryWaits } from '../pci/memory-waits.js';
 import { Msix } from '../pci/msix.js';
 import { SingleFunction } from '../pci/single-function.js';
 import { registerSection, SectionedState, type StateSection } from '../pci/state.js';
@@ -66,6 +67,7 @@ export class VirtioTransport extends SingleFunction implements SaveableDevice {
   readonly name: string;
   readonly version = VIRTIO_VERSION;
   readonly fn: PciFunction;
+  readonly waits = new MemoryWaits();
   private readonly type: VirtioType;
   private readonly msix: Msix;
   private readonly common: RegisterFile<CommonSpecs>;
@@ -172,6 +174,13 @@ export class VirtioTransport extends SingleFunction implements SaveableDevice {
   /** The queue, if the driver may be served through it now. */
   queue(number: number): SplitQueue | undefined {
     return this.isLive ? this.running[number] : undefined;
+  }
+
+  /** Memory has come: `length` bytes at `address`. Returns whether a queue has waited for some of it. */
+  memoryArrived(address: number, length: number): boolean {
+    let waited = false;
+    for (const queue of this.running) waited = queue?.awaited.arrives(address, length) === true || waited;
+    return waited;
   }
 
   /** DRIVER_OK without NEEDS_RESET, and a way to memory. */
@@ -367,6 +376,7 @@ export class VirtioTransport extends SingleFunction implements SaveableDevice {
       iovaOf(banks.get(register, number), banks.getHigh(register, number));
     return new SplitQueue(
       this.fn,
+      this.waits,
       {
         size: banks.get(bank.SIZE, number),
         descriptors: address(bank.DESCRIPTORS),

@@ -32,6 +32,7 @@ class Bench {
   readonly memory = new Uint8Array(MEMORY_BYTES);
   readonly messages: number[] = [];
   readonly edu: EduDevice;
+  wakeups = 0;
 
   constructor(name = 'edu0') {
     const { memory, messages } = this;
@@ -48,7 +49,7 @@ class Bench {
       writeDescriptor() {},
       send: (_source, _address, data) => messages.push(data),
     };
-    this.edu = new EduDevice({ name, wake() {} });
+    this.edu = new EduDevice({ name, wake: () => this.wakeups++ });
     const upstream = { open: true, bus: 1, dma: ports, msi: ports, decodeChanged() {}, errorMessage() {} };
     this.edu.attach(upstream);
     this.master(true);
@@ -238,6 +239,83 @@ function assignedBench() {
     migration: new VfioMigration(new AssignedEdu(bench.edu, assigned)),
   };
 }
+
+describe('a transfer for which memory is not there yet', () => {
+  /** A bench whose memory is there when it is said to be. */
+  function lateBench() {
+    const bench = new Bench();
+    const asked: number[][] = [];
+    const released: number[][] = [];
+    let there = false;
+    bench.edu.presence = {
+      present: (_requester, address, length, access) => {
+        asked.push([address, length, access]);
+        return there;
+      },
+      release: (_requester, address, length) => void released.push([address, length]),
+    };
+    const arrive = (): void => {
+      there = true;
+      bench.edu.memoryArrived(0x1000, 0x1000);
+      bench.edu.run();
+    };
+    return { bench, asked, released, arrive };
+  }
+
+  it.each([
+    ['to memory', EDU_BUFFER, 0x1800, TO_MEMORY, 2],
+    ['from memory', 0x1800, EDU_BUFFER, 0, 1],
+  ])(
+    '%s stands in the registers, and is done once when that has come',
+    (_, source, destination, way, access) => {
+      const { bench, asked, released, arrive } = lateBench();
+      bench.memory.fill(7);
+      bench.transfer(source, destination, 4, way | INTERRUPT);
+      bench.edu.run();
+      bench.edu.run();
+      expect([bench.busy, bench.messages, bench.memory[0x1800]]).toEqual([true, [], 7]);
+      expect(asked).toEqual([
+        [0x1800, 4, access],
+        [0x1800, 4, access],
+      ]);
+      // Of other memory it takes no notice.
+      const { wakeups } = bench;
+      bench.edu.memoryArrived(0x3000, 0x1000);
+      expect(bench.wakeups).toBe(wakeups);
+      arrive();
+      expect(bench.wakeups).toBe(wakeups + 1);
+      expect([bench.busy, bench.messages.length, bench.memory[0x1800]]).toEqual([
+        false,
+        1,
+        way === TO_MEMORY ? 0 : 7,
+      ]);
+      expect(released).toEqual([[0x1800, 4]]);
+    },
+  );
+
+  it('asks for nothing that it does not move', () => {
+    const { bench, asked } = lateBench();
+    bench.transfer(EDU_BUFFER + 1, 0x1800, EDU_BUFFER_BYTES, TO_MEMORY);
+    bench.edu.run();
+    expect([bench.busy, asked]).toEqual([false, []]);
+  });
+
+  it('is forgotten with a reset, and moves like one that was not begun', () => {
+    const { bench, released, arrive } = lateBench();
+    bench.transfer(EDU_BUFFER, 0x1800, 4, TO_MEMORY);
+    bench.edu.run();
+    const other = new Bench();
+    other.memory.fill(7);
+    other.edu.restore(bench.edu.save());
+    other.edu.run();
+    expect([other.busy, other.memory[0x1800]]).toEqual([false, 0]);
+    bench.memory.fill(7);
+    bench.edu.fn.reset('function');
+    expect(released.length).toBe(1);
+    arrive();
+    expect([bench.busy, bench.memory[0x1800]]).toEqual([false, 7]);
+  });
+});
 
 describe('the edu device of a guest', () => {
   it('sends the message that the guest set, and holds it back while the guest masks it', () => {

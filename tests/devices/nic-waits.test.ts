@@ -1,63 +1,14 @@
 /** Memory that is not there yet: queues wait for it, go on in order when it has come, and touch nothing before. */
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { DmaPresence } from '../../base/dma.js';
 import { seededRandom } from '../../base/random.js';
 import { PACKET_BUFFER_BYTES } from '../../devices/nic82599/packet-buffer.js';
 import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { BROADCAST, bytesOf, ethernet, IPV4, ipv4, PEER, pseudoSum, tcp, vfMac } from './frames.js';
-import { TestMachine, TestMemory } from './machine.js';
+import { LateMemory, PAGE, pagesOf } from './late-memory.js';
+import { TestMachine } from './machine.js';
 import { GuestVf, RX_COUNT } from './vf-guest.js';
 import { guestAt, host, move } from './vf-host.js';
-
-const PAGE = 4096;
-const pagesOf = (address: number, length: number): readonly number[] => {
-  const first = Math.floor(address / PAGE);
-  return Array.from({ length: Math.floor((address + length - 1) / PAGE) - first + 1 }, (_, i) => first + i);
-};
-
-/** Memory of which pages are missing until they arrive; whoever touches one before is found out. */
-class LateMemory extends TestMemory implements DmaPresence {
-  readonly missing = new Set<number>();
-  readonly asked = new Set<number>();
-  readonly touched: number[] = [];
-  arrived: (address: number, length: number) => void = () => {};
-
-  present(_requester: number, address: number, length: number): boolean {
-    const absent = pagesOf(address, length).filter((page) => this.missing.has(page));
-    for (const page of absent) this.asked.add(page);
-    return absent.length === 0;
-  }
-
-  withhold(address: number, length = 1): void {
-    for (const page of pagesOf(address, length)) this.missing.add(page);
-  }
-
-  arrive(address: number): void {
-    const page = Math.floor(address / PAGE);
-    this.missing.delete(page);
-    this.arrived(page * PAGE, PAGE);
-  }
-
-  override read(requester: number, address: number, target: Uint8Array, at: number, length: number): boolean {
-    this.#touch(address, length);
-    return super.read(requester, address, target, at, length);
-  }
-
-  override write(requester: number, address: number, source: Uint8Array, at: number, length: number): void {
-    this.#touch(address, length);
-    super.write(requester, address, source, at, length);
-  }
-
-  override writeDescriptor(requester: number, address: number, ...dwords: number[]): void {
-    this.#touch(address, 16);
-    super.writeDescriptor(requester, address, ...dwords);
-  }
-
-  #touch(address: number, length: number): void {
-    this.touched.push(...pagesOf(address, length).filter((page) => this.missing.has(page)));
-  }
-}
 
 const incoming = (size: number, seed = 0): Uint8Array => ethernet(vfMac(0), PEER, bytesOf(size - 14, seed));
 const outgoing = (size: number, seed = 0): Uint8Array => ethernet(PEER, vfMac(0), bytesOf(size - 14, seed));
@@ -168,6 +119,24 @@ describe('a frame that comes', () => {
     // There is room again.
     receive(incoming(size, 9));
     expect(guest.receive()?.data).toEqual(incoming(size, 9));
+  });
+
+  it('is seen in RXMEMWRAP, by the function and by its host: that something waits, and how often the buffer went round', () => {
+    const wrap = reg.RXMEMWRAP;
+    const size = 1400;
+    const turn = Math.ceil(PACKET_BUFFER_BYTES / size);
+    expect([guest.read(wrap), machine.pfRead(pfRegisters.RXMEMWRAP)]).toEqual([0x8888_8888, 0x8888_8888]);
+    memory.withhold(guest.rxRing);
+    for (let i = 0; i < turn - 1; i++) receive(incoming(size, i));
+    expect([guest.read(wrap), machine.pfRead(pfRegisters.RXMEMWRAP)]).toEqual([0x8888_8880, 0x8888_8880]);
+    arrive(guest.rxRing);
+    while (guest.receive() !== undefined) machine.settle();
+    expect(guest.read(wrap)).toBe(0x8888_8888);
+    memory.withhold(guest.rxRing);
+    receive(incoming(size));
+    expect(guest.read(wrap)).toBe(0x8888_8881);
+    guest.write(wrap, 0);
+    expect(guest.read(wrap)).toBe(0x8888_8881);
   });
 
   it.each([

@@ -42,8 +42,8 @@ export const ORDINARY = [
 ];
 
 export class VirtioGuest {
-  readonly memory = new TestMemory(0x4_0000);
-  readonly complex = new RootComplex(this.memory, this.memory);
+  readonly memory: TestMemory;
+  readonly complex: RootComplex;
   readonly port = new RootPort('virtio-port0', { number: 1, surprise: true });
   readonly sent: Uint8Array[] = [];
   wireReady = true;
@@ -54,7 +54,9 @@ export class VirtioGuest {
   #table = 0;
   readonly #available = new Array<number>(NET_QUEUES).fill(0);
 
-  constructor({ standby = false } = {}) {
+  constructor({ standby = false, memory = new TestMemory(0x4_0000) } = {}) {
+    this.memory = memory;
+    this.complex = new RootComplex(memory, memory);
     this.net = new VirtioNet({
       name: 'virtio-net0',
       mac: MAC,
