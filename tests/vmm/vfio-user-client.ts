@@ -67,6 +67,9 @@ export class GuestFile {
 export class VfioUserClient {
   /** What is sent to it as commands is answered from here; without it they stay unanswered. */
   memory: GuestFile | undefined;
+  /** Answers wait for `answer`; what they are of was not carried out before. */
+  late = false;
+  readonly #late: (() => void)[] = [];
   /** Commands that the device sent. */
   readonly asked: number[] = [];
   readonly #sockets: UnixSockets;
@@ -150,6 +153,16 @@ export class VfioUserClient {
     return this.#ended;
   }
 
+  /** Commands that wait for `answer`. */
+  get unanswered(): number {
+    return this.#late.length;
+  }
+
+  /** Carries out and answers what has waited so far. */
+  answer(): void {
+    for (const one of this.#late.splice(0)) one();
+  }
+
   close(): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -195,10 +208,15 @@ export class VfioUserClient {
   #answer(id: number, command: number, payload: Uint8Array<ArrayBuffer>): void {
     this.asked.push(command);
     if (this.memory === undefined) return;
+    if (this.late) this.#late.push(() => this.#carryOut(id, command, payload, this.memory!));
+    else this.#carryOut(id, command, payload, this.memory);
+  }
+
+  #carryOut(id: number, command: number, payload: Uint8Array<ArrayBuffer>, memory: GuestFile): void {
     const { address, count } = dmaAccess.read(new DataView(payload.buffer), 0);
     const head = payload.slice(0, dmaAccess.size);
-    if (command === COMMAND.DMA_WRITE) this.memory.write(address, payload.subarray(dmaAccess.size));
-    const data = command === COMMAND.DMA_READ ? this.memory.read(address, count) : new Uint8Array(0);
+    if (command === COMMAND.DMA_WRITE) memory.write(address, payload.subarray(dmaAccess.size));
+    const data = command === COMMAND.DMA_READ ? memory.read(address, count) : new Uint8Array(0);
     this.raw(message({ id, command, flags: TYPE_REPLY, payload: joined(head, data) }));
   }
 }
@@ -221,6 +239,9 @@ const TX_RING = 0x2000;
 const ENTRIES = 8;
 const ENTRY_BYTES = 16;
 const SENT_FRAME = 0x8000;
+const SENT_BYTES = 2048;
+/** Of a descriptor that was written back. */
+const RECEIVED_AT = 8;
 const RECEIVED_FRAME = 0x1_0000;
 const RECEIVE_BYTES = 2048;
 const TYPE_DATA = 3;
@@ -233,6 +254,7 @@ export class TestDriver {
   #client: Pick<VfioUserClient, 'read' | 'write'>;
   readonly #memory: GuestFile;
   #sent = 0;
+  #given = 0;
 
   constructor(client: Pick<VfioUserClient, 'read' | 'write'>, memory: GuestFile) {
     this.#client = client;
@@ -274,9 +296,17 @@ export class TestDriver {
   }
 
   send(frame: Uint8Array): void {
-    this.#memory.write(SENT_FRAME, frame);
+    this.queue(frame);
+    this.ring();
+  }
+
+  /** Puts a frame into the ring, and says nothing of it. */
+  queue(frame: Uint8Array): void {
+    const entry = this.#sent++ % ENTRIES;
+    const buffer = SENT_FRAME + entry * SENT_BYTES;
+    this.#memory.write(buffer, frame);
     const words = compose(txData, 4, {
-      ADDRESS_LOW: SENT_FRAME,
+      ADDRESS_LOW: buffer,
       LENGTH: frame.length,
       TYPE: TYPE_DATA,
       EXTENDED: 1,
@@ -284,8 +314,38 @@ export class TestDriver {
       REPORT_STATUS: 1,
       PAYLOAD: frame.length,
     });
-    this.#describe(TX_RING, this.#sent++ % ENTRIES, words);
+    this.#describe(TX_RING, entry, words);
+  }
+
+  /** Says what there is to send. */
+  ring(): void {
     this.#set(reg.TDT, this.#sent % ENTRIES);
+  }
+
+  /** Switches what it sends with off, and leaves all else. */
+  disable(): void {
+    this.#set(reg.TXDCTL, 0);
+  }
+
+  /** Whether the `n`th buffer has a frame. */
+  isReceived(n: number): boolean {
+    return (this.#memory.read(RX_RING + n * ENTRY_BYTES + RECEIVED_AT, 1)[0]! & 1) === 1;
+  }
+
+  /** Has done with the buffer that it received first. */
+  giveBack(): void {
+    const entry = this.#given++ % ENTRIES;
+    this.#describe(
+      RX_RING,
+      entry,
+      compose(rxRead, 4, { PACKET_LOW: RECEIVED_FRAME + entry * RECEIVE_BYTES }),
+    );
+    this.#set(reg.RDT, entry);
+  }
+
+  /** Buffers are the function's up to this one, whether or not they were given. */
+  tail(entry: number): void {
+    this.#set(reg.RDT, entry);
   }
 
   /** The guest has moved, and finds its function elsewhere. */

@@ -18,7 +18,7 @@ const write = (region: number, offset: number, ...data: readonly number[]): void
   expect(handle(COMMAND.REGION_WRITE, Uint8Array.of(...access, ...data))).toBe(0);
 };
 const attach = (): void => {
-  device.clientCame({ ask: () => undefined });
+  device.clientCame({ request: (_command, _payload, then) => then(undefined) });
   expect(handle(COMMAND.VERSION, Uint8Array.from(version.encode({})))).toBe(0);
   const range = dmaMap.encode({ argsz: dmaMap.size, flags: 3, address: 0, size: 0x1000 });
   expect(handle(COMMAND.DMA_MAP, Uint8Array.from(range))).toBe(0);

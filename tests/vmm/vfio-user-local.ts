@@ -1,7 +1,8 @@
 /** A served function within this process: messages handed to it as they are, and both ends of its cable. No sockets, no eventfds. */
 import { ClientInterrupts } from '../../vmm/vfio-user/client-interrupts.js';
-import { ClientMemory, type MemoryMessages } from '../../vmm/vfio-user/client-memory.js';
+import { ClientMemory } from '../../vmm/vfio-user/client-memory.js';
 import { VfioUserDevice } from '../../vmm/vfio-user/device.js';
+import type { MemoryMessages } from '../../vmm/vfio-user/message-memory.js';
 import { COMMAND, dmaMap, regionAccess, version } from '../../vmm/vfio-user/protocol.js';
 import { type ServedVf, type ServedVfOptions, serveVf } from '../../vmm/vfio-user/served-vf.js';
 import { TestTime } from '../devices/machine.js';
@@ -46,7 +47,7 @@ export class LocalVf {
   }
 
   /** A client has come and is agreed on a version. */
-  attach(client: MemoryMessages = { ask: () => undefined }): void {
+  attach(client: MemoryMessages = { request: (_command, _payload, then) => then(undefined) }): void {
     this.device.clientCame(client);
     this.call(COMMAND.VERSION, version.encode({}));
   }

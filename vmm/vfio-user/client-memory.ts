@@ -1,25 +1,15 @@
 /**
  * The memory of another VMM's guest as its device reaches it: ranges of bus addresses, each a part of a file (a memfd, shared
- * memory) whose descriptor came with DMA_MAP; or, where none came, memory that the client is asked for by message.
+ * memory) whose descriptor came with DMA_MAP; or, where none came, memory that only messages reach (`MessageMemory`).
  *
  * The file is read and written by descriptor, not mapped: a client may cut the file short at any time, and an access to a
  * mapping beyond its end would end this process; a call only comes back short, which is a blocked request.
  */
 import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
-import type { DmaPort, RequesterId } from '../../base/dma.js';
-import { type Iova, KIB, PAGE_BYTES } from '../../base/units.js';
-import {
-  COMMAND,
-  DMA_MAPS_MAX,
-  dmaAccess,
-  EEXIST,
-  EINVAL,
-  ENOENT,
-  ENOSPC,
-  MAP_READ,
-  MAP_WRITE,
-  Refusal,
-} from './protocol.js';
+import type { DmaPort, DmaPresence, RequesterId } from '../../base/dma.js';
+import { type Iova, PAGE_BYTES } from '../../base/units.js';
+import { type MemoryMessages, MessageMemory } from './message-memory.js';
+import { DMA_MAPS_MAX, EEXIST, EINVAL, ENOENT, ENOSPC, MAP_READ, MAP_WRITE, Refusal } from './protocol.js';
 
 interface Mapping {
   readonly address: number;
@@ -31,22 +21,10 @@ interface Mapping {
   readonly offset: number;
 }
 
-/** The client, as who has memory. */
-export interface MemoryMessages {
-  /** Sends a command and waits for the payload of its reply; undefined for an error. */
-  ask(command: number, payload: Uint8Array): Uint8Array | undefined;
-}
-
-/**
- * Of one message. QEMU writes a reply to its socket once and takes what of it was written for the whole: a longer one would be
- * cut, and all that follows misread.
- */
-const MESSAGE_DATA_BYTES_MAX = 128 * KIB;
-
 const DESCRIPTOR_BYTES = 16;
 const COMPLETION_AT = 12;
 
-export class ClientMemory implements DmaPort {
+export class ClientMemory implements DmaPort, DmaPresence {
   /** By address. */
   #mappings: Mapping[] = [];
   /** Where the last access was: the next one is mostly near. */
@@ -54,8 +32,21 @@ export class ClientMemory implements DmaPort {
   readonly #descriptor = new Uint8Array(DESCRIPTOR_BYTES);
   readonly #words = new DataView(this.#descriptor.buffer);
   #blocked = 0;
+  readonly #messages = new MessageMemory();
+  /** Ranges without a descriptor. */
+  #byMessage = 0;
+  /** Told whether some memory has to be asked for ahead (`present`): of that of a descriptor it takes no notice. */
+  needsAsking: (needed: boolean) => void = () => {};
+
   /** Whom to ask; undefined while nobody is there. */
-  client: MemoryMessages | undefined;
+  set client(client: MemoryMessages | undefined) {
+    this.#messages.client = client;
+  }
+
+  /** Told when a range that was asked for in vain is worth another look. */
+  set arrived(arrived: (address: number, length: number) => void) {
+    this.#messages.arrived = arrived;
+  }
 
   /** Ranges that are mapped; each holds a descriptor, or none. */
   get count(): number {
@@ -69,7 +60,17 @@ export class ClientMemory implements DmaPort {
 
   /** Requests that led nowhere. */
   get blocked(): number {
-    return this.#blocked;
+    return this.#blocked + this.#messages.refused;
+  }
+
+  /** `then` is called when all that was written so far is where the guest sees it; at once if it is, or nobody is there. */
+  whenWritten(then: () => void): void {
+    this.#messages.whenWritten(then);
+  }
+
+  /** What was asked for ahead may be something else by now. */
+  forgetAsked(): void {
+    this.#messages.release(0, Number.MAX_SAFE_INTEGER);
   }
 
   /** Takes `fd` as its own. Throws Refusal, and `fd` stays the caller's. */
@@ -91,6 +92,8 @@ export class ClientMemory implements DmaPort {
       throw new Refusal(EEXIST, 'overlaps');
     if (this.#mappings.length >= DMA_MAPS_MAX) throw new Refusal(ENOSPC, 'too many ranges');
     this.#mappings.splice(at, 0, { address, end, flags, fd, offset });
+    this.forgetAsked();
+    if (fd === undefined && this.#byMessage++ === 0) this.needsAsking(true);
   }
 
   /** Takes away exactly what was mapped. Throws Refusal. */
@@ -102,13 +105,37 @@ export class ClientMemory implements DmaPort {
     }
     this.#mappings.splice(at, 1);
     this.#last = undefined;
+    this.forgetAsked();
     if (found.fd !== undefined) closeSync(found.fd);
+    else if (--this.#byMessage === 0) this.needsAsking(false);
   }
 
   unmapAll(): void {
     for (const { fd } of this.#mappings) if (fd !== undefined) closeSync(fd);
     this.#mappings = [];
     this.#last = undefined;
+    this.forgetAsked();
+    if (this.#byMessage === 0) return;
+    this.#byMessage = 0;
+    this.needsAsking(false);
+  }
+
+  present(_requester: RequesterId, address: Iova, length: number, access: number): boolean {
+    let there = true;
+    for (let done = 0; done < length; ) {
+      const mapping = this.#find(address + done);
+      // What is blocked, is so now.
+      if (mapping === undefined || (mapping.flags & access) === 0) return there;
+      const part = Math.min(length - done, mapping.end - address - done);
+      if (mapping.fd === undefined)
+        there = this.#messages.present(address + done, part, access & mapping.flags) && there;
+      done += part;
+    }
+    return there;
+  }
+
+  release(_requester: RequesterId, address: Iova, length: number): void {
+    this.#messages.release(address, length);
   }
 
   read(_requester: RequesterId, address: Iova, target: Uint8Array, at: number, length: number): boolean {
@@ -152,7 +179,7 @@ export class ClientMemory implements DmaPort {
       const part = Math.min(length - done, mapping.end - address - done);
       const carriedOut =
         mapping.fd === undefined
-          ? this.#ask(address + done, access, bytes, at + done, part)
+          ? this.#send(address + done, access, bytes, at + done, part)
           : transfer(
               mapping.fd,
               mapping.offset + address + done - mapping.address,
@@ -168,22 +195,10 @@ export class ClientMemory implements DmaPort {
     return done === length;
   }
 
-  /** The same of memory that only the client reaches. */
-  #ask(address: number, access: number, bytes: Uint8Array, at: number, length: number): boolean {
-    for (let done = 0; done < length; ) {
-      const count = Math.min(length - done, MESSAGE_DATA_BYTES_MAX);
-      const reads = access === MAP_READ;
-      const request = new Uint8Array(dmaAccess.size + (reads ? 0 : count));
-      request.set(dmaAccess.encode({ address: address + done, count }));
-      if (!reads) request.set(bytes.subarray(at + done, at + done + count), dmaAccess.size);
-      const reply = this.client?.ask(reads ? COMMAND.DMA_READ : COMMAND.DMA_WRITE, request);
-      if (reply === undefined) return false;
-      if (reads) {
-        if (reply.length !== dmaAccess.size + count) return false;
-        bytes.set(reply.subarray(dmaAccess.size), at + done);
-      }
-      done += count;
-    }
+  /** The same of memory that only messages reach: what is written is on its way, and what is read was asked for ahead. */
+  #send(address: number, access: number, bytes: Uint8Array, at: number, length: number): boolean {
+    if (access === MAP_READ) return this.#messages.read(address, bytes, at, length);
+    this.#messages.write(address, bytes, at, length);
     return true;
   }
 

@@ -6,7 +6,9 @@
  * come with a piece belong to the message that it is part of.
  */
 import { closeSync } from 'node:fs';
+import type { Cancel } from '../../base/clock.js';
 import { MIB } from '../../base/units.js';
+import { afterMs } from '../timers.js';
 import { FLAG_ERROR, header, MESSAGE_BYTES_MAX, TYPE_COMMAND, TYPE_MASK, TYPE_REPLY } from './protocol.js';
 import { POLLIN, POLLOUT, type UnixSockets } from './unix-sockets.js';
 
@@ -27,10 +29,18 @@ export interface ConnectionObserver {
   ended(why: string | undefined): void;
 }
 
+/** A command of this end that is not answered. */
+interface Asked {
+  readonly command: number;
+  /** By `performance.now()`. */
+  readonly until: number;
+  readonly then: (answer: Uint8Array | undefined) => void;
+}
+
 /** A client that does not answer for so long is let go. */
 const ANSWER_MS_MAX = 30_000;
-/** What a client may send while an answer is awaited: its posted writes, mostly. */
-const POSTPONED_BYTES_MAX = 4 * MIB;
+/** What a client may send while its commands wait for its answers: its posted writes, mostly. */
+const COMMAND_BYTES_MAX = 4 * MIB;
 /** Messages in a row before others have their turn. */
 const MESSAGES_AT_A_TIME = 64;
 
@@ -46,10 +56,15 @@ export class Connection {
   #fds: number[] = [];
   /** Replies that the socket had no room for. */
   readonly #unsent: Uint8Array[] = [];
-  /** Commands that came while an answer was awaited. */
-  readonly #postponed: Message[] = [];
-  #postponedBytes = 0;
-  #asked = 0;
+  /** Commands that were not carried out yet. */
+  readonly #commands: Message[] = [];
+  #commandBytes = 0;
+  #held = false;
+  /** What this end has asked, by the message's id; in the order in which it did. */
+  readonly #asked = new Map<number, Asked>();
+  #id = 0;
+  #answers = 0;
+  #cancelGuard: Cancel | undefined;
   #ended = false;
   /** Events that are waited for at the socket; the last of them closes it, if it ended meanwhile. */
   readonly #waits = new Set<number>();
@@ -68,55 +83,65 @@ export class Connection {
     this.#send(to.id, to.command, TYPE_REPLY | (errno === 0 ? 0 : FLAG_ERROR), errno, payload);
   }
 
-  /**
-   * Sends a command of this end, and waits for the answer: its payload, or undefined for an error, or if the client is gone. What the
-   * client asks meanwhile is carried out later, in its order. Nothing else happens in this process until then.
-   */
-  ask(command: number, payload: Uint8Array): Uint8Array | undefined {
-    const deadline = performance.now() + ANSWER_MS_MAX;
-    const left = (): number => Math.max(0, Math.ceil(deadline - performance.now()));
-    const id = this.#asked;
-    this.#asked = (id + 1) & 0xffff;
-    this.#send(id, command, TYPE_COMMAND, 0, payload);
-    while (this.#unsent.length > 0 && !this.#ended) {
-      if (this.#sockets.poll(this.#fd, POLLOUT, left())) this.#flush();
-      else this.end('it takes no messages');
+  /** Sends a command of this end; `then` has the payload of the answer, undefined for an error. Not called once the client is gone. */
+  request(command: number, payload: Uint8Array, then: (answer: Uint8Array | undefined) => void): void {
+    if (this.#ended) return;
+    do this.#id = (this.#id + 1) & 0xffff;
+    while (this.#asked.has(this.#id));
+    this.#asked.set(this.#id, { command, until: performance.now() + ANSWER_MS_MAX, then });
+    this.#send(this.#id, command, TYPE_COMMAND, 0, payload);
+    this.#guard();
+  }
+
+  /** Answers that the client has given. */
+  get answers(): number {
+    return this.#answers;
+  }
+
+  /** Takes in what has come: answers are told to who asked, commands wait for their turn. */
+  takeIn(): void {
+    for (let left = MESSAGES_AT_A_TIME; left > 0 && !this.#ended && this.#reads && this.#receive(); left--) {
+      this.#sort(this.#take());
+      // More when some of these have been carried out.
+      if (this.#commandBytes > COMMAND_BYTES_MAX) break;
     }
-    while (!this.#ended) {
-      if (!this.#receive()) {
-        if (!this.#ended && !this.#sockets.poll(this.#fd, POLLIN, left())) this.end('it gives no answer');
-        continue;
-      }
-      const message = this.#take();
-      if ((message.flags & TYPE_MASK) === TYPE_REPLY) {
-        closeAll(message.fds);
-        this.#attend();
-        if (message.id === id && message.command === command) {
-          return (message.flags & FLAG_ERROR) === 0 ? message.payload : undefined;
-        }
-        this.end('a reply to nothing');
-      } else {
-        this.#postponed.push(message);
-        this.#postponedBytes += header.size + message.payload.length;
-        if (this.#postponedBytes > POSTPONED_BYTES_MAX) this.end('it asks too much before it answers');
-      }
-    }
-    return undefined;
+  }
+
+  /** Commands wait, in their order, until `goOn`. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  goOn(): void {
+    this.#held = false;
+    this.#attend();
   }
 
   /** Lets the client go. */
   end(why?: string): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#cancelGuard?.();
+    this.#asked.clear();
     closeAll(this.#fds);
-    for (const { fds } of this.#postponed.splice(0)) closeAll(fds);
+    for (const { fds } of this.#commands.splice(0)) closeAll(fds);
     this.#sockets.shutdown(this.#fd);
     if (this.#waits.size === 0) closeSync(this.#fd);
     this.#observer.ended(why);
   }
 
+  /** Waits for room for what is unsent; and for more to come, unless that would only pile up. */
   #wait(): void {
-    const events = this.#unsent.length > 0 ? POLLOUT : POLLIN;
+    if (this.#unsent.length > 0) this.#waitFor(POLLOUT);
+    if (this.#reads) this.#waitFor(POLLIN);
+  }
+
+  /** Who does not read its replies is not read either, but for answers: it may have to be rid of these before it reads. */
+  get #reads(): boolean {
+    return this.#unsent.length === 0 || this.#asked.size > 0;
+  }
+
+  #waitFor(events: number): void {
     if (this.#waits.has(events)) return;
     this.#waits.add(events);
     this.#sockets.whenReady(this.#fd, events, () => {
@@ -128,9 +153,10 @@ export class Connection {
 
   #ready(): void {
     this.#flush();
-    for (let left = MESSAGES_AT_A_TIME; left > 0 && !this.#ended && this.#unsent.length === 0; left--) {
-      const message = this.#next();
-      if (message === undefined) break;
+    this.takeIn();
+    for (let left = MESSAGES_AT_A_TIME; left > 0 && this.#mayCarryOut; left--) {
+      const message = this.#commands.shift()!;
+      this.#commandBytes -= header.size + message.payload.length;
       try {
         this.#observer.message(message);
       } finally {
@@ -142,13 +168,51 @@ export class Connection {
     this.#attend();
   }
 
-  /** Sees to what was postponed, whether or not more comes. */
+  get #mayCarryOut(): boolean {
+    return !this.#ended && !this.#held && this.#unsent.length === 0 && this.#commands.length > 0;
+  }
+
+  /** An answer is for who asked; a command waits for its turn. */
+  #sort(message: Message): void {
+    if ((message.flags & TYPE_MASK) === TYPE_REPLY) {
+      closeAll(message.fds);
+      const asked = this.#asked.get(message.id);
+      if (asked === undefined || asked.command !== message.command) {
+        this.end('a reply to nothing');
+        return;
+      }
+      this.#asked.delete(message.id);
+      this.#answers++;
+      asked.then((message.flags & FLAG_ERROR) === 0 ? message.payload : undefined);
+      return;
+    }
+    this.#commands.push(message);
+    this.#commandBytes += header.size + message.payload.length;
+    const waits = this.#held || this.#unsent.length > 0;
+    if (waits && this.#commandBytes > COMMAND_BYTES_MAX) this.end('it asks too much before it answers');
+  }
+
+  /** Sees to commands that wait, whether or not more comes. */
   #attend(): void {
-    if (this.#postponed.length === 0 || this.#attending) return;
+    if (!this.#mayCarryOut || this.#attending) return;
     this.#attending = true;
     setImmediate(() => {
       this.#attending = false;
       if (!this.#ended) this.#ready();
+    });
+  }
+
+  /** Looks after the answer that is awaited longest. */
+  #guard(): void {
+    if (this.#ended || this.#cancelGuard !== undefined) return;
+    const oldest = this.#asked.values().next().value;
+    if (oldest === undefined) return;
+    this.#cancelGuard = afterMs(Math.max(0, oldest.until - performance.now()), () => {
+      this.#cancelGuard = undefined;
+      // This end may have been busy, and not the client.
+      this.takeIn();
+      if (this.#asked.get(this.#asked.keys().next().value ?? -1) === oldest) this.end('it gives no answer');
+      else this.#guard();
     });
   }
 
@@ -190,19 +254,14 @@ export class Connection {
     return { id, command, flags, payload, view: new DataView(payload.buffer), fds };
   }
 
-  /** The next message, if one is whole. */
-  #next(): Message | undefined {
-    const first = this.#postponed.shift();
-    if (first !== undefined) this.#postponedBytes -= header.size + first.payload.length;
-    return first ?? (this.#receive() ? this.#take() : undefined);
-  }
-
   #send(id: number, command: number, flags: number, error: number, payload: Uint8Array): void {
+    if (this.#ended) return;
     const bytes = new Uint8Array(new ArrayBuffer(header.size + payload.length));
     header.write(new DataView(bytes.buffer), 0, { id, command, size: bytes.length, flags, error });
     bytes.set(payload, header.size);
     this.#unsent.push(bytes);
     this.#flush();
+    if (!this.#ended) this.#wait();
   }
 
   #flush(): void {

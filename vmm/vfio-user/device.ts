@@ -11,8 +11,9 @@ import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import type { VfioMigration } from '../../devices/vfio/migration.js';
 import { RESUMING, RUNNING } from '../../devices/vfio/states.js';
 import type { ClientInterrupts } from './client-interrupts.js';
-import type { ClientMemory, MemoryMessages } from './client-memory.js';
+import type { ClientMemory } from './client-memory.js';
 import type { Message } from './connection.js';
+import type { MemoryMessages } from './message-memory.js';
 import {
   BARS,
   CAPABILITIES,
@@ -64,7 +65,7 @@ export interface Answer {
 type Handler = (message: Message) => Uint8Array;
 
 export interface VfioUserDeviceOptions {
-  readonly served: Pick<ServedVf, 'assigned' | 'driver' | 'migration' | 'vfio'>;
+  readonly served: Pick<ServedVf, 'nic' | 'assigned' | 'driver' | 'migration' | 'vfio'>;
   readonly memory: ClientMemory;
   readonly interrupts: ClientInterrupts;
   /** Why a state or its data was refused; the client only learns a number. */
@@ -81,6 +82,8 @@ export class VfioUserDevice {
   readonly #arrived: () => void;
   /** A state was brought, and the function does not run on it yet. */
   #arrives = false;
+  /** The function may master the bus, if its client lets it. */
+  #isOpen = false;
   /** Minor version of the client; undefined until it has said it. */
   #minor: number | undefined;
   readonly #handlers: Readonly<Record<number, Handler>> = {
@@ -100,7 +103,12 @@ export class VfioUserDevice {
   };
 
   constructor({ served, memory, interrupts, refused }: VfioUserDeviceOptions) {
-    const { assigned, migration, vfio, driver } = served;
+    const { nic, assigned, migration, vfio, driver } = served;
+    memory.arrived = (address, length) => nic.memoryArrived(address, length);
+    memory.needsAsking = (needed) => {
+      nic.presence = needed ? memory : undefined;
+    };
+    interrupts.whenWritten = (then) => memory.whenWritten(then);
     this.#arrived = () => driver.arrived(0);
     this.#assigned = assigned;
     this.#states = migration;
@@ -108,7 +116,7 @@ export class VfioUserDevice {
     this.#memory = memory;
     this.#interrupts = interrupts;
     interrupts.changed = () => assigned.rewire();
-    assigned.setGate(false);
+    this.#setGate(false);
   }
 
   /** Carries out a command. Descriptors that are kept are taken out of the message. */
@@ -134,11 +142,16 @@ export class VfioUserDevice {
   /** The client is gone: its memory and its interrupts with it. */
   clientGone(): void {
     this.#minor = undefined;
-    this.#memory.client = undefined;
     this.#migration.clientGone();
-    this.#assigned.setGate(false);
+    this.#setGate(false);
     this.#interrupts.clear();
     this.#memory.unmapAll();
+    this.#memory.client = undefined;
+  }
+
+  /** `then` is called when the client has all that was written to its memory so far, or is gone; at once if that is so. */
+  whenWritten(then: () => void): void {
+    this.#memory.whenWritten(then);
   }
 
   /** A client is there that has agreed on a version. */
@@ -210,7 +223,7 @@ export class VfioUserDevice {
     if (index >= IRQ_INDICES) throw new Refusal(EINVAL, `interrupts ${index}`);
     if (index === IRQ_MSIX) {
       this.#interrupts.set({ flags, start, count }, message.payload.subarray(irqSet.size), message.fds);
-      if (this.#interrupts.count > 0) this.#assigned.setGate(true);
+      if (this.#interrupts.count > 0) this.#setGate(true);
     } else if (count > 0 || start > 0 || flags !== (SET_NONE | SET_TRIGGER)) {
       throw new Refusal(EINVAL, 'there are none of that kind');
     }
@@ -220,7 +233,9 @@ export class VfioUserDevice {
   #reset(): Uint8Array {
     this.#arrives = false;
     this.#states.reset();
-    this.#assigned.setGate(true);
+    this.#memory.forgetAsked();
+    this.#interrupts.forget();
+    this.#setGate(true);
     return NOTHING;
   }
 
@@ -228,9 +243,11 @@ export class VfioUserDevice {
     const before = this.#states.state;
     const reply = this.#migration.feature(message);
     const after = this.#states.state;
+    // Another state, and perhaps another guest's memory.
+    if (after !== before) this.#memory.forgetAsked();
     if (after === RESUMING) {
       // A client that brings a state along knows what it says, as one that writes registers does.
-      this.#assigned.setGate(true);
+      this.#setGate(true);
       this.#arrives = true;
     } else if (after !== before && after === RUNNING && this.#arrives) {
       this.#arrives = false;
@@ -289,7 +306,7 @@ export class VfioUserDevice {
   }
 
   #writeAll(region: number, offset: number, count: number, data: DataView, at: number): void {
-    if (region !== CONFIG_REGION) this.#assigned.setGate(true);
+    if (region !== CONFIG_REGION && !this.#isOpen) this.#setGate(true);
     for (let done = 0; done < count; ) {
       const step = stepOf(offset + done, count - done);
       const value =
@@ -318,6 +335,11 @@ export class VfioUserDevice {
 
   get #bars() {
     return this.#assigned.fn.behaviour.bars;
+  }
+
+  #setGate(open: boolean): void {
+    this.#isOpen = open;
+    this.#assigned.setGate(open);
   }
 
   #read(region: number, offset: number, size: number): number {

@@ -8,6 +8,7 @@ import { freeSocketPath, listenFailed, reasonOf, unlinkSocket, unpublished } fro
 import { afterMs } from '../timers.js';
 import { Connection } from './connection.js';
 import type { VfioUserDevice } from './device.js';
+import { OrderedReplies } from './ordered-replies.js';
 import { FLAG_NO_REPLY, TYPE_COMMAND, TYPE_MASK, TYPE_REPLY } from './protocol.js';
 import { POLLIN, SystemError, type UnixSockets } from './unix-sockets.js';
 
@@ -112,18 +113,20 @@ export class VfioUserServer {
           return;
         }
         const { payload, errno } = this.#device.handle(message);
-        if ((message.flags & FLAG_NO_REPLY) === 0) client.reply(message, payload, errno);
+        if ((message.flags & FLAG_NO_REPLY) === 0) replies.reply(message, payload, errno);
         // Without a version in common there is nothing more to say.
         if (!this.#device.negotiated) client.end('no version in common');
         this.#observer.handled();
       },
       ended: (why) => {
         this.#client = undefined;
+        replies.end();
         this.#device.clientGone();
         this.#observer.went(why);
         if (!this.#closed) this.#wait();
       },
     });
+    const replies = new OrderedReplies(client, (then) => this.#device.whenWritten(then));
     this.#client = client;
     this.#device.clientCame(client);
   }
