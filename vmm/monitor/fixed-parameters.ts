@@ -2,6 +2,7 @@
  * QEMU's migration parameters that have one possible value here: what this VMM does anyway. Managers set them together
  * with others in one call, and read them back; the call is taken as long as it asks for nothing that is not done.
  */
+import { MIB } from '../../base/units.js';
 import { ANNOUNCE_RHYTHM } from '../../devices/ethernet/announcer.js';
 import { builtin, optional, type Shape } from './arguments.js';
 import { QmpError } from './protocol.js';
@@ -15,6 +16,8 @@ interface FixedParameter {
 }
 
 const RHYTHM = 'the rhythm of announcements is fixed';
+const UNCOMPRESSED = 'pages are sent as they are';
+const NO_DIRTY_LIMIT = 'all vCPUs are throttled alike';
 const NO_POSTCOPY = 'no guest runs at the destination before its memory is there';
 
 /** By QEMU's names, in its units: milliseconds, bytes per second. */
@@ -26,7 +29,14 @@ export const FIXED_PARAMETERS: Readonly<Record<string, FixedParameter>> = {
   'cpu-throttle-tailslow': { value: false, why: 'throttling grows by equal steps' },
   'avail-switchover-bandwidth': { value: 0, why: 'the bandwidth of the switchover is always measured' },
   'max-postcopy-bandwidth': { value: 0, why: NO_POSTCOPY },
-  'multifd-compression': { value: 'none', why: 'pages are sent as they are' },
+  'multifd-compression': { value: 'none', why: UNCOMPRESSED },
+  'multifd-zlib-level': { value: 1, why: UNCOMPRESSED },
+  'multifd-qatzip-level': { value: 1, why: UNCOMPRESSED },
+  'multifd-zstd-level': { value: 1, why: UNCOMPRESSED },
+  'xbzrle-cache-size': { value: 64 * MIB, why: UNCOMPRESSED },
+  'x-checkpoint-delay': { value: 20_000, why: 'no guest is kept at two VMMs at once' },
+  'x-vcpu-dirty-limit-period': { value: 1000, why: NO_DIRTY_LIMIT },
+  'vcpu-dirty-limit': { value: 1, why: NO_DIRTY_LIMIT },
   'zero-page-detection': { value: 'multifd', why: 'the data channels look for zero pages' },
   mode: { value: 'normal', why: 'a guest is moved to another VMM, and not kept over a restart' },
   'direct-io': { value: false, why: 'a guest is moved over sockets, not into files' },
