@@ -334,6 +334,8 @@ export interface ControlLink {
   /** One whole message. Rejects with a FerryError when the link breaks or a frame is not well-formed. */
   receive(): Promise<Uint8Array | undefined>;
   close(): void;
+  /** Breaks it at once, for `reason`: what is on its way is lost, and what waits at either end fails. */
+  cut?(reason: string): void;
 }
 
 /**

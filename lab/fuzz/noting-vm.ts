@@ -91,6 +91,8 @@ export function notingVm(): NotingVm {
     migrate: (target) => void calls.push(['migrate', target]),
     migrateIncoming: async (target) => void calls.push(['migrateIncoming', target]),
     migrateCancel: () => void calls.push(['migrateCancel']),
+    yankInstances: [{ type: 'migration' }, { type: 'chardev', id: 'agent' }],
+    yank: (instances) => void calls.push(['yank', instances]),
     reclaim: async () => void calls.push(['reclaim']),
     migration: () => vm.info,
     blockedReasons: async () => vm.blocked,

@@ -106,6 +106,7 @@ export class SimulatedVmm {
         links: new SimulatedLinks(wire, this.#gate),
         console: log,
         clock: this.#gate,
+        chardevs: new Map(),
         emit: (event, data) => {
           note(`${event} ${JSON.stringify(data)}`);
           if (!this.gone) options.event(event, data);

@@ -64,6 +64,8 @@ function idleVm(): VmControl {
     },
     migrateIncoming: async () => {},
     migrateCancel: () => {},
+    yankInstances: [],
+    yank: () => {},
     reclaim: async () => {},
     migration: () => ({}),
     blockedReasons: async () => [],

@@ -132,9 +132,11 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
           next: async (options) => state.arrivals.shift()?.(options),
           close: () => void log.push('listener closed'),
         }),
+        cut: () => void log.push('links cut'),
         close: () => void log.push('links closed'),
       },
       clock: { ...realTime, now: () => instant(0) },
+      chardevs: new Map([['agent', () => void log.push('agent hung up')]]),
       console: new ConsoleLog(
         () => {},
         () => 0,

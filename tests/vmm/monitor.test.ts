@@ -255,6 +255,7 @@ describe('monitor', () => {
       'x-ferry-aer-inject': { id: 'vf0', error: 'MALF_TLP' },
       'x-ferry-mute-events': { events: [] },
       set_link: { name: 'vf0', up: true },
+      yank: { instances: [] },
       'announce-self': { initial: 50, max: 550, rounds: 5, step: 100 },
     };
     const { negotiated, vm } = setUp();

@@ -71,10 +71,22 @@ export class SchemaJudge {
         return types.some((one) => this.#wrong(one, value, path).length === 0) ? [] : [`${path} is neither`];
       }
       case 'object':
-        return this.#wrongMembers(info.members as readonly Member[], value, path);
+        return info.tag === undefined
+          ? this.#wrongMembers(info.members as readonly Member[], value, path)
+          : this.#wrongVariant(info, String(info.tag), value, path);
       default:
         return [`${path} has the type ${type}, of which nothing is said`];
     }
+  }
+
+  /** Of an object whose member `tag` says which others it has. */
+  #wrongVariant(info: Info, tag: string, value: unknown, path: string): readonly string[] {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return [`${path} is no object`];
+    const variants = info.variants as readonly { readonly case: string; readonly type: string }[];
+    const found = variants.find((one) => one.case === (value as Record<string, unknown>)[tag]);
+    if (found === undefined) return [`${path}.${tag} is none of its cases`];
+    const more = this.#infos.get(found.type)?.members as readonly Member[];
+    return this.#wrongMembers([...(info.members as readonly Member[]), ...more], value, path);
   }
 
   #wrongMembers(members: readonly Member[], value: unknown, path: string): readonly string[] {

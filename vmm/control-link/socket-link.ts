@@ -104,6 +104,11 @@ export class SocketControlLink implements ControlLink {
     setTimeout(() => this.#socket.destroy(), LINGER_MS).unref();
   }
 
+  cut(reason: string): void {
+    this.#break(reason);
+    this.#socket.destroy();
+  }
+
   #take(chunk: Uint8Array): void {
     if (this.#end !== undefined) return;
     try {

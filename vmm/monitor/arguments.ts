@@ -13,7 +13,16 @@ export type TypeSchema =
   | { readonly kind: 'enum'; readonly values: readonly string[] }
   | { readonly kind: 'array'; readonly element: TypeSchema }
   | { readonly kind: 'alternate'; readonly types: readonly TypeSchema[] }
-  | { readonly kind: 'object'; readonly members: readonly MemberSchema[] };
+  | { readonly kind: 'object'; readonly members: readonly MemberSchema[] }
+  | UnionSchema;
+
+/** An object with the members of one case beside `tag`, which says which. */
+export interface UnionSchema {
+  readonly kind: 'union';
+  readonly tag: string;
+  readonly tagType: TypeSchema;
+  readonly cases: readonly { readonly name: string; readonly type: TypeSchema }[];
+}
 
 interface MemberSchema {
   readonly name: string;
@@ -198,6 +207,38 @@ export function struct<const M extends Members>(members: M): Shape<StructOf<M>> 
         }
       }
       return checked as StructOf<M>;
+    },
+  };
+}
+
+type UnionOf<Tag extends string, C extends Readonly<Record<string, Members>>> = {
+  [K in keyof C & string]: { readonly [T in Tag]: K } & StructOf<C[K]>;
+}[keyof C & string];
+
+/** An object of one of several kinds: `tag` names it, and it has that one's members and no others. */
+export function union<const Tag extends string, const C extends Readonly<Record<string, Members>>>(
+  tag: Tag,
+  cases: C,
+): Shape<UnionOf<Tag, C>> {
+  const kind = oneOf(...Object.keys(cases));
+  const bodies = Object.entries(cases).map(([name, members]) => ({ name, body: struct(members) }));
+  return {
+    optional: false,
+    words: `{${tag}: ${kind.words}, ...}`,
+    type: {
+      kind: 'union',
+      tag,
+      tagType: kind.type,
+      cases: bodies.map(({ name, body }) => ({ name, type: body.type })),
+    },
+    check(value, path) {
+      if (typeof value !== 'object' || value === null || Array.isArray(value))
+        throw wrongType(path, 'object');
+      const { [tag]: name, ...rest } = value as Readonly<Record<string, unknown>>;
+      if (name === undefined) throw new QmpError(`Parameter '${path}.${tag}' is missing`);
+      const known = kind.check(name, `${path}.${tag}`);
+      const { body } = bodies.find((one) => one.name === known)!;
+      return { [tag]: known, ...body.check(rest, path) } as UnionOf<Tag, C>;
     },
   };
 }

@@ -37,6 +37,7 @@ import { pciBuses } from './query-pci.js';
 import { dirtyRateInfo, migrationInfo, migrationParameters, pciBus } from './returns.js';
 import { RUN_STATES } from './run-state.js';
 import { qmpSchema } from './schema.js';
+import { yankCommands } from './yank-commands.js';
 
 /** `channels` of `migrate`, the newer way to say where to: one main channel over a socket. */
 const migrationChannels = list(
@@ -276,6 +277,7 @@ export const COMMANDS: readonly Command[] = [
     returns: list(capability),
     run: ({ vm }) => listCapabilities(capabilitiesOf(vm.migrationEvents, vm.parameters)),
   }),
+  ...yankCommands,
   ...networkCommands,
   command({
     name: 'device_del',

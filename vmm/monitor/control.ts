@@ -126,6 +126,12 @@ export type QmpSocketAddress =
   | { readonly type: 'inet'; readonly host: string; readonly port: string }
   | { readonly type: 'unix'; readonly path: string };
 
+/** What `yank` can cut, in QEMU's words. We have no block nodes. */
+export type YankInstance =
+  | { readonly type: 'block-node'; readonly 'node-name': string }
+  | { readonly type: 'chardev'; readonly id: string }
+  | { readonly type: 'migration' };
+
 /** What `calc-dirty-rate` is asked for; milliseconds. */
 export interface DirtyRateRequest {
   readonly durationMs: number;
@@ -205,6 +211,10 @@ export interface VmControl {
   /** Listens for an incoming migration; resolves when it does. `migration()` then tells the real port. */
   migrateIncoming(address: SocketAddress, exitOnError?: boolean): Promise<void>;
   migrateCancel(): void;
+  /** Connections that `yank` can cut now. */
+  readonly yankInstances: readonly YankInstance[];
+  /** Cuts all of them, or none if one is not there: a QmpError, `DeviceNotFound`. */
+  yank(instances: readonly YankInstance[]): void;
   /** Runs a guest again whose commit was never acknowledged. */
   reclaim(): Promise<void>;
   migration(): MigrationInfo;

@@ -66,6 +66,11 @@ export class MonitorListener {
     return formatSocketAddress(this.#listening.address);
   }
 
+  /** Lets its clients go, whatever is on its way; others may come. */
+  hangUp(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
   /** Stops listening, lets replies under way drain for at most `graceMs`, and removes the socket's file. */
   async close(graceMs: number): Promise<void> {
     unlinkSocket(this.#listening.address);

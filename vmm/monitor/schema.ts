@@ -73,6 +73,14 @@ class Types {
             type: this.nameOf(inner),
           })),
         };
+      case 'union':
+        return {
+          name,
+          'meta-type': 'object',
+          members: [{ name: type.tag, type: this.nameOf(type.tagType) }],
+          tag: type.tag,
+          variants: type.cases.map((one) => ({ case: one.name, type: this.nameOf(one.type) })),
+        };
       case 'alternate':
         return {
           name,

@@ -63,6 +63,11 @@ export class AgentListener {
       });
   }
 
+  /** Lets its client go, whatever is on its way; another may come. */
+  hangUp(): void {
+    this.#client?.destroy();
+  }
+
   close(): void {
     if (this.#listening !== undefined) unlinkSocket(this.#listening.address);
     this.#server.close();

@@ -8,60 +8,43 @@
  *     wait ──▶ inmigrate     finish-migrate ──▶ postmigrate ──▶ inmigrate (`migrate-incoming`) ──▶ running ...
  */
 import type { Scheduler } from '../../base/clock.js';
-import { FerryError, invariant } from '../../base/errors.js';
-import { PAGE_BYTES } from '../../base/units.js';
-import type { SerialPortName } from '../../devices/serial/registers.js';
+import { FerryError } from '../../base/errors.js';
 import { blockersOf } from '../../migration/approaches.js';
 import { VMM_ENDS, type Whereabouts } from '../../migration/endings.js';
 import { MigrationParameters, type ParameterValues } from '../../migration/parameters.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import type { DestinationState, SourceState } from '../../migration/states.js';
-import type { SerialLine } from '../agent/serial-line.js';
 import { vmmErrors } from '../errors.js';
 import type {
-  CpuInfo,
   DirtyRateInfo,
   DirtyRateRequest,
-  InjectedErrorInfo,
-  MemoryInfo,
   MigrationInfo,
-  Network,
-  NicInfo,
   Standstill,
   VmControl,
+  YankInstance,
 } from '../monitor/control.js';
 import { QmpError, qomPathOf } from '../monitor/protocol.js';
 import type { RunState } from '../monitor/run-state.js';
-import type { PciInfo } from '../passthrough/pci-info.js';
 import { formatSocketAddress, type SocketAddress } from '../sockets/address.js';
-import { reasonOf } from '../sockets/listening.js';
 import { loadApproaches } from './approach-modules.js';
 import { DirtyRate } from './dirty-rate.js';
-import { guestEvents, type Tellers } from './guest-events.js';
+import { GuestControl, type GuestControlOptions } from './guest-control.js';
+import { guestEvents } from './guest-events.js';
 import { GuestRun } from './guest-run.js';
 import { HotPlug } from './hot-plug.js';
 import { lendToDestination, lendToSource } from './lent-machine.js';
 import { migrationInfo } from './migration-info.js';
 import { MigrationProgress } from './migration-status.js';
-import { nicInfo } from './nic-info.js';
-import { writeOutput } from './output-file.js';
-import type {
-  AwaitingMachine,
-  GuestEvents,
-  GuestMachine,
-  IncomingListener,
-  Links,
-  Machines,
-  TurnedAway,
-} from './ports.js';
+import type { AwaitingMachine, GuestEvents, IncomingListener, Links, Machines, TurnedAway } from './ports.js';
 
-export interface ControllerOptions extends Tellers {
-  readonly name: string | undefined;
+export interface ControllerOptions extends GuestControlOptions {
   /** Leave the guest stopped, whether it is booted or comes. */
   readonly paused: boolean;
   readonly machines: Machines;
   readonly links: Links;
   readonly clock: Scheduler;
+  /** Sockets of this VMM that clients are connected to, by name, each with what hangs up on these. */
+  readonly chardevs: ReadonlyMap<string, () => void>;
   /** `quit` was asked for. */
   readonly onQuit: () => void;
   /** The run state changed; `why` if the guest stands still for good. */
@@ -98,14 +81,12 @@ export const QUIT_GRACE_MS = 1500;
 
 const STILL = ['prelaunch', 'paused', 'running'] as const;
 
-export class Controller implements VmControl {
-  readonly name: string | undefined;
+export class Controller extends GuestControl implements VmControl {
   readonly parameters = new MigrationParameters();
   migrationEvents = false;
 
   readonly #options: ControllerOptions;
   readonly #guest: GuestRun;
-  #machine: GuestMachine | undefined;
   readonly #dirtyRate: DirtyRate;
   /** Of the machine that is here. */
   #hotPlug: HotPlug | undefined;
@@ -124,8 +105,8 @@ export class Controller implements VmControl {
   #autostart: boolean;
 
   constructor(options: ControllerOptions, initial: 'prelaunch' | 'inmigrate') {
+    super(options);
     this.#options = options;
-    this.name = options.name;
     this.#autostart = !options.paused;
     this.#guest = new GuestRun(initial, options);
     this.#progress = new MigrationProgress((status) => {
@@ -138,16 +119,6 @@ export class Controller implements VmControl {
     return this.#guest.state;
   }
 
-  /** As this VMM was told to call its guest, or else as the image has it; empty without a guest. */
-  get guestName(): string {
-    return this.name ?? this.#machine?.guestName ?? '';
-  }
-
-  /** The host's end of a serial port of the guest that is here. */
-  serial(port: SerialPortName): SerialLine | undefined {
-    return this.#machine?.serial(port);
-  }
-
   /** Where the guest came from, or was to go to, in the last migration; empty before one. */
   get otherSide(): string {
     return this.#otherSide;
@@ -155,7 +126,7 @@ export class Controller implements VmControl {
 
   /** Makes the machine and loads the guest, which does not run yet. Throws FerryErrors. */
   async boot(): Promise<void> {
-    this.#machine = await this.#options.machines.boot(this.#guestEvents());
+    this.machine = await this.#options.machines.boot(this.#guestEvents());
   }
 
   /** Lets the guest that was booted run, unless somebody has said meanwhile whether it is to. */
@@ -172,7 +143,7 @@ export class Controller implements VmControl {
     const from = this.standstill === 'kept' ? [...STILL, 'finish-migrate' as const] : STILL;
     await this.#guest.change('continue', from, async (state) => {
       if (state === 'running') return;
-      await this.#theMachine().resume();
+      await this.theMachine().resume();
       this.#guest.resumed(state);
     });
   }
@@ -182,44 +153,13 @@ export class Controller implements VmControl {
     if (this.runState === 'inmigrate') return;
     await this.#guest.change('stop', STILL, async (state) => {
       if (state !== 'running') return;
-      await this.#theMachine().pause();
+      await this.theMachine().pause();
       this.#guest.stopped('running', 'paused');
     });
   }
 
   quit(): void {
     this.#options.onQuit();
-  }
-
-  cpus(): readonly CpuInfo[] {
-    return this.#machine?.cpus() ?? [];
-  }
-
-  memory(): MemoryInfo {
-    const { rss } = process.memoryUsage();
-    return {
-      ramBytes: this.#machine?.description.ramBytes ?? 0,
-      migratedPages: this.#machine?.description.migratedPages ?? 0,
-      pageBytes: PAGE_BYTES,
-      residentBytes: rss,
-      residentBytesMax: Math.max(rss, process.resourceUsage().maxRSS * 1024),
-    };
-  }
-
-  async nics(): Promise<readonly NicInfo[]> {
-    const reports = (await this.#machine?.nics()) ?? [];
-    if (reports.length === 0) throw noNic();
-    return reports.map(nicInfo);
-  }
-
-  async pressPowerButton(): Promise<void> {
-    const machine = this.#theMachine();
-    this.#options.emit('POWERDOWN', {});
-    await machine.pressPowerButton();
-  }
-
-  get network(): Network | undefined {
-    return this.#machine?.network;
   }
 
   async deviceDel(id: string): Promise<void> {
@@ -235,7 +175,7 @@ export class Controller implements VmControl {
     if (this.#outgoing !== undefined || this.#incoming !== undefined) {
       throw new QmpError(`${command} not allowed while migrating`);
     }
-    const { devices } = this.#theMachine().outgoing;
+    const { devices } = this.theMachine().outgoing;
     if (this.#hotPlug?.devices !== devices) {
       this.#hotPlug?.close();
       this.#hotPlug = new HotPlug(devices, this.#options.clock, {
@@ -249,38 +189,11 @@ export class Controller implements VmControl {
     if (this.#outgoing !== undefined || this.#incoming !== undefined) {
       throw new QmpError('calc-dirty-rate not allowed while migrating');
     }
-    this.#dirtyRate.measure(lendToSource(this.#theMachine().outgoing, this.#guest), request);
+    this.#dirtyRate.measure(lendToSource(this.theMachine().outgoing, this.#guest), request);
   }
 
   get dirtyRate(): DirtyRateInfo {
     return this.#dirtyRate.info;
-  }
-
-  async pci(): Promise<readonly PciInfo[]> {
-    return (await this.#machine?.pci()) ?? [];
-  }
-
-  async injectError(id: string, error: string): Promise<InjectedErrorInfo> {
-    const injected = await this.#theMachine().injectError(id, error);
-    if (injected === undefined) {
-      throw new QmpError(`Device '${id.slice(0, 64)}' not found, or not at work`, 'DeviceNotFound');
-    }
-    const { bus, devfn, severity, reported } = injected;
-    return { bus, slot: devfn >>> 3, function: devfn & 7, severity, reported };
-  }
-
-  async dumpPci(path: string): Promise<void> {
-    const pci = await this.#machine?.pciDump();
-    if (pci === undefined) throw noNic();
-    try {
-      await writeOutput(path, pci);
-    } catch (error) {
-      throw vmmErrors.error('dump-failed', { path, reason: reasonOf(error) }, error);
-    }
-  }
-
-  consoleTail(lines: number): readonly string[] {
-    return this.#options.console.tail(lines);
   }
 
   /** Where this VMM waits for a guest, if it does. */
@@ -300,7 +213,7 @@ export class Controller implements VmControl {
   }
 
   async blockedReasons(): Promise<readonly string[]> {
-    const machine = this.#machine;
+    const machine = this.machine;
     if (machine === undefined || this.#incoming !== undefined || this.#outgoing !== undefined) return [];
     const { values, registry } = this.parameters;
     return blockersOf(values, machine.outgoing.devices, registry);
@@ -316,8 +229,8 @@ export class Controller implements VmControl {
     this.parameters.offer(registry);
     this.parameters.set(named);
     const mayLeave = this.#outgoing === undefined && STILL.some((state) => state === this.runState);
-    if (!mayLeave || this.#machine === undefined) return;
-    this.#machine.getReady();
+    if (!mayLeave || this.machine === undefined) return;
+    this.machine.getReady();
     this.#options.links.getReady?.(this.parameters);
   }
 
@@ -328,7 +241,7 @@ export class Controller implements VmControl {
     if (this.#dirtyRate.isMeasuring)
       throw new QmpError('migrate not allowed while the dirty rate is measured');
     const { links, onDefect } = this.#options;
-    const machine = this.#theMachine();
+    const machine = this.theMachine();
     const outgoing: Outgoing = { cancel: new AbortController(), done: Promise.resolve() };
     this.#outgoing = outgoing;
     this.#otherSide = formatSocketAddress(target);
@@ -375,6 +288,25 @@ export class Controller implements VmControl {
     this.#outgoing?.cancel.abort();
   }
 
+  get yankInstances(): readonly YankInstance[] {
+    const migrates = this.#outgoing !== undefined || this.#incoming !== undefined;
+    return [
+      ...(migrates ? [{ type: 'migration' } as const] : []),
+      ...[...this.#options.chardevs.keys()].map((id) => ({ type: 'chardev', id }) as const),
+    ];
+  }
+
+  yank(instances: readonly YankInstance[]): void {
+    const there = this.yankInstances.map((one) => JSON.stringify(one));
+    const cuts = new Set(instances.map((one) => JSON.stringify(one)));
+    if ([...cuts].some((one) => !there.includes(one)))
+      throw new QmpError('Instance not found', 'DeviceNotFound');
+    for (const one of instances) {
+      if (one.type === 'migration') this.#options.links.cut?.();
+      else if (one.type === 'chardev') this.#options.chardevs.get(one.id)?.();
+    }
+  }
+
   async reclaim(): Promise<void> {
     const reclaim = this.#reclaim;
     if (reclaim === undefined) {
@@ -408,8 +340,8 @@ export class Controller implements VmControl {
     if (this.runState === 'postmigrate') {
       this.#guest.move('inmigrate');
       this.#autostart = !this.#options.paused;
-      await this.#machine?.destroy();
-      this.#machine = undefined;
+      await this.machine?.destroy();
+      this.machine = undefined;
     }
     const machine = this.#options.machines.await(this.#guestEvents());
     incoming.done = machine
@@ -434,7 +366,7 @@ export class Controller implements VmControl {
       const awaiting = machine;
       const record = await listener.next({
         machine: lendToDestination(awaiting, this.#guest, (arrived) => {
-          this.#machine = arrived;
+          this.machine = arrived;
           return this.#autostart;
         }),
         memory: () => awaiting.guest().memory,
@@ -470,13 +402,8 @@ export class Controller implements VmControl {
     await this.#outgoing?.done;
     await this.#incoming?.done;
     this.#options.links.close?.();
-    await this.#machine?.destroy().catch(this.#options.onDefect);
-    this.#machine = undefined;
-  }
-
-  #theMachine(): GuestMachine {
-    invariant(this.#machine !== undefined, `no machine in state ${this.runState}`);
-    return this.#machine;
+    await this.machine?.destroy().catch(this.#options.onDefect);
+    this.machine = undefined;
   }
 
   #guestEvents(): GuestEvents {
@@ -488,5 +415,3 @@ export class Controller implements VmControl {
     this.#progress.moved(from, to);
   }
 }
-
-const noNic = (): QmpError => new QmpError('This machine has no NIC', 'DeviceNotFound');

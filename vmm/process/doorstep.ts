@@ -177,6 +177,7 @@ function replaying(first: Uint8Array, visitor: Visitor): Visitor {
         return Promise.resolve(taken);
       },
       close: () => link.close(),
+      cut: (reason) => link.cut?.(reason),
     },
   };
 }

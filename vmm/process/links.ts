@@ -31,6 +31,8 @@ export class SocketLinks implements Links {
     laterMs,
   );
   #latest: SocketIncomingListener | undefined;
+  /** Of the migrations under way. */
+  readonly #controls = new Set<ControlLink>();
 
   /**
    * `recordTo`: folder that gets a copy of every byte of an outgoing stream. Throws `transfer/recording-failed` if it
@@ -63,7 +65,7 @@ export class SocketLinks implements Links {
         recording = new ControlRecording(this.#recordTo, recordingCut);
       }
       const tls = await clientOf(target, options.parameters, this.#insecure);
-      dial = () => connectControlLink(target, options.signal, { tls });
+      dial = async () => this.#known(await connectControlLink(target, options.signal, { tls }));
       const link = await dial();
       control = link;
       binding = link.binding;
@@ -92,14 +94,25 @@ export class SocketLinks implements Links {
         ...(recording === undefined ? {} : { record: recording.add }),
       });
     } finally {
+      this.#controls.clear();
       recording?.close();
       // The migration has ended them, if it came so far.
       await threads.close();
     }
   }
 
+  cut(): void {
+    for (const control of [...this.#controls]) control.cut?.('it was cut by `yank`');
+    this.#latest?.cut();
+  }
+
   close(): void {
     this.#threads.drop();
+  }
+
+  #known(link: SocketControlLink): SocketControlLink {
+    this.#controls.add(link);
+    return link;
   }
 
   async listen(
@@ -122,6 +135,8 @@ class SocketIncomingListener implements IncomingListener {
   readonly #server: Server;
   readonly #door: Promise<IncomingDoor>;
   #closed = false;
+  /** Of the source whose guest is coming. */
+  #control: ControlLink | undefined;
 
   constructor(server: Server, address: SocketAddress, turnedAway: TurnedAway, tls: TlsDoor | undefined) {
     this.#server = server;
@@ -154,6 +169,7 @@ class SocketIncomingListener implements IncomingListener {
     const door = await this.#door;
     try {
       return await door.next(options, async (control, { memory, ...known }, tls) => {
+        this.#control = control;
         const { migrateDestination, SocketDestinationDataPlane, WorkerPageHasher, tableDigest } = await flow;
         return migrateDestination({
           ...known,
@@ -165,9 +181,15 @@ class SocketIncomingListener implements IncomingListener {
         });
       });
     } finally {
+      this.#control = undefined;
       // The migration has ended them; or there was none.
       await starting.then((threads) => threads.close());
     }
+  }
+
+  /** Breaks the link to the source whose guest is coming. */
+  cut(): void {
+    this.#control?.cut?.('it was cut by `yank`');
   }
 
   close(): void {

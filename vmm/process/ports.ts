@@ -134,6 +134,8 @@ export interface Links {
     parameters: MigrationParameters,
     turnedAway: TurnedAway,
   ): Promise<IncomingListener>;
+  /** Cuts the connections of every migration under way, in either direction: what waits for the other side fails. */
+  cut?(): void;
   /** No migration is asked for any more: what `getReady` made ends. */
   close?(): void;
 }

@@ -128,6 +128,8 @@ class Vmm {
   readonly #console: ConsoleLog;
   readonly #output: ConsoleOutput;
   readonly #listeners: MonitorListener[] = [];
+  /** Sockets for clients, by the names that QEMU has for such, each with what hangs up on these. */
+  readonly #chardevs = new Map<string, () => void>();
   #agent: AgentListener | undefined;
   #ownerFile: OwnerFile | undefined;
   #owner: Socket | undefined;
@@ -163,6 +165,7 @@ class Vmm {
         links: new SocketLinks(settings.recordTo, settings.insecure),
         console: this.#console,
         clock: realTime,
+        chardevs: this.#chardevs,
         emit: (name, data) => this.#monitor.emit(name, data),
         onQuit: () => finish({ exitStatus: 0, reason: 'host-qmp-quit' }),
         onState: (state, why) => this.#stateChanged(state, why),
@@ -210,13 +213,16 @@ class Vmm {
     const clients = [this.#serveOwner()];
     for (const { address, wait } of monitors) {
       const listener = await MonitorListener.open(this.#monitor, address);
+      this.#chardevs.set(`compat_monitor${this.#listeners.length}`, () => listener.hangUp());
       this.#listeners.push(listener);
       this.#notice(`monitor at ${listener.address}`);
       if (wait) clients.push(listener.firstClient);
     }
     if (agent !== undefined) {
-      this.#agent = await AgentListener.open(agent);
-      this.#notice(`guest agent at ${this.#agent.address}`);
+      const listener = await AgentListener.open(agent);
+      this.#agent = listener;
+      this.#chardevs.set('agent', () => listener.hangUp());
+      this.#notice(`guest agent at ${listener.address}`);
     }
     if (incoming === undefined) {
       await this.#controller.boot();
