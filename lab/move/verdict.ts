@@ -54,7 +54,7 @@ export const statusPattern = (ownKernel: boolean, workload: Workload): RegExp =>
 
 /** What the kernel, its workloads and its driver say when something is wrong. */
 const COMPLAINT =
-  /\bCORRUPT\b|[1-9]\d* corrupt|[Pp]anic|stale|BUG:|crashed|DMA-API: \S+ \S+: |Adapter removed|Reset adapter|PF still resetting|Could not \w+ queue|Link is Down/;
+  /\bCORRUPT\b|[1-9]\d* corrupt|[Pp]anic|stale|BUG:|crashed|DMA-API: \S+ \S+: |Adapter removed|Reset adapter|PF still resetting|Could not \w+ queue|Link is Down|Failed to set MTU/;
 /** What a driver says that finds its device gone: right, where it was taken away without a word. */
 const GONE = /Adapter removed|Reset adapter|PF still resetting|Could not \w+ queue|Link is Down/;
 /** What it says of a cable that is not plugged in: right, where none is. */

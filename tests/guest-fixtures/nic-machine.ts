@@ -71,6 +71,8 @@ export interface NicMachineOptions extends PlainMachineOptions {
   readonly vf?: Partial<VfPolicy>;
   /** Virtual functions, each below a root port of its own; 1 if absent. */
   readonly vfs?: number;
+  /** Largest frame of the host, FCS included; an ordinary one if absent. */
+  readonly hostFrameBytes?: number;
   /** A virtio-net device with GUEST_MAC, which hears what the first function is not ready for. */
   readonly virtio?: boolean;
   /** Whether firmware numbers buses and places BARs, or leaves that to the guest. */
@@ -142,6 +144,7 @@ export class NicMachine {
       mac: PF_MAC,
       vfs: numbers.map((i) => (i === 0 && options.vf ? options.vf : { mac: vfMac(i) })),
       stopped: (vf) => this.nic.pools.at(vf).stopped,
+      ...(options.hostFrameBytes === undefined ? {} : { frameBytesMax: options.hostFrameBytes }),
     });
     this.nic.driver = this.driver;
     pf.fn.behaviour.writeBar(4, 0, 4, 0xfee0_0000);

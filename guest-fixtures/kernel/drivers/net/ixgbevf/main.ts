@@ -116,6 +116,10 @@ import {
 const SERVICE_PERIOD: u64 = 2 * NSEC_PER_SEC;
 const RESET_INTERVAL: u64 = 10 * NSEC_PER_SEC;
 const FCS_AND_HEADER: u32 = ETH_HLEN + 4;
+const ETH_DATA_LEN: u32 = 1500;
+const ETH_MIN_MTU: u32 = 68;
+/** A frame has one receive buffer. */
+const IXGBEVF_MAX_MTU: u32 = 2000;
 
 const id_table = memory.data<u32>([(IXGBE_DEV_ID_82599_VF << 16) | PCI_VENDOR_ID_INTEL, 0]);
 const driver = changetype<PciDriver>(memory.data(48, 16));
@@ -147,14 +151,24 @@ function ixgbevf_request_msix_irqs(adapter: IxgbevfAdapter): bool {
 // ---------------------------------------------------------------------------------------------------------------------
 // Up and down
 
+/** A PF that does not grant frames of that size lets the VF receive nothing: it is asked for ordinary ones then. */
+function ixgbevf_set_mtu(adapter: IxgbevfAdapter): void {
+  const netdev = adapter.netdev;
+  if (ixgbevf_set_rlpml_vf(adapter, netdev.mtu + FCS_AND_HEADER)) return;
+  pr_err('ixgbevf %S: Failed to set MTU at %u', adapter.pdev.name, netdev.mtu);
+  if (netdev.mtu == ETH_DATA_LEN) return;
+  netdev.mtu = ETH_DATA_LEN;
+  if (!ixgbevf_set_rlpml_vf(adapter, netdev.mtu + FCS_AND_HEADER)) {
+    pr_err('ixgbevf %S: Failed to set MTU at %u', adapter.pdev.name, netdev.mtu);
+  }
+}
+
 function ixgbevf_configure(adapter: IxgbevfAdapter): void {
   ixgbevf_set_rx_mode(adapter);
   if (!ixgbevf_vlan_rx_add_vid(adapter, 0)) pr_err('ixgbevf %S: Unable to add VLAN 0', adapter.pdev.name);
   ixgbevf_configure_tx_ring(adapter);
   ixgbe_write_reg(adapter, IXGBE_VFPSRTYPE, 0);
-  if (!ixgbevf_set_rlpml_vf(adapter, adapter.netdev.mtu + FCS_AND_HEADER)) {
-    pr_err('ixgbevf %S: Failed to set MTU at %u', adapter.pdev.name, adapter.netdev.mtu);
-  }
+  ixgbevf_set_mtu(adapter);
   ixgbevf_configure_rx_ring(adapter);
 }
 
@@ -309,6 +323,7 @@ function ixgbevf_alloc_adapter(pdev: PciDev): IxgbevfAdapter {
   adapter.netdev.open = ixgbevf_open;
   adapter.netdev.stop = ixgbevf_close;
   adapter.netdev.start_xmit = ixgbevf_xmit_frame;
+  adapter.netdev.mtu = <u32>min<u64>(max<u64>(param_u64('mtu', ETH_DATA_LEN), ETH_MIN_MTU), IXGBEVF_MAX_MTU);
   adapter.netdev.xmit_flush = ixgbevf_xmit_flush;
   adapter.state = __IXGBEVF_DOWN;
   adapter.tx_ring = changetype<IxgbevfRing>(kmalloc(offsetof<IxgbevfRing>()));
