@@ -11,6 +11,7 @@ import { builtIn } from '../../migration/registry.js';
 import { loadApproaches } from '../../vmm/process/approach-modules.js';
 import { devicesOf, type NicChoice, type NicKind, nicChoiceOf } from '../../vmm/process/nic-options.js';
 import { realTime } from '../../vmm/threads/real-time.js';
+import { labErrors } from '../errors.js';
 import type { ProcessExit } from '../vmm-client/child.js';
 import { type ConsoleEntry, type SpawnOptions, spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import type { ConsoleLine } from './check.js';
@@ -20,6 +21,7 @@ import { deviceLine, incomingLine, type NetworkRecord, type NicDrops } from './n
 import { judgeValues } from './option-values.js';
 import {
   commandLine,
+  guestIp,
   hasDevices,
   KERNEL_IMAGE,
   type MigrateOptions,
@@ -152,12 +154,16 @@ export async function migrate(
     const flows = scenario.flows.length > 0;
     const devices = devicesOf(scenario.nic)?.length ?? 0;
     if (flows) {
-      for (let i = 0; i < devices; i++) {
+      // Another guest says in its own words that it has a link, or by answering.
+      for (let i = 0; i < devices && ownKernel; i++) {
         const what = `a link of the guest's network card ${i}`;
         await source.waitForConsole(linkUp(i, nicChoiceOf(scenario.nic)!), { timeoutMs: SILENCE_MS, what });
       }
       display.step(`starting traffic: ${scenario.flows.join(', ')}`);
-      await traffic?.start();
+      if ((await traffic?.start(ownKernel ? undefined : SILENCE_MS)) === false && !ownKernel) {
+        const what = `an answer of the guest to what is sent to UDP port 7 at ${guestIp(0)}`;
+        throw labErrors.error('timeout', { what, waitedMs: SILENCE_MS });
+      }
       await newLines(source, statusLine, 1);
       await traffic?.warm();
       await cpu.phase();
@@ -195,7 +201,7 @@ export async function migrate(
       await traffic?.stop();
       // The first such line may have been printed, or its group of lines begun, before the last packet; the second not.
       // The last device's ends the group.
-      await newLines(survivor, deviceLine(devices - 1), 2).catch(onlyErrors);
+      if (ownKernel) await newLines(survivor, deviceLine(devices - 1), 2).catch(onlyErrors);
     }
     const names = devicesOf(scenario.nic) ?? [];
     const nics = { source: await dropsOf(source, names), destination: await dropsOf(destination, names) };
@@ -214,6 +220,7 @@ export async function migrate(
         flows: scenario.flows,
         network,
         otherAddresses: scenario.destinationMac !== undefined,
+        untold: !ownKernel,
       },
     });
     const arrival = await answerOf(destination.recordOfArrival());

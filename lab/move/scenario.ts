@@ -247,8 +247,9 @@ function conflictOf(
   if (given.destinationNic === 'none' && given.destinationMac !== undefined) {
     return '--destination-mac says nothing with --destination-nic none: there is no device there';
   }
-  if (given.guest !== undefined && flows.length > 0) {
-    return '--flow and --guest contradict each other: only the guest that comes with vf-ferry is known to answer';
+  const unknown = flows.find((flow) => flow !== 'echo');
+  if (given.guest !== undefined && unknown !== undefined) {
+    return `--flow ${unknown} and --guest contradict each other: only the guest that comes with vf-ferry knows it; any guest may answer echo, at UDP port 7`;
   }
   if (given.guestBehaviour === 'driverless' && (flows.length > 0 || isTraffic(workload))) {
     return '--guest-behaviour driverless and traffic contradict each other: without a driver there is no interface';

@@ -58,8 +58,8 @@ export class Traffic {
     return this.#fabric.address;
   }
 
-  /** Starts the flows of a guest whose link is up; resolves when they flow. */
-  async start(): Promise<void> {
+  /** Starts the flows; resolves with true when they flow, or after so long with whether they do. */
+  async start(patienceMs = FLOWING_MS): Promise<boolean> {
     const { rate, payloadBytes, flows } = this.#scenario;
     for (let i = 0; i < this.#devices; i++) {
       const peerFlow = (kind: string): Promise<void> =>
@@ -67,7 +67,7 @@ export class Traffic {
       if (flows.includes('echo')) await peerFlow('echo');
       if (flows.includes('to-guest')) await peerFlow('out');
     }
-    await this.#flowing();
+    return this.#flowing(patienceMs);
   }
 
   /** What came until now was to warm up. */
@@ -129,12 +129,12 @@ export class Traffic {
     return this.#fabric.quit();
   }
 
-  /** Resolves when every flow that the peer measures has brought something since now, or when that takes too long. */
-  async #flowing(): Promise<void> {
+  /** Resolves with true when every flow that the peer measures has brought something since now; with false when that takes too long. */
+  #flowing(patienceMs = FLOWING_MS): Promise<boolean> {
     const measured = this.#scenario.flows.filter((flow) => flow !== 'to-guest').length * this.#devices;
     const name = ({ device, flow }: FlowRecord): string => `${device} ${flow}`;
     let first: Map<string, number> | undefined;
-    await this.#until(FLOWING_MS, (records) => {
+    return this.#until(patienceMs, (records) => {
       const received = records.map((record) => [name(record), record.arrived?.received ?? 0] as const);
       first ??= new Map(received);
       return received.filter(([flow, count]) => count > (first!.get(flow) ?? 0)).length >= measured;
@@ -145,10 +145,11 @@ export class Traffic {
     return peers.flatMap(({ flows }) => flows.map((flow) => flowRecord(flow, this.#names)));
   }
 
-  async #until(patienceMs: number, done: (records: NetworkRecord['total']) => boolean): Promise<void> {
+  async #until(patienceMs: number, done: (records: NetworkRecord['total']) => boolean): Promise<boolean> {
     const deadline = performance.now() + patienceMs;
     for (;;) {
-      if (done(this.#flowsOf(await this.#fabric.report())) || performance.now() > deadline) return;
+      if (done(this.#flowsOf(await this.#fabric.report()))) return true;
+      if (performance.now() > deadline) return false;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   }

@@ -117,6 +117,58 @@ describe.skipIf(missing.length > 0 && process.env.CI === undefined)(
     );
 
     it(
+      'answers what is sent to it all the while that `ferry migrate --flow echo` moves it, and no packet is unaccounted for',
+      () => {
+        const words = ['--memory', '64MiB', '--nic', 'vf', '--flow', 'echo', '--rate', '1000', '--json'];
+        const { status, stdout, stderr } = spawnSync(
+          process.execPath,
+          [FERRY, 'migrate', '--guest', join(project, 'guest.img'), ...words],
+          { encoding: 'utf8' },
+        );
+        expect([status, stderr]).toEqual([0, '']);
+        const { verdict, network } = JSON.parse(stdout) as {
+          verdict: { outcome: string; checks: { name: string; outcome: string }[] };
+          network: { after: { flows: { arrived: { received: number } }[] } };
+        };
+        expect(verdict.outcome).toBe('verified');
+        const checked = verdict.checks.map(({ name }) => name);
+        expect(checked).toContain('every lost packet is accounted for');
+        // It says in words of its own what it counts.
+        expect(checked).not.toContain("the guest's own counters agree");
+        expect(network.after.flows[0]!.arrived.received).toBeGreaterThan(100);
+      },
+      TIMEOUT_MS,
+    );
+
+    it(
+      'that answers nobody is told apart from one that does: nothing is moved',
+      () => {
+        const words = ['--memory', '64MiB', '--nic', 'vf', '--flow', 'echo', '--json'];
+        const source = join(project, 'guest.c');
+        const written = readFileSync(source, 'utf8');
+        const deaf = join(folder, 'deaf.img');
+        try {
+          writeFileSync(source, written.replace('#define PORT_ECHO 7', '#define PORT_ECHO 9'));
+          expect(make().status).toBe(0);
+          writeFileSync(deaf, readFileSync(join(project, 'guest.img')));
+        } finally {
+          writeFileSync(source, written);
+          make();
+        }
+        const { status, stderr } = spawnSync(
+          process.execPath,
+          [FERRY, 'migrate', '--guest', deaf, ...words],
+          {
+            encoding: 'utf8',
+          },
+        );
+        expect(status).not.toBe(0);
+        expect(stderr).toContain('UDP port 7 at 10.0.0.2');
+      },
+      TIMEOUT_MS,
+    );
+
+    it(
       'moves byte for byte with the state of its device, with no packet lost but what came while it stood, and hears its power button',
       async () => {
         const ended: string[] = [];

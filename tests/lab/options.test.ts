@@ -152,7 +152,11 @@ describe('the scenario of a move', () => {
       { memoryBytes: 64 * MIB, workingSetBytes: 64 * MIB },
       /--working-set and --memory contradict each other/,
     ],
-    [{ guest: 'x.img', nic: 'vf', flows: ['echo'] }, /--flow and --guest contradict each other/],
+    [
+      { guest: 'x.img', nic: 'vf', flows: ['echo', 'from-guest'] },
+      /--flow from-guest and --guest contradict/,
+    ],
+    [{ guest: 'x.img', nic: 'vf', flows: ['to-guest'] }, /any guest may answer echo, at UDP port 7/],
     [{ guest: 'x.img', rate: 5 }, /--rate says nothing without --nic vf/],
     [{ guest: 'x.img', guestBehaviour: 'late' }, /--guest-behaviour and --guest contradict each other/],
     [{ guestBehaviour: 'driverless', flows: ['echo'] }, /driverless and traffic contradict each other/],
@@ -189,6 +193,7 @@ describe('the scenario of a move', () => {
       expect(scenarioOf(options)).toMatchObject({ nic: 'none', flows: [] });
     }
     expect(scenarioOf({ guest: 'x.img', nic: 'vf' })).toMatchObject({ nic: 'vf', flows: [] });
+    expect(scenarioOf({ guest: 'x.img', nic: 'vf', flows: ['echo'] })).toMatchObject({ flows: ['echo'] });
     expect([scenarioOf({}), scenarioOf({ nic: 'vf=8' })].map(({ rate }) => rate)).toEqual([10_000, 1250]);
     expect(scenarioOf({ rate: undefined, flows: [] } as unknown as MigrateOptions).rate).toBe(10_000);
   });
