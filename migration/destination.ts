@@ -17,6 +17,7 @@ import { DeviceStreamReceiver } from './device-stream.js';
 import { abortError, DESTINATION_ENDINGS, type DestinationProgress, endingOf, withWords } from './endings.js';
 import { migrationErrors } from './errors.js';
 import { type FrameKind, malformed } from './frame.js';
+import { imagePages } from './image-pages.js';
 import { hashMessages, RunningRoot, sameBytes } from './integrity.js';
 import { type MessageOf, rehearse } from './messages.js';
 import { onTimeline } from './observed-device.js';
@@ -143,8 +144,10 @@ async function negotiate(destination: Destination): Promise<Hello> {
     throw malformed('data', 'endpoint.ports', `${endpoint.ports.length}, but ${channels} channels`);
   }
   const { migratedPages } = hello.description;
+  const integrity = verify !== 'off';
+  const firstPages = imagePages(hello.description);
   await talk.during(
-    data.connect(endpoint, { channels, integrity: verify !== 'off', hashSeed, migratedPages, timeline }),
+    data.connect(endpoint, { channels, integrity, hashSeed, migratedPages, firstPages, timeline }),
   );
   destination.connected = true;
   rehearse();
@@ -159,20 +162,24 @@ async function receiveRounds(destination: Destination): Promise<{
   readonly lastPages: Promise<TransferCount>;
 }> {
   const { machine, talk } = destination;
+  let early: Promise<boolean> | undefined;
   for (;;) {
     const round = destination.rounds + 1;
     const arriving = awaitRound(destination, round);
+    if (early === undefined) {
+      early = makeReadyEarly(destination, arriving);
+      talk.watch(early);
+    }
     const message = await expectBeside(destination, ['round-end', 'state']);
     if (message.kind === 'state') {
       advance(destination, 'state');
       return { state: message, lastPages: arriving };
     }
     await receiveRound(destination, message, arriving);
-    // All of RAM is here, if not its last version: enough to compile the guest's code while it runs over there. The
-    // source hears of the round only then, because it may stop the guest at once, and must not wait for it then.
+    // The source hears of the round only then, because it may stop the guest at once, and must not wait for it then.
     if (round === 1) {
-      await talk.during(machine.prepareCode());
-      destination.rehearsed = await talk.during(rehearseMachine(machine, destination.scheduler));
+      if (!(await talk.during(early))) await talk.during(makeReady(destination));
+      machine.lastMayCome?.();
     }
     const { loadNs, startNs } = destination.rehearsed;
     const { integrityNs } = destinationPartsOf(destination.timeline);
@@ -182,6 +189,31 @@ async function receiveRounds(destination: Destination): Promise<{
     rootSoFar(destination);
     note(destination, 'integrityNs', checkingFrom);
   }
+}
+
+/**
+ * The image's pages come before all others: the guest's code is compiled, and what comes when it stands still is rehearsed, while
+ * it runs over there and the rest of RAM is on its way. False if that was not to be had: all of RAM will be here after the round.
+ */
+async function makeReadyEarly(
+  destination: Destination,
+  firstRound: Promise<TransferCount>,
+): Promise<boolean> {
+  try {
+    await Promise.race([destination.data.firstArrived(), firstRound]);
+  } catch {
+    // Whoever waits for the round hears of it.
+    return false;
+  }
+  return makeReady(destination);
+}
+
+/** False if the guest's code is not here as it will be. */
+async function makeReady(destination: Destination): Promise<boolean> {
+  const { machine, scheduler } = destination;
+  if (!(await machine.prepareCode())) return false;
+  destination.rehearsed = await rehearseMachine(machine, scheduler);
+  return true;
 }
 
 /** Receives the last pages and the rest of the device's state. */

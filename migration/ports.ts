@@ -310,8 +310,10 @@ export interface DestinationMachine {
   accept(description: MachineDescription): Promise<void>;
   /** Valid after `accept`. */
   readonly ram: Uint8Array;
-  /** Starts workers and compiles the code from the pages that have arrived; idempotent, may fail silently early. */
-  prepareCode(): Promise<void>;
+  /** Starts workers and compiles the code from the pages that have arrived; idempotent. False: its pages are not here as they will be. */
+  prepareCode(): Promise<boolean>;
+  /** What comes from now on may be the last: what is done once in a while, and beside others, is done now or much later. */
+  lastMayCome?(): void;
   /**
    * After `prepareCode`: asks of the machine's threads what `load` or `run` will ask of them, as far as that changes nothing.
    * How long it takes is how long they are expected to take.
@@ -358,8 +360,15 @@ export interface DataPlaneOptions {
   readonly hashSeed: number;
   /** Pages that may travel: [0, migratedPages). */
   readonly migratedPages: number;
+  /** Pages that go before all others, since the destination can begin something with them. */
+  readonly firstPages?: PageRange;
   /** What each channel does is put down here, under `channel0` and so on. */
   readonly timeline?: Timeline;
+}
+
+export interface PageRange {
+  readonly firstPage: number;
+  readonly pageCount: number;
 }
 
 /** What went over the data channels, this round or so far. Bytes are wire bytes, headers included. */
@@ -413,6 +422,11 @@ export interface DestinationDataPlane {
    * was sent on; rejects if a channel breaks.
    */
   received(round: number, channels?: number): Promise<TransferCount>;
+  /**
+   * Resolves when as many of `firstPages` have come as there are, which is when each has come once; rejects if a channel breaks
+   * before.
+   */
+  firstArrived(): Promise<void>;
   progress(): TransferCount;
   /** As on the source: the hash of each page as last received. */
   readonly hashes: Uint32Array;

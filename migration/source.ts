@@ -19,6 +19,7 @@ import { abortError, type SourceProgress } from './endings.js';
 import { migrationErrors } from './errors.js';
 import { AutoConverge, type BlackoutInputs, expectedBlackout, Shrinking } from './estimate.js';
 import { malformed } from './frame.js';
+import { imagePages } from './image-pages.js';
 import { inquire, type Verdict } from './inquiry.js';
 import { RunningRoot } from './integrity.js';
 import { type MessageOf, rehearse } from './messages.js';
@@ -140,7 +141,9 @@ async function negotiate(source: Source): Promise<void> {
   const tracking = startTracking(source);
   // So do the channels: they are listened on by the time the destination has answered.
   const { migratedPages } = description;
-  const opening = data.open({ channels, integrity: verify !== 'off', hashSeed, migratedPages, timeline });
+  const integrity = verify !== 'off';
+  const firstPages = imagePages(description);
+  const opening = data.open({ channels, integrity, hashSeed, migratedPages, firstPages, timeline });
   // Whoever waits for them, below, hears of a failure.
   opening.catch(() => undefined);
   await talk.send({

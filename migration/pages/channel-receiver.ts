@@ -31,6 +31,7 @@ import {
   FRAME_ZERO,
   frameRules,
   pageFrameHeader,
+  pageRun,
   ROUNDS_MAX,
   roundCounts,
 } from './layouts.js';
@@ -38,6 +39,17 @@ import type { PageSink } from './page-sink.js';
 import { RunTable } from './run-table.js';
 
 const HEADER_BYTES = pageFrameHeader.size;
+/**
+ * A header is read with the least that a body has, which is all of it in the frames of a first round: one read less for each. None
+ * but the last frame of a channel is shorter.
+ */
+const HEAD_BYTES = HEADER_BYTES + pageRun.size;
+invariant(
+  frameRules.every(
+    (rule) => rule === undefined || rule.bodyBytesMax === 0 || rule.bodyBytesMin >= pageRun.size,
+  ),
+  'a frame that goes on is shorter than what is read of it at once',
+);
 /** Offsets of the header's fields, for the hot path. */
 const at = pageFrameHeader.offset;
 
@@ -143,14 +155,13 @@ export class ChannelReceiver {
     this.#filled += lengthBytes;
     this.#at += lengthBytes;
     if (this.#state === 'direct') this.#reportArrived();
+    if (this.#state === 'header' && this.#filled >= HEADER_BYTES) return this.#takeHeader();
     if (this.#filled < this.#target.length) return NOTHING;
     switch (this.#state) {
       case 'closed':
         throw this.#bad('it begins after the close frame');
       case 'hello':
         return this.#takeHello();
-      case 'header':
-        return this.#takeHeader();
       case 'body':
         return this.#takeBody();
       case 'staged':
@@ -191,7 +202,7 @@ export class ChannelReceiver {
 
   #aimAtHeader(): void {
     this.#frameAt = this.#at;
-    this.#aim('header', this.#head.subarray(0, HEADER_BYTES));
+    this.#aim('header', this.#head.subarray(0, HEAD_BYTES));
   }
 
   #takeHello(): Received {
@@ -232,9 +243,11 @@ export class ChannelReceiver {
     this.#kind = kind;
     this.#bodyBytes = bodyBytes;
     this.#payloadBytes = payloadBytes;
-    // The header stays where it is: its body checksum is judged with the body behind it.
-    this.#aim('body', this.#head.subarray(HEADER_BYTES, HEADER_BYTES + bodyBytes));
-    return bodyBytes === 0 ? this.#takeBody() : NOTHING;
+    // The header stays where it is: its body checksum is judged with the body behind it, some of which is there.
+    this.#state = 'body';
+    this.#target = this.#head.subarray(0, HEADER_BYTES + bodyBytes);
+    if (this.#filled > this.#target.length) throw this.#bad('more comes after the close frame');
+    return this.#filled < this.#target.length ? NOTHING : this.#takeBody();
   }
 
   #takeBody(): Received {

@@ -47,6 +47,8 @@ export class ChannelSender {
   readonly #data = new RunTable();
   readonly #zero = new RunTable();
   #bitmap: AtomicBitmap | undefined;
+  /** Of this round, what goes first is claimed whole. */
+  #firstDone = false;
   #round = 0;
   #sequence = 0;
   #sent = { pages: 0, zeroPages: 0, bytes: 0 };
@@ -66,6 +68,7 @@ export class ChannelSender {
     invariant(bitmap.length === this.#setup.migratedPages, 'bitmap and migrated pages differ');
     this.#round = round;
     this.#bitmap = bitmap;
+    this.#firstDone = this.#setup.board.firstWords === 0;
     this.#sent = { pages: 0, zeroPages: 0, bytes: 0 };
   }
 
@@ -76,21 +79,39 @@ export class ChannelSender {
   next(frame: FrameBuffer): boolean {
     const bitmap = this.#bitmap;
     invariant(bitmap !== undefined, 'no round has begun');
-    const { board, ram, copyAll } = this.#setup;
-    const data = this.#data;
-    const zero = this.#zero;
+    const { board } = this.#setup;
+    if (!this.#firstDone) {
+      this.#fill(bitmap, board.firstWord, board.firstWords, (words) => board.claimFirst(words));
+      if (this.#encode(frame)) return true;
+      // A frame lists its pages in ascending order: what went first is out before the others are claimed.
+      this.#firstDone = true;
+    }
+    this.#fill(bitmap, 0, bitmap.words.length, (words) => board.claim(words));
+    return this.#encode(frame);
+  }
+
+  /** Claims, and takes, of `count` words from `from` on until the tables are full, or none are left. */
+  #fill(bitmap: AtomicBitmap, from: number, count: number, claim: (words: number) => number): void {
+    const { board } = this.#setup;
     const framePages = this.#framePages();
     while (!board.stopped) {
       const words = Math.min(
-        Math.floor((framePages - data.pages) / WORD_PAGES),
-        Math.floor((FRAME_RUNS_MAX - zero.length) / WORD_RUNS_MAX),
+        Math.floor((framePages - this.#data.pages) / WORD_PAGES),
+        Math.floor((FRAME_RUNS_MAX - this.#zero.length) / WORD_RUNS_MAX),
       );
-      if (words <= 0) break;
-      const first = board.claim(words);
-      if (first >= bitmap.words.length) break;
-      const end = Math.min(first + words, bitmap.words.length);
-      for (let word = first; word < end; word++) this.#take(bitmap, word);
+      if (words <= 0) return;
+      const first = claim(words);
+      if (first >= count) return;
+      const end = Math.min(first + words, count);
+      for (let word = first; word < end; word++) this.#take(bitmap, from + word);
     }
+  }
+
+  /** Encodes a frame of what is in the tables; false if nothing is. */
+  #encode(frame: FrameBuffer): boolean {
+    const { ram, copyAll } = this.#setup;
+    const data = this.#data;
+    const zero = this.#zero;
     const zeroIsFull = FRAME_RUNS_MAX - zero.length < WORD_RUNS_MAX;
     if (data.pages > 0 && !zeroIsFull) {
       frame.encodePages(this.#sequence++, this.#round, data, ram, copyAll ? Infinity : GATHER_BELOW_PAGES);

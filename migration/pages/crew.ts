@@ -3,7 +3,7 @@
  * or live on the owner's.
  */
 import type { SerializedError } from '../../base/errors.js';
-import type { TransferCount } from '../ports.js';
+import type { PageRange, TransferCount } from '../ports.js';
 
 /** What whoever works a channel is given at the start. */
 export interface ChannelTask {
@@ -19,6 +19,8 @@ export interface ChannelTask {
 }
 
 export interface ConnectingTask extends ChannelTask {
+  /** Pages that come before all others; the channel that brings the last of them says so. */
+  readonly firstPages: PageRange;
   readonly host: string;
   readonly port: number;
 }
@@ -43,6 +45,8 @@ export type DestinationCommand =
 
 export type DestinationReport =
   | { readonly type: 'connected' }
+  /** All pages that come first are here. */
+  | { readonly type: 'first-arrived' }
   | { readonly type: 'received'; readonly round: number; readonly count: TransferCount }
   /** The source closed this channel in good order. */
   | { readonly type: 'ended' }

@@ -124,7 +124,11 @@ export class DestinationChannel implements WireUser {
     const { kind, runs, frameBytes } = this.#receiver;
     const pages = kind === FRAME_PAGES ? runs.pages : 0;
     const zeroPages = kind === FRAME_ZERO ? runs.pages : 0;
-    this.#board.count(this.#setup.task.channel, pages, zeroPages, frameBytes - pages * PAGE_BYTES);
+    const { channel, firstPages } = this.#setup.task;
+    this.#board.count(channel, pages, zeroPages, frameBytes - pages * PAGE_BYTES);
+    if (pages + zeroPages > 0 && this.#board.cameFirst(runs.pagesWithin(firstPages))) {
+      this.#setup.report({ type: 'first-arrived' });
+    }
   }
 
   gone(reason: string | undefined): void {

@@ -1,6 +1,12 @@
 /** The owner of a destination's channels: has them connected, keeps them in step, adds up what they say. */
 import { FerryError, invariant } from '../../base/errors.js';
-import type { DataEndpoint, DataPlaneOptions, DestinationDataPlane, TransferCount } from '../ports.js';
+import type {
+  DataEndpoint,
+  DataPlaneOptions,
+  DestinationDataPlane,
+  PageRange,
+  TransferCount,
+} from '../ports.js';
 import type { Timeline } from '../timeline.js';
 import { NOTHING_MOVED } from './counts.js';
 import type { ConnectingTask, Crew, DestinationCommand, DestinationReport, Hire } from './crew.js';
@@ -8,6 +14,8 @@ import { Outcomes } from './outcomes.js';
 import { RoundBarrier } from './round-barrier.js';
 import { transferErrors } from './transfer-errors.js';
 import { WorkBoard } from './work-board.js';
+
+const NO_PAGES: PageRange = { firstPage: 0, pageCount: 0 };
 
 export type HireDestination = Hire<ConnectingTask, DestinationCommand, DestinationReport>;
 
@@ -21,6 +29,8 @@ export class DestinationPlane implements DestinationDataPlane {
   #hashes = new Uint32Array(new SharedArrayBuffer(0));
   #connected = 0;
   #onConnected: (() => void) | undefined;
+  #firstArrived = false;
+  #onFirstArrived: (() => void) | undefined;
   #closed = false;
   #ending: Promise<void> | undefined;
   #timeline: Timeline | undefined;
@@ -37,10 +47,12 @@ export class DestinationPlane implements DestinationDataPlane {
   connect(endpoint: DataEndpoint, options: DataPlaneOptions): Promise<void> {
     invariant(this.#crew === undefined && !this.#closed, 'a data plane is connected once');
     const { host, ports, token } = endpoint;
-    const { channels, migratedPages, hashSeed } = options;
+    const { channels, migratedPages, hashSeed, firstPages = NO_PAGES } = options;
     this.#timeline = options.timeline;
     invariant(ports.length === channels, 'as many ports as channels');
     const board = new WorkBoard(channels);
+    board.expectFirst(firstPages.pageCount);
+    this.#firstArrived = firstPages.pageCount === 0;
     this.#board = board;
     this.#barrier = new RoundBarrier(channels);
     this.#hashes = new Uint32Array(new SharedArrayBuffer(options.integrity ? migratedPages * 8 : 0));
@@ -55,6 +67,7 @@ export class DestinationPlane implements DestinationDataPlane {
           port,
           token,
           migratedPages,
+          firstPages,
           hashSeed,
           hashes,
           board: board.buffer,
@@ -73,6 +86,13 @@ export class DestinationPlane implements DestinationDataPlane {
     return this.#outcomes.wait(`round ${round}`, (resolve) => barrier.whenReceived(round, resolve, channels));
   }
 
+  firstArrived(): Promise<void> {
+    if (this.#firstArrived) return Promise.resolve();
+    return this.#outcomes.wait('the first pages', (resolve) => {
+      this.#onFirstArrived = () => resolve(undefined);
+    });
+  }
+
   progress(): TransferCount {
     return this.#board?.progress() ?? NOTHING_MOVED;
   }
@@ -88,6 +108,10 @@ export class DestinationPlane implements DestinationDataPlane {
     switch (report.type) {
       case 'connected':
         if (++this.#connected === this.#board?.channels) this.#onConnected?.();
+        break;
+      case 'first-arrived':
+        this.#firstArrived = true;
+        this.#onFirstArrived?.();
         break;
       case 'received':
         this.#timeline?.moment(`channel${channel}`, 'received', { round: report.round, ...report.count });

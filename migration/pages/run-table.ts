@@ -1,5 +1,6 @@
 /** A bounded list of page runs in ascending order: what the body of a pages or zero frame says. */
 import { invariant } from '../../base/errors.js';
+import type { PageRange } from '../ports.js';
 import { FRAME_RUNS_MAX, pageRun } from './layouts.js';
 
 const FIRST_PAGE = pageRun.offset.firstPage;
@@ -29,6 +30,17 @@ export class RunTable {
     this.firstPage[this.length] = page;
     this.pageCount[this.length] = count;
     this.length++;
+  }
+
+  /** How many of the pages are of `range`. */
+  pagesWithin({ firstPage, pageCount }: PageRange): number {
+    const end = firstPage + pageCount;
+    let pages = 0;
+    for (let i = 0; i < this.length; i++) {
+      const first = Math.max(firstPage, this.firstPage[i]!);
+      pages += Math.max(0, Math.min(end, this.firstPage[i]! + this.pageCount[i]!) - first);
+    }
+    return pages;
   }
 
   get bodyBytes(): number {

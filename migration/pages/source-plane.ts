@@ -66,6 +66,11 @@ export class SourcePlane implements SourceDataPlane {
     this.#timeline = options.timeline;
     const board = new WorkBoard(channels);
     board.setRate(this.#rateKib, this.#nowUs());
+    if (options.firstPages !== undefined) {
+      const { firstPage, pageCount } = options.firstPages;
+      const word = firstPage >>> 5;
+      board.setFirst(word, Math.ceil((firstPage + pageCount) / 32) - word);
+    }
     this.#board = board;
     this.#hashes = new Uint32Array(new SharedArrayBuffer(options.integrity ? migratedPages * 8 : 0));
     const hashes = this.#hashes.buffer;

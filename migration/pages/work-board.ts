@@ -6,6 +6,10 @@
  *     STOP            owner                    1: claim nothing more in this round; 2: nor end it, it is abandoned
  *     RATE            owner                    bandwidth limit in KiB/s, 0 for none
  *     NEXT_FREE       workers, owner           when the bandwidth used so far will be paid for (bandwidth.ts)
+ *     FIRST_CURSOR    owner: reset; workers: add   as CURSOR, among the words of the pages that go first
+ *     FIRST_WORD      owner, once              the first of these
+ *     FIRST_WORDS     owner, once              how many they are
+ *     FIRST_LEFT      owner, once; workers: subtract   at a destination: pages that are to come first and have not come
  *     per channel     that channel's worker    pages, zero pages, overhead bytes, since `open`
  *
  * A claim is one atomic add: the words from the old cursor on belong to the claimer. The owner resets CURSOR and STOP
@@ -21,6 +25,10 @@ const CURSOR = 0;
 const STOP = 1;
 const RATE = 2;
 const NEXT_FREE = 3;
+const FIRST_CURSOR = 4;
+const FIRST_WORD = 5;
+const FIRST_WORDS = 6;
+const FIRST_LEFT = 7;
 /** Each channel's counters lie in a cache line of their own, and apart from the words above. */
 const LINE_WORDS = 16;
 const PAGES = 0;
@@ -46,6 +54,7 @@ export class WorkBoard {
   /** Owner: a new round begins, with nothing claimed. */
   resetRound(): void {
     Atomics.store(this.words, CURSOR, 0);
+    Atomics.store(this.words, FIRST_CURSOR, 0);
     Atomics.store(this.words, STOP, 0);
   }
 
@@ -69,6 +78,37 @@ export class WorkBoard {
   /** Worker: claims `count` bitmap words; returns the first. A result beyond the bitmap means that none are left. */
   claim(count: number): number {
     return Atomics.add(this.words, CURSOR, count);
+  }
+
+  /** Owner of a source, before any round: these words of each round's bitmap are claimed before all, and then once more. */
+  setFirst(word: number, count: number): void {
+    Atomics.store(this.words, FIRST_WORD, word);
+    Atomics.store(this.words, FIRST_WORDS, count);
+  }
+
+  get firstWord(): number {
+    return Atomics.load(this.words, FIRST_WORD);
+  }
+
+  get firstWords(): number {
+    return Atomics.load(this.words, FIRST_WORDS);
+  }
+
+  /** Worker: claims `count` of the words that go first, counted from `firstWord`. A result beyond `firstWords`: none are left. */
+  claimFirst(count: number): number {
+    return Atomics.add(this.words, FIRST_CURSOR, count);
+  }
+
+  /** Owner of a destination, before any page can come: so many are to come first. */
+  expectFirst(pages: number): void {
+    Atomics.store(this.words, FIRST_LEFT, pages);
+  }
+
+  /** Worker of a destination: so many of them came; true if these were the last. Any number may come when none are due. */
+  cameFirst(pages: number): boolean {
+    if (pages === 0 || Atomics.load(this.words, FIRST_LEFT) <= 0) return false;
+    const before = Atomics.sub(this.words, FIRST_LEFT, pages);
+    return before > 0 && before <= pages;
   }
 
   /** Limit in KiB/s, 0 for none. */

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { LinkMessage, LinkRule, LinkVerdict, Side } from '../../lab/simulator/link.js';
 import { checkOneSurvivor, type Outcome, type Scene, simulate } from './simulate.js';
 import { smallDevice } from './test-device.js';
-import { smallGuest } from './test-machine.js';
+import { type GuestShape, smallGuest } from './test-machine.js';
 
 /** All messages of a migration without faults. */
 async function messagesOf(scene: Scene): Promise<LinkMessage[]> {
@@ -217,10 +217,12 @@ describe('the check for one survivor', () => {
 
 describe('the data channels', () => {
   it('breaking at any piece leave the guest at the source', async () => {
-    const pieces = (await simulate()).stage.data.pieces();
+    // Several rounds.
+    const shape: GuestShape = { pages: 96, workingSet: 90, stepsPerSlice: 10 };
+    const pieces = (await simulate({ shape })).stage.data.pieces();
     expect(pieces).toBeGreaterThan(8);
     for (let piece = 0; piece < pieces; piece++) {
-      const outcome = await simulate({ breakAtPiece: piece });
+      const outcome = await simulate({ shape, breakAtPiece: piece });
       expect(checkOneSurvivor(outcome)).toBe('source');
       expect(outcome.source.error?.code).toBe('transfer/channel-broken');
     }

@@ -70,6 +70,41 @@ describe('a migration without faults', () => {
     expect(checkOneSurvivor(outcome)).toBe('destination');
   });
 
+  it('compiles it while the first round is still on its way', async () => {
+    let roundIsOver = false;
+    const { source, destination } = await simulate({
+      prepare: ({ data, source, destination }) => {
+        source.describedAs = { imageGpa: 40 * PAGE_BYTES, imageBytes: 5 * PAGE_BYTES };
+        const { received } = data.destination;
+        data.destination.received = async (round, channels) => {
+          const count = await received.call(data.destination, round, channels);
+          roundIsOver ||= round === 1;
+          return count;
+        };
+        const { prepareCode } = destination;
+        destination.prepareCode = () => {
+          expect(roundIsOver).toBe(false);
+          return prepareCode.call(destination);
+        };
+      },
+    });
+    expect([source.status, destination.status]).toEqual(['completed', 'completed']);
+    expect(roundIsOver).toBe(true);
+  });
+
+  it('asks again after the round where the code was not there as it will be', async () => {
+    let asked = 0;
+    const { source, stage } = await simulate({
+      prepare: ({ destination }) => {
+        const { prepareCode } = destination;
+        destination.prepareCode = async () => (++asked === 1 ? false : prepareCode.call(destination));
+      },
+    });
+    expect(source.status).toBe('completed');
+    expect(asked).toBe(2);
+    expect(stage.destination.calls).toEqual(['accept', 'prepareCode', 'load', 'run']);
+  });
+
   it('records rounds whose sums are the totals, and a blackout whose parts are the whole', async () => {
     const { source } = await simulate({ shape: fastGuest, parameters: { verify: 'full' } });
     const sum = (field: 'pages' | 'zeroPages' | 'resentPages' | 'bytes'): number =>

@@ -119,6 +119,56 @@ export function describeDataPlane({ name, withPair, bitmap, random }: Conformanc
       });
     });
 
+    it('brings those pages first that are to come first, and says when the last of them is there', async () => {
+      const pages = 4096;
+      await withPair({ pages }, async (pair) => {
+        const { source, destination, sourceRam, destinationRam } = pair;
+        const firstPages = { firstPage: pages - 300, pageCount: 133 };
+        const end = firstPages.firstPage + firstPages.pageCount;
+        for (let page = 0; page < pages; page++) if (page % 3 !== 0) sourceRam[page * PAGE_BYTES + 5] = 1;
+        await connectPair(pair, { ...OPTIONS, migratedPages: pages, firstPages });
+        const dirty = bitmap(pages);
+        dirty.fill();
+        let over = false;
+        const first = destination.firstArrived().then(() => {
+          const [from, to] = [firstPages.firstPage * PAGE_BYTES, end * PAGE_BYTES];
+          const there = Buffer.compare(destinationRam.subarray(from, to), sourceRam.subarray(from, to)) === 0;
+          return { there, over };
+        });
+        await Promise.all([
+          source.sendRound(1, dirty),
+          destination.received(1).then(() => {
+            over = true;
+          }),
+        ]);
+        expect(await first).toEqual({ there: true, over: false });
+        await destination.firstArrived();
+        expect(ramDifferences(destinationRam, sourceRam, pages)).toBe('');
+        expect(dirty.count()).toBe(0);
+        dirty.setRange(firstPages.firstPage - 40, end + 40);
+        const [sent] = await Promise.all([source.sendRound(2, dirty), destination.received(2)]);
+        expect(sent.pages + sent.zeroPages).toBe(firstPages.pageCount + 80);
+      });
+    });
+
+    it('waits for no page that is to come first where there is none', async () => {
+      await withPair({ pages: PAGES }, async (pair) => {
+        await connectPair(pair, OPTIONS);
+        await pair.destination.firstArrived();
+      });
+    });
+
+    it('tells whoever waits for the first pages that the channels are closed', async () => {
+      await withPair({ pages: PAGES }, async (pair) => {
+        await connectPair(pair, { ...OPTIONS, firstPages: { firstPage: 3, pageCount: 9 } });
+        const first = expect(pair.destination.firstArrived()).rejects.toMatchObject({
+          code: 'transfer/closed',
+        });
+        await pair.destination.close();
+        await first;
+      });
+    });
+
     it('brings a last round over on one channel of several', async () => {
       await withPair({ pages: PAGES }, async (pair) => {
         const { source, destination, sourceRam, destinationRam } = pair;

@@ -21,7 +21,7 @@ import {
   pageRun,
 } from '../../migration/pages/layouts.js';
 import { referenceKernels } from '../../migration/pages/page-kernels.js';
-import { RamSink } from '../../migration/pages/page-sink.js';
+import { type PageSink, RamSink } from '../../migration/pages/page-sink.js';
 import { RunTable } from '../../migration/pages/run-table.js';
 import { WorkBoard } from '../../migration/pages/work-board.js';
 import { ramDifferences } from './ram-differences.js';
@@ -38,10 +38,16 @@ class Destination {
   readonly receiver: ChannelReceiver;
   readonly events: number[] = [];
 
-  constructor(pages = PAGES) {
+  /** `came`: hears of each page, in the order in which they come. */
+  constructor(pages = PAGES, came: (page: number) => void = () => {}) {
     this.ram = new Uint8Array(pages * PAGE_BYTES).fill(0xaa);
     this.hashes = new Uint32Array(2 * pages);
-    const sink = new RamSink(this.ram, referenceKernels(this.ram), SEED, this.hashes);
+    const ram = new RamSink(this.ram, referenceKernels(this.ram), SEED, this.hashes);
+    const told = (what: 'arrived' | 'zeroed') => (firstPage: number, pageCount: number) => {
+      ram[what](firstPage, pageCount);
+      for (let page = firstPage; page < firstPage + pageCount; page++) came(page);
+    };
+    const sink: PageSink = { view: ram.view.bind(ram), arrived: told('arrived'), zeroed: told('zeroed') };
     this.receiver = new ChannelReceiver({ channel: 3, token: () => TOKEN, migratedPages: pages, sink });
   }
 
@@ -292,8 +298,14 @@ describe('a frame that lies, with all checksums right, is refused before memory 
 });
 
 describe('a sender', () => {
-  function sendAll(pages: AtomicBitmap, channels: number, ram: Uint8Array): Uint8Array[] {
+  function sendAll(
+    pages: AtomicBitmap,
+    channels: number,
+    ram: Uint8Array,
+    prepare: (board: WorkBoard) => void = () => {},
+  ): Uint8Array[] {
     const board = new WorkBoard(channels);
+    prepare(board);
     const frame = new FrameBuffer();
     const senders = Array.from(
       { length: channels },
@@ -348,6 +360,37 @@ describe('a sender', () => {
     }
     for (let page = 0; page < count; page++) expect(carried[page]).toBe(marked.has(page) ? 1 : 0);
     expect(pages.count()).toBe(0);
+  });
+
+  it('sends what is to go first before all else, in frames whose pages ascend, and each page once', () => {
+    const random = seededRandom(22);
+    const count = 4000;
+    const ram = new Uint8Array(count * PAGE_BYTES);
+    for (let page = 0; page < count; page++) if (random.chance(0.6)) ram[page * PAGE_BYTES] = 1;
+    for (const [word, words] of [
+      [0, 1],
+      [57, 9],
+      [124, 1],
+      [30, 95],
+    ] as const) {
+      const pages = new AtomicBitmap(count);
+      pages.fill();
+      const carried = new Array<number>(count).fill(0);
+      const streams = sendAll(pages, 3, ram, (board) => board.setFirst(word, words));
+      let first = 0;
+      for (const stream of streams) {
+        const order: number[] = [];
+        const destination = new Destination(count, (page) => order.push(page));
+        destination.feed(stream);
+        for (const page of order) carried[page]!++;
+        const isFirst = order.map((page) => page >= word * 32 && page < (word + words) * 32);
+        // None of the others comes before one of them.
+        expect(isFirst.lastIndexOf(true)).toBe(isFirst.filter(Boolean).length - 1);
+        first += isFirst.filter(Boolean).length;
+      }
+      expect(first).toBe(Math.min(words * 32, count - word * 32));
+      expect(carried.every((times) => times === 1)).toBe(true);
+    }
   });
 
   it('puts any pattern of empty pages into frames that receivers accept', () => {

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { LinkRule } from '../../lab/simulator/link.js';
 import { type ControlMessage, decodeMessage, encodeMessage } from '../../migration/messages.js';
 import { checkOneSurvivor, simulate } from './simulate.js';
+import type { GuestShape } from './test-machine.js';
 
 /** Changes the second message of that kind, or the only one. */
 function change(kind: ControlMessage['kind'], nth: number, to: (message: never) => ControlMessage): LinkRule {
@@ -16,6 +17,9 @@ function change(kind: ControlMessage['kind'], nth: number, to: (message: never) 
   };
 }
 
+/** Writes so much that a second round is worth it. */
+const BUSY: GuestShape = { pages: 256, workingSet: 250, stepsPerSlice: 10 };
+
 describe('the number of a round', () => {
   const kinds = [
     ['round-received', 1],
@@ -28,7 +32,7 @@ describe('the number of a round', () => {
     for (const off of [1, 2]) {
       const wrong = (message: { round: number }): ControlMessage =>
         ({ ...message, round: message.round + off }) as never;
-      const outcome = await simulate({ rules: [change(kind, nth, wrong)] });
+      const outcome = await simulate({ shape: BUSY, rules: [change(kind, nth, wrong)] });
       expect(checkOneSurvivor(outcome)).toBe('source');
       for (const { error } of [outcome.source, outcome.destination]) {
         expect(error, `round ${nth} called ${nth + off}`).toMatchObject({

@@ -262,10 +262,11 @@ export class TestMachine implements SourceMachine, DestinationMachine {
     this.calls.push('accept');
   }
 
-  async prepareCode(): Promise<void> {
+  async prepareCode(): Promise<boolean> {
     this.calls.push('prepareCode');
     await this.#scheduler.sleep(microseconds(500));
     this.#fail('prepareCode');
+    return true;
   }
 
   rehearse(what: 'load' | 'run'): Promise<void> {

@@ -115,7 +115,7 @@ export function setUp(initial: 'prelaunch' | 'inmigrate' = 'prelaunch', paused =
             devices: [],
             save: async () => STATE,
             accept: async (d) => void log.push(`${name} accept ${d.devices.map((x) => x.name).join()}`),
-            prepareCode: async () => {},
+            prepareCode: async () => true,
             load: async (s) => void log.push(`${name} load ${s.devices.length}`),
             run: async () => void log.push(`${name} run`),
             hold: async () => void log.push(`${name} hold`),

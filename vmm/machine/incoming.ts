@@ -53,15 +53,17 @@ export function incomingRole(core: MachineCore): IncomingRole {
       ready.catch(() => undefined);
     },
 
-    prepareCode(): Promise<void> {
+    prepareCode(): Promise<boolean> {
       return core.exclusively(async () => {
-        if (core.state !== 'incoming' || core.guest !== undefined) return;
+        if (core.state !== 'incoming' || core.guest !== undefined) return core.guest !== undefined;
         try {
           core.guest = await core.takeCode(core.expected!);
           await rehearse(core, 'load');
+          return true;
         } catch (error) {
           // The image has not arrived whole, most likely; `load` looks again and tells.
           if (!(error instanceof FerryError)) throw error;
+          return false;
         }
       });
     },

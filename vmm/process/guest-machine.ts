@@ -73,14 +73,21 @@ export interface AwaitingOptions {
   readonly machine?: Machine;
   /** The machine as the controller has it when its guest is there; `guestMachine` if absent. */
   readonly guestOf?: (machine: Machine) => GuestMachine;
-  /** The guest's code was compiled, most likely. */
+  /** The guest's code was compiled. */
   readonly compiled?: () => void;
+  /** What comes from now on may be its last round. */
+  readonly lastMayCome?: () => void;
 }
 
 /** A machine for a guest to come to, which `make` makes when one is accepted, unless it is there. */
 export function awaitingMachine(
   make: (description: MachineDescription) => Machine,
-  { machine: made, guestOf = (machine) => guestMachine(machine), compiled = () => {} }: AwaitingOptions = {},
+  {
+    machine: made,
+    guestOf = (machine) => guestMachine(machine),
+    compiled = () => {},
+    lastMayCome = () => {},
+  }: AwaitingOptions = {},
 ): AwaitingMachine {
   const machine = (): Machine => {
     if (made === undefined) throw new InvariantError('a machine was used before it accepted a guest');
@@ -103,9 +110,11 @@ export function awaitingMachine(
       return incoming().deviceStart;
     },
     prepareCode: async () => {
-      await incoming().prepareCode();
-      compiled();
+      const prepared = await incoming().prepareCode();
+      if (prepared) compiled();
+      return prepared;
     },
+    lastMayCome,
     rehearse: async (what) => incoming().rehearse?.(what),
     load: (state, ramArrived) => incoming().load(state, ramArrived),
     save: () => incoming().save(),

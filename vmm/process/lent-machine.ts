@@ -114,6 +114,7 @@ export function lendToDestination(
       return machine.deviceStart;
     },
     prepareCode: () => machine.prepareCode(),
+    lastMayCome: () => machine.lastMayCome?.(),
     rehearse: async (what) => machine.rehearse?.(what),
     load: async (state, ramArrived) => {
       const taken = takeRan(state);

@@ -45,7 +45,7 @@ export class ThreadMachines implements Machines {
   async await(events: GuestEvents): Promise<AwaitingMachine> {
     const { memoryBytes, vcpus, prealloc } = this.#settings;
     await this.#reclaimLast();
-    const roles = { guestOf, compiled };
+    const roles = { guestOf, compiled: reclaimMemory, lastMayCome: holdOptimiser };
     if (memoryBytes !== undefined && vcpus !== undefined) {
       const machine = this.#make(memoryBytes, vcpus, events);
       machine.incoming.getReady();
@@ -91,12 +91,6 @@ export class ThreadMachines implements Machines {
 
 /** Times that garbage is collected for the sake of RAM that should be free. */
 const RECLAIMS_MAX = 10;
-
-/** The guest's code is here; what comes may be its last round. */
-function compiled(): void {
-  reclaimMemory();
-  holdOptimiser();
-}
 
 /** RAM of a machine. Throws `vmm/ram-unavailable`: also where this host could give the addresses, but never the pages. */
 function allocateHere(ramBytes: number): WebAssembly.Memory {
