@@ -24,6 +24,15 @@ const ALONE = [
   'guest-fixtures/toolchain/finish-worker.ts',
 ];
 
+// Packages that these hold, or an engine would compile all of each at every start: what of them is used comes with the bytecode. Of
+// msgpackr it is what runs without a native helper, which takes longer to load than it saves.
+const INSIDE = {
+  valibot: 'node_modules/valibot/dist/index.mjs',
+  msgpackr: 'node_modules/msgpackr/index.js',
+};
+// Sets those flags; of use here alone.
+const ENGINE = 'vmm/process/engine.ts';
+
 const FOLDERS = ['base', 'devices', 'guest-fixtures/toolchain', 'iommu', 'lab', 'migration', 'vmm'];
 
 const self = fileURLToPath(import.meta.url);
@@ -31,6 +40,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const target = join(root, 'dist/bin');
 const fresh = `${target}.${process.pid}`;
 
+/** 0 of what is not there. */
 const modified = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 
 /** When any source of what is bundled last changed. */
@@ -43,33 +53,20 @@ function sourcesModified() {
   return Math.max(...[...sources, self].map(modified));
 }
 
-async function bundle(rolldown, entries, codeSplitting, output = {}) {
-  const made = await rolldown({
-    cwd: root,
-    input: entries.map((entry) => join(root, entry)),
-    platform: 'node',
-    tsconfig: false,
-    external: /^[^./]/,
-    resolve: { extensionAlias: { '.js': ['.ts', '.js'] } },
-    // Said by TypeScript, in the place where it wants it.
-    checks: { invalidAnnotation: false },
+/** Whose code is in the bundles, and under which terms. */
+function writeLicences() {
+  const texts = Object.keys(INSIDE).map((name) => {
+    const folder = join(root, 'node_modules', name);
+    const { version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    const file = readdirSync(folder).find((each) => /^licen[cs]e/i.test(each));
+    return `${name} ${version}\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`;
   });
-  await made.write({
-    dir: fresh,
-    format: 'esm',
-    sourcemap: true,
-    sourcemapExcludeSources: true,
-    codeSplitting,
-    entryFileNames: '[name].js',
-    chunkFileNames: '[name]-[hash].js',
-    ...output,
-  });
-  await made.close();
+  writeFileSync(join(fresh, 'LICENSES.txt'), texts.join(`\n${'-'.repeat(80)}\n\n`));
 }
 
 /** Compiles what is compiled ahead, and writes for each the file that starts it. */
 function compile() {
-  const engine = pathToFileURL(join(root, 'dist/vmm/process/engine.js')).href;
+  const engine = pathToFileURL(join(fresh, 'engine.js')).href;
   const ahead = join(fresh, 'compiled-ahead.cjs');
   const names = readdirSync(fresh);
   const files = AHEAD.map((entry) => {
@@ -90,23 +87,23 @@ function compile() {
     compileAhead();
     for (const file of ${JSON.stringify(files)}) ahead.compileBundle(file);`;
   execFileSync(process.execPath, ['--input-type=module', '--eval', program], { stdio: 'inherit' });
+  for (const file of ['engine.js', 'engine.js.map']) rmSync(join(fresh, file));
 }
 
 if (modified(join(target, 'ferry.js')) < sourcesModified()) {
-  const { rolldown } = await import('rolldown');
+  const { bundle } = await import('./rolldown.mjs');
   mkdirSync(fresh, { recursive: true });
   await Promise.all([
-    bundle(rolldown, PROGRAMS, true),
-    ...ALONE.map((entry) => bundle(rolldown, [entry], false)),
-    bundle(rolldown, ['vmm/process/compiled-ahead.ts'], false, {
-      format: 'cjs',
-      entryFileNames: '[name].cjs',
-    }),
+    bundle(fresh, PROGRAMS, { codeSplitting: true }),
+    ...ALONE.map((entry) => bundle(fresh, [entry])),
+    bundle(fresh, [ENGINE]),
+    bundle(fresh, ['vmm/process/compiled-ahead.ts'], { format: 'cjs', entryFileNames: '[name].cjs' }),
     // Bytecode fits one text, and the engine compares no more than lengths: so both are called after what is in them.
     ...AHEAD.map((entry) =>
-      bundle(rolldown, [entry], false, { format: 'cjs', entryFileNames: '[name]-[hash].cjs' }),
+      bundle(fresh, [entry], { format: 'cjs', entryFileNames: '[name]-[hash].cjs' }, INSIDE),
     ),
   ]);
+  writeLicences();
   compile();
   // Who starts a bundle meanwhile finds the old one or the new one. Parts of commands that nothing names any more go last.
   mkdirSync(target, { recursive: true });

@@ -411,6 +411,7 @@ describe('threads that were there before their channels', () => {
       seededRandom(5).fill(ramOf(memory, PAGES));
       const arrived = sharedMemory(PAGES);
       const threads = destinationThreads(ready);
+      expect(threads.running).toBe(ready);
       const source = closing(new SocketSourceDataPlane({ memory, host: HOST }));
       const destination = closing(new SocketDestinationDataPlane({ memory: () => arrived, threads }));
       const endpoint = await source.open(OPTIONS);
@@ -419,16 +420,17 @@ describe('threads that were there before their channels', () => {
       pages.fill();
       await Promise.all([source.sendRound(1, pages), destination.received(1)]);
       expect(Buffer.compare(ramOf(arrived, PAGES), ramOf(memory, PAGES))).toBe(0);
+      expect(threads.running).toBe(OPTIONS.channels);
       await Promise.all([source.close(), destination.close()]);
-      expect(threads.pool.completed).toBe(OPTIONS.channels);
-      expect(threads.pool.threads).toHaveLength(0);
+      expect(threads.running).toBe(0);
     }
   });
 
   it('end without any', async () => {
     const threads = destinationThreads(1);
+    expect(threads.running).toBe(1);
     await threads.close();
     await threads.close();
-    expect(threads.pool.threads).toHaveLength(0);
+    expect(threads.running).toBe(0);
   });
 });

@@ -1,13 +1,9 @@
-/**
- * The page workers of one data plane: threads of a Piscina pool with one long-running task per channel, each with a
- * message port of its own.
- */
+/** The page workers of one data plane: threads with one long-running task each, a channel, and a message port for it. */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import { Piscina } from 'piscina';
 import type { SerializedError } from '../../base/errors.js';
 import type { Crew } from '../../migration/pages/crew.js';
 import { transferErrors } from '../../migration/pages/transfer-errors.js';
-import { CHANNELS_MAX } from '../../migration/parameters.js';
+import { TaskThread } from '../threads/task-thread.js';
 
 /** How long workers get to end in good order before they are ended. */
 const CLOSE_TIMEOUT_MS = 2000;
@@ -17,27 +13,45 @@ const CLOSE_TIMEOUT_MS = 2000;
  * may be there before it is known what for.
  */
 export class PageThreads {
-  readonly pool: Piscina;
-  #closing: Promise<void> | undefined;
+  readonly #module: URL;
+  readonly #threads: TaskThread<PageTask>[];
+  #taken = 0;
+  #closing: Promise<unknown> | undefined;
 
-  /** `module`: its default export is the worker's task. `ready`: so many start now; a crew that needs more gets them. */
+  /** `module`: a bundle that takes a `PageTask`. `ready`: so many start now; a crew that needs more gets them. */
   constructor(module: URL, ready: number) {
-    this.pool = new Piscina({
-      filename: module.href,
-      minThreads: ready,
-      maxThreads: CHANNELS_MAX,
-      concurrentTasksPerWorker: 1,
-      // The workers live in their event loops; waiting on shared memory between tasks would gain nothing.
-      atomics: 'disabled',
-      recordTiming: false,
-    });
+    this.#module = module;
+    this.#threads = Array.from({ length: ready }, () => this.#start());
+  }
+
+  /** Resolves when whoever works the channel is done with it; rejects when its thread is lost. One for each time of asking. */
+  run(task: PageTask): Promise<void> {
+    const index = this.#taken++;
+    const thread = this.#threads[index] ?? this.#start();
+    this.#threads[index] = thread;
+    return thread.run(task, [task.port]);
+  }
+
+  /** How many there are. */
+  get running(): number {
+    return this.#threads.filter(({ hasEnded }) => !hasEnded).length;
   }
 
   /** Ends them, whatever they are at. Harmless when called twice. */
-  close(): Promise<void> {
-    this.#closing ??= this.pool.destroy();
-    return this.#closing;
+  async close(): Promise<void> {
+    this.#closing ??= Promise.all(this.#threads.map((thread) => thread.end()));
+    await this.#closing;
   }
+
+  #start(): TaskThread<PageTask> {
+    return new TaskThread(this.#module, 'pages');
+  }
+}
+
+/** What a page worker is given: its channel's task, and the port over which it is spoken to. */
+export interface PageTask<Task = unknown> {
+  readonly task: Task;
+  readonly port: MessagePort;
 }
 
 export interface CrewSetup<Task, Report> {
@@ -63,9 +77,7 @@ export class ThreadCrew<Task, Report> implements Crew<unknown> {
       this.#ports.push(ours);
       ours.on('message', (report: Report) => setup.heard(channel, report));
       this.#tasks.push(
-        setup.threads.pool
-          .run({ task, port: theirs }, { transferList: [theirs] })
-          .catch((error: unknown) => this.#lost(channel, error)),
+        setup.threads.run({ task, port: theirs }).catch((error: unknown) => this.#lost(channel, error)),
       );
     });
   }

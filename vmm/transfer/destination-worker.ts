@@ -1,18 +1,14 @@
 /** The thread of one data channel at the destination. */
-import type { MessagePort } from 'node:worker_threads';
 import type { DestinationCommand, DestinationReport } from '../../migration/pages/crew.js';
 import { DestinationChannel } from '../../migration/pages/destination-channel.js';
 import { realTime } from '../threads/real-time.js';
+import { onTask } from '../threads/task-thread.js';
+import type { PageTask } from './crew.js';
 import { memoryBuffer, simdKernels } from './kernels.js';
 import type { DestinationTask } from './messages.js';
 import { connectWire } from './socket-wire.js';
 
-/** Piscina task: resolves when the owner has closed the channel. */
-export default async function destinationWorker(given: {
-  task: DestinationTask;
-  port: MessagePort;
-}): Promise<void> {
-  const { task, port } = given;
+onTask(async ({ task, port }: PageTask<DestinationTask>) => {
   const channel = new DestinationChannel({
     task,
     ram: memoryBuffer(task.memory),
@@ -24,6 +20,7 @@ export default async function destinationWorker(given: {
     report: (report: DestinationReport) => port.postMessage(report),
   });
   port.on('message', (command: DestinationCommand) => channel.take(command));
+  // Until the owner has closed the channel.
   await channel.done;
   port.close();
-}
+});

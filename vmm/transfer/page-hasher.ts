@@ -3,10 +3,10 @@
  * while somebody waits for the hashes, and the end of a thread takes a core for milliseconds.
  */
 import { availableParallelism } from 'node:os';
-import { Piscina } from 'piscina';
 import { invariant } from '../../base/errors.js';
 import type { PageHasher } from '../../migration/ports.js';
 import { bundleOf } from '../built.js';
+import { TaskThread } from '../threads/task-thread.js';
 import { memoryPages } from './kernels.js';
 
 const THREADS_MAX = 4;
@@ -27,7 +27,7 @@ export interface HashTask {
 
 export class WorkerPageHasher implements PageHasher {
   readonly #memory: WebAssembly.Memory;
-  #pool: Piscina<HashTask, void> | undefined;
+  readonly #threads: TaskThread<HashTask>[] = [];
 
   constructor(memory: WebAssembly.Memory) {
     this.#memory = memory;
@@ -45,34 +45,24 @@ export class WorkerPageHasher implements PageHasher {
     const wanted = Math.ceil(pageCount / THREAD_PAGES_MIN);
     const threads = Math.max(1, Math.min(wanted, THREADS_MAX, availableParallelism()));
     const share = Math.ceil(pageCount / threads);
-    this.#pool ??= new Piscina<HashTask, void>({
-      filename: bundleOf(new URL('./hash-worker.js', import.meta.url)).href,
-      minThreads: threads,
-      maxThreads: threads,
-      // Between tasks the threads sleep in their event loops, where their port does not keep the process alive.
-      atomics: 'disabled',
-      recordTiming: false,
-    });
-    const pool = this.#pool;
-    await Promise.all(
-      Array.from({ length: threads }, (_, index) =>
-        pool.run({
-          memory: this.#memory,
-          firstPage: firstPage + index * share,
-          pageCount: Math.min(share, pageCount - index * share),
-          seed,
-          table: table.buffer,
-          at: index * share,
-          inBackground,
-        }),
-      ),
+    const module = bundleOf(new URL('./hash-worker.js', import.meta.url));
+    while (this.#threads.length < threads) this.#threads.push(new TaskThread(module, 'hashes'));
+    const slices = this.#threads.slice(0, threads).map((thread, index) =>
+      thread.run({
+        memory: this.#memory,
+        firstPage: firstPage + index * share,
+        pageCount: Math.min(share, pageCount - index * share),
+        seed,
+        table: table.buffer,
+        at: index * share,
+        inBackground,
+      }),
     );
+    await Promise.all(slices);
     return table;
   }
 
   async close(): Promise<void> {
-    const pool = this.#pool;
-    this.#pool = undefined;
-    await pool?.destroy();
+    await Promise.all(this.#threads.splice(0).map((thread) => thread.end()));
   }
 }

@@ -1,16 +1,15 @@
 /** The thread of one data channel at the source. */
-import type { MessagePort } from 'node:worker_threads';
 import type { SourceCommand, SourceReport } from '../../migration/pages/crew.js';
 import { SourceChannel } from '../../migration/pages/source-channel.js';
 import { realTime } from '../threads/real-time.js';
+import { onTask } from '../threads/task-thread.js';
+import type { PageTask } from './crew.js';
 import { memoryBuffer, simdKernels } from './kernels.js';
 import type { SourceTask } from './messages.js';
 import { Recording } from './recording.js';
 import { SocketListener } from './socket-wire.js';
 
-/** Piscina task: resolves when the owner has closed the channel. */
-export default async function sourceWorker(given: { task: SourceTask; port: MessagePort }): Promise<void> {
-  const { task, port } = given;
+onTask(async ({ task, port }: PageTask<SourceTask>) => {
   const { memory, host, tls, helloTimeoutMs, recording } = task;
   const channel = new SourceChannel({
     task,
@@ -24,6 +23,7 @@ export default async function sourceWorker(given: { task: SourceTask; port: Mess
     report: (report: SourceReport) => port.postMessage(report),
   });
   port.on('message', (command: SourceCommand) => channel.take(command));
+  // Until the owner has closed the channel.
   await channel.done;
   port.close();
-}
+});
