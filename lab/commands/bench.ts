@@ -13,6 +13,7 @@ import {
   RAM_CONTENTS,
   type RamContents,
 } from '../bench/migrate/kinds.js';
+import { QEMU_NICS } from '../bench/packet-kinds.js';
 import {
   fabricText,
   functionsText,
@@ -197,6 +198,10 @@ function definePackets(command: Command): void {
   const name = 'ferry bench packets';
   command
     .option('--runs <n>', 'measured turns of each figure (default: 5)', whole(name, '--runs', 1, 30))
+    .option(
+      '--beside-qemu',
+      "put a Linux in QEMU through the same in turn, with each of QEMU's e1000e and igb; takes a world of scripts/qemu-world",
+    )
     .allowExcessArguments(false)
     .addHelpText(
       'after',
@@ -207,14 +212,16 @@ which is looked for first; the guest as fast as its device takes it. Echoes are 
 Examples:
   ferry bench packets
   ferry bench packets --runs 20 --json
+  ferry bench packets --beside-qemu
 
 ${ENDS}`,
     )
     .action(async () => {
-      const { runs, json } = command.optsWithGlobals<Common>();
+      const { runs, json, besideQemu } = command.optsWithGlobals<Common & { besideQemu?: boolean }>();
       const { benchPackets } = await import('../bench/packets.js');
       const result = await benchPackets({
         ...(runs === undefined ? {} : { runs }),
+        ...(besideQemu ? { besideQemu: QEMU_NICS } : {}),
         ...(json ? {} : { onPart: (what: string) => process.stderr.write(`${what} ...\n`) }),
       });
       print(json, result, packetsText);
