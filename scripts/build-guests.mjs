@@ -1,13 +1,24 @@
-// Builds the fixture guests into dist/guests, after tsc. An image is built again only when something that it is made
-// from changed; then one line is printed for it.
+// Builds the fixture guests into dist/guests. An image is built again only when something that it is made
+// from changed; then one line is printed for it. The toolchain is bundled for that, as it is for `ferry guest build`.
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const fixtures = join(root, 'guest-fixtures');
-const toolchain = join(root, 'dist/guest-fixtures/toolchain');
+/** Its modules, as bundles of this run. */
+const toolchain = join(root, `dist/toolchain.${process.pid}`);
+const TOOLCHAIN = ['build', 'assemblyscript', 'abi-constants', 'finish-worker'];
 const output = join(root, 'dist/guests');
 
 /** All files below `folder` with one of these extensions, sorted. */
@@ -36,15 +47,13 @@ function replaceFile(file, content) {
 }
 
 const tools = [
-  ...filesBelow(toolchain, '.js'),
-  ...filesBelow(join(root, 'dist/base/abi'), '.js'),
+  ...filesBelow(join(fixtures, 'toolchain'), '.ts'),
+  ...filesBelow(join(root, 'base/abi'), '.ts'),
+  join(root, 'base/layout.ts'),
   join(root, 'node_modules/binaryen/package.json'),
 ];
 const compiler = join(root, 'node_modules/assemblyscript/package.json');
-
-const { writeAbi } = await import(join(toolchain, 'abi-constants.js'));
 const abi = join(fixtures, 'kernel/generated/abi.ts');
-if (writeAbi(abi)) console.log(`wrote ${relative(root, abi)}`);
 
 // What `ferry guest init` writes.
 cpSync(join(fixtures, 'c'), join(root, 'dist/guest-c'), { recursive: true });
@@ -71,25 +80,48 @@ if (existsSync(join(kernel, 'main.ts'))) {
 
 const stamps = join(output, 'inputs.json');
 const built = existsSync(stamps) ? JSON.parse(readFileSync(stamps, 'utf8')) : {};
-mkdirSync(output, { recursive: true });
-for (const { name, inputs, compile } of guests) {
+
+/** Of the guests, those whose image is not of what is there now. */
+const stale = () =>
+  guests.filter(
+    ({ name, inputs }) => built[name] !== hashOf(inputs) || !existsSync(join(output, `${name}.img`)),
+  );
+
+/** The guest that is being built. */
+let building = 'guests';
+
+async function build({ name, inputs, compile }) {
   const image = join(output, `${name}.img`);
-  const stamp = hashOf(inputs);
-  if (built[name] === stamp && existsSync(image)) continue;
   const started = performance.now();
-  let bytes;
-  try {
-    const { buildImage } = await import(join(toolchain, 'build.js'));
-    bytes = await buildImage(await compile(), { name });
-  } catch (error) {
-    if (error.name !== 'FerryError') throw error;
-    console.error(`${name}: ${error.message}\n${error.advice}`);
-    process.exit(error.exitStatus);
-  }
+  building = name;
+  const { buildImage } = await import(join(toolchain, 'build.js'));
+  const bytes = await buildImage(await compile(), { name });
   replaceFile(image, bytes);
-  built[name] = stamp;
+  built[name] = hashOf(inputs);
   replaceFile(stamps, `${JSON.stringify(built, null, 2)}\n`);
   const kib = (bytes.length / 1024).toFixed(0);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`built ${relative(root, image)} (${kib} KiB, ${seconds} s)`);
+}
+
+async function buildAll() {
+  const { bundle } = await import('./rolldown.mjs');
+  const entries = TOOLCHAIN.map((name) => `guest-fixtures/toolchain/${name}.ts`);
+  await bundle(toolchain, entries, { codeSplitting: true, sourcemap: false });
+  const { writeAbi } = await import(join(toolchain, 'abi-constants.js'));
+  if (writeAbi(abi)) console.log(`wrote ${relative(root, abi)}`);
+  for (const guest of stale()) await build(guest);
+}
+
+mkdirSync(output, { recursive: true });
+if (stale().length > 0) {
+  try {
+    await buildAll();
+  } catch (error) {
+    if (error.name !== 'FerryError') throw error;
+    console.error(`${building}: ${error.message}\n${error.advice}`);
+    process.exitCode = error.exitStatus;
+  } finally {
+    rmSync(toolchain, { recursive: true, force: true });
+  }
 }

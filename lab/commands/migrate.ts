@@ -6,10 +6,7 @@
 import type { Command } from 'commander';
 import { isFerryError } from '../../base/errors.js';
 import { labErrors } from '../errors.js';
-import { liveDisplay, plainDisplay, silentDisplay } from '../move/display.js';
-import { migrate } from '../move/move.js';
 import { type MoveFlags, moveOptions, optionsOf } from '../move/move-options.js';
-import { exitStatusOf, resultText } from '../move/result-text.js';
 import { approachHelp, parseApproach } from '../options/approaches.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
@@ -45,7 +42,7 @@ ${exitStatuses('the guest moved and everything was verified', [
 export function define(command: Command): void {
   const value = <T>(flag: string, parse: (text: string) => T): ((text: string) => T) =>
     optionValue(NAME, flag, parse);
-  moveOptions(command, NAME, { workload: 'ledger', settle: '1.5s' })
+  moveOptions(command, NAME, { workload: 'ledger', settle: '1s' })
     .option('--tracking <how>', approachHelp('tracking'), value('--tracking', parseApproach('tracking')))
     .option('--stop <how>', approachHelp('stop'), value('--stop', parseApproach('stop')))
     .option('--start <how>', approachHelp('start'), value('--start', parseApproach('start')))
@@ -69,6 +66,8 @@ export function define(command: Command): void {
     .action(async () => {
       const flags = command.optsWithGlobals<MoveFlags>();
       const options = optionsOf(flags);
+      const { migrate, display: displays, text } = await loadMove();
+      const { liveDisplay, plainDisplay, silentDisplay } = displays;
       const display = flags.json
         ? silentDisplay
         : process.stdout.isTTY
@@ -78,10 +77,20 @@ export function define(command: Command): void {
         throw flags.json ? error : withoutLastWords(error);
       });
       process.stdout.write(
-        flags.json ? `${JSON.stringify(result, null, 2)}\n` : resultText(result, process.stdout.columns),
+        flags.json ? `${JSON.stringify(result, null, 2)}\n` : text.resultText(result, process.stdout.columns),
       );
-      process.exitCode = exitStatusOf(result);
+      process.exitCode = text.exitStatusOf(result);
     });
+}
+
+/** Most of what there is to load, which a help text does without. */
+async function loadMove() {
+  const [{ migrate }, display, text] = await Promise.all([
+    import('../move/move.js'),
+    import('../move/display.js'),
+    import('../move/result-text.js'),
+  ]);
+  return { migrate, display, text };
 }
 
 /** What a crashed guest said last stands above already, where its console is shown. */

@@ -82,7 +82,7 @@ export interface MigrateOptions {
   readonly verify?: VerifyMode;
   /** Seed of the guest's random numbers; random if absent (the result names it). */
   readonly seed?: number;
-  /** How long the guest works before it is moved, and is watched afterwards, in milliseconds; 1500 if absent. */
+  /** How long the guest works before it is moved, and is watched afterwards, in milliseconds; 1000 if absent. */
   readonly settleMs?: number;
   /** Move under TLS, with the certificates in this directory, laid out as QEMU's are. */
   readonly tlsCreds?: string;
@@ -189,7 +189,7 @@ export function scenarioOf(options: MigrateOptions): Scenario {
     downtimeLimitMs: 3,
     verify: 'after',
     seed: Math.floor(Math.random() * 2 ** 32),
-    settleMs: 1500,
+    settleMs: 1000,
     arrivals: false,
     ...given,
   };
@@ -268,8 +268,9 @@ function conflictOf(
 }
 
 /** Milliseconds between two status lines of the guest: short enough that a short watch sees several, and no longer for it. */
-export const statusPeriodMs = ({ flows, settleMs }: Scenario): number =>
-  Math.max(SHORTEST_STATUS_MS, Math.min(flows.length === 0 ? 250 : 500, Math.floor(settleMs / 2)));
+export const statusPeriodMs = ({ settleMs }: Pick<Scenario, 'settleMs'>): number =>
+  Math.max(SHORTEST_STATUS_MS, Math.min(STATUS_MS, Math.floor(settleMs / 2)));
+const STATUS_MS = 250;
 const SHORTEST_STATUS_MS = 100;
 
 /** Addresses that the guest kernel's interfaces have by themselves, and expect of their peer. */
