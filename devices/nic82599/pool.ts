@@ -107,17 +107,13 @@ export class Pool implements TransmitOwner {
       EICS: { write: (written) => this.causesSet(reg.EICS.fields.CAUSES.get(written)) },
       EIMS: {
         write: (written) => {
-          this.bringUp.takes('interrupts');
           this.reception.interruptsEnabled();
           this.interrupts.enable(reg.EIMS.fields.CAUSES.get(written));
         },
       },
       EIMC: { write: (written) => this.interrupts.disable(reg.EIMC.fields.CAUSES.get(written)) },
       MAILBOX: {
-        write: (written) => {
-          if (reg.MAILBOX.fields.REQ.get(written) === 1) this.bringUp.takes('mailbox');
-          this.mailbox.virtualFunctionWrote(written);
-        },
+        write: (written) => this.mailbox.virtualFunctionWrote(written),
       },
       TDT: { write: (_written, _before, queue) => host.doorbell(index, queue) },
       TDBAL: ringChanged,
@@ -129,9 +125,8 @@ export class Pool implements TransmitOwner {
       RDLEN: ringChanged,
       RDH: ringChanged,
       TXDCTL: {
-        write: (written, _before, queue) => {
+        write: (_written, _before, queue) => {
           ringChanged.write();
-          if (reg.TXDCTL.fields.ENABLE.get(written) === 1) this.bringUp.takes('transmit');
           host.doorbell(index, queue);
         },
       },
@@ -140,7 +135,6 @@ export class Pool implements TransmitOwner {
         write: (written, before, queue) => {
           const { ENABLE } = reg.RXDCTL.fields;
           ringChanged.write();
-          if (ENABLE.get(written) === 1) this.bringUp.takes('receive');
           if (queue === 0 && ENABLE.get(written) !== ENABLE.get(before)) {
             this.reception.queueSwitched(ENABLE.get(written) === 1, this.words[reg.EIMS.word] !== 0);
           }
@@ -180,6 +174,12 @@ export class Pool implements TransmitOwner {
 
   write(offset: number, size: number, value: number): void {
     if (size === 4) this.registers.write(offset, size, value);
+  }
+
+  /** As `write`, by the driver of the virtual function: what the host and the physical function write are none of its steps. */
+  writeByDriver(offset: number, size: number, value: number): void {
+    if (size === 4) this.bringUp.wrote(offset, value);
+    this.write(offset, size, value);
   }
 
   private causesRead(stored: number): number {

@@ -121,7 +121,7 @@ export class VirtualFunction implements SaveableDevice {
   }
 
   private writeBar(bar: number, offset: number, size: number, value: number): void {
-    if (bar === VF_REGISTER_BAR) this.pool.write(offset, size, value);
+    if (bar === VF_REGISTER_BAR) this.pool.writeByDriver(offset, size, value);
     else if (bar === VF_MSIX_BAR) this.msix.window.write(offset, size, value);
   }
 }

@@ -4,6 +4,7 @@ import type { Cancel, Scheduler } from '../../base/clock.js';
 import type { DmaPort, MsiPort } from '../../base/dma.js';
 import { type Duration, type Instant, instant } from '../../base/units.js';
 import type { FrameView } from '../../devices/ethernet/frame.js';
+import type { BringUpStep } from '../../devices/nic82599/bring-up.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
 import { pfLayout } from '../../devices/nic82599/functions.js';
 import { PfDriver } from '../../devices/nic82599/pf-driver/driver.js';
@@ -141,6 +142,8 @@ export interface MachineOptions {
   readonly frameBytesMax?: number;
   /** What the host hears of a driver that takes what comes. */
   readonly receiverSwitched?: (vf: number, on: boolean) => void;
+  /** What the host hears of a driver's steps. */
+  readonly broughtUp?: (vf: number, step: BringUpStep) => void;
 }
 
 /** Root complex, one port, one NIC with enabled virtual functions, and its driver. */
@@ -176,6 +179,7 @@ export class TestMachine {
         this.wakeups++;
       },
       ...(options.receiverSwitched && { receiverSwitched: options.receiverSwitched }),
+      ...(options.broughtUp && { broughtUp: options.broughtUp }),
     });
     this.port.populate(this.nic);
     enumerate(this.complex, BAR_RANGE);

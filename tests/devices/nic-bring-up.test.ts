@@ -1,7 +1,6 @@
 /** What the host hears of a driver that sets its function up. */
 import { describe, expect, it } from 'vitest';
 import { milliseconds } from '../../base/units.js';
-import { BringUp } from '../../devices/nic82599/bring-up.js';
 import { pfRegisters } from '../../devices/nic82599/pf-registers.js';
 import { Reception } from '../../devices/nic82599/reception.js';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
@@ -9,22 +8,53 @@ import { TestMachine, TestTime } from './machine.js';
 import { GuestVf } from './vf-guest.js';
 
 describe("a driver's steps", () => {
-  it('are told once after each reset, and not before the first: a driver at work takes them all the time', () => {
+  function setUp() {
     const told: string[] = [];
-    const bringUp = new BringUp((step) => told.push(step));
-    const work = () => {
-      for (const step of ['mailbox', 'interrupts', 'transmit', 'receive', 'mailbox', 'interrupts'] as const)
-        bringUp.takes(step);
+    const machine = new TestMachine({ broughtUp: (_vf, step) => told.push(step) });
+    const guest = new GuestVf(machine, machine.vf(0), 0x10_0000);
+    const steps = (): string[] => told.splice(0);
+    return { machine, guest, steps };
+  }
+  const on = (register: typeof reg.TXDCTL | typeof reg.RXDCTL): number => register.fields.ENABLE.mask;
+
+  it('are told once after each reset, and not before the first: a driver at work takes them all the time', () => {
+    const { guest, steps } = setUp();
+    const work = (): void => {
+      guest.write(reg.EIMS, 0);
+      guest.write(reg.EIMS, 1);
+      guest.write(reg.TXDCTL, on(reg.TXDCTL), 1);
+      guest.write(reg.RXDCTL, 0);
+      guest.write(reg.RXDCTL, on(reg.RXDCTL));
     };
     work();
-    expect(told).toEqual([]);
-    bringUp.begins();
+    expect(steps()).toEqual([]);
+    guest.negotiate();
     work();
     work();
-    expect(told).toEqual(['function-reset', 'mailbox', 'interrupts', 'transmit', 'receive']);
-    bringUp.begins();
-    bringUp.takes('receive');
-    expect(told.slice(5)).toEqual(['function-reset', 'receive']);
+    expect(steps()).toEqual(['function-reset', 'mailbox', 'interrupts', 'transmit', 'receive']);
+    guest.write(reg.CTRL, reg.CTRL.fields.RST.mask);
+    guest.write(reg.RXDCTL, on(reg.RXDCTL));
+    expect(steps()).toEqual(['function-reset', 'receive']);
+  });
+
+  it('are its own: the physical function that switches its queues on and off after a reset takes none', () => {
+    const { machine, guest, steps } = setUp();
+    guest.negotiate();
+    guest.open();
+    // With thresholds, as drivers have them: the queue is one that somebody has set up.
+    guest.write(reg.TXDCTL, on(reg.TXDCTL) | (8 << 16));
+    steps();
+    let switched = 0;
+    const { pf } = machine.nic;
+    const write = pf.write.bind(pf);
+    pf.write = (offset, size, value) => {
+      const before = guest.read(reg.TXDCTL);
+      write(offset, size, value);
+      if (guest.read(reg.TXDCTL) !== before) switched++;
+    };
+    guest.negotiate();
+    expect(switched).toBeGreaterThan(0);
+    expect(steps()).toEqual(['function-reset', 'mailbox']);
   });
 });
 

@@ -53,6 +53,7 @@ describe('the steps of a device that goes and comes', () => {
       at('function-reset', 10_140),
       at('mailbox', 10_150),
       at('function-reset', 10_163),
+      at('transmit', 10_164),
       at('receive', 10_166),
       at('interrupts', 10_170),
     ];
@@ -62,7 +63,8 @@ describe('the steps of a device that goes and comes', () => {
       ['probe, until the reset', 0],
       ['reset, until the mailbox', 8],
       ['mailbox, until the probe is over', 12],
-      ['rings', 4],
+      ['transmit ring', 2],
+      ['receive ring', 2],
       ['interrupts', 4],
       ['address', 2],
       ['link of the interface', 10],
