@@ -46,6 +46,8 @@ export interface Descriptor {
   readonly serves: 'device' | 'none';
   /** Facets that each assigned device must have. */
   readonly needs: readonly Facet[];
+  /** Facets that no assigned device may have: where they are, what the approach does goes another way. */
+  readonly without?: readonly Facet[];
   /** Facets without which it does better; a comparison gives it a device that has them not. */
   readonly betterWithout?: readonly Facet[];
   /** What the guest must say of itself, by its channel. */
@@ -120,8 +122,13 @@ export const FACETS: Readonly<Record<Facet, { readonly has: string; readonly lac
   fn: { has: 'the host has hold of its function', lacks: 'the host has no hold of its function' },
 };
 
-/** The facet, or in words why `device` has it not. */
-export function lacking(device: AssignedDevice, needs: readonly Facet[]): string | undefined {
+/** In words, which facet `device` lacks of those that are needed, or has of those that are in the way; undefined if neither. */
+export function unsuited(
+  device: AssignedDevice,
+  { needs, without = [] }: Pick<Descriptor, 'needs' | 'without'>,
+): string | undefined {
   const missing = needs.find((facet) => device[facet] === undefined);
-  return missing === undefined ? undefined : `${device.name}: ${FACETS[missing].lacks}`;
+  if (missing !== undefined) return `${device.name}: ${FACETS[missing].lacks}`;
+  const inTheWay = without.find((facet) => device[facet] !== undefined);
+  return inTheWay === undefined ? undefined : `${device.name}: ${FACETS[inTheWay].has}`;
 }

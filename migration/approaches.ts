@@ -4,7 +4,7 @@
  */
 import { isFerryError } from '../base/errors.js';
 import { type FaultPlan, NO_FAULTS } from '../base/fault.js';
-import { type Descriptor, type Difference, EFFORTS, type Effort, lacking } from './approach.js';
+import { type Descriptor, type Difference, EFFORTS, type Effort, unsuited } from './approach.js';
 import { migrationErrors } from './errors.js';
 import { malformed } from './frame.js';
 import type { MessageOf } from './messages.js';
@@ -155,14 +155,16 @@ async function unfit(
   descriptor: Descriptor,
   devices: readonly AssignedDevice[],
 ): Promise<string | undefined> {
-  const { serves, needs, guestFeatures, refuses, problem: problemOf } = descriptor;
+  const { serves, guestFeatures, refuses, problem: problemOf } = descriptor;
   if (serves === 'device' && devices.length === 0) return 'the machine has no assigned device';
   if (serves === 'none' && devices.length > 0) {
     return refuses?.(devices.map(({ name }) => name).join(', ')) ?? 'the machine has an assigned device';
   }
   for (const device of devices) {
     const problem =
-      lacking(device, needs) ?? (await lackingInGuest(device, guestFeatures)) ?? (await problemOf?.(device));
+      unsuited(device, descriptor) ??
+      (await lackingInGuest(device, guestFeatures)) ??
+      (await problemOf?.(device));
     if (problem !== undefined) return problem;
   }
   return undefined;
@@ -174,7 +176,7 @@ async function lackingInGuest(
   wanted: readonly string[],
 ): Promise<string | undefined> {
   if (wanted.length === 0) return undefined;
-  const problem = lacking(device, ['guest']);
+  const problem = unsuited(device, { needs: ['guest'] });
   if (problem !== undefined) return problem;
   const features = await device.guest!.features();
   const missing = wanted.filter((feature) => !features.includes(feature));
@@ -312,7 +314,7 @@ export function destinationApproaches(
   }
   for (const { name, identity } of coming) judgeIdentity(start, name, identity, devices, registry);
   for (const device of devices) {
-    const problem = lacking(device, start.needs);
+    const problem = unsuited(device, start);
     if (problem !== undefined) throw refuse('start', start.name, `at the destination ${problem}`);
   }
   return devices.map((device) => ({ name: device.name, does: start.make(device) }));

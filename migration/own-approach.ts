@@ -64,6 +64,7 @@ const COMMON: Readonly<Record<Exclude<keyof Descriptor, 'problem'>, Rule>> = {
   limits: text,
   serves: oneOf(['device', 'none']),
   needs: someOf(Object.keys(FACETS)),
+  without: someOf(Object.keys(FACETS)),
   betterWithout: someOf(Object.keys(FACETS)),
   guestFeatures: listOf('a list of texts', (item) => typeof item === 'string'),
   copesWith: someOf(DIFFERENCES),
@@ -79,7 +80,15 @@ const COMMON: Readonly<Record<Exclude<keyof Descriptor, 'problem'>, Rule>> = {
 };
 
 /** Those that there is nothing usual for. */
-const OPTIONAL: readonly string[] = ['refuses', 'goals', 'betterWithout', 'tries', 'arrived', 'byLeaf'];
+const OPTIONAL: readonly string[] = [
+  'refuses',
+  'goals',
+  'without',
+  'betterWithout',
+  'tries',
+  'arrived',
+  'byLeaf',
+];
 
 const make = kind('function', 'a function');
 const tries = listOf('a list of at least one name', (item) => typeof item === 'string', 1);

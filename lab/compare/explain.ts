@@ -90,13 +90,14 @@ export function explainText(
   return `${parts.join('\n\n')}\n`;
 }
 
-function needsOf({ serves, needs, guestFeatures }: Descriptor): readonly string[] {
+function needsOf({ serves, needs, without = [], guestFeatures }: Descriptor): readonly string[] {
   const guest = guestFeatures.length === 0 ? 'nothing' : `a driver that offers ${guestFeatures.join(', ')}`;
   if (serves === 'none') return ['of the machine: that it has no assigned device'];
-  return [
-    `of each device: ${needs.length === 0 ? 'nothing' : needs.map((facet) => FACETS[facet].has).join('; ')}`,
-    `of the guest: ${guest}`,
+  const ofDevice = [
+    ...needs.map((facet) => FACETS[facet].has),
+    ...without.map((facet) => `not that ${FACETS[facet].has}`),
   ];
+  return [`of each device: ${ofDevice.join('; ') || 'nothing'}`, `of the guest: ${guest}`];
 }
 
 function goesWith(registry: ApproachRegistry, effort: Effort, name: string): string {

@@ -14,7 +14,7 @@ export const failover: StopDescriptor = {
   text: 'the device is unplugged while a virtio-net standby with the same address carries the traffic',
   steps: [
     'at boot the guest agreed to use two devices as one interface (VIRTIO_NET_F_STANDBY)',
-    'when the rest would fit the downtime limit, the guest is asked to turn the slot off, by its channel or by the button; pages go on being sent',
+    'when the rest would fit the downtime limit, the guest is asked to let the device go, by its channel, by ACPI or by the button; pages go on being sent',
     'the driver lets the device go, the guest goes on by the standby, and the host brings it what was for the device',
     'the device is taken out of the slot, and kept: a migration that fails puts it back, and the guest uses it again',
     'the standby moves with the machine; at the destination a device is plugged in, and the guest uses that',
@@ -37,18 +37,20 @@ const takesRequests = async ({ guest }: AssignedDevice): Promise<boolean> =>
 
 /** Why the guest can't go on without the device, as things are now. */
 async function problemOf(device: AssignedDevice): Promise<string | undefined> {
-  return device.button === undefined && !(await takesRequests(device))
+  const { firmware, button } = device;
+  return firmware === undefined && button === undefined && !(await takesRequests(device))
     ? 'its slot has no button, and the guest takes no request to turn it off'
     : (device.standby as StandbyDevice).problem();
 }
 
-/** By the guest's channel where it takes requests to turn a slot off, else by the button. */
+/** By ACPI where that handles the slot, by the guest's channel where it takes requests to turn a slot off, else by the button. */
 async function handOver(device: AssignedDevice, limits: RequestLimits): Promise<void> {
   const standby = device.standby as StandbyDevice;
   // The standby's link may have gone since the migration began.
   const problem = await problemOf(device);
   if (problem !== undefined) throw migrationErrors.error('no-failover', { device: device.name, problem });
   await standby.takeOver();
-  if (await takesRequests(device)) await askToTurnOff(device, limits);
+  if (device.firmware !== undefined) await device.firmware.requestEject();
+  else if (await takesRequests(device)) await askToTurnOff(device, limits);
   else await device.button?.press();
 }

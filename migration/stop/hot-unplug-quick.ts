@@ -18,6 +18,8 @@ export const hotUnplugQuick: StopDescriptor = {
   limits:
     'The guest has no such interface until the move is over; its addresses, routes and neighbours go with it.',
   needs: ['slot', 'guest'],
+  // What a person would write to the slot's `power` is then for firmware to do.
+  without: ['firmware'],
   betterWithout: ['button'],
   guestFeatures: [TURN_SLOT_OFF],
   leaves: 'unplugged',

@@ -66,6 +66,16 @@ describe('a guest whose device is unplugged beside a standby', () => {
     expect(flow.arrived!.longestGapNs / 1e6).toBeLessThan(GAP_MS);
   });
 
+  it('is asked by ACPI where that handles its slot, and goes on by the standby likewise', async () => {
+    const { source, destination, flow, console } = await move({ nic: { slot: 'acpi' } });
+    expect([source.error, source.afterwards, destination.afterwards]).toEqual(Array(3).fill(undefined));
+    expect(source.approaches).toMatchObject({ stop: 'failover', start: 'hot-plug' });
+    expect(source.fallbacks).toEqual([]);
+    expect(roles(console)).toHaveLength(3);
+    expect(flow.arrived).toMatchObject({ duplicated: 0, reordered: 0, corrupt: 0 });
+    expect(flow.arrived!.longestGapNs / 1e6).toBeLessThan(GAP_MS);
+  });
+
   it('is refused before anything is sent where there is none', async () => {
     const { source } = await moveUnderTraffic({
       nic: { slot: 'quick' },

@@ -86,10 +86,18 @@ function pcie_describe_slot(ctrl: Controller): void {
   pr_info('pcieport %S: pciehp: %S', ctrl.port.name, text);
 }
 
-function pciehp_probe(port: PciDev): usize {
+/** Slot Capabilities of a port with a slot that it handles itself; 0 of one without, or whose slot is firmware's. */
+function native_slot_cap(port: PciDev): u32 {
   const slot = (pci_read_config_word(port, port.pcie_cap + PCI_EXP_FLAGS) & PCI_EXP_FLAGS_SLOT) != 0;
   const cap = slot ? pci_read_config_dword(port, port.pcie_cap + PCI_EXP_SLTCAP) : 0;
-  if ((cap & PCI_EXP_SLTCAP_HPC) == 0) return 0;
+  return (cap & PCI_EXP_SLTCAP_HPC) != 0 ? cap : 0;
+}
+
+function pciehp_serves(port: PciDev): bool { return native_slot_cap(port) != 0; }
+
+function pciehp_probe(port: PciDev): usize {
+  const cap = native_slot_cap(port);
+  if (cap == 0) return 0;
   const ctrl = changetype<Controller>(kmalloc(offsetof<Controller>()));
   ctrl.port = port;
   ctrl.slot_cap = cap;
@@ -129,7 +137,7 @@ function pciehp_reset_done(bridge: PciDev): void {
 
 /** Boot CPU. */
 export function pcie_hp_init(): void {
-  ferry_channel_register(str('off'), pciehp_channel_disable);
+  ferry_channel_register(str('off'), pciehp_channel_disable, null, pciehp_serves);
   pci_register_slot_reset(pciehp_reset_done);
   service.name = str('pciehp');
   service.probe = pciehp_probe;

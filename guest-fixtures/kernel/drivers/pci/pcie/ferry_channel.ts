@@ -50,6 +50,8 @@ const CHANNEL_FEATURES: u32 = 8;
   handler: (port: PciDev, argument: u32) => u32;
   /** Offered only by ports below which every device is this driver's; null: by all. */
   driver: PciDriver | null;
+  /** Offered only by ports that can do it; null: by all. */
+  served: ((port: PciDev) => bool) | null;
 }
 
 // @ts-ignore: decorator
@@ -72,15 +74,17 @@ export function channel_word(text: usize): u32 {
 
 /**
  * Boot CPU, before pcie_portdrv_init: what this kernel can do when asked by `word`, a literal; with `driver`, what that one can do for
- * its devices.
+ * its devices; with `served`, what it can do at the ports of which that is true.
  */
 export function ferry_channel_register(
   word: usize, handler: (port: PciDev, argument: u32) => u32, driver: PciDriver | null = null,
+  served: ((port: PciDev) => bool) | null = null,
 ): void {
   const request = changetype<ChannelRequest>(kmalloc(offsetof<ChannelRequest>()));
   request.word = channel_word(word);
   request.handler = handler;
   request.driver = driver;
+  request.served = served;
   list_add_tail(request, requests);
 }
 
@@ -146,6 +150,8 @@ function ferry_channel_probe(port: PciDev): usize {
     const request = changetype<ChannelRequest>(entry);
     const driver = request.driver;
     if (driver !== null && !pci_driver_has_all(port, driver)) continue;
+    const served = request.served;
+    if (served !== null && !served(port)) continue;
     BUG_ON(feature == CHANNEL_FEATURES, 'ferry: more features than the channel has room for');
     pci_write_config_dword(port, at + CHANNEL_GUEST_FEATURE + (feature << 2), request.word);
     feature++;
