@@ -1,6 +1,7 @@
 /** Errors that a device reports of itself in a guest that never moves, and what a monitor tells of its PCI Express. */
 import { describe, expect, it } from 'vitest';
 import { simulatedWorld } from '../../lab/simulator/run.js';
+import { Timeline } from '../../migration/timeline.js';
 import { pciBuses } from '../../vmm/monitor/query-pci.js';
 import { Traveller } from './round-trip-world.js';
 
@@ -64,6 +65,27 @@ describe('a guest that never moves', () => {
       expect(await machine.injectError('vf0', 'BAD_TLP')).toBeUndefined();
       expect(console.filter((line) => RECOVERED.test(line))).toEqual([]);
     }));
+});
+
+describe('a driver that lets go of its device', () => {
+  it.each([
+    ['nonfatal', 'COMP_TIME', 2],
+    ['fatal', 'MALF_TLP', 1],
+  ] as const)('after a %s error resets it where it can be reached, as Linux has it', (_, error, resets) => {
+    const world = simulatedWorld(1);
+    const run = async (): Promise<void> => {
+      const traveller = await Traveller.boot(world, {});
+      const timeline = new Timeline(world.scheduler);
+      traveller.machine.outgoing.observe?.(timeline);
+      await traveller.machine.injectError('vf0', error);
+      for (let wait = 0; recoveries(traveller) === 0 && wait < 100; wait++) await traveller.elapse(5);
+      expect(recoveries(traveller)).toBe(1);
+      const steps = timeline.entries.flatMap(({ facts }) => facts?.step ?? []);
+      expect(steps.filter((step) => step === 'function-reset')).toHaveLength(resets);
+      await traveller.destroy();
+    };
+    return world.scheduler.run(run());
+  });
 });
 
 describe('query-pci', () => {

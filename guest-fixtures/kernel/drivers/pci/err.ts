@@ -120,11 +120,11 @@ export function pci_bridge_secondary_bus_reset(bridge: PciDev): bool {
 }
 
 /**
- * What is below the port `bridge` was replaced by its like: the drivers let go of the old device and set up the new one.
- * Returns whether all could. Task context, with the hot-plug lock.
+ * What is below the port `bridge` was replaced by its like: the drivers let go of the old device, of which nothing is to be asked
+ * any more, and set up the new one. Returns whether all could. Task context, with the hot-plug lock.
  */
 export function pci_bridge_replaced(bridge: PciDev): bool {
-  let status = walk_bridge(bridge, ERROR_DETECTED, pci_channel_io_normal, PCI_ERS_RESULT_CAN_RECOVER);
+  let status = walk_bridge(bridge, ERROR_DETECTED, pci_channel_io_frozen, PCI_ERS_RESULT_CAN_RECOVER);
   if (status == PCI_ERS_RESULT_CAN_RECOVER || status == PCI_ERS_RESULT_NEED_RESET) {
     status = walk_bridge(bridge, SLOT_RESET, pci_channel_io_normal, PCI_ERS_RESULT_RECOVERED);
   }

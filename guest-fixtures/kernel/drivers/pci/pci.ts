@@ -167,6 +167,9 @@ export function pci_device_is_present(dev: PciDev): bool {
 /** Whether the device is known to be gone. */
 export function pci_dev_is_disconnected(dev: PciDev): bool { return gone(dev); }
 
+/** Whether the device can't be reached, for now or for good: nothing is to be asked of it. */
+export function pci_channel_offline(dev: PciDev): bool { return dev.error_state != pci_channel_io_normal; }
+
 /** Offset of the capability `id`, or 0. */
 export function pci_find_capability(dev: PciDev, id: u32): u32 {
   if ((pci_read_config_word(dev, PCI_STATUS) & PCI_STATUS_CAP_LIST) == 0) return 0;

@@ -41,6 +41,7 @@ import {
   PciDriver,
   PciErrorHandlers,
   pci_channel_io_perm_failure,
+  pci_channel_offline,
   pci_dev_is_disconnected,
   pci_disable_device,
   pci_enable_device,
@@ -197,7 +198,7 @@ function ixgbevf_reset(adapter: IxgbevfAdapter): bool {
   return true;
 }
 
-/** Stops everything, then resets the device, so that it touches memory no more. One that is gone touches none. */
+/** Stops everything, then resets the device, so that it touches memory no more. One that is cut off or gone touches none. */
 function ixgbevf_down(adapter: IxgbevfAdapter): void {
   if (set_state(adapter, __IXGBEVF_DOWN) != 0) return;
   ixgbevf_disable_rx_queue(adapter);
@@ -207,7 +208,7 @@ function ixgbevf_down(adapter: IxgbevfAdapter): void {
   napi_disable(adapter.napi);
   timer_delete(adapter.service_timer);
   ixgbe_write_reg(adapter, IXGBE_VFTXDCTL, IXGBE_TXDCTL_SWFLSH);
-  if (adapter.hw_addr != 0) ixgbevf_reset(adapter);
+  if (adapter.hw_addr != 0 && !pci_channel_offline(adapter.pdev)) ixgbevf_reset(adapter);
   ixgbevf_clean_tx_ring(adapter);
   ixgbevf_clean_rx_ring(adapter);
 }
