@@ -16,6 +16,7 @@ export const FAULT_SITES = {
   'migration/copy-before-drain': 'pages are copied before the drain has completed',
   'migration/device-untracked': 'what the assigned device writes is not tracked',
   'migration/last-pass-skipped': 'the last pass over dirty pages is skipped',
+  'nic/step-fails': 'the hardware fails at a step between states of VFIO',
   'nic/ring-index-off-by-one': 'a ring index is restored off by one',
   'nic/rings-unsnooped': 'the ring snooper leaves out the rings themselves',
   'nic/log-range-missed': 'the device log misses ranges that were mapped later',

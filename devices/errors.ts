@@ -57,4 +57,4 @@ export const deviceErrors = catalogue('devices', {
 });
 
 /** What a request of the VFIO interface fails with, by its name in Linux. */
-export type Errno = 'EINVAL' | 'EBUSY' | 'E2BIG' | 'ENOTTY' | 'ENODEV';
+export type Errno = 'EINVAL' | 'EBUSY' | 'E2BIG' | 'EIO' | 'ENOTTY' | 'ENODEV';

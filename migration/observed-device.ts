@@ -46,7 +46,15 @@ function oneOnTimeline(
     slot: slot && observed(slot, name, here, ['takeOutWhenOff', 'keep', 'remove', 'insert']),
     fn:
       fn &&
-      observed(fn, name, here, ['closeGate', 'openGate', 'isolate', 'restore', 'reportError', 'announce']),
+      observed(fn, name, here, [
+        'closeGate',
+        'openGate',
+        'isolate',
+        'restore',
+        'reportError',
+        'announce',
+        'announceOnceReceiving',
+      ]),
     replay: replay && observed(replay, name, here, ['readOut', 'take', 'putBack', 'release']),
     agent: agent && observed(agent, name, here, ['execute']),
     standby: standby && observed(standby, name, here, ['problem', 'takeOver']),

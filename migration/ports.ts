@@ -121,6 +121,8 @@ export interface HostFunction {
   onReceiver(listener: (on: boolean) => void): Cancel;
   /** Tells the network that the function's station is here. */
   announce(): Promise<void>;
+  /** The same at the moment at which its driver next begins to take what comes for it. Isolating it takes that back. */
+  announceOnceReceiving(): Promise<void>;
 }
 
 /** What a driver may rely on of its device, and finds changed where another took its place. */

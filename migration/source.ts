@@ -36,7 +36,7 @@ import { FLOW, Timeline } from './timeline.js';
 import { momentOf } from './timeline-views.js';
 import { logOf } from './tracking/cpu-log.js';
 import { type UndoFailure, UndoStack } from './undo.js';
-import { nameDamagedPages, verifyAfterwards, verifyDestination } from './verification.js';
+import { compareLoaded, comparePagesLeft, nameDamagedPages, verifyDestination } from './verification.js';
 
 /**
  * Migrates the guest of `machine` over `control` and `data`, both of which it closes. Resolves with the record of what
@@ -322,16 +322,21 @@ async function withDevices({ stops }: Source, saved: MachineState): Promise<Mach
   return { ...saved, devices: [...saved.devices, ...records.flat()] };
 }
 
-/** The same when the guest runs over there: nothing here has changed since it stopped, and nobody waits for it. */
-async function verifyWhatWasLeft(source: Source, saved: MachineState): Promise<void> {
-  const { talk, hasher, data, pending, parameters, stats, scheduler } = source;
+/** Where a move is verified afterwards: what of the machine the destination loaded otherwise than it was. */
+async function verifyLoaded(source: Source, saved: MachineState): Promise<readonly string[]> {
+  const { talk, parameters, registerNames } = source;
+  if (source.verify !== 'after') return [];
+  const deadline = parameters.duration('answerTimeoutMs');
+  return compareLoaded(talk, withDevices(source, saved), registerNames, deadline);
+}
+
+/** And all of RAM: nothing here has changed since the guest stopped, and nobody waits for it. */
+async function verifyWhatWasLeft(source: Source, differences: readonly string[]): Promise<void> {
+  const { hasher, data, pending, stats, scheduler } = source;
   if (source.verify !== 'after') return;
   const from = scheduler.now();
-  const hashes = hasher.hashAll(0, pending.length, source.hashSeed, true);
-  const all = withDevices(source, saved);
-  const deadline = parameters.duration('answerTimeoutMs');
-  const differences = await verifyAfterwards(talk, hashes, data.hashes, all, source.registerNames, deadline);
-  stats.verifiedAfterwards(differences, from);
+  const now = await hasher.hashAll(0, pending.length, source.hashSeed, true);
+  stats.verifiedAfterwards([...comparePagesLeft(now, data.hashes), ...differences], from);
 }
 
 /** Gives the guest away. From the moment the state says so it is the destination that decides, and its word that counts. */
@@ -346,8 +351,10 @@ async function commit(source: Source, saved: MachineState): Promise<void> {
   stats.moment('running');
   stats.started(running);
   machine.relinquish();
-  await verifyWhatWasLeft(source, saved);
+  const differences = await verifyLoaded(source, saved);
+  // Where both sides are one host, hashing takes the cores from a guest that is just setting its device up.
   await finishDevices(source);
+  await verifyWhatWasLeft(source, differences);
   stats.moved();
   source.life.to('running');
   talk.post({ kind: 'released' });

@@ -39,34 +39,35 @@ export async function nameDamagedPages(
 }
 
 /**
- * Verification after the guest was given away: the machine as loaded, which the destination kept and sends now, and
- * all of RAM, which stands here as the guest left it. The integrity root has shown that the destination received what
- * was sent; so the hashes as sent stand for its RAM as it was, and only a page that was not sent again can differ.
+ * Verification after the guest was given away, first half: the machine as loaded, which the destination kept and sends by itself.
  * Returns the differences in words, the peer's silence among them; rejects only for a defect of ours.
  */
-export async function verifyAfterwards(
+export async function compareLoaded(
   talk: Conversation,
-  now: Promise<Uint32Array>,
-  sent: Uint32Array,
   saved: Promise<MachineState>,
   registerNames: RegisterNames | undefined,
   deadline: Duration,
 ): Promise<readonly string[]> {
-  // Whoever waits for them hears of a failure, below.
-  for (const promise of [now, saved]) promise.catch(() => undefined);
-  const differences: string[] = [];
+  // Whoever waits for it hears of a failure, below.
+  saved.catch(() => undefined);
   try {
     const loaded = await talk.expect(['read-back'], deadline);
-    differences.push(...compareStates(await saved, loaded.machine, registerNames));
+    return compareStates(await saved, loaded.machine, registerNames);
   } catch (error) {
     if (!isFerryError(error)) throw error;
-    differences.push(`the machine as loaded was not shown: ${error.message}`);
+    return [`the machine as loaded was not shown: ${error.message}`];
   }
-  const mine = await now;
-  const comparison = new HashComparison(mine, mine.length / 2);
-  for (const part of hashMessages(sent, mine.length / 2)) comparison.add(part);
-  if (comparison.count > 0) differences.unshift(`pages ${comparison.inWords}`);
-  return differences;
+}
+
+/**
+ * Second half: all of RAM, which stands here as the guest left it (`now`). The integrity root has shown that the destination
+ * received what was sent; so the hashes as sent stand for its RAM as it was, and only a page that was not sent again can differ.
+ */
+export function comparePagesLeft(now: Uint32Array, sent: Uint32Array): readonly string[] {
+  const pages = now.length / 2;
+  const comparison = new HashComparison(now, pages);
+  for (const part of hashMessages(sent, pages)) comparison.add(part);
+  return comparison.count > 0 ? [`pages ${comparison.inWords}`] : [];
 }
 
 /**

@@ -26,6 +26,8 @@ export interface AssignedHardwareOptions {
   readonly identity: DeviceIdentity;
   /** Sections that change with all that the device does; all others change with a driver's setting up. */
   readonly late: ReadonlySet<string>;
+  /** Asked before each step: what the hardware fails with, by a fault on purpose. */
+  readonly failure?: (() => Error | undefined) | undefined;
 }
 
 const ASSIGNED = 'assigned';
@@ -37,17 +39,21 @@ export class AssignedHardware implements MigratableDevice {
   private readonly hardware: Hardware;
   private readonly assigned: AssignedFunction;
   private readonly late: ReadonlySet<string>;
+  private readonly failure: AssignedHardwareOptions['failure'];
 
-  constructor({ role, hardware, assigned, identity, late }: AssignedHardwareOptions) {
+  constructor({ role, hardware, assigned, identity, late, failure }: AssignedHardwareOptions) {
     this.identity = identity;
     this.name = assigned.name;
     this.role = role;
     this.hardware = hardware;
     this.assigned = assigned;
     this.late = late;
+    this.failure = failure;
   }
 
   setActivity(activity: Activity): void {
+    const failed = this.failure?.();
+    if (failed !== undefined) throw failed;
     if (activity === 'running') this.hardware.start();
     else if (activity === 'quiesced') this.hardware.quiesce();
     else this.hardware.stop();

@@ -34,9 +34,24 @@ const identityOf = ({ identity, vectors }: AssignedFunction, queues: number): De
 export class AssignedVf extends AssignedHardware {
   private readonly vf: VirtualFunction;
 
-  /** `assigned` is what the guest sees of `vf`; its name is the device's. `queues`: pairs that it may use. */
-  constructor(vf: VirtualFunction, assigned: AssignedFunction, queues: number = QUEUES_PER_POOL) {
-    super({ role: 'vf', hardware: vf, assigned, identity: identityOf(assigned, queues), late: LATE });
+  /**
+   * `assigned` is what the guest sees of `vf`; its name is the device's. `queues`: pairs that it may use. `failure`: as
+   * `AssignedHardwareOptions` has it.
+   */
+  constructor(
+    vf: VirtualFunction,
+    assigned: AssignedFunction,
+    queues: number = QUEUES_PER_POOL,
+    failure?: () => Error | undefined,
+  ) {
+    super({
+      role: 'vf',
+      hardware: vf,
+      assigned,
+      identity: identityOf(assigned, queues),
+      late: LATE,
+      failure,
+    });
     this.vf = vf;
   }
 

@@ -4,7 +4,7 @@ import { askGuest } from '../ask-guest.js';
 import { migrationErrors } from '../errors.js';
 import type { HostFunction } from '../ports.js';
 import { RESUME } from '../stop/capability.js';
-import { announcedOnceReceiving } from './recover.js';
+import { announcedOnceReceiving } from '../until-receiving.js';
 import type { StartDescriptor } from './start.js';
 
 export const startByCapability: StartDescriptor = {

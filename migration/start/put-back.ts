@@ -1,6 +1,6 @@
 /** Starts that put back what the source's host had read out of the device: they differ in how much of it. */
 import type { AssignedDevice, FunctionReplay, HostFunction } from '../ports.js';
-import { overdue, untilReceiving } from './recover.js';
+import { overdue, untilReceiving } from '../until-receiving.js';
 import type { DeviceStart } from './start.js';
 
 export const readOut = (device: AssignedDevice): Promise<Uint8Array> =>

@@ -84,3 +84,35 @@ describe('a device that was cut off', () => {
     expect(source.transferred.bytes).toBe(0);
   });
 });
+
+describe('a device whose hardware fails at a step between states of VFIO', () => {
+  /** Steps that succeed before: into PRE_COPY, to be quiesced, to stop; and on the way back. */
+  it.each([
+    ['while it is quiesced', 1, 'the hardware does not answer'],
+    ['while it stops', 2, 'the hardware does not answer'],
+  ] as const)(
+    '%s is in ERROR: it is reset at its place, its driver hears of it, and the guest has its network again',
+    async (_, after, because) => {
+      const { source, flow, nic, console } = await moveUnderTraffic({
+        parameters: { stop: 'device-state', start: 'device-state' },
+        nicFaults: { source: [{ site: 'nic/step-fails', after }] },
+        afterwardsMs: 80,
+      });
+      expect(source.status).toBe('failed');
+      expect(source.guest).toBe('here');
+      expect(source.error!.message).toContain(because);
+      expect(source.devices[0]!.takenBack).toMatch(/^was reset, because it could not go on as it was/);
+      const states = source.timeline.flatMap(({ what, facts }) =>
+        what === 'vfio-state' ? [facts!.state] : [],
+      );
+      expect(states).toContain('ERROR');
+      expect(states.at(-1)).toBe('RUNNING');
+      expect(nic).toMatchObject({ state: 'RUNNING', link: true, faults: { count: 0 } });
+      expect(flow.arrived).toMatchObject({ duplicated: 0, reordered: 0, corrupt: 0 });
+      expect(flow.arrived!.silentNs).toBeLessThan(milliseconds(50));
+      expect(flow.arrived!.longestGapNs).toBeLessThan(milliseconds(60));
+      expect(console.filter((line) => /AER: device recovery successful/.test(line))).toHaveLength(1);
+      expect(console.filter((line) => /Adapter removed|BUG|DMA-API: ixgbevf/.test(line))).toEqual([]);
+    },
+  );
+});

@@ -63,9 +63,15 @@ export class PassthroughDevice {
     this.#to(stands ? STOP : RUNNING);
   }
 
-  /** VFIO_DEVICE_RESET: as after power-on and running, also out of ERROR. */
+  /**
+   * VFIO_DEVICE_RESET: as after power-on and running, also out of ERROR. What the guest had set up in configuration space and
+   * interrupt table stays, as VFIO saves it before a reset and puts it back after it: it answers at its place.
+   */
   reset(): void {
+    const { assigned } = this.#fn;
+    const configuration = assigned.save();
     this.#migration.reset();
+    assigned.restore(configuration);
     this.#tell();
   }
 

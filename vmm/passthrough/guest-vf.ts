@@ -26,6 +26,8 @@ export interface StationPorts {
   address(): MacAddress | undefined;
   /** It goes on here with what it was elsewhere: its physical function's driver tells it of what differs. */
   arrived(): void;
+  /** Asked before each step between states of VFIO: what the hardware fails with, by a fault on purpose. */
+  failure(): Error | undefined;
 }
 
 /** VFIO's states in which a device does all that it can. */
@@ -45,7 +47,7 @@ export class GuestVf extends GuestFunction {
     index: number,
     vf: VirtualFunction,
     offer: FunctionOffer,
-    { scheduler, send, address, arrived }: StationPorts,
+    { scheduler, send, address, arrived, failure }: StationPorts,
     place: FunctionPlace,
   ) {
     const assigned = assignVf(
@@ -54,7 +56,7 @@ export class GuestVf extends GuestFunction {
       new GuestInterrupts(place.iommu, place.source, offer.vectors),
       offer,
     );
-    super(assigned, new AssignedVf(vf, assigned, offer.queues), place);
+    super(assigned, new AssignedVf(vf, assigned, offer.queues, failure), place);
     this.index = index;
     this.vf = vf;
     this.replay = new FunctionReplay(vf, assigned, arrived);

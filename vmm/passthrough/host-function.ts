@@ -19,6 +19,8 @@ export class HostFunction {
   readonly #fn: IsolatedParts;
   readonly #iommu: HostIommu;
   #isolated = false;
+  /** The network is to hear of its place as soon as its driver takes what comes. */
+  #toAnnounce = false;
 
   constructor(fn: IsolatedParts, iommu: HostIommu) {
     this.#fn = fn;
@@ -40,10 +42,23 @@ export class HostFunction {
     this.#fn.announce();
   }
 
+  /** The same when its driver next begins to take what comes for it, at that moment: once. */
+  announceOnceReceiving(): void {
+    this.#toAnnounce = true;
+  }
+
+  /** Its driver begins to take what comes. */
+  receives(): void {
+    if (!this.#toAnnounce) return;
+    this.#toAnnounce = false;
+    this.announce();
+  }
+
   /** No bus mastering, no mappings, reset: what it would still write is blocked, and the guest reads all ones. Harmless twice. */
   isolate(): void {
     if (this.#isolated) return;
     this.#isolated = true;
+    this.#toAnnounce = false;
     this.#fn.aboutToReset();
     this.#fn.port.sever(true);
     this.#iommu.detach(this.#fn.source);

@@ -16,6 +16,7 @@ import { FaultPlan } from '../../base/fault.js';
 import type { MachineDevice, MmioRegion } from '../../base/mmio.js';
 import { AcpiPciHotplug } from '../../devices/acpi/pci-hotplug.js';
 import { EduDevice } from '../../devices/edu/device.js';
+import { deviceErrors } from '../../devices/errors.js';
 import type { FrameSink } from '../../devices/ethernet/frame-sink.js';
 import { Nic82599 } from '../../devices/nic82599/device.js';
 import { vfIdentity } from '../../devices/nic82599/functions.js';
@@ -139,6 +140,7 @@ export class PassthroughHost {
       receiverSwitched: (vf, on) => {
         const fn = this.functions?.[vf];
         if (fn === undefined) return;
+        if (on) fn.host.receives();
         event({ kind: 'receiver', device: fn.assigned.name, on });
       },
       broughtUp: (vf, step) => {
@@ -193,7 +195,13 @@ export class PassthroughHost {
           n,
           this.nic.vf(n),
           offer,
-          { scheduler, send, address: () => this.addressOf(n), arrived: () => this.arrived(n) },
+          {
+            scheduler,
+            send,
+            address: () => this.addressOf(n),
+            arrived: () => this.arrived(n),
+            failure: () => this.#stepFailure(n),
+          },
           { ...place, port: n, portName: rootPortName(n), source },
         ),
     );
@@ -269,6 +277,19 @@ export class PassthroughHost {
   /** The function goes on here with the state of another host's: it hears of a link that is not what it was there. */
   arrived(index: number): void {
     this.#driver.arrived(index);
+  }
+
+  /** A fault on purpose: what function `index` fails with at a step between states of VFIO. */
+  #stepFailure(index: number): Error | undefined {
+    if (this.faults.strikes('nic/step-fails') === undefined) return undefined;
+    const device = assignedName(index);
+    const problem = 'the hardware does not answer';
+    return deviceErrors.error('vfioRefused', {
+      device,
+      request: 'a step to another state',
+      problem,
+      errno: 'EIO',
+    });
   }
 
   /** What the guest has made of its PCI Express. */

@@ -15,7 +15,7 @@ import type { StationPorts } from './guest-vf.js';
 import { type VirtioOptions, virtioName, virtioPortName } from './records.js';
 import type { PassthroughReport } from './report.js';
 
-export interface VirtioNicPorts extends Omit<StationPorts, 'address' | 'arrived'> {
+export interface VirtioNicPorts extends Omit<StationPorts, 'address' | 'arrived' | 'failure'> {
   event(event: DeviceEvent): void;
   /** Whether the cable takes frames now. */
   ready(): boolean;

@@ -139,6 +139,7 @@ export const CAPABILITIES = {
 
 /** Errors as Linux numbers them: the protocol passes them on. */
 export const ENOENT = 2;
+export const EIO = 5;
 export const E2BIG = 7;
 export const EBUSY = 16;
 export const EEXIST = 17;

@@ -24,6 +24,7 @@ import {
   E2BIG,
   EBUSY,
   EINVAL,
+  EIO,
   ENODEV,
   ENOTTY,
   migrationData,
@@ -31,7 +32,7 @@ import {
   TRANSFER_BYTES_MAX,
 } from './protocol.js';
 
-const NUMBERS: Readonly<Record<Errno, number>> = { E2BIG, EBUSY, EINVAL, ENODEV, ENOTTY };
+const NUMBERS: Readonly<Record<Errno, number>> = { E2BIG, EBUSY, EINVAL, EIO, ENODEV, ENOTTY };
 const INDEX_MASK = 0xffff;
 /** Of an answer to SET: a state with its descriptor, or a log's page size. What follows stays as the client sent it. */
 const ANSWERED_BYTES = deviceState.size;
