@@ -288,7 +288,7 @@ async function expectBeside<K extends FrameKind>(
 
 /** Over the pages as received so far; empty if nothing is hashed. */
 function rootSoFar({ hello, root, data }: Destination): Uint8Array {
-  return hello?.verify === 'off' ? new Uint8Array(0) : root.of(data.hashes, data.progress());
+  return hello?.verify === 'off' ? new Uint8Array(0) : root.of(data.hashes);
 }
 
 function compareCounts(announced: MessageOf<'round-end' | 'complete'>, received: TransferCount): void {
@@ -345,7 +345,7 @@ async function load(
   // What was loaded from damaged memory says nothing.
   if (!intact) {
     await talk.send({ kind: 'damaged' });
-    for (const part of hashMessages(data.hashes, migratedPages)) await talk.send(part);
+    for (const part of hashMessages(data.hashes.words, migratedPages)) await talk.send(part);
     // The source names the pages and gives up; its error is ours as well.
     await talk.expect([], destination.parameters.duration('answerTimeoutMs'));
   }

@@ -4,37 +4,54 @@
  * sent, and only when it differs do the tables themselves travel, to name the pages.
  */
 
+import { countTrailingZeros } from '../base/bitmap.js';
 import { invariant } from '../base/errors.js';
 import { malformed } from './frame.js';
+import { type HashTable, PART_PAGES } from './hash-table.js';
 import { HASHES_PER_MESSAGE, type MessageOf, ROOT_BYTES } from './messages.js';
-import type { TransferCount } from './ports.js';
 
-/** A digest of `ROOT_BYTES` bytes; the same at both ends. */
-export type Digest = (bytes: Uint8Array) => Uint8Array;
-
-/** The root over the first `pages` entries of a hash table. */
-export function integrityRoot(digest: Digest, hashes: Uint32Array, pages: number): Uint8Array {
-  const root = digest(tableBytes(hashes, 0, pages));
-  invariant(root.length === ROOT_BYTES, 'digest of the wrong size');
-  return root;
+/** How a table of page hashes is digested, in two steps; the same at both ends. */
+export interface Digest {
+  /** Stores a hash of `bytes`, one part of a table or its shorter last, in `parts[at]` and `parts[at + 1]`. */
+  part(bytes: Uint8Array, parts: Uint32Array, at: number): void;
+  /** `ROOT_BYTES` bytes over the hashes of all parts of a table of so many bytes. */
+  root(parts: Uint32Array, tableBytes: number): Uint8Array;
 }
 
-/** The root of a table that changes only as pages travel: computed anew only when more have since the last time. */
+/**
+ * The root of a table that changes only as pages travel. What changed since the last time is digested anew, no more: the
+ * last time is in the blackout, at both ends one after the other, and few pages are left then, whatever the size of RAM.
+ */
 export class RunningRoot {
   readonly #digest: Digest;
-  #travelled = -1;
+  /** Two words a part; of a table that was never looked at, none. */
+  #parts = new Uint32Array(0);
   #root: Uint8Array = new Uint8Array(0);
 
   constructor(digest: Digest) {
     this.#digest = digest;
   }
 
-  /** `count`: all that travelled so far, and has left its hashes in the table. */
-  of(hashes: Uint32Array, { pages, zeroPages }: TransferCount): Uint8Array {
-    if (pages + zeroPages !== this.#travelled) {
-      this.#root = integrityRoot(this.#digest, hashes, hashes.length / 2);
-      this.#travelled = pages + zeroPages;
+  /** Of always the same table. What is stored meanwhile counts now or the next time. */
+  of(table: HashTable): Uint8Array {
+    const { words, changed } = table;
+    const first = this.#root.length === 0;
+    if (first) {
+      this.#parts = new Uint32Array(2 * changed.length);
+      changed.fill();
     }
+    let anew = first;
+    for (let word = 0; word < changed.words.length; word++) {
+      if (Atomics.load(changed.words, word) === 0) continue;
+      anew = true;
+      for (let rest = changed.exchangeWord(word); rest !== 0; rest &= rest - 1) {
+        const part = word * 32 + countTrailingZeros(rest);
+        const pages = Math.min(PART_PAGES, table.pages - part * PART_PAGES);
+        this.#digest.part(tableBytes(words, part * PART_PAGES, pages), this.#parts, 2 * part);
+      }
+    }
+    if (anew) this.#root = this.#digest.root(this.#parts, words.byteLength);
+    invariant(this.#root.length === ROOT_BYTES, 'digest of the wrong size');
     return this.#root;
   }
 }

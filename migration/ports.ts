@@ -7,6 +7,7 @@ import type { AtomicBitmap } from '../base/bitmap.js';
 import type { Cancel } from '../base/clock.js';
 import type { DeviceRecord } from '../base/device-record.js';
 import type { Duration } from '../base/units.js';
+import type { HashTable } from './hash-table.js';
 import type { Timeline } from './timeline.js';
 
 /** What both ends must agree on before a page is sent; compared field by field, each difference is named. */
@@ -407,11 +408,8 @@ export interface SourceDataPlane {
   progress(): TransferCount;
   /** Makes a running `sendRound` return after the batches in hand. */
   stop(): void;
-  /**
-   * Two words (low, high) a page: the hash of each page as last sent; zero words for never sent. There from `open`
-   * on, if integrity was asked for; empty otherwise.
-   */
-  readonly hashes: Uint32Array;
+  /** Of each page as last sent. There from `open` on, if integrity was asked for; of no pages otherwise. */
+  readonly hashes: HashTable;
   /** Ends all channels; a running `sendRound` or `connected` rejects. Valid in any state, also before `open` and twice. */
   close(): Promise<void>;
 }
@@ -430,8 +428,8 @@ export interface DestinationDataPlane {
    */
   firstArrived(): Promise<void>;
   progress(): TransferCount;
-  /** As on the source: the hash of each page as last received. */
-  readonly hashes: Uint32Array;
+  /** As on the source, of each page as last received. */
+  readonly hashes: HashTable;
   /** Ends all channels; a waiting `connect` or `received` rejects. Valid in any state, also before `connect` and twice. */
   close(): Promise<void>;
 }

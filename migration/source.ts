@@ -297,7 +297,8 @@ async function switchOver(source: Source): Promise<MachineState> {
   stats.moment('stateSent');
   const deadline = parameters.duration('answerTimeoutMs');
   const answer = await talk.expect(['prepared', 'damaged'], deadline);
-  if (answer.kind === 'damaged') throw await nameDamagedPages(talk, data.hashes, pending.length, deadline);
+  if (answer.kind === 'damaged')
+    throw await nameDamagedPages(talk, data.hashes.words, pending.length, deadline);
   stats.moment('prepared');
   stats.prepared(answer, root);
   return saved;
@@ -336,7 +337,7 @@ async function verifyWhatWasLeft(source: Source, differences: readonly string[])
   if (source.verify !== 'after') return;
   const from = scheduler.now();
   const now = await hasher.hashAll(0, pending.length, source.hashSeed, true);
-  stats.verifiedAfterwards([...comparePagesLeft(now, data.hashes), ...differences], from);
+  stats.verifiedAfterwards([...comparePagesLeft(now, data.hashes.words), ...differences], from);
 }
 
 /** Gives the guest away. From the moment the state says so it is the destination that decides, and its word that counts. */

@@ -6,6 +6,7 @@ import { crc32 } from '../../base/crc32.js';
 import { isFerryError } from '../../base/errors.js';
 import type { SeededRandom } from '../../base/random.js';
 import { PAGE_BYTES } from '../../base/units.js';
+import { HashTable } from '../../migration/hash-table.js';
 import { ChannelReceiver, CLOSED } from '../../migration/pages/channel-receiver.js';
 import { encodeHello } from '../../migration/pages/hello.js';
 import {
@@ -163,7 +164,7 @@ export function pagesTarget(
   const other = new Uint8Array(RAM_BYTES);
   const sinkOf = (memory: Uint8Array): PageSink => {
     memory.fill(UNTOUCHED[0]!);
-    return around(new RamSink(memory, referenceKernels(memory), 0, new Uint32Array(0)), memory);
+    return around(new RamSink(memory, referenceKernels(memory), 0, new HashTable(0)), memory);
   };
   return {
     name: 'pages',

@@ -13,6 +13,7 @@ import type { AtomicBitmap } from '../../base/bitmap.js';
 import { countTrailingZeros } from '../../base/bitmap.js';
 import { invariant } from '../../base/errors.js';
 import { KIB, PAGE_BYTES } from '../../base/units.js';
+import { type HashTable, PART_PAGES } from '../hash-table.js';
 import type { TransferCount } from '../ports.js';
 import { type FrameBuffer, GATHER_BELOW_PAGES } from './frame-buffer.js';
 import { FRAME_PAGES_MAX, FRAME_RUNS_MAX, ROUNDS_MAX } from './layouts.js';
@@ -28,6 +29,7 @@ const LIMITED_FRAME_SECONDS = 0.02;
 
 invariant(FRAME_RUNS_MAX >= FRAME_PAGES_MAX, 'a frame of scattered pages must fit its table of runs');
 invariant(FRAME_PAGES_MAX >= WORD_PAGES, 'a frame must hold at least one word of pages');
+invariant(PART_PAGES % WORD_PAGES === 0, 'the pages of a word have their hashes in one part');
 
 export interface SenderSetup {
   readonly ram: Uint8Array;
@@ -35,8 +37,8 @@ export interface SenderSetup {
   readonly board: WorkBoard;
   readonly migratedPages: number;
   readonly hashSeed: number;
-  /** Two words a page, or empty if pages are not to be hashed. */
-  readonly hashes: Uint32Array;
+  /** Of all pages that may travel, or of none if they are not to be hashed. */
+  readonly hashes: HashTable;
   /** Copy all pages into the frame, so that what is recorded is what is sent. */
   readonly copyAll: boolean;
 }
@@ -55,7 +57,7 @@ export class ChannelSender {
 
   constructor(setup: SenderSetup) {
     invariant(
-      setup.hashes.length === 0 || setup.hashes.length === 2 * setup.migratedPages,
+      setup.hashes.pages === 0 || setup.hashes.pages === setup.migratedPages,
       'hash table of the wrong size',
     );
     this.#setup = setup;
@@ -154,7 +156,8 @@ export class ChannelSender {
   /** Takes one word's pages from the bitmap: scans, sorts them into the two tables, hashes. */
   #take(bitmap: AtomicBitmap, word: number): void {
     if (Atomics.load(bitmap.words, word) === 0) return;
-    const { kernels, hashes, hashSeed } = this.#setup;
+    const { kernels, hashSeed } = this.#setup;
+    const hashes = this.#setup.hashes.words;
     const taken = bitmap.exchangeWord(word);
     const firstPage = word * WORD_PAGES;
     const zero = kernels.zeroMask(firstPage, taken);
@@ -177,5 +180,6 @@ export class ChannelSender {
         hashes[at + 1] = this.#zeroHash[1]!;
       }
     }
+    this.#setup.hashes.stored(firstPage, firstPage + 1);
   }
 }

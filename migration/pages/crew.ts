@@ -3,6 +3,7 @@
  * or live on the owner's.
  */
 import type { SerializedError } from '../../base/errors.js';
+import { HashTable, type HashTableBuffers } from '../hash-table.js';
 import type { PageRange, TransferCount } from '../ports.js';
 
 /** What whoever works a channel is given at the start. */
@@ -13,10 +14,14 @@ export interface ChannelTask {
   readonly token: string;
   readonly migratedPages: number;
   readonly hashSeed: number;
-  /** Two words a page; empty without integrity. */
-  readonly hashes: SharedArrayBuffer;
+  /** Of as many pages as may travel, or of none without integrity. */
+  readonly hashes: HashTableBuffers;
   readonly board: SharedArrayBuffer;
 }
+
+/** The table that the owner keeps, as those who work a channel have it. */
+export const tableOf = ({ hashes, migratedPages }: ChannelTask): HashTable =>
+  new HashTable(hashes.hashes.byteLength === 0 ? 0 : migratedPages, hashes);
 
 export interface ConnectingTask extends ChannelTask {
   /** Pages that come before all others; the channel that brings the last of them says so. */

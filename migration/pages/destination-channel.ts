@@ -9,7 +9,7 @@ import type { Cancel, Scheduler } from '../../base/clock.js';
 import { FerryError } from '../../base/errors.js';
 import { milliseconds, PAGE_BYTES } from '../../base/units.js';
 import { ChannelReceiver, CLOSED, END_OF_ROUND, HELLO, NOTHING } from './channel-receiver.js';
-import type { ConnectingTask, DestinationCommand, DestinationReport } from './crew.js';
+import { type ConnectingTask, type DestinationCommand, type DestinationReport, tableOf } from './crew.js';
 import type { Allocate } from './frame-buffer.js';
 import { encodeHello, tokenBytes } from './hello.js';
 import { FRAME_PAGES, FRAME_ZERO } from './layouts.js';
@@ -61,7 +61,7 @@ export class DestinationChannel implements WireUser {
       this.#finish = resolve;
     });
     this.#board = new WorkBoard(task.channels, task.board);
-    const sink = new RamSink(ram, kernels, task.hashSeed, new Uint32Array(task.hashes));
+    const sink = new RamSink(ram, kernels, task.hashSeed, tableOf(task));
     const { channel, migratedPages } = task;
     const answer = (): Uint8Array => this.#wire.proof(this.#token, 'source', channel);
     this.#receiver = new ChannelReceiver({ channel, token: answer, migratedPages, sink }, allocate);

@@ -1,5 +1,6 @@
 /** The owner of a destination's channels: has them connected, keeps them in step, adds up what they say. */
 import { FerryError, invariant } from '../../base/errors.js';
+import { HashTable } from '../hash-table.js';
 import type {
   DataEndpoint,
   DataPlaneOptions,
@@ -26,7 +27,7 @@ export class DestinationPlane implements DestinationDataPlane {
   #crew: Crew<DestinationCommand> | undefined;
   #board: WorkBoard | undefined;
   #barrier: RoundBarrier | undefined;
-  #hashes = new Uint32Array(new SharedArrayBuffer(0));
+  #hashes = new HashTable(0);
   #connected = 0;
   #onConnected: (() => void) | undefined;
   #firstArrived = false;
@@ -39,7 +40,7 @@ export class DestinationPlane implements DestinationDataPlane {
     this.#hire = hire;
   }
 
-  get hashes(): Uint32Array {
+  get hashes(): HashTable {
     return this.#hashes;
   }
 
@@ -55,8 +56,8 @@ export class DestinationPlane implements DestinationDataPlane {
     this.#firstArrived = firstPages.pageCount === 0;
     this.#board = board;
     this.#barrier = new RoundBarrier(channels);
-    this.#hashes = new Uint32Array(new SharedArrayBuffer(options.integrity ? migratedPages * 8 : 0));
-    const hashes = this.#hashes.buffer;
+    this.#hashes = new HashTable(options.integrity ? migratedPages : 0);
+    const hashes = this.#hashes.buffers;
     return this.#outcomes.wait('connect', (resolve) => {
       this.#onConnected = () => resolve(undefined);
       this.#crew = this.#hire(

@@ -5,7 +5,7 @@ import { FerryError } from '../../base/errors.js';
 import { milliseconds, nanoseconds, PAGE_BYTES } from '../../base/units.js';
 import { chargeBytes, microsecondsOf, waitUs } from './bandwidth.js';
 import { ChannelSender } from './channel-sender.js';
-import type { ChannelTask, SourceCommand, SourceReport } from './crew.js';
+import { type ChannelTask, type SourceCommand, type SourceReport, tableOf } from './crew.js';
 import { Door } from './door.js';
 import type { Allocate, FrameBuffer } from './frame-buffer.js';
 import { FrameWriter } from './frame-writer.js';
@@ -72,7 +72,7 @@ export class SourceChannel implements WireUser {
       board: this.#board,
       migratedPages: task.migratedPages,
       hashSeed: task.hashSeed,
-      hashes: new Uint32Array(task.hashes),
+      hashes: tableOf(task),
       copyAll: recorder !== undefined,
     });
     this.#door = new Door({

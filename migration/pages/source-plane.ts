@@ -3,6 +3,7 @@ import type { AtomicBitmap } from '../../base/bitmap.js';
 import type { Scheduler } from '../../base/clock.js';
 import { FerryError, invariant } from '../../base/errors.js';
 import type { Instant } from '../../base/units.js';
+import { HashTable } from '../hash-table.js';
 import type { DataEndpoint, DataPlaneOptions, SourceDataPlane, TransferCount } from '../ports.js';
 import type { Timeline } from '../timeline.js';
 import { microsecondsOf, rateInKib } from './bandwidth.js';
@@ -38,7 +39,7 @@ export class SourcePlane implements SourceDataPlane {
   readonly #outcomes = new Outcomes();
   #crew: Crew<SourceCommand> | undefined;
   #board: WorkBoard | undefined;
-  #hashes = new Uint32Array(new SharedArrayBuffer(0));
+  #hashes = new HashTable(0);
   #rateKib = 0;
   #ports: number[] = [];
   #listening = 0;
@@ -54,7 +55,7 @@ export class SourcePlane implements SourceDataPlane {
     this.#setup = setup;
   }
 
-  get hashes(): Uint32Array {
+  get hashes(): HashTable {
     return this.#hashes;
   }
 
@@ -72,8 +73,8 @@ export class SourcePlane implements SourceDataPlane {
       board.setFirst(word, Math.ceil((firstPage + pageCount) / 32) - word);
     }
     this.#board = board;
-    this.#hashes = new Uint32Array(new SharedArrayBuffer(options.integrity ? migratedPages * 8 : 0));
-    const hashes = this.#hashes.buffer;
+    this.#hashes = new HashTable(options.integrity ? migratedPages : 0);
+    const hashes = this.#hashes.buffers;
     const token = newToken();
     return this.#outcomes.wait('open', (resolve) => {
       this.#onListening = () => resolve({ host, ports: this.#ports, token });

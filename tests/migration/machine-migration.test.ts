@@ -2,7 +2,6 @@
  * The flows with the real machine, real data planes and a real guest, in both worlds: threads and sockets in real time,
  * and one thread in virtual time. The guest's last word depends on every word of its memory.
  */
-import { createHash } from 'node:crypto';
 import { createServer, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { FaultPlan } from '../../base/fault.js';
@@ -15,6 +14,7 @@ import { realTime } from '../../dist/vmm/threads/real-time.js';
 import { SocketDestinationDataPlane } from '../../dist/vmm/transfer/destination-plane.js';
 import { WorkerPageHasher } from '../../dist/vmm/transfer/page-hasher.js';
 import { SocketSourceDataPlane } from '../../dist/vmm/transfer/source-plane.js';
+import { tableDigest } from '../../dist/vmm/transfer/table-digest.js';
 import type { LinkRule } from '../../lab/simulator/link.js';
 import { MemoryDataNetwork } from '../../lab/simulator/memory-data-plane.js';
 import { runSimulatedMigration } from '../../lab/simulator/run.js';
@@ -85,10 +85,7 @@ async function moveInThreads(scene: Scene): Promise<Moved> {
     const far = new SocketControlLink(await accepted, 'the source');
     await from.boot(await imageOf('churn'));
     await here.until(/^b/);
-    const common = {
-      scheduler: realTime,
-      digest: (bytes: Uint8Array) => createHash('sha256').update(bytes).digest(),
-    };
+    const common = { scheduler: realTime, digest: tableDigest() };
     const [source, destination] = await Promise.all([
       migrateSource({
         ...common,

@@ -6,6 +6,9 @@ import { describe, expect, it } from 'vitest';
 import { AtomicBitmap } from '../../base/bitmap.js';
 import { type SeededRandom, seededRandom } from '../../base/random.js';
 import { PAGE_BYTES } from '../../base/units.js';
+import { sha256 } from '../../lab/simulator/run.js';
+import { HashTable, PART_PAGES } from '../../migration/hash-table.js';
+import { RunningRoot } from '../../migration/integrity.js';
 import type {
   DataPlaneOptions,
   DestinationDataPlane,
@@ -51,7 +54,8 @@ export interface Conformance {
   readonly random: SeededRandom;
 }
 
-const PAGES = 512;
+/** More than one part of the table of hashes has. */
+const PAGES = PART_PAGES + 128;
 const OPTIONS: DataPlaneOptions = { channels: 2, integrity: true, hashSeed: 0xc0ffee, migratedPages: PAGES };
 
 async function connectPair(pair: PlanePair, options: DataPlaneOptions): Promise<void> {
@@ -79,6 +83,13 @@ function mutate(ram: Uint8Array, dirty: AtomicBitmap, random: SeededRandom): voi
   }
 }
 
+/** Of a copy, so that nobody's marks are taken. */
+function rootNow({ words, pages }: HashTable): Uint8Array {
+  const copy = new HashTable(pages);
+  copy.words.set(words);
+  return new RunningRoot(sha256).of(copy);
+}
+
 function differingPages(a: Uint32Array, b: Uint32Array): number[] {
   const pages: number[] = [];
   for (let page = 0; page < a.length / 2; page++) {
@@ -97,6 +108,7 @@ export function describeDataPlane({ name, withPair, bitmap, random }: Conformanc
         await connectPair(pair, OPTIONS);
         const dirty = bitmap(PAGES);
         dirty.fill();
+        const [sentRoot, receivedRoot] = [new RunningRoot(sha256), new RunningRoot(sha256)];
         for (let round = 1; round <= 5; round++) {
           const [sent, received] = await Promise.all([
             source.sendRound(round, dirty),
@@ -104,18 +116,40 @@ export function describeDataPlane({ name, withPair, bitmap, random }: Conformanc
           ]);
           expect(received).toEqual(sent);
           expect(dirty.count()).toBe(0);
+          // Kept since the first round, each is what it would be if it were computed now.
+          expect(sentRoot.of(source.hashes)).toEqual(rootNow(source.hashes));
+          expect(receivedRoot.of(destination.hashes)).toEqual(rootNow(source.hashes));
           if (round < 5) mutate(sourceRam, dirty, random);
         }
         expect(ramDifferences(destinationRam, sourceRam, PAGES)).toBe('');
-        expect(differingPages(source.hashes, destination.hashes)).toEqual([]);
+        expect(differingPages(source.hashes.words, destination.hashes.words)).toEqual([]);
         const [hashesThere, hashesHere] = await Promise.all([
           pair.destinationHasher.hashAll(0, PAGES, OPTIONS.hashSeed),
           pair.sourceHasher.hashAll(0, PAGES, OPTIONS.hashSeed),
         ]);
-        expect(differingPages(hashesHere, source.hashes)).toEqual([]);
-        expect(differingPages(hashesThere, source.hashes)).toEqual([]);
+        expect(differingPages(hashesHere, source.hashes.words)).toEqual([]);
+        expect(differingPages(hashesThere, source.hashes.words)).toEqual([]);
         expect(destinationRam.subarray(PAGES * PAGE_BYTES).every((byte) => byte === 0xee)).toBe(true);
         expect(destination.progress()).toEqual(source.progress());
+      });
+    });
+
+    it('marks the part of the table in which a hash changes, of a page with bytes and of one without', async () => {
+      await withPair({ pages: PAGES }, async (pair) => {
+        const { sourceRam, source, destination } = pair;
+        scribble(sourceRam, PAGES, random);
+        await connectPair(pair, OPTIONS);
+        const dirty = bitmap(PAGES);
+        dirty.fill();
+        const [sentRoot, receivedRoot] = [new RunningRoot(sha256), new RunningRoot(sha256)];
+        // One page a round, so that nobody else marks its part.
+        for (const [at, fill] of [-1, 0x5a, 0, 0x5a].entries()) {
+          if (fill >= 0) sourceRam.fill(fill, PART_PAGES * PAGE_BYTES, (PART_PAGES + 1) * PAGE_BYTES);
+          dirty.set(PART_PAGES);
+          await Promise.all([source.sendRound(at + 1, dirty), destination.received(at + 1)]);
+          expect(sentRoot.of(source.hashes)).toEqual(rootNow(source.hashes));
+          expect(receivedRoot.of(destination.hashes)).toEqual(rootNow(source.hashes));
+        }
       });
     });
 
@@ -185,7 +219,7 @@ export function describeDataPlane({ name, withPair, bitmap, random }: Conformanc
         expect(received).toEqual(sent);
         expect(dirty.count()).toBe(0);
         expect(ramDifferences(destinationRam, sourceRam, PAGES)).toBe('');
-        expect(differingPages(source.hashes, destination.hashes)).toEqual([]);
+        expect(differingPages(source.hashes.words, destination.hashes.words)).toEqual([]);
       });
     });
 
@@ -203,7 +237,7 @@ export function describeDataPlane({ name, withPair, bitmap, random }: Conformanc
           if (sourceRam[at] !== destinationRam[at]) changed.push(Math.floor(at / PAGE_BYTES));
         }
         expect(changed).toHaveLength(1);
-        expect(differingPages(source.hashes, destination.hashes)).toEqual(changed);
+        expect(differingPages(source.hashes.words, destination.hashes.words)).toEqual(changed);
       });
     });
 
@@ -238,8 +272,8 @@ export function describeDataPlane({ name, withPair, bitmap, random }: Conformanc
             : 0x55;
           expect(destinationRam[page * PAGE_BYTES + 7]).toBe(expected);
         }
-        expect(source.hashes).toHaveLength(0);
-        expect(destination.hashes).toHaveLength(0);
+        expect(source.hashes.words).toHaveLength(0);
+        expect(destination.hashes.words).toHaveLength(0);
       });
     });
 

@@ -4,6 +4,7 @@ import { crc32 } from '../../base/crc32.js';
 import { FerryError } from '../../base/errors.js';
 import { seededRandom } from '../../base/random.js';
 import { PAGE_BYTES } from '../../base/units.js';
+import { HashTable } from '../../migration/hash-table.js';
 import { ChannelReceiver, CLOSED, END_OF_ROUND } from '../../migration/pages/channel-receiver.js';
 import { ChannelSender } from '../../migration/pages/channel-sender.js';
 import { StreamDescriber } from '../../migration/pages/describe.js';
@@ -34,14 +35,14 @@ const HEADER_BYTES = pageFrameHeader.size;
 
 class Destination {
   readonly ram: Uint8Array;
-  readonly hashes: Uint32Array;
+  readonly hashes: HashTable;
   readonly receiver: ChannelReceiver;
   readonly events: number[] = [];
 
   /** `came`: hears of each page, in the order in which they come. */
   constructor(pages = PAGES, came: (page: number) => void = () => {}) {
     this.ram = new Uint8Array(pages * PAGE_BYTES).fill(0xaa);
-    this.hashes = new Uint32Array(2 * pages);
+    this.hashes = new HashTable(pages);
     const ram = new RamSink(this.ram, referenceKernels(this.ram), SEED, this.hashes);
     const told = (what: 'arrived' | 'zeroed') => (firstPage: number, pageCount: number) => {
       ram[what](firstPage, pageCount);
@@ -85,7 +86,7 @@ function sample(copyAll = false): { ram: Uint8Array; hashes: Uint32Array; stream
     if (page !== 13 && page !== 20) random.fill(ram.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES));
     pages.set(page);
   }
-  const hashes = new Uint32Array(2 * PAGES);
+  const hashes = new HashTable(PAGES);
   const sender = new ChannelSender({
     ram,
     kernels: referenceKernels(ram),
@@ -103,7 +104,7 @@ function sample(copyAll = false): { ram: Uint8Array; hashes: Uint32Array; stream
   parts.push(bytesOf(frame));
   sender.encodeClose(frame);
   parts.push(bytesOf(frame));
-  return { ram, hashes, stream: concat(parts) };
+  return { ram, hashes: hashes.words, stream: concat(parts) };
 }
 
 /** A frame as a hostile or broken peer might make it: any header, any body, valid checksums unless told otherwise. */
@@ -166,7 +167,7 @@ describe('a channel', () => {
         if (hashes[2 * page] === 0 && hashes[2 * page + 1] === 0) continue;
         expect(destination.ram[page * PAGE_BYTES + 100]).toBe(ram[page * PAGE_BYTES + 100]);
       }
-      expect(destination.hashes).toEqual(hashes);
+      expect(destination.hashes.words).toEqual(hashes);
       expect(destination.events.slice(-2)).toEqual([END_OF_ROUND, CLOSED]);
     }
   });
@@ -316,7 +317,7 @@ describe('a sender', () => {
           board,
           migratedPages: pages.length,
           hashSeed: SEED,
-          hashes: new Uint32Array(0),
+          hashes: new HashTable(0),
           copyAll: false,
         }),
     );
@@ -355,7 +356,8 @@ describe('a sender', () => {
       const end = stream.length;
       expect(destination.receiver.bytesReceived).toBe(end);
       for (let page = 0; page < count; page++) {
-        if (destination.hashes[2 * page] !== 0 || destination.hashes[2 * page + 1] !== 0) carried[page]!++;
+        const { words } = destination.hashes;
+        if (words[2 * page] !== 0 || words[2 * page + 1] !== 0) carried[page]!++;
       }
     }
     for (let page = 0; page < count; page++) expect(carried[page]).toBe(marked.has(page) ? 1 : 0);
@@ -484,7 +486,7 @@ describe('the explanation of a recorded channel', () => {
       board: new WorkBoard(1),
       migratedPages: PAGES,
       hashSeed: SEED,
-      hashes: new Uint32Array(0),
+      hashes: new HashTable(0),
       copyAll: false,
     });
     sender.beginRound(1, pages);

@@ -4,18 +4,22 @@ import type { MachineCore } from './core.js';
 
 /**
  * Asks of the threads of a machine that awaits a guest what `load` or `run` will ask of them, and changes nothing: what was
- * loaded is loaded again, and vCPUs that stand are told to stand.
+ * loaded is loaded again, and vCPUs that have no guest to run go on with none, and stand again.
  */
 export async function rehearse(
   { drivers: { vcpus }, platform, assigned }: MachineCore,
   what: 'load' | 'run',
 ): Promise<void> {
+  if (what === 'run') {
+    await settleAll(vcpus.map((vcpu) => vcpu.resume()));
+    await settleAll(vcpus.map((vcpu) => vcpu.pause()));
+    return;
+  }
   await settleAll<unknown>([
-    platform.save(),
+    platform.save().then((records) => platform.restore(records)),
     // Read back for the source while its commit is on the way: the start would wait for what runs for the first time.
     ...assigned.map((device) => device.save()),
     ...vcpus.map(async (vcpu) => {
-      if (what === 'run') return vcpu.pause();
       const { record, extra } = await vcpu.save();
       await vcpu.load(record, extra);
     }),

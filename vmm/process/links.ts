@@ -46,11 +46,13 @@ export class SocketLinks implements Links {
 
   getReady({ values }: MigrationParameters): void {
     this.#threads.keep(channelsOf(values));
+    void rehearseFlows();
   }
 
   async migrate(target: SocketAddress, options: OutgoingOptions): Promise<MigrationRecord> {
     const starting = this.#threads.take(channelsOf(options.parameters.values));
     starting.catch(() => undefined);
+    void rehearseFlows();
     const { migrateSource, connectControlLink, SocketSourceDataPlane, WorkerPageHasher, tableDigest } =
       await loadSource();
     const { memory, recordingCut, ...known } = options;
@@ -166,6 +168,7 @@ class SocketIncomingListener implements IncomingListener {
     // They start while the source is waited for.
     const starting = flow.then(({ destinationThreads }) => destinationThreads(channels));
     starting.catch(() => undefined);
+    void rehearseFlows();
     const door = await this.#door;
     try {
       return await door.next(options, async (control, { memory, ...known }, tls) => {
@@ -235,6 +238,15 @@ async function loadSource() {
     WorkerPageHasher,
     tableDigest,
   };
+}
+
+/** Once a process, beside what it waits for. It fails only for a defect of ours, which is nobody's here to handle. */
+async function rehearseFlows(): Promise<void> {
+  const [{ dryRun }, { tableDigest }] = await Promise.all([
+    import('../../migration/dry-run.js'),
+    import('../transfer/table-digest.js'),
+  ]);
+  await dryRun(realTime, tableDigest());
 }
 
 async function loadDestination() {
