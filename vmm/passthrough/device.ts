@@ -100,8 +100,9 @@ export class PassthroughDevice {
       const rest = this.stopCopy();
       this.write(ahead);
       this.write(rest);
-      this.#to(STOP);
-      this.#to(RUNNING);
+      this.load();
+      this.save();
+      this.start();
     }
     this.#rehearsing = false;
   }
