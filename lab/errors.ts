@@ -55,6 +55,23 @@ export const labErrors = catalogue('lab', {
     text: ({ line, status, output }) => `the guest's '${line}' ended with status ${status}: ${output}`,
     advice: () => "Its own words name the reason; the guest's `dmesg` may tell more.",
   }),
+  'world-missing': entry<{ why: string }>({
+    exit: 'environment',
+    text: ({ why }) => why,
+    advice: () =>
+      "scripts/qemu-world FOLDER makes one from Debian's packages: some 60 MB, no root, nothing is installed. Then say --world FOLDER.",
+  }),
+  'qemu-failed': entry<{ status: string; why: string }>({
+    exit: 'failed',
+    text: ({ status, why }) => `QEMU's migration ended ${status}: ${why}`,
+    advice: () => "The guest goes on at the source. QEMU's words name the reason; its log may tell more.",
+  }),
+  'emulator-old': entry<{ path: string; version: string; needed: string }>({
+    exit: 'environment',
+    text: ({ path, version, needed }) =>
+      `${path} is QEMU ${version}, which is older than ${needed} and has no vfio-user devices to rely on`,
+    advice: () => 'scripts/qemu-world FOLDER makes a folder with a newer one, and installs nothing.',
+  }),
   'file-failed': entry<{ path: string; what: string; reason: string }>({
     exit: 'environment',
     text: ({ path, what, reason }) => `${path} can't be ${what}: ${reason}`,

@@ -58,6 +58,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import('./commands/nic.js'),
   },
   {
+    name: 'qemu',
+    summary: 'have QEMU move an unmodified Linux with such a function, and measure it',
+    load: () => import('./commands/qemu.js'),
+  },
+  {
     name: 'guest',
     summary: 'build a bootable guest image, or inspect one',
     load: () => import('./commands/guest.js'),

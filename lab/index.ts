@@ -69,6 +69,7 @@ export type { Flow, MigrateOptions, Scenario, Workload } from './move/scenario.j
 export type { Verdict } from './move/verdict.js';
 export { ServedNic, type SpawnNicOptions, spawnNic } from './nic/spawn.js';
 export { type CommandEnd, Linux, type LinuxOptions, portArguments, vfArguments } from './qemu/linux.js';
+export { moveLinux, type QemuMoveOptions, type QemuMoveResult } from './qemu/move.js';
 export { findWorld, type QemuWorld } from './qemu/world.js';
 export { QmpClient, type QmpEvent } from './vmm-client/qmp-client.js';
 export { type SpawnOptions, spawnVmm, Vmm } from './vmm-client/spawn.js';

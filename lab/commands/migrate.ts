@@ -77,7 +77,9 @@ export function define(command: Command): void {
         throw flags.json ? error : withoutLastWords(error);
       });
       process.stdout.write(
-        flags.json ? `${JSON.stringify(result, null, 2)}\n` : text.resultText(result, process.stdout.columns),
+        flags.json
+          ? `${JSON.stringify(result, null, 2)}\n`
+          : text.resultText(text.shown(result), process.stdout.columns),
       );
       process.exitCode = text.exitStatusOf(result);
     });

@@ -7,8 +7,28 @@ import type { Outcome } from './check.js';
 import type { MigrateResult } from './move.js';
 import { networkLines, networkTable } from './network-tables.js';
 
+/** What is shown of a move, and by which it is judged: of one of ours, or of another VMM's. */
+export interface ShownMove extends Pick<MigrateResult, 'verdict' | 'record' | 'network' | 'unwritten'> {
+  /** The last line, of the run and not of the guest. */
+  readonly foot: string;
+  /** A verified move in words. */
+  readonly verified?: string;
+}
+
+const VERIFIED = 'VERIFIED: the guest moved, byte for byte, and goes on';
+
+/** Of a move of ours. */
+export const shown = (result: MigrateResult): ShownMove => ({
+  ...result,
+  foot: `first console line ${result.bootMs.toFixed(0)} ms after the start; seed ${result.scenario.seed}`,
+});
+
 /** As the verdict is; a move that is well, but of which not all was written that was to be, is no success either. */
-export function exitStatusOf({ verdict, record, unwritten }: MigrateResult): number {
+export function exitStatusOf({
+  verdict,
+  record,
+  unwritten,
+}: Pick<ShownMove, 'verdict' | 'record' | 'unwritten'>): number {
   switch (verdict.outcome) {
     case 'verified':
       return unwritten[0]?.exitStatus ?? 0;
@@ -20,8 +40,8 @@ export function exitStatusOf({ verdict, record, unwritten }: MigrateResult): num
 }
 
 /** Tables for a terminal of this `width`, verdict, and what could not be written. */
-export function resultText(result: MigrateResult, width?: number): string {
-  const { record, network, scenario, bootMs } = result;
+export function resultText(result: ShownMove, width?: number): string {
+  const { record, network, foot } = result;
   const parts: string[] = [''];
   if (record !== undefined) {
     parts.push(phaseTable(record, width), ...summaryLines(record), '');
@@ -39,7 +59,7 @@ export function resultText(result: MigrateResult, width?: number): string {
       parts.push(`${pc.red(record.error.message)}\n  ${record.error.advice}`, '');
   }
   parts.push(verdictText(result));
-  parts.push(pc.dim(`first console line ${bootMs.toFixed(0)} ms after the start; seed ${scenario.seed}`), '');
+  parts.push(pc.dim(foot), '');
   return parts.join('\n');
 }
 
@@ -50,13 +70,13 @@ const SIGN: Readonly<Record<Outcome, string>> = {
   'not-checked': pc.yellow('– not checked:'),
 };
 
-function verdictText({ verdict, unwritten }: MigrateResult): string {
+function verdictText({ verdict, unwritten, verified = VERIFIED }: ShownMove): string {
   const lines = verdict.checks.map(
     ({ name, outcome, seen }) => `${SIGN[outcome]} ${name} ${pc.dim(`(${seen})`)}`,
   );
   const cut = unwritten.map(({ message, advice }) => `${SIGN.failed} ${message}\n  ${advice}`);
   const words = {
-    verified: pc.bold(pc.green('VERIFIED: the guest moved, byte for byte, and goes on')),
+    verified: pc.bold(pc.green(verified)),
     unverified: pc.bold(pc.yellow('MOVED, NOT VERIFIED: memory was not compared (--verify off)')),
     failed: pc.bold(pc.red('NOT VERIFIED')),
   }[verdict.outcome];

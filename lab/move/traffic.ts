@@ -14,27 +14,37 @@ import {
 } from './network-record.js';
 import { guestIp, PEER_IP, type Scenario } from './scenario.js';
 
-/** Longest wait for traffic to flow, at the start and after the move; whether it does is for the verdict. */
-const FLOWING_MS = 5000;
-/** Longest wait for the last echoes; on a busy host they take their time. */
-const DRAIN_MS = 5000;
+/**
+ * Longest wait for traffic to flow, at the start and after the move, and for the last echoes, which on a busy host take their time.
+ * Whether it does is for the verdict.
+ */
+const PATIENCE_MS = 5000;
 const POLL_MS = 5;
+
+/** What of a scenario says what traffic there is. */
+export type TrafficScenario = Pick<
+  Scenario,
+  'nic' | 'flows' | 'rate' | 'payloadBytes' | 'pcap' | 'arrivals' | 'traceTo'
+> & {
+  /** Longest wait for traffic to flow and for the last echoes; 5 s if absent. */
+  readonly trafficPatienceMs?: number;
+};
 
 export class Traffic {
   readonly #fabric: FabricProcess;
-  readonly #scenario: Scenario;
+  readonly #scenario: TrafficScenario;
   #before: NetworkRecord['before'] | undefined;
   #move: NetworkRecord['move'] | undefined;
   #after: NetworkRecord['after'] | undefined;
   #total: Pick<NetworkRecord, 'total' | 'fabric'> | undefined;
 
-  private constructor(fabric: FabricProcess, scenario: Scenario) {
+  private constructor(fabric: FabricProcess, scenario: TrafficScenario) {
     this.#fabric = fabric;
     this.#scenario = scenario;
   }
 
   /** Spawns the fabric; see `spawnFabric` for what it may throw. */
-  static async open(scenario: Scenario): Promise<Traffic> {
+  static async open(scenario: TrafficScenario): Promise<Traffic> {
     const { pcap } = scenario;
     const fabric = await spawnFabric({ peers: [`ip=${PEER_IP}`], ...(pcap === undefined ? {} : { pcap }) });
     return new Traffic(fabric, scenario);
@@ -49,6 +59,10 @@ export class Traffic {
     return this.#names.length;
   }
 
+  get #patienceMs(): number {
+    return this.#scenario.trafficPatienceMs ?? PATIENCE_MS;
+  }
+
   get pid(): number {
     return this.#fabric.pid;
   }
@@ -59,7 +73,7 @@ export class Traffic {
   }
 
   /** Starts the flows; resolves with true when they flow, or after so long with whether they do. */
-  async start(patienceMs = FLOWING_MS): Promise<boolean> {
+  async start(patienceMs = this.#patienceMs): Promise<boolean> {
     const { rate, payloadBytes, flows } = this.#scenario;
     for (let i = 0; i < this.#devices; i++) {
       const peerFlow = (kind: string): Promise<void> =>
@@ -91,7 +105,7 @@ export class Traffic {
   async stop(): Promise<void> {
     this.#after = networkPhase(await this.#fabric.nextPhase(), this.#names);
     await this.#fabric.stopFlows();
-    await this.#until(DRAIN_MS, (records) => records.every(({ pending }) => pending === 0));
+    await this.#until(this.#patienceMs, (records) => records.every(({ pending }) => pending === 0));
     const fabric = await this.#fabric.report();
     this.#total = { total: this.#flowsOf(fabric), fabric };
   }
@@ -130,7 +144,7 @@ export class Traffic {
   }
 
   /** Resolves with true when every flow that the peer measures has brought something since now; with false when that takes too long. */
-  #flowing(patienceMs = FLOWING_MS): Promise<boolean> {
+  #flowing(patienceMs = this.#patienceMs): Promise<boolean> {
     const measured = this.#scenario.flows.filter((flow) => flow !== 'to-guest').length * this.#devices;
     const name = ({ device, flow }: FlowRecord): string => `${device} ${flow}`;
     let first: Map<string, number> | undefined;

@@ -4,10 +4,12 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
+import { type FerryError, isFerryError } from '../../base/errors.js';
 import { afterMs } from '../../vmm/timers.js';
 import { labErrors } from '../errors.js';
 import { endOf, type ProcessExit, startFailed, watchChild } from '../vmm-client/child.js';
 import { QmpClient } from '../vmm-client/qmp-client.js';
+import { Qtest } from './qtest.js';
 import type { QemuWorld } from './world.js';
 
 export interface LinuxOptions {
@@ -16,8 +18,17 @@ export interface LinuxOptions {
   readonly cpus?: number;
   /** More of QEMU's own options: devices, and what they need. */
   readonly arguments?: readonly string[];
-  /** Its guest comes from elsewhere. */
+  /** Its guest comes from elsewhere, and stands still when it has come until it is told to go on (`cont`). */
   readonly incoming?: boolean;
+  /**
+   * Its memory is a file that others can have by descriptor; it is if absent. If not, a device in another process has it by message,
+   * and QEMU logs itself what that writes.
+   */
+  readonly sharedMemory?: boolean;
+  /** Slots are ACPI's affair and not the guest's own (pciehp), which they are if absent. */
+  readonly acpiSlots?: boolean;
+  /** The host may reach ports and memory of the machine (`qtest`). */
+  readonly host?: boolean;
 }
 
 /** How a command of the guest ended. */
@@ -29,6 +40,7 @@ export interface CommandEnd {
 
 const MONITOR_FD = 3;
 const CONSOLE_FD = 4;
+const HOST_FD = 5;
 const START_TIMEOUT_MS = 120_000;
 /** TCG on a machine with other work: what takes a second elsewhere may take a minute. */
 export const BOOT_PATIENCE_MS = 600_000;
@@ -39,10 +51,21 @@ const END = /guest: status (\d+)\n$/;
 /** What is shown of the console where something does not come. */
 const TAIL_CHARACTERS = 2000;
 
+/** How long QEMU waits for an answer of the function's process before it takes the function for dead; its own 5 s are few on a busy host. */
+const ANSWER_MS_MAX = 120_000;
+
+/** What of a function that `ferry nic` serves at `path` is the same for the command line and for `device_add`. */
+export const vfDevice = (id: string, path: string, port: string): object => ({
+  driver: 'vfio-user-pci',
+  id,
+  bus: port,
+  socket: { type: 'unix', path },
+  'x-msg-timeout': ANSWER_MS_MAX,
+});
+
 /** A function that `ferry nic` serves at `path`, as the device `id` in a slot of its own. */
 export const vfArguments = (id: string, path: string, port: string, more: object = {}): readonly string[] => {
-  const device = { driver: 'vfio-user-pci', id, bus: port, socket: { type: 'unix', path }, ...more };
-  return ['-device', JSON.stringify(device)];
+  return ['-device', JSON.stringify({ ...vfDevice(id, path, port), ...more })];
 };
 
 /** A slot of PCI Express. */
@@ -53,6 +76,8 @@ export const portArguments = (id: string, slot: number): readonly string[] => [
 
 export class Linux {
   readonly qmp: QmpClient;
+  /** The machine as its host reaches it; undefined unless that was asked for. */
+  readonly host: Qtest | undefined;
   readonly exited: Promise<ProcessExit>;
   readonly #child: ChildProcess;
   readonly #console: Socket;
@@ -63,6 +88,9 @@ export class Linux {
     this.#child = child;
     this.qmp = qmp;
     this.exited = exited;
+    const all: readonly unknown[] = child.stdio;
+    const host = all[HOST_FD] as Socket | undefined;
+    this.host = host === undefined ? undefined : new Qtest(host);
     this.#console = child.stdio[CONSOLE_FD] as Socket;
     this.#console.setEncoding('utf8');
     this.#console.on('error', () => {});
@@ -75,25 +103,31 @@ export class Linux {
   /** Starts QEMU. Rejects with `lab/process-died` and what it said, or `lab/process-silent`. */
   static async start(options: LinuxOptions): Promise<Linux> {
     const { world, memoryMib = MEMORY_MIB, cpus = 1, incoming = false } = options;
+    const { sharedMemory = true, acpiSlots = false, host = false } = options;
+    const memory = sharedMemory
+      ? `memory-backend-memfd,id=ram,size=${memoryMib}M,share=on`
+      : `memory-backend-ram,id=ram,size=${memoryMib}M`;
     const child = spawn(
       world.emulator,
       [
         ...['-machine', 'q35,accel=tcg,memory-backend=ram', '-cpu', 'max', '-smp', String(cpus)],
-        ...['-m', `${memoryMib}M`, '-object', `memory-backend-memfd,id=ram,size=${memoryMib}M,share=on`],
+        ...['-m', `${memoryMib}M`, '-object', memory],
         ...['-nodefaults', '-no-user-config', '-display', 'none'],
         // However its spawner ends.
         ...['-run-with', 'exit-with-parent=on'],
-        // Slots are the guest's own affair, not its firmware's: pciehp.
-        ...['-global', 'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off'],
+        ...['-global', `ICH9-LPC.acpi-pci-hotplug-with-bridge-support=${acpiSlots ? 'on' : 'off'}`],
         ...['-chardev', `socket,id=monitor,fd=${MONITOR_FD}`, '-mon', 'chardev=monitor,mode=control'],
         ...['-chardev', `socket,id=console,fd=${CONSOLE_FD}`, '-serial', 'chardev:console'],
+        ...(host
+          ? ['-chardev', `socket,id=host,fd=${HOST_FD}`, '-object', 'qtest,id=host0,chardev=host,log=none']
+          : []),
         ...['-kernel', world.kernel, '-initrd', world.initramfs],
         // Watchdogs of the kernel tell of a busy host, not of the guest.
         ...['-append', 'console=ttyS0 quiet panic=-1 nowatchdog rcupdate.rcu_cpu_stall_suppress=1'],
         ...(options.arguments ?? []),
-        ...(incoming ? ['-incoming', 'defer'] : []),
+        ...(incoming ? ['-incoming', 'defer', '-S'] : []),
       ],
-      { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'] },
+      { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', ...(host ? (['pipe'] as const) : [])] },
     );
     const exited = watchChild(child, 'QEMU');
     try {
@@ -108,6 +142,31 @@ export class Linux {
 
   get pid(): number {
     return this.#child.pid ?? 0;
+  }
+
+  /** Has QEMU's monitor carry out a command. Rejects as that refuses, with `lab/timeout`, or with how QEMU ended. */
+  async command(
+    name: string,
+    args?: Readonly<Record<string, unknown>>,
+    patienceMs = PATIENCE_MS,
+  ): Promise<unknown> {
+    let cancel = (): void => {};
+    const over = new Promise<never>((_, reject) => {
+      const what = `an answer of QEMU to '${name}'`;
+      cancel = afterMs(patienceMs, () => reject(labErrors.error('timeout', { what, waitedMs: patienceMs })));
+    });
+    try {
+      return await Promise.race([this.qmp.execute(name, args), over]);
+    } catch (error) {
+      throw await this.reasonOf(error);
+    } finally {
+      cancel();
+    }
+  }
+
+  /** A command of the monitor for people. Rejects as `command` does. */
+  async humanCommand(line: string): Promise<string> {
+    return String(await this.command('human-monitor-command', { 'command-line': line }));
   }
 
   /** Resolves when the guest takes commands. */
@@ -145,6 +204,17 @@ export class Linux {
   async kernelLog(): Promise<readonly string[]> {
     const text = await this.sh('dmesg -c -r');
     return text.split('\n').filter((line) => line !== '');
+  }
+
+  /** Resolves with why, when QEMU has ended. */
+  get ended(): Promise<FerryError> {
+    return this.exited.then((exit) => endOf(this.#child, 'QEMU', exit));
+  }
+
+  /** What is behind an error of its monitor: how QEMU ended, where that is why. */
+  async reasonOf(error: unknown): Promise<unknown> {
+    if (!isFerryError(error, 'lab/monitor-lost')) return error;
+    return this.ended;
   }
 
   kill(): void {

@@ -37,10 +37,10 @@ export function roundLine(round: RoundRecord): string {
 
 /**
  * Phases: set-up, every round, the blackout, the whole; time, pages, bytes and rate of each, and what was dirtied
- * meanwhile. With an assigned device the dirtied pages are told apart by who wrote them. `width`: of the terminal.
+ * meanwhile. With an assigned device the dirtied pages are told apart by who wrote them, as far as the machine can. `width`: of the terminal.
  */
 export function phaseTable(record: MigrationRecord, width?: number): string {
-  const byCause = record.devices.length > 0;
+  const byCause = record.deviceDirtied !== undefined;
   const dirtiedHead = byCause ? ['by CPU', 'by device', 'by both'] : ['dirtied'];
   const dirtied = (pages: DirtiedPages): string[] =>
     byCause ? [pages.cpu, pages.device, pages.both].map(formatCount) : [formatCount(dirtiedPages(pages))];

@@ -240,7 +240,7 @@ const OTHER_MEANINGS: Readonly<Record<string, readonly string[]>> = {
 /** Names of approaches stand in their descriptors alone; everybody else asks the registries. */
 export function approachNames(tree: Tree, names: readonly string[]): string[] {
   const word = new RegExp(`(['"\`])(${names.join('|')})\\1`, 'g');
-  const own = (path: string): boolean => /^migration\/(tracking|stop|start)\//.test(path);
+  const own = (path: string): boolean => /^(migration|lab\/qemu)\/(tracking|stop|start)\//.test(path);
   const findings: string[] = [];
   for (const [path, text] of tree) {
     if (!isHostSource(path) || own(path) || path.startsWith('tests/')) continue;

@@ -4,7 +4,7 @@ import { join, posix } from 'node:path';
 
 export type Tree = ReadonlyMap<string, string>;
 
-const SKIPPED = new Set(['node_modules', 'dist', '.git', 'recordings', 'coverage']);
+const SKIPPED = new Set(['node_modules', 'dist', '.git', 'recordings', 'coverage', '.qemu-world']);
 const TEXT =
   /\.(ts|mts|mjs|js|json|md|yml|yaml|wat|sh|txt|c|h)$|(^|\/)(run|Makefile|\.npmrc|\.gitignore|\.editorconfig)$/;
 

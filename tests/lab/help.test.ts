@@ -19,6 +19,8 @@ const ENDS: Readonly<Record<string, readonly ExitClass[]>> = {
   compare: ['refused', 'not-verified', 'environment'],
   fabric: ['environment'],
   nic: ['environment'],
+  qemu: ['refused', 'failed', 'not-verified', 'environment', 'guest'],
+  'qemu migrate': ['refused', 'failed', 'not-verified', 'environment', 'guest'],
   guest: ['refused', 'environment'],
   'guest init': ['environment'],
   'guest build': ['refused', 'environment'],

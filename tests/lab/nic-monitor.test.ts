@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
+import { FEATURE_GET } from '../../devices/vfio/device.js';
 import { type ServedNic, spawnNic } from '../../lab/nic/spawn.js';
-import { COMMAND } from '../../vmm/vfio-user/protocol.js';
+import { COMMAND, CONFIG_REGION, deviceFeature, ENODEV } from '../../vmm/vfio-user/protocol.js';
 import { loadUnixSockets, type UnixSockets } from '../../vmm/vfio-user/unix-sockets.js';
 import { GuestFile, TestDriver, VfioUserClient } from '../vmm/vfio-user-client.js';
 import { Wire } from '../vmm/vfio-user-world.js';
@@ -114,6 +115,88 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       const frame = await wire.frame;
       expect((frame[12]! << 8) | frame[13]!).toBe(RARP);
       expect([...frame.subarray(6, 12)]).toEqual([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+    });
+
+    it('takes the function away under its client, and gives it back as after power-on', async () => {
+      await driver.open();
+      await nic.execute('set-present', { present: false });
+      expect(await nic.report()).toMatchObject({ present: false });
+      expect([...(await client.read(0, reg.STATUS.offset, 4))]).toEqual([255, 255, 255, 255]);
+      expect([...(await client.read(CONFIG_REGION, 0, 4))]).toEqual([255, 255, 255, 255]);
+      // Nothing that is done to it meanwhile reaches it, nor gives it the right to memory again.
+      client.write(CONFIG_REGION, 4, Uint8Array.of(6, 0));
+      client.write(0, reg.CTRL.offset, Uint8Array.of(0, 0, 0, 4));
+      await client.call(COMMAND.RESET);
+      expect(
+        (
+          await client.call(
+            COMMAND.DEVICE_FEATURE,
+            deviceFeature.encode({ argsz: 64, flags: FEATURE_GET | 1 }),
+          )
+        ).errno,
+      ).toBe(ENODEV);
+      const { dmaBlocked } = await nic.report();
+      await nic.execute('set-present', { present: true });
+      expect([...(await client.read(CONFIG_REGION, 0, 8))]).toEqual([0x86, 0x80, 0xed, 0x10, 0, 0, 0x10, 0]);
+      await client.call(COMMAND.RESET);
+      await driver.open();
+      expect(await nic.report()).toMatchObject({ present: true, 'clear-to-send': true, dmaBlocked });
+    });
+
+    it("moves its state by VFIO's steps beside a client that does not know them", async () => {
+      await driver.open();
+      const ring = await driver.get(reg.RDBAL);
+      await expect(nic.execute('read-state')).rejects.toThrow(/the device is in RUNNING/);
+      await nic.execute('set-state', { state: 'STOP_COPY' });
+      const { data, end } = (await nic.execute('read-state')) as { data: string; end: boolean };
+      expect(end || ((await nic.execute('read-state')) as { end: boolean }).end).toBe(true);
+      await expect(nic.execute('set-state', { state: 'PRE_COPY' })).rejects.toThrow(/there is no way/);
+      await nic.execute('set-state', { state: 'STOP' });
+      await client.call(COMMAND.RESET);
+      expect(await nic.report()).toMatchObject({ state: 'RUNNING' });
+      expect(await driver.get(reg.RDBAL)).not.toBe(ring);
+      await nic.execute('set-state', { state: 'RESUMING' });
+      await expect(nic.execute('write-state', { data: 'no base64!' })).rejects.toThrow(
+        /'data' expects base64/,
+      );
+      // Cut where no piece ends.
+      const bytes = Buffer.from(data, 'base64');
+      for (const piece of [bytes.subarray(0, 101), bytes.subarray(101)])
+        await nic.execute('write-state', { data: piece.toString('base64') });
+      await nic.execute('set-state', { state: 'RUNNING' });
+      expect(await nic.report()).toMatchObject({ state: 'RUNNING', 'clear-to-send': true });
+      expect(await driver.get(reg.RDBAL)).toBe(ring);
+    });
+
+    it('tells a client that knows no DMA logging which pages were written, by writing there what is there', async () => {
+      await client.call(COMMAND.RESET);
+      const fresh = new TestDriver(client, memory);
+      await fresh.open();
+      await expect(nic.execute('tell-written')).rejects.toThrow(/it has not been started/);
+      await nic.execute('log-writes', { enable: true });
+      client.memory = memory;
+      const frame = new Uint8Array(100);
+      frame.set([2, 0, 0, 0, 0, 9, 0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+      const sent = wire.frame;
+      fresh.send(frame);
+      await sent;
+      // What it writes of the frame that went, it has written when it answers.
+      await fresh.get(reg.TDH);
+      const after = memory.read(0, memory.bytes);
+      client.asked.length = 0;
+      // The frame is the driver's own; what the function wrote is that it was sent, where the frame was described.
+      expect(await nic.execute('tell-written')).toEqual({ pages: 1 });
+      expect(client.asked).toEqual([COMMAND.DMA_WRITE]);
+      expect(memory.read(0, memory.bytes)).toEqual(after);
+      expect(await nic.execute('tell-written')).toEqual({ pages: 0 });
+      await nic.execute('log-writes', { enable: false });
+    });
+
+    it('a second one at its address ends with the reason, though it has a cable already', async () => {
+      const netdev = `unix:${join(folder, 'net.sock')}`;
+      await expect(spawnNic({ vfioUser: `unix:${path}`, netdev })).rejects.toMatchObject({
+        code: 'vmm/listen-failed',
+      });
     });
 
     it('ends it', async () => {

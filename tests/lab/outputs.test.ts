@@ -18,7 +18,7 @@ import { EXIT_STATUS } from '../../base/exit-status.js';
 import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
 import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
 import type { MigrateResult } from '../../lab/move/move.js';
-import { exitStatusOf, resultText } from '../../lab/move/result-text.js';
+import { exitStatusOf, resultText, shown } from '../../lab/move/result-text.js';
 import { ConsoleOutput } from '../../vmm/process/console-output.js';
 import { writeOutput } from '../../vmm/process/output-file.js';
 
@@ -87,7 +87,7 @@ describe('a full disk', () => {
       'the trace in /dev/full is cut: no space is left',
     ]);
     expect(status).toBe(EXIT_STATUS.environment);
-    const words = resultText(result);
+    const words = resultText(shown(result));
     for (const line of told) expect(words).toMatch(`✘ ${line}`);
     expect(words).toMatch(/VERIFIED: .*, BUT NOT ALL WAS WRITTEN/);
     // A verdict that is no success keeps its own status.

@@ -6,6 +6,7 @@ import { expect } from 'vitest';
 import { type FabricProcess, spawnFabric } from '../../lab/fabric/spawn.js';
 import { type ServedNic, spawnNic } from '../../lab/nic/spawn.js';
 import { Linux, portArguments, vfArguments } from '../../lab/qemu/linux.js';
+import { complaintsIn } from '../../lab/qemu/verdict.js';
 import type { QemuWorld } from '../../lab/qemu/world.js';
 
 /** Of the fabric's own station, and of the machines. */
@@ -18,9 +19,6 @@ export interface Machine {
   readonly ip: string;
   readonly mac: string;
 }
-
-/** What the kernel may say though it is a warning, wherever it comes: that its host is busy. */
-const HARMLESS = [/clocksource: /, /hrtimer: interrupt took/, /TSC found unstable/];
 
 export class LinuxWorld {
   readonly folder: string;
@@ -92,11 +90,7 @@ export async function answers(linux: Linux, address: string): Promise<void> {
 /** The kernel has said nothing, since it was last asked, that is a warning or worse, but for what `may` allows. */
 export async function quiet(linux: Linux, ...may: readonly RegExp[]): Promise<readonly string[]> {
   const log = await linux.kernelLog();
-  const bad = log.filter(
-    (line) =>
-      Number(/^<(\d+)>/.exec(line)?.[1] ?? 7) % 8 <= 4 &&
-      ![...HARMLESS, ...may].some((one) => one.test(line)),
-  );
+  const bad = complaintsIn(log, may);
   expect(bad.join('\n')).toBe('');
   return log;
 }

@@ -58,6 +58,22 @@ export class ClientMemory implements DmaPort, DmaPresence {
     return this.#mappings.at(-1)?.end ?? 0;
   }
 
+  /** What can be written by descriptor, of which the client does not hear by itself. */
+  get writtenUnheard(): readonly { readonly address: number; readonly bytes: number }[] {
+    return this.#mappings
+      .filter(({ fd, flags }) => fd !== undefined && (flags & MAP_WRITE) !== 0)
+      .map(({ address, end }) => ({ address, bytes: end - address }));
+  }
+
+  /**
+   * Has the client write a byte that is there once more, so that it hears of a write to that page. For when nobody else writes: what
+   * another writes between the two steps would be undone. `whenWritten` tells when it has.
+   */
+  tellOf(address: number): boolean {
+    const byte = new Uint8Array(1);
+    return this.#each(address, 1, MAP_READ, byte, 0) && this.#send(address, MAP_WRITE, byte, 0, 1);
+  }
+
   /** Requests that led nowhere. */
   get blocked(): number {
     return this.#blocked + this.#messages.refused;

@@ -9,7 +9,7 @@ import { multipleOf, number, object, optional, pipe, safeParse } from 'valibot';
 import { PAGE_BYTES } from '../../base/units.js';
 import type { AssignedFunction } from '../../devices/pci/assigned-function.js';
 import type { VfioMigration } from '../../devices/vfio/migration.js';
-import { RESUMING, RUNNING } from '../../devices/vfio/states.js';
+import { type DeviceState, RESUMING, RUNNING } from '../../devices/vfio/states.js';
 import type { ClientInterrupts } from './client-interrupts.js';
 import type { ClientMemory } from './client-memory.js';
 import type { Message } from './connection.js';
@@ -27,6 +27,7 @@ import {
   dmaUnmap,
   E2BIG,
   EINVAL,
+  ENODEV,
   ENOSYS,
   IRQ_EVENTFD,
   IRQ_INDICES,
@@ -84,6 +85,8 @@ export class VfioUserDevice {
   #arrives = false;
   /** The function may master the bus, if its client lets it. */
   #isOpen = false;
+  /** It was not taken away from its client by the host. */
+  #present = true;
   /** Minor version of the client; undefined until it has said it. */
   #minor: number | undefined;
   readonly #handlers: Readonly<Record<number, Handler>> = {
@@ -152,6 +155,31 @@ export class VfioUserDevice {
   /** `then` is called when the client has all that was written to its memory so far, or is gone; at once if that is so. */
   whenWritten(then: () => void): void {
     this.#memory.whenWritten(then);
+  }
+
+  /**
+   * Host: takes the function away under its client, or gives it back, as after power-on. Away, it is what a function is that was
+   * pulled out of its slot: reads are all ones, writes lead nowhere, no request and no interrupt leaves it.
+   */
+  setPresent(present: boolean): void {
+    if (present === this.#present) return;
+    this.#present = present;
+    this.#arrives = false;
+    this.#states.reset();
+    this.#memory.forgetAsked();
+    this.#interrupts.forget();
+    this.#setGate(false);
+  }
+
+  get present(): boolean {
+    return this.#present;
+  }
+
+  /** Host: the step to a state of VFIO's migration that a client takes by DEVICE_FEATURE. Throws a FerryError. */
+  setState(to: number): void {
+    const before = this.#states.state;
+    this.#states.setState(to);
+    this.#stateSet(before);
   }
 
   /** A client is there that has agreed on a version. */
@@ -223,7 +251,7 @@ export class VfioUserDevice {
     if (index >= IRQ_INDICES) throw new Refusal(EINVAL, `interrupts ${index}`);
     if (index === IRQ_MSIX) {
       this.#interrupts.set({ flags, start, count }, message.payload.subarray(irqSet.size), message.fds);
-      if (this.#interrupts.count > 0) this.#setGate(true);
+      if (this.#interrupts.count > 0) this.#openGate();
     } else if (count > 0 || start > 0 || flags !== (SET_NONE | SET_TRIGGER)) {
       throw new Refusal(EINVAL, 'there are none of that kind');
     }
@@ -235,25 +263,34 @@ export class VfioUserDevice {
     this.#states.reset();
     this.#memory.forgetAsked();
     this.#interrupts.forget();
-    this.#setGate(true);
+    this.#openGate();
     return NOTHING;
   }
 
+  #openGate(): void {
+    if (this.#present) this.#setGate(true);
+  }
+
   #feature(message: Message): Uint8Array {
+    if (!this.#present) throw new Refusal(ENODEV, 'the function was taken away');
     const before = this.#states.state;
     const reply = this.#migration.feature(message);
+    this.#stateSet(before);
+    return reply;
+  }
+
+  #stateSet(before: DeviceState): void {
     const after = this.#states.state;
     // Another state, and perhaps another guest's memory.
     if (after !== before) this.#memory.forgetAsked();
     if (after === RESUMING) {
-      // A client that brings a state along knows what it says, as one that writes registers does.
-      this.#setGate(true);
+      // Whoever brings a state along knows what it says, as one that writes registers does.
+      this.#openGate();
       this.#arrives = true;
     } else if (after !== before && after === RUNNING && this.#arrives) {
       this.#arrives = false;
       this.#arrived();
     }
-    return reply;
   }
 
   #readRegion(message: Message): Uint8Array {
@@ -262,6 +299,7 @@ export class VfioUserDevice {
     this.#check(offset, region, count);
     const reply = new Uint8Array(regionAccess.size + count);
     reply.set(message.payload.subarray(0, regionAccess.size));
+    if (!this.#present) return reply.fill(0xff, regionAccess.size);
     const data = new DataView(reply.buffer, regionAccess.size);
     for (let done = 0; done < count; ) {
       const step = stepOf(offset + done, count - done);
@@ -306,7 +344,8 @@ export class VfioUserDevice {
   }
 
   #writeAll(region: number, offset: number, count: number, data: DataView, at: number): void {
-    if (region !== CONFIG_REGION && !this.#isOpen) this.#setGate(true);
+    if (!this.#present) return;
+    if (region !== CONFIG_REGION && !this.#isOpen) this.#openGate();
     for (let done = 0; done < count; ) {
       const step = stepOf(offset + done, count - done);
       const value =
