@@ -10,7 +10,7 @@ import { AtomicBitmap } from '../base/bitmap.js';
 import { isFerryError } from '../base/errors.js';
 import { NO_FAULTS } from '../base/fault.js';
 import { settleAll } from '../base/settle.js';
-import { type Duration, elapsed, nanoseconds } from '../base/units.js';
+import { type Duration, elapsed, milliseconds, nanoseconds } from '../base/units.js';
 import { finishDevices } from './after-run.js';
 import { type Chosen, chooseApproaches, namesOf, sourceApproaches } from './approaches.js';
 import { Conversation } from './conversation.js';
@@ -331,10 +331,14 @@ async function verifyLoaded(source: Source, saved: MachineState): Promise<readon
   return compareLoaded(talk, withDevices(source, saved), registerNames, deadline);
 }
 
+/** On one host, threads that start take the cores from a guest whose first packets are coming, and nobody is in a hurry here. */
+const FIRST_PACKETS = milliseconds(100);
+
 /** And all of RAM: nothing here has changed since the guest stopped, and nobody waits for it. */
 async function verifyWhatWasLeft(source: Source, differences: readonly string[]): Promise<void> {
   const { hasher, data, pending, stats, scheduler } = source;
   if (source.verify !== 'after') return;
+  await scheduler.sleep(FIRST_PACKETS);
   const from = scheduler.now();
   const now = await hasher.hashAll(0, pending.length, source.hashSeed, true);
   stats.verifiedAfterwards([...comparePagesLeft(now, data.hashes.words), ...differences], from);

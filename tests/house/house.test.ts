@@ -167,14 +167,14 @@ describe('approaches', () => {
     expect(approachNames(tree, names)).toEqual([]);
     const control = small({
       'vmm/a.ts': "if (stop === 'device-state') f();",
-      'vmm/machine/core.ts': "if (stop === 'reset' || stop === 'device-state') f();",
+      'devices/power/device.ts': "if (stop === 'reset' || stop === 'device-state') f();",
       'vmm/c.ts': "if (start === 'reset') f();",
       'migration/stop/device-state.ts': "export const stop = { name: 'device-state' };",
       'tests/b.ts': "'device-state'",
     });
     expect(approachNames(control, names)).toEqual([
       'vmm/a.ts names device-state',
-      'vmm/machine/core.ts names device-state',
+      'devices/power/device.ts names device-state',
       'vmm/c.ts names reset',
     ]);
   });

@@ -222,13 +222,7 @@ function circles(graph: ReadonlyMap<string, ReadonlySet<string>>): string[] {
 
 /** Names of approaches that are words for something else too, and the files that mean that: resets, a member of QEMU's event, what is fuzzed. */
 const OTHER_MEANINGS: Readonly<Record<string, readonly string[]>> = {
-  reset: [
-    'devices/power/device.ts',
-    'migration/observed-device.ts',
-    'vmm/machine/core.ts',
-    'vmm/machine/events.ts',
-    'vmm/process/guest-machine.ts',
-  ],
+  reset: ['devices/power/device.ts', 'migration/observed-device.ts'],
   'device-state': [
     'vmm/monitor/protocol.ts',
     'vmm/monitor/events.ts',

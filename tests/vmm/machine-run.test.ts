@@ -154,7 +154,7 @@ describe.each(WORLDS)('a machine in $name', ({ run }) => {
 
   test.each([
     [1, 'power-off', 'off'],
-    [2, 'reset', 'off'],
+    [2, 'power-reset', 'off'],
     [3, 'panic', 'crashed'],
   ] as const)('a guest that writes %i to the power device ends as %s', (what, kind, state) =>
     run(async (world) => {

@@ -76,6 +76,14 @@ describe('a device that was cut off', () => {
     expect(console.join('\n')).toMatch(/AER: device recovery successful/);
   });
 
+  it('has the cores to itself when it is set up: RAM is hashed after the first packets', async () => {
+    const { source, destination } = await move('replace-event', { parameters: { verify: 'after' } });
+    expect(source.verification).toMatchObject({ established: true, differences: [] });
+    const start = destination.timeline.find(({ who, what }) => who === 'vf0' && what === 'start')!;
+    const hashed = source.timeline.find(({ what }) => what === 'verify-after')!;
+    expect(hashed.at).toBeGreaterThan(start.at + start.duration! + milliseconds(90));
+  });
+
   it('does not go on writing: what is cut off is quiet, and a start of another kind is refused before anything', async () => {
     const { source } = await move('device-state');
     expect(source.error!.message).toMatch(

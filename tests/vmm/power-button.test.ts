@@ -13,7 +13,7 @@ const said = (console: readonly string[]) => console.filter((line) => /acpid|reb
 const pressed = async (machine: Machine): Promise<string> => {
   const ended = new Promise<string>((resolve) => {
     machine.on((event) => {
-      if (event.kind === 'power-off' || event.kind === 'reset') resolve(event.kind);
+      if (event.kind === 'power-off' || event.kind === 'power-reset') resolve(event.kind);
     });
   });
   expect(await machine.pressPowerButton()).toBe(true);

@@ -223,7 +223,7 @@ export class MachineCore {
       return;
     }
     this.#endGuest('off');
-    this.events.emit({ kind: request === 'off' ? 'power-off' : 'reset' });
+    this.events.emit({ kind: request === 'off' ? 'power-off' : 'power-reset' });
   }
 
   #crashed(error: FerryError): void {

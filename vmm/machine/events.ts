@@ -36,7 +36,7 @@ export type MachineEvent =
   /** Lines that the guest printed faster than they could be taken. */
   | { readonly kind: 'console-dropped'; readonly lines: number }
   | { readonly kind: 'power-off' }
-  | { readonly kind: 'reset' }
+  | { readonly kind: 'power-reset' }
   /** The guest reported a panic itself. */
   | { readonly kind: 'panic' }
   /** `vmm/guest-crashed` or `vmm/guest-unresponsive`. */

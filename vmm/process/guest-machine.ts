@@ -28,7 +28,7 @@ export function forward(event: MachineEvent, events: GuestEvents): void {
     case 'power-off':
       events.poweredOff('guest-shutdown');
       break;
-    case 'reset':
+    case 'power-reset':
       events.poweredOff('guest-reset');
       break;
     case 'failed':
