@@ -31,6 +31,7 @@ export interface AssignedHardwareOptions {
 }
 
 const ASSIGNED = 'assigned';
+const functionRecordName = (device: string): string => `${device}-function`;
 
 export class AssignedHardware implements MigratableDevice {
   readonly name: string;
@@ -91,7 +92,13 @@ export class AssignedHardware implements MigratableDevice {
 
   /** Named by their part in it, because the host may use another of its functions than the other host did. */
   records(): readonly DeviceRecord[] {
-    return [{ ...this.hardware.save(), name: `${this.name}-function` }, this.assigned.save()];
+    return [{ ...this.hardware.save(), name: functionRecordName(this.name) }, this.assigned.save()];
+  }
+
+  /** One of `records` in words; undefined if it is none of them. Never throws for what it holds. */
+  describeRecord(record: DeviceRecord): readonly (readonly [string, string])[] | undefined {
+    if (record.name === functionRecordName(this.name)) return this.hardware.describe(record);
+    return record.name === this.name ? this.assigned.describe(record) : undefined;
   }
 
   private parts(): readonly (readonly [role: string, part: SaveableDevice])[] {

@@ -10,6 +10,7 @@ const { REQ, ACK, VFU, PFSTS } = reg.MAILBOX.fields;
 const PING = 0x100;
 const CTS = 0x2000_0000;
 const NACK = 0x4000_0000;
+const RESET = 1;
 const GET_QUEUES = 9;
 const ANSWERED = (0x8000_0000 | CTS | GET_QUEUES) >>> 0;
 const [ANSWER, PINGED, START_OVER] = ['answer', 'ping', 'ping to start over'];
@@ -45,6 +46,8 @@ interface Moment {
   readonly finds: readonly string[];
   /** And it then knows that its link is down. */
   readonly knowsDown?: boolean;
+  /** It stood still when that happened: it hears of the link where it goes on, as it is there. */
+  readonly missed?: boolean;
 }
 
 const moments: Record<string, Moment> = {
@@ -93,13 +96,23 @@ const moments: Record<string, Moment> = {
     finds: [PINGED],
     knowsDown: true,
   },
-  'a ping waits for a VF that stands still': {
+  'the link goes while the VF stands still': {
     until(machine) {
       machine.vf(0).stop();
       machine.nic.setLink(false);
     },
     finds: [PINGED],
     knowsDown: true,
+    missed: true,
+  },
+  'the link goes and comes back while the VF stands still': {
+    until(machine) {
+      machine.vf(0).stop();
+      machine.nic.setLink(false);
+      machine.time.advance(microseconds(100));
+      machine.nic.setLink(true);
+    },
+    finds: [],
   },
   'a ping lies there unread': {
     until: (machine) => machine.nic.setLink(false),
@@ -123,38 +136,80 @@ function quiet(link: boolean) {
   return { machine, guest };
 }
 
-describe.each(Object.entries(moments))('when %s', (_name, { until, finds, knowsDown = false }) => {
-  it('the guest finds at the next host what it would have found', () => {
-    const stays = quiet(true);
-    until(stays.machine, stays.guest);
-    stays.machine.vf(0).stop();
-    stays.machine.time.advance(milliseconds(50));
-    stays.machine.vf(0).start();
-    expect(messagesOf(stays, stays.guest), 'where it stays').toEqual(finds);
+describe.each(Object.entries(moments))(
+  'when %s',
+  (_name, { until, finds, knowsDown = false, missed = false }) => {
+    it('the guest finds at the next host what it would have found', () => {
+      const stays = quiet(true);
+      until(stays.machine, stays.guest);
+      stays.machine.vf(0).stop();
+      stays.machine.time.advance(milliseconds(50));
+      stays.machine.vf(0).start();
+      expect(messagesOf(stays, stays.guest), 'where it stays').toEqual(finds);
 
-    const source = quiet(true);
-    until(source.machine, source.guest);
-    const target = quiet(!knowsDown);
-    const moved = move(source.machine, source.guest, target.machine);
-    expect(messagesOf(target, moved), 'where it comes to').toEqual(finds);
-    expect(moved.request(GET_QUEUES)[0]! >>> 0, 'and is heard').toBe(
-      finds.includes(START_OVER) ? (NACK | GET_QUEUES) >>> 0 : ANSWERED,
-    );
-    target.machine.time.advance(milliseconds(5));
-    expect(target.machine.time.waiting, 'nothing is left to be said').toBe(0);
+      const source = quiet(true);
+      until(source.machine, source.guest);
+      const target = quiet(!knowsDown);
+      const moved = move(source.machine, source.guest, target.machine);
+      expect(messagesOf(target, moved), 'where it comes to').toEqual(finds);
+      expect(moved.request(GET_QUEUES)[0]! >>> 0, 'and is heard').toBe(
+        finds.includes(START_OVER) ? (NACK | GET_QUEUES) >>> 0 : ANSWERED,
+      );
+      target.machine.time.advance(milliseconds(5));
+      expect(target.machine.time.waiting, 'nothing is left to be said').toBe(0);
+    });
+
+    it('a host whose link is another tells it, behind what is owed already', () => {
+      const source = quiet(true);
+      until(source.machine, source.guest);
+      const target = quiet(knowsDown);
+      const moved = move(source.machine, source.guest, target.machine);
+      const found = messagesOf(target, moved);
+      if (missed) {
+        expect(found, 'what it never heard of is not so here').toEqual([]);
+        return;
+      }
+      const ping = finds.includes(START_OVER) ? START_OVER : PINGED;
+      expect(found.slice(0, finds.length)).toEqual(finds);
+      expect(found.at(-1)).toBe(ping);
+      expect(found.length, 'once is enough').toBeLessThanOrEqual(
+        finds.filter((m) => m === ANSWER).length + 2,
+      );
+      expect(target.machine.driver.info(0).knownLink).toBe(knowsDown);
+    });
+  },
+);
+
+describe('a VF that is reset, and asks to be set up, while it stands still', () => {
+  it('is answered when it goes on: the reset takes back only what was asked before it', () => {
+    const { machine, guest } = quiet(true);
+    const vf = machine.vf(0);
+    ask(guest, false);
+    vf.stop();
+    guest.write(reg.CTRL, reg.CTRL.fields.RST.mask);
+    guest.write(reg.MAILBOX, VFU.mask);
+    guest.write(reg.MBMEM, RESET);
+    guest.write(reg.MAILBOX, REQ.mask);
+    machine.time.advance(milliseconds(5));
+    vf.start();
+    machine.time.advance(milliseconds(5));
+    expect(guest.read(reg.MBMEM) >>> 0).toBe((0x8000_0000 | RESET) >>> 0);
+    expect(machine.driver.info(0).clearToSend).toBe(true);
   });
+});
 
-  it('a host whose link is another tells it, behind what is owed already', () => {
-    const source = quiet(true);
-    until(source.machine, source.guest);
-    const target = quiet(knowsDown);
-    const moved = move(source.machine, source.guest, target.machine);
-    const found = messagesOf(target, moved);
-    const ping = finds.includes(START_OVER) ? START_OVER : PINGED;
-    expect(found.slice(0, finds.length)).toEqual(finds);
-    expect(found.at(-1)).toBe(ping);
-    expect(found.length, 'once is enough').toBeLessThanOrEqual(finds.filter((m) => m === ANSWER).length + 2);
-    expect(target.machine.driver.info(0).knownLink).toBe(knowsDown);
+describe('a trust that changes while the VF stands still', () => {
+  it('has the VF start over where it goes on, and changes nothing of its state before', () => {
+    const { machine, guest } = quiet(true);
+    const vf = machine.vf(0);
+    vf.stop();
+    const before = vf.save();
+    machine.driver.setPolicy(0, { trusted: true });
+    machine.time.advance(milliseconds(5));
+    expect(vf.save()).toEqual(before);
+    vf.start();
+    expect(messagesOf({ machine }, guest)).toEqual([START_OVER]);
+    expect(machine.time.waiting, 'nothing is left to be said').toBe(0);
   });
 });
 

@@ -26,6 +26,7 @@ import {
   opcodeSince,
   XCAST_BROADCAST,
 } from './messages.js';
+import { type Missed, MissedChanges } from './missed.js';
 import { beyondPolicy, DEFAULT_POLICY, type VfPolicy } from './policy.js';
 import { change, offsetOf, poolBit, poolHalf, poolOffset, type RegisterPort } from './register-port.js';
 import {
@@ -60,6 +61,8 @@ const RETRY_AFTER = microseconds(50);
 const RETRIES_MAX = 20_000;
 /** How often it is looked whether a VF that stands still goes on. */
 const LOOK_AFTER = milliseconds(1);
+const mailboxWord = (vf: number, word: number): number => poolOffset(offsetOf(vfRegisters.MBMEM, word), vf);
+
 export class PfDriver implements DriverStateKeeper {
   private readonly options: PfDriverOptions;
   private readonly port: RegisterPort;
@@ -67,6 +70,7 @@ export class PfDriver implements DriverStateKeeper {
   private readonly vfs: VfInfo[];
   private readonly retries: number[];
   private readonly retryArmed: boolean[];
+  private readonly missed: MissedChanges;
   private readonly message = new Uint32Array(MAILBOX_WORDS);
 
   constructor(options: PfDriverOptions) {
@@ -77,6 +81,7 @@ export class PfDriver implements DriverStateKeeper {
     this.vfs = options.vfs.map((policy) => newVfInfo({ ...DEFAULT_POLICY, ...policy }));
     this.retries = this.vfs.map(() => 0);
     this.retryArmed = this.vfs.map(() => false);
+    this.missed = new MissedChanges(this.vfs.length);
   }
 
   private get frameBytesMax(): number {
@@ -112,16 +117,27 @@ export class PfDriver implements DriverStateKeeper {
     const { port } = this;
     const causes = port.read(reg.EICR.offset);
     for (let vf = 0; vf < this.vfs.length; vf++) {
-      if (this.takeReset(vf)) this.resetEvent(vf);
-      if (this.takeCause(vf, 'acknowledge')) this.acknowledged(vf);
-      if (this.takeCause(vf, 'request')) this.receive(vf);
+      const [reset, acknowledged] = [this.takeReset(vf), this.takeCause(vf, 'acknowledge')];
+      const asked = this.takeCause(vf, 'request');
+      // A reset takes back what was asked before: what is asked now is newer, and lies in the mailbox.
+      if (reset) this.resetEvent(vf, asked);
+      if (acknowledged) this.acknowledged(vf);
+      if (asked) this.receive(vf);
     }
     if ((causes & CAUSE_LINK) !== 0) this.pingAll();
   }
 
   /** Tells every VF that something about the link has changed. */
   pingAll(): void {
-    for (let vf = 0; vf < this.vfs.length; vf++) this.ping(vf);
+    for (let vf = 0; vf < this.vfs.length; vf++) this.unlessStopped(vf, 'link', () => this.ping(vf));
+  }
+
+  /** Now, or when a VF that stands still goes on. */
+  private unlessStopped(vf: number, what: Missed, tell: () => void): void {
+    if (this.options.stopped(vf)) {
+      this.missed.add(vf, what);
+      this.deliverLater(vf, LOOK_AFTER);
+    } else tell();
   }
 
   /**
@@ -134,7 +150,8 @@ export class PfDriver implements DriverStateKeeper {
     info.policy = { ...before, ...change };
     this.setSpoofCheck(vf);
     const { linkEnabled, trusted } = info.policy;
-    if (linkEnabled !== before.linkEnabled || trusted !== before.trusted) this.startOver(vf);
+    if (linkEnabled === before.linkEnabled && trusted === before.trusted) return;
+    this.unlessStopped(vf, 'policy', () => this.startOver(vf));
   }
 
   /** Tells a VF to reset itself, so that it works as its policy has it now. */
@@ -176,6 +193,7 @@ export class PfDriver implements DriverStateKeeper {
     if (typeof after === 'string') return after;
     this.vfs[vf] = after;
     this.retries[vf] = 0;
+    this.missed.take(vf);
     if (this.program(vf)) return undefined;
     this.vfs[vf] = before;
     this.program(vf);
@@ -185,10 +203,11 @@ export class PfDriver implements DriverStateKeeper {
   /** A VF whose state came from another host goes on here: is told if its link is not what it was there. */
   arrived(vf: number): void {
     const { policy, clearToSend, knownLink } = this.vfs[vf]!;
+    const hasOther = this.missed.take(vf) === 'policy';
     // What came with it says what the policy there was; only a reset has it ask for its link again.
     const half = poolHalf(vf);
     const sent = (this.port.read(offsetOf(reg.VFTE, half)) & poolBit(vf, half)) !== 0;
-    if (sent !== policy.linkEnabled && (sent || clearToSend)) this.startOver(vf);
+    if (hasOther || (sent !== policy.linkEnabled && (sent || clearToSend))) this.startOver(vf);
     else if (this.hasLink(vf) !== knownLink) this.ping(vf);
   }
 
@@ -241,7 +260,7 @@ export class PfDriver implements DriverStateKeeper {
   // Resets
 
   /** A VF was reset: it starts anew, without queues, filters and agreed API version. */
-  private resetEvent(vf: number): void {
+  private resetEvent(vf: number, asked = false): void {
     const { filters, port } = this;
     const info = this.vfs[vf]!;
     filters.removeAllVlans(vf);
@@ -266,7 +285,7 @@ export class PfDriver implements DriverStateKeeper {
       change(port, offset, 0, ENABLE.mask);
       change(port, offset, ENABLE.mask, 0);
     }
-    for (let i = 0; i < MAILBOX_WORDS; i++) port.write(poolOffset(offsetOf(vfRegisters.MBMEM, i), vf), 0);
+    for (let i = 0; !asked && i < MAILBOX_WORDS; i++) port.write(mailboxWord(vf, i), 0);
     this.options.filterChanged?.(vf);
   }
 
@@ -378,8 +397,7 @@ export class PfDriver implements DriverStateKeeper {
     const { port, message } = this;
     const info = this.vfs[vf]!;
     this.lock(vf);
-    for (let i = 0; i < MAILBOX_WORDS; i++)
-      message[i] = port.read(poolOffset(offsetOf(vfRegisters.MBMEM, i), vf));
+    for (let i = 0; i < MAILBOX_WORDS; i++) message[i] = port.read(mailboxWord(vf, i));
     port.write(offsetOf(reg.MAILBOX, vf), reg.MAILBOX.fields.ACK.mask);
     const header = message[0]!;
     if ((header & (MESSAGE_ACK | MESSAGE_NACK)) !== 0) return;
@@ -435,9 +453,11 @@ export class PfDriver implements DriverStateKeeper {
   /** Puts what waits for the VF into its mailbox, the answer first, or tries again later. */
   private deliver(vf: number): void {
     const info = this.vfs[vf]!;
+    const stopped = this.options.stopped(vf);
+    if (!stopped && this.missed.has(vf)) this.arrived(vf);
     const { pendingReply } = info;
-    if (pendingReply === undefined && !info.pingWaits) return;
-    if (this.options.stopped(vf)) {
+    if (pendingReply === undefined && !info.pingWaits && !this.missed.has(vf)) return;
+    if (stopped) {
       this.deliverLater(vf, LOOK_AFTER);
       return;
     }
@@ -464,9 +484,7 @@ export class PfDriver implements DriverStateKeeper {
   }
 
   private put(vf: number, words: Uint32Array): void {
-    for (let i = 0; i < words.length; i++) {
-      this.port.write(poolOffset(offsetOf(vfRegisters.MBMEM, i), vf), words[i]!);
-    }
+    for (let i = 0; i < words.length; i++) this.port.write(mailboxWord(vf, i), words[i]!);
     this.port.write(offsetOf(reg.MAILBOX, vf), reg.MAILBOX.fields.STS.mask);
   }
 
