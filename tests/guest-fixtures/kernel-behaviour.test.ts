@@ -1,6 +1,7 @@
 /** Guests that do not help: what each of them does, as its host and its devices see it. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { INDICATOR_BLINK, INDICATOR_ON } from '../../devices/pci/pcie-capability.js';
+import { SERIAL_PORTS } from '../../devices/serial/registers.js';
 import { channelText, channelWord } from '../../vmm/passthrough/channel.js';
 import { compileKernel } from './kernel-source.js';
 import { GUEST_IP, NicMachine } from './nic-machine.js';
@@ -89,6 +90,57 @@ describe('a guest that does not help, and is', () => {
     expect(net.machine.printed(/ferry: suspended/)).toHaveLength(2);
     expect(net.machine.printed(/ferry: resumed/)).toHaveLength(2);
     expect(received(net)).toBe(ECHOES);
+  });
+});
+
+describe('a guest that is told to be no help', () => {
+  /** Such a guest, what it is told when it has settled, and what is done to it so many milliseconds later. */
+  function tell(args: object, untilMs: number, acts: readonly (readonly [atMs: number, act: Act])[] = []) {
+    const commandLine = 'workload=udp-echo status_ms=60000 behaviour=told';
+    const net = new NicMachine(kernel, { commandLine, serial: true });
+    const port = net.machine.serial!.calls.get(SERIAL_PORTS[0])!;
+    const request = `${JSON.stringify({ execute: 'x-ferry-behave', arguments: args })}\n`;
+    net.machine.at(SETTLED, () => port.write(new TextEncoder().encode(request)));
+    for (const [at, act] of acts) net.machine.at(SETTLED + at * MS, () => act(net));
+    const end = net.machine.run(SETTLED + untilMs * MS);
+    expect(net.machine.printed(/DMA-API: (ixgbevf|.*out of memory)|BUG|Unknown kernel/)).toEqual([]);
+    return { net, end, reply: new TextDecoder().decode(port.read()) };
+  }
+
+  it('toggle: takes its device down for so long, and it works again', () => {
+    const { net, reply } = tell({ what: 'toggle', us: 20_000 }, 400, [[200, echoes]]);
+    expect(JSON.parse(reply)).toEqual({ return: {} });
+    expect(net.machine.printed(/ferry: suspended/)).toHaveLength(1);
+    expect(net.machine.printed(/ferry: resumed/)).toHaveLength(1);
+    expect(received(net)).toBe(ECHOES);
+  });
+
+  it('unload: gives its device up for so long, and has an interface again', () => {
+    const { net } = tell({ what: 'unload', us: 20_000 }, 600, [[400, echoes]]);
+    expect(net.machine.printed(/IP-Config: Complete/)).toHaveLength(2);
+    expect(received(net)).toBe(ECHOES);
+  });
+
+  it('lie: answers as if it had let go, and does what it says when that is over', () => {
+    const { net } = tell({ what: 'lie', us: 50_000 }, 300, [
+      [20, ask('susp')],
+      [100, ask('susp')],
+    ]);
+    expect(net.machine.printed(/ferry: suspended/)).toHaveLength(1);
+  });
+
+  it('crash: panics', () => {
+    const { net, end } = tell({ what: 'crash' }, 100);
+    expect(end).not.toBe('time');
+    expect(net.machine.printed(/\] Kernel panic - not syncing: behaviour=told/)).toHaveLength(1);
+  });
+
+  it.each([
+    [{ what: 'toggle', us: -1 }, /'us', expected: integer/],
+    [{ what: 'sing', us: 1 }, /does not accept value 'sing'/],
+    [{ us: 1 }, /'what' is missing/],
+  ])('refuses what it does not know: %j', (args, words) => {
+    expect(tell(args, 50).reply).toMatch(words);
   });
 });
 

@@ -19,10 +19,12 @@ import { BLINKINGOFF_STATE, Controller } from '../drivers/pci/hotplug/pciehp';
 import { pciehp_request } from '../drivers/pci/hotplug/pciehp_hpc';
 import { PciDev, pci_is_bridge } from '../drivers/pci/pci';
 import { PCI_EXP_SLTSTA_ABP } from '../drivers/pci/pci_regs';
-import { channel_word, ferry_channel_replace } from '../drivers/pci/pcie/ferry_channel';
+import { ferry_channel_replace } from '../drivers/pci/pcie/ferry_channel';
 import { resume_device, suspend_device } from '../drivers/pci/pcie/ferry_pm';
 import { pcie_port_service_data, pcie_port_service_find } from '../drivers/pci/pcie/portdrv';
 import { start_periodic } from '../workloads/periodic';
+import { pretend_disable, pretend_replaced, pretend_suspend } from './behaviour_lying';
+import { behaviour_told_init } from './behaviour_told';
 
 // ---------------------------------------------------------------------------------------------------------------------
 // silent, late: interrupts of root ports and of ACPI, and with them all that the host asks, are never dealt with, or not at once
@@ -61,21 +63,6 @@ function defer_port(data: usize): void {
 function port_timer(timer: TimerList): void {
   const port = changetype<PortInterrupt>(timer.data);
   port.handler(port.data);
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// lying: answers as if it had done what it was asked, and goes on using its device
-
-function pretend_suspend(_port: PciDev, _argument: u32): u32 {
-  return channel_word(str('susp'));
-}
-
-function pretend_disable(_port: PciDev, _argument: u32): u32 {
-  return channel_word(str('ok'));
-}
-
-function pretend_replaced(_port: PciDev, _argument: u32): u32 {
-  return channel_word(str('done'));
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -205,5 +192,6 @@ export function behaviour_init(): void {
   } else if (param_is('behaviour', 'starved')) starve();
   else if (param_is('behaviour', 'cancelling')) start_periodic(0, CANCELLING_PERIOD, CANCELLING_PERIOD, press_again, 0);
   else if (param_is('behaviour', 'toggling')) toggle();
-  else panic('behaviour= must be silent, late, lying, dirtying, starved, cancelling or toggling');
+  else if (param_is('behaviour', 'told')) behaviour_told_init();
+  else panic('behaviour= must be silent, late, lying, dirtying, starved, cancelling, toggling or told');
 }

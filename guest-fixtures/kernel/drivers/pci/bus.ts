@@ -53,6 +53,8 @@ export function device_release_driver(dev: PciDev): void {
   driver.remove(dev);
   dev.driver = null;
   dev.driver_name = 0;
+  // That was said of the driver; the next one finds a device as any other.
+  dev.is_suspended = false;
 }
 
 /**

@@ -88,10 +88,15 @@ export function ferry_channel_register(
   list_add_tail(request, requests);
 }
 
-/** Boot CPU: `handler` does what is asked by `word`, a literal, in the place of who registered it. */
-export function ferry_channel_replace(word: usize, handler: (port: PciDev, argument: u32) => u32): void {
+/** `handler` does what is asked by `word`, a literal, in the place of who did; returns who, or null if nobody is asked by it. */
+export function ferry_channel_replace(
+  word: usize, handler: (port: PciDev, argument: u32) => u32,
+): ((port: PciDev, argument: u32) => u32) | null {
   const request = find_request(channel_word(word));
-  if (request !== null) request.handler = handler;
+  if (request === null) return null;
+  const before = request.handler;
+  request.handler = handler;
+  return before;
 }
 
 function find_request(word: u32): ChannelRequest | null {
