@@ -37,6 +37,8 @@ export interface SecondMove {
   readonly destination: SideEnd;
   /** Traffic with the guest meanwhile. */
   readonly during: FlowReport | undefined;
+  /** When it was asked for: who has the guest may change once more from then on. */
+  readonly beganNs: number;
   readonly tookNs: number;
   readonly mayTakeNs: number;
 }
@@ -48,6 +50,10 @@ export interface Happened {
   readonly destination: SideEnd;
   /** Those that struck. */
   readonly faults: readonly InflictedFault[];
+  /** Sides whose monitor says in the end that the guest runs there; absent if nobody asked. */
+  readonly claims?: readonly Side[];
+  /** The guest ended by itself: it crashed, or the machine did that it ran in. */
+  readonly guestEnded?: boolean;
   /** The operator of either side stopped the guest, or took it back, and left it so. */
   readonly leftStopped: boolean;
   /** What differed between source and destination when the guest was taken over; undefined if it was not. */
@@ -63,6 +69,8 @@ export interface Happened {
   readonly packetRate: number;
   /** How often else than by moving the guest it was taken off the network, each time no longer than its longest gap; never, if absent. */
   readonly outages?: number;
+  /** How often the guest changed over to another of its NICs, as one with a standby does; never, if absent. */
+  readonly pathChanges?: number;
   /** Longest time for which their sender was kept waiting, and then caught up; never, if absent. */
   readonly senderStallNs?: number;
   /** From the first `migrate` until both sides had come to an end. */

@@ -8,10 +8,12 @@ import type { Checker } from './happened.js';
 
 /** On their way through switch, rings and guest at the moment of the blackout. */
 const ON_THEIR_WAY = 8;
+/** From when a NIC takes the packets of a guest's address until the guest's driver does: the driver waits 10 ms for its reset alone. */
+const PATH_CHANGE_NS = 15e6;
 
 export const networkLedger: Checker = {
   name: 'network-ledger',
-  check: ({ during, second, later, packetRate, senderStallNs = 0, outages = 0 }) => {
+  check: ({ during, second, later, packetRate, senderStallNs = 0, outages = 0, pathChanges = 0 }) => {
     const findings: string[] = [];
     for (const flow of [during, second?.during, later]) {
       const arrived = flow?.arrived;
@@ -21,7 +23,11 @@ export const networkLedger: Checker = {
         if (count > 0) findings.push(`${count} packets of ${flow.remote} ${what}`);
       }
       const sentInNs = arrived.longestGapNs + senderStallNs;
-      const gapPackets = (1 + outages) * Math.ceil((sentInNs / 1e9) * packetRate) + ON_THEIR_WAY;
+      const changesNs = pathChanges * PATH_CHANGE_NS;
+      const gapPackets =
+        (1 + outages) * Math.ceil((sentInNs / 1e9) * packetRate) +
+        Math.ceil((changesNs / 1e9) * packetRate) +
+        ON_THEIR_WAY;
       if (arrived.lost > gapPackets) {
         findings.push(
           `${arrived.lost} packets of ${flow.remote} lost, of which a gap of ${arrived.longestGapNs} ns explains ${gapPackets}`,

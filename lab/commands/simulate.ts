@@ -128,13 +128,15 @@ export function define(command: Command): void {
       `
 Two VMMs with a NIC behind VT-d each, a guest with its driver, traffic, and an operator at the monitor; in virtual time, with
 everything drawn from the seed: who comes first, limits, channels and approaches of the migration, and a few faults. A fault's name:
-  delay, cut, cut-after, silence, truncate, flip, garbage, repeat    @SIDE/MESSAGE#N, to a control message
+  delay, cut, cut-after, silence, truncate, flip, garbage, repeat, other-version
+                                                                     @SIDE/MESSAGE#N, to a control message
   data-cut, data-flip, data-stall, data-truncate, data-delay         @CHANNEL/BYTE, to a data channel
-  kill-source, quit-source, suspend-source, drift-source             at a message or a time (@2500us), to a process; its clock drifts
-  kill-destination, quit-destination, suspend-destination, drift-destination
+  kill-source, quit-source, suspend-source, lose-worker-source       at a message or a time (@2500us), to a process or a thread of it
+  drift-source, jump-source, set-back-source                         the same, to its clocks; all of these -destination as well
   cancel, stop, cont, parameters, migrate-again, unplug, replug, inject-error, dirty-rate
                                          at a message or a time, or right before (@start), by the operator of the source
   stop-destination, cont-destination                                 the same, by that of the destination
+  guest-toggles, guest-unloads, guest-lies, guest-crashes            the same: what the guest does, wherever it runs
   link-flap, link-flap-destination                                   the same, to the cable of the source's NIC or the other's
   other-device                                                       the same: what the destination has for the guest is not alike
   stranger, data-stranger                                            the same: somebody else comes to a door

@@ -11,8 +11,8 @@ import { GUEST_IP, SimulatedNetwork } from './network.js';
 import { simulatedWorld } from './run.js';
 import { PLAIN, type Shape } from './shape.js';
 
-/** It answers packets, and prints now and then what it counted. */
-const COMMAND_LINE = 'workload=udp-echo status_ms=20';
+/** It answers packets, prints now and then what it counted, and can be told to be no help. */
+const COMMAND_LINE = 'workload=udp-echo status_ms=20 behaviour=told';
 /** Until the link is up and the first packets went around; and until the last ones have. */
 const SETTLE = milliseconds(40);
 const ECHOES = { rate: 2000, payloadBytes: 64, count: 20 };

@@ -24,6 +24,7 @@ const MESSAGE_FAULTS = {
   flip: DAMAGED,
   garbage: DAMAGED,
   repeat: DAMAGED,
+  'other-version': DAMAGED,
 } as const;
 const DATA_FAULTS = {
   'data-cut': BROKEN,
@@ -36,6 +37,10 @@ const DATA_FAULTS = {
 const ENDED = new RegExp(`/vmm-ended$|${SILENT.source}`);
 /** A guest that stands still answers nothing that the migration asks of it: neither its driver, nor its agent, nor its slot. */
 const STOOD_STILL = /\/(guest-silent|agent-silent|still-plugged-in)$/;
+const JUMPED = new RegExp(`${SILENT.source}|${STOOD_STILL.source}`);
+const WORKER_LOST = new RegExp(`/worker-lost$|${BROKEN.source}`);
+/** Of a guest that does not do what it is asked, says that it can't, or has nothing any more that could be asked. */
+const REFUSED_BY_GUEST = new RegExp(`/guest-[a-z-]+$|${STOOD_STILL.source}`);
 const PROCESS_FAULTS = {
   'kill-source': SILENT,
   'kill-destination': SILENT,
@@ -45,6 +50,14 @@ const PROCESS_FAULTS = {
   'suspend-destination': SILENT,
   'drift-source': SILENT,
   'drift-destination': SILENT,
+  // To whoever waits it is as if the other had been silent for so long.
+  'jump-source': JUMPED,
+  'jump-destination': JUMPED,
+  'set-back-source': /^$/,
+  'set-back-destination': /^$/,
+  // Of a thread that works a data channel. One of a vCPU or of the devices takes its process with it.
+  'lose-worker-source': WORKER_LOST,
+  'lose-worker-destination': WORKER_LOST,
 } as const;
 /** What an operator asks of a monitor: the source's, unless the name says another. */
 const OPERATOR_FAULTS = {
@@ -57,13 +70,21 @@ const OPERATOR_FAULTS = {
   'migrate-again': /^$/,
   unplug: /^$/,
   replug: /^$/,
-  'inject-error': /^$/,
+  // While its driver recovers the guest does nothing else that is asked of its devices.
+  'inject-error': STOOD_STILL,
   'dirty-rate': /^$/,
   // What it asks for is for who has made the plan to judge.
   execute: /\/(cancelled|guest-silent)$/,
 } as const;
 /** The carrier of the cable of a VMM's NIC goes, and comes back. */
 const NETWORK_FAULTS = { 'link-flap': /^$/, 'link-flap-destination': /^$/ } as const;
+/** What the guest does at that moment, wherever it runs, for so long: not for the sake of who moves it. */
+const GUEST_FAULTS = {
+  'guest-toggles': REFUSED_BY_GUEST,
+  'guest-unloads': REFUSED_BY_GUEST,
+  'guest-lies': REFUSED_BY_GUEST,
+  'guest-crashes': /\/machine-state$/,
+} as const;
 /** The destination's host has another NIC, or none that is free; that has an end with the migration. */
 const HOST_FAULTS = {
   'other-device': /\/(machine-incompatible|device-mismatch|device-differs|approach|blocked)$/,
@@ -77,6 +98,7 @@ const CAUSES = {
   ...PROCESS_FAULTS,
   ...OPERATOR_FAULTS,
   ...NETWORK_FAULTS,
+  ...GUEST_FAULTS,
   ...HOST_FAULTS,
   ...STRANGER_FAULTS,
 } as const;
@@ -126,14 +148,11 @@ export const isDataFault = (kind: FaultKind): kind is DataFault => kind in DATA_
 export const causesOf = ({ kind }: Fault): RegExp => CAUSES[kind];
 
 const HAS_AMOUNT: readonly FaultKind[] = [
-  ...(['delay', 'truncate', 'flip', 'garbage', 'data-flip', 'data-delay'] as const),
-  ...([
-    'suspend-source',
-    'suspend-destination',
-    'drift-source',
-    'drift-destination',
-    'other-device',
-  ] as const),
+  ...(['delay', 'truncate', 'flip', 'garbage', 'other-version', 'data-flip', 'data-delay'] as const),
+  ...(['suspend-source', 'suspend-destination', 'drift-source', 'drift-destination'] as const),
+  ...(['jump-source', 'jump-destination', 'set-back-source', 'set-back-destination'] as const),
+  ...(['lose-worker-source', 'lose-worker-destination', 'other-device'] as const),
+  ...(['guest-toggles', 'guest-unloads', 'guest-lies'] as const),
   ...([
     'parameters',
     'link-flap',

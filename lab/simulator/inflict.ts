@@ -1,6 +1,8 @@
 /** Inflicts a plan of faults on a simulated migration: as rules of the links, and as what is asked of processes and monitors. */
+import { crc32 } from '../../base/crc32.js';
 import { seededRandom } from '../../base/random.js';
 import { microseconds } from '../../base/units.js';
+import { CONTROL_VERSION, frameHeader } from '../../migration/frame.js';
 import { type Fault, isDataFault, isMessageFault, type MessageFault, nameOfFault } from './fault.js';
 import type { LinkMessage, LinkRule, LinkVerdict, Side } from './link.js';
 import type { Tamper } from './memory-wire.js';
@@ -117,6 +119,17 @@ export class Infliction {
   }
 }
 
+/** The message as a peer says it whose protocol is of another version, and who knows how its headers are checked. */
+function ofVersion(bytes: Uint8Array, amount: number): Uint8Array {
+  const other = bytes.slice();
+  const view = new DataView(other.buffer);
+  const { version, headerCrc } = frameHeader.offset;
+  const [older, newer] = [CONTROL_VERSION - 1, CONTROL_VERSION + 1 + (amount >>> 1)];
+  view.setUint16(version, (amount & 1) === 0 ? newer : older, true);
+  view.setUint32(headerCrc, crc32(other, 0, headerCrc), true);
+  return other;
+}
+
 function verdictOf(kind: MessageFault, amount: number, { bytes }: LinkMessage): LinkVerdict {
   switch (kind) {
     case 'delay':
@@ -137,6 +150,8 @@ function verdictOf(kind: MessageFault, amount: number, { bytes }: LinkMessage): 
       flipped[bit >>> 3]! ^= 1 << (bit & 7);
       return { do: 'replace', bytes: flipped };
     }
+    case 'other-version':
+      return { do: 'replace', bytes: ofVersion(bytes, amount) };
     case 'garbage': {
       const garbage = new Uint8Array(1 + (amount % 4096));
       seededRandom(amount).fill(garbage);

@@ -29,6 +29,7 @@ export interface SimulatedMachineOptions {
   /** See `DeterministicWorld`. */
   readonly memory?: WebAssembly.Memory | undefined;
   readonly answerNs?: () => number;
+  readonly wallNow?: () => number;
 }
 
 /** A machine in `world` with a NIC on `network`; it has 64 MiB of RAM unless it is said. */
@@ -43,6 +44,7 @@ export function simulatedMachine(
     console,
     memory,
     answerNs,
+    wallNow,
     process,
   }: SimulatedMachineOptions = {},
 ): Machine {
@@ -54,6 +56,7 @@ export function simulatedMachine(
       plug: (receive, carrier) => network.plug(name)(receivedBy(receive, process), carrier),
       ...(memory && { memory }),
       ...(answerNs && { answerNs }),
+      ...(wallNow && { wallNow }),
     },
   );
   machine.on((event) => {
@@ -75,7 +78,10 @@ function receivedBy(receive: FrameSink, process: SimulatedMachineOptions['proces
   };
 }
 
-/** NICs that are not like the one of these machines: no function is free, another stepping, fewer vectors or queues, no VFIO migration, one more. */
+/**
+ * NICs that are not like the one of these machines: no function is free, another stepping, fewer vectors or queues, no VFIO migration,
+ * one more, one whose administrator has given the function another address.
+ */
 const OTHERS: readonly Partial<NicOptions>[] = [
   { macs: [] },
   { offer: { ...WHOLE_PART, revision: WHOLE_PART.revision + 1 } },
@@ -83,6 +89,7 @@ const OTHERS: readonly Partial<NicOptions>[] = [
   { offer: { ...WHOLE_PART, queues: 1 } },
   { vfioMigration: false },
   { macs: [macOf(0), macOf(1)] },
+  { macs: [macOf(7)] },
 ];
 
 export const otherNic = (which: number): Partial<NicOptions> => OTHERS[which % OTHERS.length]!;

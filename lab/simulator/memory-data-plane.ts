@@ -10,6 +10,7 @@
  * writes are cut by an operating system.
  */
 import type { Scheduler } from '../../base/clock.js';
+import type { SerializedError } from '../../base/errors.js';
 import { nanoseconds } from '../../base/units.js';
 import type { Crew, Hire } from '../../migration/pages/crew.js';
 import { DestinationChannel } from '../../migration/pages/destination-channel.js';
@@ -17,6 +18,7 @@ import { DestinationPlane } from '../../migration/pages/destination-plane.js';
 import type { PageKernels } from '../../migration/pages/page-kernels.js';
 import { SourceChannel } from '../../migration/pages/source-channel.js';
 import { SourcePlane } from '../../migration/pages/source-plane.js';
+import { transferErrors } from '../../migration/pages/transfer-errors.js';
 import type { Listener, Wire, WireUser } from '../../migration/pages/wire.js';
 import type { DestinationDataPlane, PageHasher, SourceDataPlane } from '../../migration/ports.js';
 import { copyingKernels } from '../../vmm/transfer/kernels.js';
@@ -59,8 +61,9 @@ export class MemoryDataNetwork {
   };
   /** By port. */
   readonly #listening = new Map<number, Listening>();
-  /** Of each process, by its time. */
-  readonly #open = new Map<Scheduler, Wire[]>();
+  /** Of each process, by its time: its ends of wires, and who works them. */
+  readonly #open = new Map<Scheduler, { readonly channel: number; readonly wire: Wire }[]>();
+  readonly #workers = new Map<Scheduler, Set<Losable>>();
   #ports = 0;
 
   constructor(options: MemoryNetworkOptions) {
@@ -76,7 +79,7 @@ export class MemoryDataNetwork {
       host: 'memory',
       scheduler,
       newToken: () => MEMORY_TOKEN,
-      hire: this.#hire(scheduler, (task, report) => {
+      hire: this.#hire('source', scheduler, failed, (task, report) => {
         return new SourceChannel({
           task,
           ram: ram(),
@@ -93,7 +96,7 @@ export class MemoryDataNetwork {
 
   destination(ram: Ram, scheduler = this.#scheduler): DestinationDataPlane {
     return new DestinationPlane(
-      this.#hire(scheduler, (task, report) => {
+      this.#hire('destination', scheduler, failed, (task, report) => {
         return new DestinationChannel({
           task,
           ram: ram(),
@@ -125,19 +128,62 @@ export class MemoryDataNetwork {
     for (const [port, listening] of this.#listening) {
       if (listening.scheduler === scheduler) this.#listening.delete(port);
     }
-    for (const wire of this.#open.get(scheduler) ?? []) wire.destroy();
+    for (const { wire } of this.#open.get(scheduler) ?? []) wire.destroy();
+  }
+
+  /** One of the threads that work channels for the process whose time that is dies, and what it had open is closed. False if there is none. */
+  loseWorker(scheduler: Scheduler, which: number): boolean {
+    const workers = [...(this.#workers.get(scheduler) ?? [])];
+    const worker = workers[which % workers.length];
+    if (worker === undefined) return false;
+    this.#workers.get(scheduler)!.delete(worker);
+    for (const [port, listening] of this.#listening) {
+      if (listening.scheduler === scheduler && listening.channel === worker.channel)
+        this.#listening.delete(port);
+    }
+    worker.lose();
+    for (const { channel, wire } of this.#open.get(scheduler) ?? []) {
+      if (channel === worker.channel) wire.destroy();
+    }
+    return true;
   }
 
   /** What is said between an owner and who works its channels takes its turn among all that happens. */
   #hire<Task extends { readonly channel: number }, Command, Report>(
+    side: 'source' | 'destination',
     scheduler: Scheduler,
+    failure: (error: SerializedError) => NoInfer<Report>,
     start: (task: Task, report: (report: Report) => void) => Worker<Command>,
   ): Hire<Task, Command, Report> {
     const soon = (what: () => void): void => void scheduler.after(nanoseconds(0), what);
     return (tasks, heard): Crew<Command> => {
+      const losables = this.#workers.get(scheduler) ?? new Set();
+      this.#workers.set(scheduler, losables);
       const workers = tasks.map((task) => {
+        const { channel } = task;
         const inOrder = queue(soon);
-        return start(task, (report) => inOrder(() => heard(task.channel, report)));
+        let isLost = false;
+        let end = (): void => {};
+        const lost = new Promise<void>((resolve) => {
+          end = resolve;
+        });
+        const worker = start(task, (report) => {
+          if (!isLost) inOrder(() => heard(channel, report));
+        });
+        const lose = (): void => {
+          isLost = true;
+          const error = transferErrors.error('worker-lost', { side, channel, reason: 'its thread died' });
+          inOrder(() => heard(channel, failure(error.toJSON())));
+          end();
+        };
+        const losable = { channel, lose };
+        losables.add(losable);
+        return {
+          take: (command: Command) => {
+            if (!isLost) worker.take(command);
+          },
+          done: Promise.race([worker.done, lost]).then(() => void losables.delete(losable)),
+        };
       });
       const orders = workers.map(() => queue(soon));
       const send = (command: Command, channels = workers.length): void => {
@@ -181,8 +227,8 @@ export class MemoryDataNetwork {
     const { source, destination } = memoryWires({ ...this.#wire, channel }, times, user);
     if (there === undefined) destination.destroy();
     else {
-      this.#opened(theirs, source);
-      this.#opened(scheduler, destination);
+      this.#opened(theirs, channel, source);
+      this.#opened(scheduler, channel, destination);
       theirs.after(nanoseconds(0), () => {
         if (destination.dead) return;
         there.knock(source);
@@ -192,12 +238,23 @@ export class MemoryDataNetwork {
     return destination;
   }
 
-  #opened(scheduler: Scheduler, wire: Wire): void {
+  #opened(scheduler: Scheduler, channel: number, wire: Wire): void {
     const open = this.#open.get(scheduler);
-    if (open === undefined) this.#open.set(scheduler, [wire]);
-    else open.push(wire);
+    if (open === undefined) this.#open.set(scheduler, [{ channel, wire }]);
+    else open.push({ channel, wire });
   }
 }
+
+/** A thread that may die. */
+interface Losable {
+  readonly channel: number;
+  lose(): void;
+}
+
+const failed = (error: SerializedError): { readonly type: 'failed'; readonly error: SerializedError } => ({
+  type: 'failed',
+  error,
+});
 
 interface Worker<Command> {
   readonly done: Promise<void>;

@@ -30,13 +30,17 @@ const OFTEN: readonly FrameKind[] = [
 
 /** How often each kind is drawn, of what is drawn of all. */
 const KINDS: readonly (readonly [weight: number, kinds: readonly FaultKind[]])[] = [
-  [4, ['delay', 'cut', 'cut-after', 'silence', 'truncate', 'flip', 'garbage', 'repeat']],
+  [4, ['delay', 'cut', 'cut-after', 'silence', 'truncate', 'flip', 'garbage', 'repeat', 'other-version']],
   [2, ['data-cut', 'data-flip', 'data-stall', 'data-truncate', 'data-delay']],
   [2, ['kill-source', 'kill-destination', 'quit-source', 'quit-destination']],
-  [2, ['suspend-source', 'suspend-destination']],
+  [1, ['lose-worker-source', 'lose-worker-destination']],
+  [2, ['suspend-source', 'suspend-destination', 'drift-source', 'drift-destination']],
+  [1, ['jump-source', 'jump-destination', 'set-back-source', 'set-back-destination']],
   [3, ['cancel', 'stop', 'cont', 'parameters', 'migrate-again']],
-  [2, ['unplug', 'replug', 'inject-error', 'dirty-rate']],
+  [2, ['stop-destination', 'cont-destination', 'unplug', 'replug', 'inject-error', 'dirty-rate']],
+  [2, ['guest-toggles', 'guest-unloads', 'guest-lies', 'guest-crashes']],
   [1, ['stranger', 'data-stranger']],
+  [1, ['link-flap', 'link-flap-destination']],
   [1, ['other-device']],
 ];
 /** Every kind that a seed may stand for. */
@@ -108,6 +112,10 @@ function amountOf(kind: FaultKind, random: SeededRandom): number {
   if (kind === 'delay' || kind === 'data-delay' || kind.startsWith('suspend-')) {
     return random.chance(0.5) ? random.below(5000) : random.below(300_000);
   }
+  if (kind.startsWith('jump-') || kind.startsWith('set-back-')) {
+    return random.chance(0.5) ? random.below(20_000) : random.below(5_000_000);
+  }
+  if (kind.startsWith('guest-')) return random.chance(0.7) ? random.below(10_000) : random.below(60_000);
   if (kind.startsWith('link-flap')) return random.below(3000);
   return kind.startsWith('drift-') ? random.between(DRIFT_MIN, DRIFT_MAX) : random.below(100_000);
 }

@@ -5,6 +5,8 @@
 import { isFerryError } from '../../base/errors.js';
 import type { SeededRandom } from '../../base/random.js';
 import { type Duration, milliseconds } from '../../base/units.js';
+import { SERIAL_PORTS } from '../../devices/serial/registers.js';
+import { AgentClient } from '../../vmm/agent/client.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import { vmmCommands } from '../../vmm/monitor/commands.js';
 import type { MonitorCommands } from '../../vmm/monitor/monitor.js';
@@ -65,6 +67,8 @@ export class MemoryPool {
 }
 
 const NO_VERSION = { qemu: { major: 0, minor: 0, micro: 0 }, package: '' };
+/** Who asks the guest's agent waits so long for its answer. */
+const AGENT_PATIENCE = milliseconds(200);
 /** A thread of another machine gets to what it is asked within this. */
 const ANSWER_NS_MAX = 150_000;
 
@@ -146,6 +150,16 @@ export class SimulatedVmm {
     return this.#gate.gone;
   }
 
+  /** Its monitor says that the guest runs here. */
+  get runs(): boolean {
+    return !this.gone && this.controller.runState === 'running';
+  }
+
+  /** The guest stands still here for good, by what it did itself. */
+  get guestEnded(): boolean {
+    return !this.gone && this.controller.runState === 'guest-panicked';
+  }
+
   /** The machine that was made last. */
   get machine(): Machine | undefined {
     return [...this.#machines.values()].at(-1);
@@ -210,6 +224,37 @@ export class SimulatedVmm {
   /** Its clock goes so many times as fast as it should. */
   drift(rate: number): void {
     this.#gate.drift(rate);
+  }
+
+  /**
+   * Has the guest's agent asked, by whoever is at its socket, to do that for so many microseconds: the guest takes it up when it
+   * comes to it, at another place perhaps. False if there is no guest here.
+   */
+  tellGuest(what: string, us: number): boolean {
+    const line = this.controller.serial(SERIAL_PORTS[0]);
+    if (line === undefined || this.gone) return false;
+    const agent = new AgentClient(line, () => Math.floor(this.#gate.wallNow() / 1e6));
+    const told = agent.execute('x-ferry-behave', { what, us }, this.#gate.sleep(AGENT_PATIENCE));
+    told.catch((error: unknown) => {
+      // Its machine may be no more by now.
+      if (!isFerryError(error) && !this.gone) this.#options.defect(error);
+    });
+    return true;
+  }
+
+  /** The thread of one of its data channels dies. False if there is none. */
+  loseWorker(which: number): boolean {
+    return !this.gone && this.#options.wire.data.loseWorker(this.#gate, which);
+  }
+
+  /** Its clocks jump ahead. */
+  jump(ahead: Duration): void {
+    this.#gate.jump(ahead);
+  }
+
+  /** Its wall clock is set back. */
+  setBack(back: Duration): void {
+    this.#gate.setBack(back);
   }
 
   /** As a process that is asked to end: in good order, unless that takes too long. */
@@ -285,6 +330,7 @@ export class SimulatedVmm {
       nic: { ...nic, ...this.#nic },
       process: this.#gate,
       answerNs: () => this.#random.below(ANSWER_NS_MAX),
+      wallNow: () => this.#gate.wallNow(),
     });
     this.#machines.set(name, machine);
     let runs = false;

@@ -3,26 +3,26 @@
  * monitor; in virtual time, and all of it drawn from one seed.
  */
 import { seededRandom } from '../../base/random.js';
-import { type Duration, microseconds, milliseconds, PAGE_BYTES } from '../../base/units.js';
+import { type Duration, microseconds, milliseconds } from '../../base/units.js';
 import type { FlowReport } from '../../devices/ethernet/flow.js';
 import { PORT_ECHO } from '../../devices/ethernet/peer.js';
-import { compareStates } from '../../migration/compare-states.js';
 import { defaultParameters, type ParameterValues } from '../../migration/parameters.js';
-import type { MachineState } from '../../migration/ports.js';
 import type { DestinationRecord, MigrationRecord } from '../../migration/record.js';
 import { builtIn } from '../../migration/registry.js';
+import { failover } from '../../migration/stop/failover.js';
 import type { Machine } from '../../vmm/machine/machine.js';
 import type { Happened, RunChange, SecondMove, SideEnd, Whereabouts } from '../checkers/happened.js';
 import type { BootedGuest } from './booted-guest.js';
 import { causesOf, type Fault, type FaultKind, type MonitorCall, nameOfFault } from './fault.js';
+import { compareHandOver } from './hand-over.js';
 import { Infliction } from './inflict.js';
 import { DESTINATION, SimulatedWire } from './links.js';
-import { otherNic } from './machine.js';
 import { GUEST_IP, SimulatedNetwork } from './network.js';
 import { MIGRATE, stepsOf } from './operator.js';
 import { randomChange, randomParameters, randomPlan, TIMEOUTS } from './random-plan.js';
 import { type SimulatedWorld, simulatedWorld } from './run.js';
 import type { Shape } from './shape.js';
+import { rateOf, type Stricken, strike } from './strike.js';
 import { type MemoryPool, SimulatedVmm } from './vmm.js';
 import { missesRemoval, randomShape } from './ways.js';
 
@@ -51,8 +51,6 @@ export interface WholeMove {
 
 const RATE = 2000;
 const FLOW = { kind: 'echo', port: PORT_ECHO, rate: RATE, payloadBytes: 64 } as const;
-/** How fast a drifting clock goes, of how fast it should; there are none that nearly stand still. */
-const rateOf = ({ amount }: Fault): number => Math.max(amount, 100) / 1000;
 /** Whoever closed nothing in good order is cleared away in a second; another source waits at the door meanwhile. */
 const PATIENT = { peerTimeoutMs: 1500, answerTimeoutMs: 1500 } as const;
 /** The guest's driver looks at its link every two seconds, whatever it hears of it. */
@@ -66,7 +64,6 @@ const UNDISTURBED_MS = 1000;
 /** What was sent last has come back, and lost neighbours and links are told of. */
 const REST = milliseconds(4);
 const LAST_PACKETS = 8;
-const PAGES_NAMED = 16;
 const CHANNELS = 2;
 
 /** The faults that `seed` stands for. */
@@ -102,9 +99,9 @@ class Move {
   readonly infliction: Infliction;
   readonly #world: SimulatedWorld;
   readonly #network: SimulatedNetwork;
-  readonly #wire: SimulatedWire;
   readonly #source: SimulatedVmm;
   readonly #destination: SimulatedVmm;
+  readonly #stricken: Stricken;
   readonly answers = new Map<Fault, string | undefined>();
   readonly #parameters: Readonly<ParameterValues>;
   readonly #plan: readonly Fault[];
@@ -132,11 +129,10 @@ class Move {
     this.#functions = booted.shape.nic.macs.length;
     this.#flow = { ...FLOW, ip: GUEST_IP + random.fork('function').below(this.#functions) };
     this.#again = world.random.fork('again').chance(AGAIN_SHARE);
-    this.infliction = new Infliction(plan, world, (fault) => this.#strike(fault));
+    this.infliction = new Infliction(plan, world, (fault) => strike(fault, this.#stricken));
     this.#network = new SimulatedNetwork(world);
     const { rules, tamper } = this.infliction;
     const wire = new SimulatedWire({ world, rules, tamper, fired: () => {} });
-    this.#wire = wire;
     const vmm = (side: 'source' | 'destination'): SimulatedVmm =>
       new SimulatedVmm({
         side,
@@ -153,6 +149,13 @@ class Move {
       });
     this.#source = vmm('source');
     this.#destination = vmm('destination');
+    this.#stricken = {
+      source: this.#source,
+      destination: this.#destination,
+      wire,
+      act: (act) => this.#act(act),
+      operate: (fault) => this.#operate(fault),
+    };
   }
 
   async live(): Promise<Pick<WholeMove, 'happened' | 'guest'>> {
@@ -190,20 +193,24 @@ class Move {
     const later = await this.#askLast();
     // Those of the machines' own ends are none of the guest's.
     const runs = [...this.#runs];
+    const claims = [source, destination].filter((vmm) => vmm.runs).map(({ side }) => side);
     await Promise.all([source.close(), destination.close()]);
     const happened: Happened = {
       runs,
       ...ends,
       faults: struck.map((fault) => ({ name: nameOfFault(fault), causes: causesOf(fault) })),
+      claims,
       leftStopped: false,
       handOver: this.#handOver,
       during,
       second,
       later,
+      guestEnded: [source, destination].some((vmm) => vmm.guestEnded),
       deviceGivenUp:
         this.#letsDeviceGo(struck) ||
         (struck.some(({ kind }) => takesNetwork(kind)) && this.#isDeviceGivenUp),
       outages: struck.filter(({ kind }) => takesNetwork(kind)).length,
+      pathChanges: this.#pathChanges,
       packetRate: RATE,
       tookNs,
       mayTakeNs,
@@ -216,7 +223,8 @@ class Move {
   async #driverFindsDevice(struck: readonly Fault[]): Promise<void> {
     const any = (kind: FaultKind): boolean => struck.some((fault) => fault.kind === kind);
     const findsMs = this.#parameters.deviceStartTimeoutMs;
-    const flapped = any('link-flap') || any('link-flap-destination');
+    const flapped =
+      any('link-flap') || any('link-flap-destination') || any('guest-toggles') || any('guest-unloads');
     const waitMs = flapped ? LINK_SEEN_MS : this.#carriesDevices && !any('inject-error') ? 0 : findsMs;
     await this.#world.scheduler.sleep(milliseconds(waitMs));
   }
@@ -248,7 +256,7 @@ class Move {
     peer.stopFlows();
     await scheduler.sleep(REST);
     const during = peer.report().find((one) => one.flow === flow);
-    return { source: endOf(from), destination: endOf(to), during, tookNs, mayTakeNs };
+    return { source: endOf(from), destination: endOf(to), during, beganNs: began, tookNs, mayTakeNs };
   }
 
   async #untilEnded(mayTakeNs: number): Promise<void> {
@@ -258,12 +266,12 @@ class Move {
   }
 
   #whereabouts(): Whereabouts {
-    const state = ({ gone, controller }: SimulatedVmm): string => (gone ? 'gone' : controller.runState);
-    const [here, there] = [this.#source, this.#destination].map((vmm) => state(vmm) === 'running');
+    const [here, there] = [this.#source.runs, this.#destination.runs];
     if (here && there) return 'both';
     if (here) return 'source';
     if (there) return 'destination';
-    return state(this.#source) === 'finish-migrate' ? 'undecided' : 'nobody';
+    const { gone, controller } = this.#source;
+    return !gone && controller.runState === 'finish-migrate' ? 'undecided' : 'nobody';
   }
 
   /** Neither side has a migration under way. */
@@ -314,29 +322,6 @@ class Move {
     return this.#network.peer.report().find(({ flow: one }) => one === number);
   }
 
-  #strike(fault: Fault): boolean {
-    const { kind, amount } = fault;
-    const [source, destination] = [this.#source, this.#destination];
-    if (kind === 'stranger') return this.#wire.visit(amount);
-    if (kind === 'data-stranger') return this.#wire.data.visit(amount);
-    if (kind === 'other-device') return destination.changeNic(otherNic(amount));
-    if (kind === 'link-flap') return source.flap(microseconds(amount));
-    if (kind === 'link-flap-destination') return destination.flap(microseconds(amount));
-    const vmm = kind.endsWith('-source') ? source : destination;
-    if (kind === 'suspend-source' || kind === 'suspend-destination') {
-      const suspended = vmm.suspend(microseconds(amount));
-      if (suspended !== false) this.#act(suspended);
-      return suspended !== false;
-    }
-    if (kind === 'drift-source' || kind === 'drift-destination') vmm.drift(rateOf(fault));
-    else if (kind === 'kill-source') source.kill();
-    else if (kind === 'kill-destination') destination.kill();
-    else if (kind === 'quit-source') this.#act(source.quit());
-    else if (kind === 'quit-destination') this.#act(destination.quit());
-    else this.#act(this.#operate(fault));
-    return true;
-  }
-
   #act(act: Promise<void>): void {
     this.#acts = Promise.all([this.#acts, act]);
   }
@@ -362,6 +347,12 @@ class Move {
     return builtIn.stop.find(({ name }) => name === record?.approaches?.stop)?.leaves === 'state';
   }
 
+  /** A guest with a standby changes over to it, and back, and at each time loses what is under way on the other. */
+  get #pathChanges(): number {
+    const record = this.#source.controller.migrationRecord() as MigrationRecord | undefined;
+    return record?.approaches?.stop === failover.name ? 2 : 0;
+  }
+
   /** A slot without a button, whose light blinks for seconds, is off at once when an operator asks for that. */
   #letsDeviceGo(struck: readonly Fault[]): boolean {
     return this.#shape.absent.includes('button') && struck.some(({ kind }) => kind === 'unplug');
@@ -378,26 +369,15 @@ class Move {
   /** The guest is about to run at `side`: is it what stands still at the other? */
   async #compare(side: 'source' | 'destination', taken: Machine): Promise<void> {
     this.#handOver ??= [];
-    const from = side === 'destination' ? this.#source : this.#destination;
-    const left = from.machine!;
-    const { migratedPages } = left.description;
-    const different = differentPages(left.ram, taken.ram, migratedPages);
-    if (different.length > 0) {
-      const more = different.length > PAGES_NAMED ? ', ...' : '';
-      this.#handOver.push(`${different.length} pages: ${different.slice(0, PAGES_NAMED).join(', ')}${more}`);
-    }
-    // Of a process that is gone only memory can still be looked at.
-    if (from.gone) return;
-    const stateOf = this.#carriesDevices ? wholeState : (machine: Machine) => machine.save();
-    // Nor is it waited for if it is ended right now.
-    const was = await Promise.race([stateOf(left), from.killed]);
-    if (was !== undefined) this.#handOver.push(...compareStates(was, await stateOf(taken)));
+    const { machine, gone, killed } = side === 'destination' ? this.#source : this.#destination;
+    const left = { machine: machine!, gone, killed };
+    this.#handOver.push(...(await compareHandOver(left, taken, this.#carriesDevices)));
   }
 }
 
 /** Whether it takes the guest off its network for a while, beside what the migration does. */
 const takesNetwork = (kind: FaultKind): boolean =>
-  ['link-flap', 'link-flap-destination', 'inject-error'].includes(kind);
+  ['link-flap', 'link-flap-destination', 'inject-error', 'guest-toggles', 'guest-unloads'].includes(kind);
 
 /** By how much longer everything takes at a side whose clock is slow. */
 const slowestOf = (plan: readonly Fault[]): number =>
@@ -415,23 +395,8 @@ function mayTake(values: Readonly<ParameterValues>): Duration {
   return milliseconds(2 * timeouts.reduce((sum, ms) => sum + ms, 0) + UNDISTURBED_MS);
 }
 
-async function wholeState(machine: Machine): Promise<MachineState> {
-  const state = await machine.save();
-  const records = await Promise.all(machine.devices.map(async ({ vfio }) => (await vfio?.save()) ?? []));
-  return { ...state, devices: [...state.devices, ...records.flat()] };
-}
-
 function endOf(vmm: SimulatedVmm): SideEnd {
   if (vmm.gone) return { status: undefined, error: undefined, gone: true };
   const record = vmm.controller.migrationRecord() as MigrationRecord | DestinationRecord | undefined;
   return { status: record?.status, error: record?.error, gone: false };
-}
-
-function differentPages(left: Uint8Array, taken: Uint8Array, pages: number): readonly number[] {
-  const same = (from: number, to: number): boolean =>
-    Buffer.compare(left.subarray(from, to), taken.subarray(from, to)) === 0;
-  if (same(0, pages * PAGE_BYTES)) return [];
-  return Array.from({ length: pages }, (_, page) => page).filter(
-    (page) => !same(page * PAGE_BYTES, (page + 1) * PAGE_BYTES),
-  );
 }

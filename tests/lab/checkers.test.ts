@@ -47,6 +47,11 @@ const moved: Happened = {
   defects: [],
 };
 const broken = migrationErrors.error('link-broken', { peer: 'the destination', reason: 'reset' }).toJSON();
+const back: Happened['runs'] = [
+  ...moved.runs,
+  { atNs: 40, side: 'destination', running: false },
+  { atNs: 50, side: 'source', running: true },
+];
 const cut = { name: 'cut', causes: /\/link-broken$/ };
 const failed: Happened = {
   ...moved,
@@ -57,7 +62,7 @@ const failed: Happened = {
   handOver: undefined,
 };
 const { source, destination, during } = moved;
-const second: SecondMove = { source, destination, during, tookNs: 50, mayTakeNs: 50 };
+const second: SecondMove = { source, destination, during, beganNs: 30, tookNs: 50, mayTakeNs: 50 };
 
 describe('the checks of a migration under faults', () => {
   it.each([
@@ -68,9 +73,19 @@ describe('the checks of a migration under faults', () => {
       { ...failed, runs: moved.runs.slice(0, 2), source: { ...failed.source, gone: true }, later: undefined },
     ],
     ['one whose sender caught up in the gap', { ...moved, senderStallNs: 20e6, during: flow({ lost: 40 }) }],
+    [
+      'one whose guest changed over to a standby and back',
+      { ...moved, pathChanges: 2, during: flow({ lost: 4 + 60 + 8 }) },
+    ],
     ['one whose guest was off the network twice', { ...moved, outages: 1, during: flow({ lost: 16 }) }],
     ['one after which another completes', { ...failed, second }],
     ['one whose driver gave its device up', { ...moved, later: undefined, deviceGivenUp: true }],
+    ['one that says who runs the guest in the end', { ...moved, claims: ['destination'] } as const],
+    [
+      'one whose guest crashed',
+      { ...moved, runs: moved.runs.slice(0, 2), later: undefined, guestEnded: true },
+    ],
+    ['one whose guest is moved back', { ...moved, second, runs: back }],
     ['one without a network in the end', { ...moved, later: undefined, networkGone: true }],
   ])('find nothing in %s', (_, happened) => {
     expect(violationsOf(happened)).toEqual([]);
@@ -84,11 +99,51 @@ describe('the checks of a migration under faults', () => {
       /nobody runs .* since 10 ns/,
       { ...moved, runs: moved.runs.slice(0, 2), later: undefined },
     ],
+    [
+      'one-runner',
+      /nobody runs .* since 10 ns/,
+      // It had not come to the process that is gone.
+      {
+        ...failed,
+        runs: moved.runs.slice(0, 2),
+        destination: { ...failed.destination, gone: true },
+        later: undefined,
+      },
+    ],
+    ['one-runner', /goes on at the source again at 50 ns/, { ...moved, runs: back }],
+    [
+      'one-runner',
+      /goes on at the destination again at 70 ns/,
+      {
+        ...moved,
+        second,
+        runs: [
+          ...back,
+          { atNs: 60, side: 'source', running: false },
+          { atNs: 70, side: 'destination', running: true },
+        ],
+      },
+    ],
+    [
+      'one-runner',
+      /the source says that it runs the guest, and it stands still/,
+      { ...moved, claims: ['source', 'destination'] },
+    ],
+    [
+      'one-runner',
+      /the destination says that it does not run the guest, and it runs/,
+      { ...moved, claims: [] },
+    ],
     ['same-at-hand-over', /page 7/, { ...moved, handOver: ['page 7'] }],
     ['network-ledger', /1 packets .* duplicated/, { ...moved, during: flow({ duplicated: 1 }) }],
     ['network-ledger', /1 packets .* reordered/, { ...moved, during: flow({ reordered: 1 }) }],
     ['network-ledger', /1 packets .* corrupt/, { ...moved, during: flow({ corrupt: 1 }) }],
     ['network-ledger', /40 packets .* lost, .* explains 12/, { ...moved, during: flow({ lost: 40 }) }],
+    [
+      'network-ledger',
+      /73 packets .* lost, .* explains 72/,
+      { ...moved, pathChanges: 2, during: flow({ lost: 73 }) },
+    ],
     ['typed-errors', /name none of what was inflicted: nothing/, { ...failed, faults: [] }],
     ['typed-errors', /a defect came to light: ouch/, { ...moved, defects: ['ouch'] }],
     [

@@ -12,6 +12,7 @@ import { type Fault, faultOfName, nameOfFault } from '../../lab/simulator/fault.
 import { DRAWN, randomPlan } from '../../lab/simulator/random-plan.js';
 import { campaignText } from '../../lab/simulator/report.js';
 import { CampaignFile } from '../../lab/simulator/resume.js';
+import { shapeOfName } from '../../lab/simulator/shape.js';
 import { shrinkPlan } from '../../lab/simulator/shrink.js';
 import { WAYS } from '../../lab/simulator/ways.js';
 
@@ -130,6 +131,43 @@ describe('simulated migrations of whole machines', () => {
     ['a data channel goes on too late', 'data-delay@0/90000=250000', 'failed', 'failed'],
     ['no function is free at the destination', 'other-device@start=0', 'failed', 'failed'],
     ['the other device speaks no VFIO migration', 'other-device@start=4', 'failed', 'failed'],
+    ['the destination gives the function another address', 'other-device@start=6', 'failed', 'failed'],
+    ['a peer of a later version answers', 'other-version@destination/welcome#0=0', 'failed', 'failed'],
+    ['a peer of an earlier version comes', 'other-version@source/hello#0=1', 'failed', undefined],
+    [
+      'the thread of a channel dies at the source',
+      'lose-worker-source@source/round-end#0=0',
+      'failed',
+      'failed',
+    ],
+    [
+      'the thread of a channel dies at the destination',
+      'lose-worker-destination@destination/round-received#0=0',
+      'failed',
+      'failed',
+    ],
+    [
+      'the clock of the source jumps a little',
+      'jump-source@source/round-end#0=20000',
+      'completed',
+      'completed',
+    ],
+    [
+      'the clock of the source jumps by seconds',
+      'jump-source@source/round-end#0=3000000',
+      'completed',
+      'completed',
+    ],
+    ['a wall clock is set back', 'set-back-destination@source/round-end#0=900000', 'completed', 'completed'],
+    [
+      'the guest takes its device down and up',
+      'guest-toggles@source/round-end#0=3000',
+      'completed',
+      'completed',
+    ],
+    ['the guest gives its device up and takes it back', 'guest-unloads@start=9000', 'completed', 'completed'],
+    ['the guest lies to nobody who asks', 'guest-lies@start=9000', 'completed', 'completed'],
+    ['the guest crashes', 'guest-crashes@start', 'failed', 'failed'],
     ['a crowd comes to the door', 'stranger@source/round-end#0=3', 'completed', 'completed'],
     ['a source comes that repeats another', 'stranger@source/complete#0=6', 'completed', 'completed'],
     ['a crowd comes to a data channel', 'data-stranger@source/data#0=12', 'completed', 'completed'],
@@ -203,6 +241,57 @@ describe('simulated migrations of whole machines', () => {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+
+  it.each<[string, string, number, string, string]>([
+    // What the driver is told of a link was put down in the record of a function that stood still.
+    [
+      'a link that flaps while its function is compared',
+      'plain',
+      2,
+      'link-flap-destination@destination/prepared#0=0',
+      'device-state',
+    ],
+    [
+      'a link that flaps when its function has been sent',
+      'plain',
+      2,
+      'link-flap@destination/prepared#0=0',
+      'device-state',
+    ],
+    // A reset by the guest, as it went on, took back the request that came after it.
+    [
+      'a guest that is taken back finds its device in ACPI’s slot',
+      'acpi',
+      100_083,
+      'cut@source/commit#0',
+      'acpi-eject',
+    ],
+    ['so does one whose commit was refused', 'acpi', 110, 'flip@source/commit#0=0', 'acpi-eject'],
+    // It loses packets a second time when it changes back to its device.
+    [
+      'a guest with a standby, that is let go on by a person',
+      'standby',
+      18,
+      'stop-destination@source/verify#0',
+      'failover',
+    ],
+  ])('hold what once they did not: %s', async (_, machine, seed, fault, stop) => {
+    const one = await Campaign.open({
+      image,
+      machine: shapeOfName(machine)!,
+      parameters: { verify: 'full', stop },
+    });
+    const { move, violations } = await one.judge(seed, faults(fault));
+    expect(move?.idle).toEqual([]);
+    expect(violations).toEqual([]);
+  });
+
+  it('whose clock was slow are no obstacle when it is right again: what was begun before is due by the clock', async () => {
+    const plan = faults('cont@24833us', 'drift-destination@destination/pong#0=601', 'data-stall@0/2438880');
+    const { move, violations } = await campaign.judge(100_697, plan);
+    expect(move?.idle).toEqual([]);
+    expect(violations).toEqual([]);
   });
 
   it('with any stop and start that this machine can do complete, and the guest works with its device in the end', async () => {

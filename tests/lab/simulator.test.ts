@@ -162,6 +162,61 @@ describe('a process in virtual time', () => {
     await time.run(gate.sleep(microseconds(10)));
     expect(gate.now()).toBeCloseTo(30_000, 3);
   });
+
+  it('whose clock is right again is woken by that clock, whenever it began to wait', async () => {
+    const time = world();
+    const gate = new Gate(time);
+    gate.drift(0.5);
+    const slept = gate.sleep(microseconds(100));
+    await time.run(time.sleep(microseconds(20)));
+    gate.drift(1);
+    await time.run(slept);
+    expect(gate.now()).toBeGreaterThanOrEqual(100_000);
+    expect(time.now()).toBe(110_000);
+  });
+
+  it('whose clock jumps ahead finds all due at once that is due by then, and the rest so much sooner', async () => {
+    const time = world();
+    const gate = new Gate(time);
+    const rang: [what: string, at: number][] = [];
+    for (const us of [10, 20, 90]) gate.after(microseconds(us), () => rang.push([`${us}`, time.now()]));
+    gate.after(microseconds(15), () => rang.push(['cancelled', 0]))();
+    const wall = gate.wallNow();
+    await time.run(time.sleep(microseconds(5)));
+    gate.jump(microseconds(50));
+    expect(gate.now()).toBe(55_000);
+    expect(
+      Math.round((gate.wallNow() - wall) / 1e3),
+      'of nanoseconds since 1970 a number holds no more',
+    ).toBe(55);
+    await time.run(time.sleep(microseconds(100)));
+    expect(rang.slice(0, 2).sort()).toEqual([
+      ['10', 5000],
+      ['20', 5000],
+    ]);
+    expect(rang.slice(2)).toEqual([['90', 40_000]]);
+  });
+
+  it('whose wall clock is set back waits as before', async () => {
+    const time = world();
+    const gate = new Gate(time);
+    const wall = gate.wallNow();
+    const slept = gate.sleep(microseconds(10));
+    gate.setBack(microseconds(3));
+    await time.run(slept);
+    expect([time.now(), gate.now()]).toEqual([10_000, 10_000]);
+    expect(Math.round((gate.wallNow() - wall) / 1e3)).toBe(7);
+  });
+
+  it('is woken by a signal before its time, which is then of no account any more', async () => {
+    const time = world();
+    const gate = new Gate(time);
+    const controller = new AbortController();
+    const sleeper = gate.sleep(milliseconds(1), controller.signal).catch((error: unknown) => error);
+    time.after(microseconds(7), () => controller.abort('enough'));
+    expect(await time.run(sleeper)).toBe('enough');
+    expect(time.now()).toBe(7000);
+  });
 });
 
 describe('a simulated migration', () => {

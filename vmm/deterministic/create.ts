@@ -33,6 +33,8 @@ export interface DeterministicWorld {
   readonly random: SeededRandom;
   /** The wall clock, ns since 1970, at the scheduler's start; default 0. */
   readonly wallClockNs?: number;
+  /** The wall clock, where it is not as far from its start as the scheduler is from its own. */
+  readonly wallNow?: () => number;
   /** Draws how long another thread takes until it carries out what it is asked, virtual ns; nothing if absent. */
   readonly answerNs?: () => number;
   /** RAM that another machine has had and nobody uses any more, to be had for less than new one; whoever gives it has cleared it. */
@@ -152,7 +154,7 @@ function makeDrivers(
     parseImage: parsed,
     hashPages: pageHasherOn(memory),
     hostNow,
-    wallNow: () => (world.wallClockNs ?? 0) + world.scheduler.now(),
+    wallNow: world.wallNow ?? (() => (world.wallClockNs ?? 0) + world.scheduler.now()),
     compile: async (code) => compiled(code),
     threadCpuNs: () => undefined,
     destroy: async () => runner.end(),
