@@ -37,10 +37,16 @@ const DATA_FAULTS = {
 const ENDED = new RegExp(`/vmm-ended$|${SILENT.source}`);
 /** A guest that stands still answers nothing that the migration asks of it: neither its driver, nor its agent, nor its slot. */
 const STOOD_STILL = /\/(guest-silent|agent-silent|still-plugged-in)$/;
-const JUMPED = new RegExp(`${SILENT.source}|${STOOD_STILL.source}`);
 const WORKER_LOST = new RegExp(`/worker-lost$|${BROKEN.source}`);
+/** Whoever waits for the guest has waited long enough. */
+const OVERDUE =
+  /\/(guest-silent|agent-silent|approach-overdue|still-plugged-in|not-plugged-in|not-plugged-in-again|not-plugged-in-yet|not-recovered)$/;
+/** Of a clock that shows a later time from one moment to the next: to who waits it is as if nothing had come for so long. */
+const JUMPED = new RegExp(`${SILENT.source}|${OVERDUE.source}`);
 /** Of a guest that does not do what it is asked, says that it can't, or has nothing any more that could be asked. */
-const REFUSED_BY_GUEST = new RegExp(`/guest-[a-z-]+$|${STOOD_STILL.source}`);
+const REFUSED_BY_GUEST = new RegExp(
+  `/(guest|agent)-[a-z-]+$|/(no-interface|no-failover|unplug-cancelled)$|${OVERDUE.source}`,
+);
 const PROCESS_FAULTS = {
   'kill-source': SILENT,
   'kill-destination': SILENT,
@@ -50,7 +56,6 @@ const PROCESS_FAULTS = {
   'suspend-destination': SILENT,
   'drift-source': SILENT,
   'drift-destination': SILENT,
-  // To whoever waits it is as if the other had been silent for so long.
   'jump-source': JUMPED,
   'jump-destination': JUMPED,
   'set-back-source': /^$/,

@@ -182,6 +182,8 @@ class Move {
     const ends = { source: endOf(source), destination: endOf(destination) };
     const struck = this.infliction.struck;
     const guest = this.#whereabouts();
+    const { devices = [] } = (source.controller.migrationRecord() ?? {}) as Partial<MigrationRecord>;
+    const isMovedWithout = devices.some(({ problem }) => problem !== undefined);
     await this.#letGoOn();
     await scheduler.sleep(REST);
     peer.stopFlows();
@@ -208,6 +210,8 @@ class Move {
       guestEnded: [source, destination].some((vmm) => vmm.guestEnded),
       deviceGivenUp:
         this.#letsDeviceGo(struck) ||
+        // The guest was at something else with its device just then, and the migration tells what it does without.
+        (isMovedWithout && struck.some(({ kind }) => kind.startsWith('guest-'))) ||
         (struck.some(({ kind }) => takesNetwork(kind)) && this.#isDeviceGivenUp),
       outages: struck.filter(({ kind }) => takesNetwork(kind)).length,
       pathChanges: this.#pathChanges,
