@@ -8,7 +8,7 @@ import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleOf } from '../../vmm/built.js';
-import { endOf, type ProcessExit, startFailed, watchChild } from '../vmm-client/child.js';
+import { endChild, endOf, type ProcessExit, startFailed, watchChild } from '../vmm-client/child.js';
 import { QmpClient } from '../vmm-client/qmp-client.js';
 import type { FabricReport, PhaseReport } from './report.js';
 
@@ -87,11 +87,9 @@ export class FabricProcess {
     return (await this.#execute('query-report')) as FabricReport;
   }
 
-  /** Ends the fabric; resolves when the process and its directory are gone. */
+  /** Ends the fabric; resolves when the process and its directory are gone. One that does not end is killed. */
   async quit(): Promise<ProcessExit> {
-    // The process may be gone before it answers, or already.
-    await this.#client.execute('quit').catch(() => undefined);
-    return this.exited;
+    return endChild(this.#child, this.exited, () => this.#client.execute('quit'));
   }
 
   async #execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {

@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { bundleOf } from '../../vmm/built.js';
 import type { NicReport } from '../../vmm/vfio-user/nic-process.js';
-import { endOf, type ProcessExit, startFailed, watchChild } from '../vmm-client/child.js';
+import { endChild, endOf, type ProcessExit, startFailed, watchChild } from '../vmm-client/child.js';
 import { QmpClient } from '../vmm-client/qmp-client.js';
 
 export interface SpawnNicOptions {
@@ -72,9 +72,8 @@ export class ServedNic {
     }
   }
 
-  /** Ends it; resolves when the process is gone. */
+  /** Ends it; resolves when the process is gone. One that does not end is killed. */
   async quit(): Promise<ProcessExit> {
-    await this.#client.execute('quit').catch(() => undefined);
-    return this.exited;
+    return endChild(this.#child, this.exited, () => this.#client.execute('quit'));
   }
 }

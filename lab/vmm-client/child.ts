@@ -1,6 +1,7 @@
 /** How the processes that we spawn end, in words. */
 import type { ChildProcess } from 'node:child_process';
 import { FerryError } from '../../base/errors.js';
+import { afterMs } from '../../vmm/timers.js';
 import { labErrors, type SpawnedProcess } from '../errors.js';
 
 /** How a process ended. */
@@ -13,6 +14,8 @@ export interface ProcessExit {
 }
 
 const LAST_WORDS_CHARACTERS = 4096;
+/** A busy process on a busy host has ended by then. */
+const QUIT_TIMEOUT_MS = 30_000;
 
 /** Gathers the process's last words; resolves when it is gone. */
 export function watchChild(child: ChildProcess, what: SpawnedProcess): Promise<ProcessExit> {
@@ -58,6 +61,24 @@ export function endOf(
 ): FerryError {
   const how = signal ?? `exit status ${exitStatus ?? 'unknown'}`;
   return error ?? labErrors.error('process-died', { what, pid: child.pid ?? 0, how, lastWords: '' });
+}
+
+/**
+ * Has a process end by `quit`, which may fail, for it may be gone before it answers, or already; resolves when it is gone. One that
+ * does not end is killed.
+ */
+export async function endChild(
+  child: ChildProcess,
+  exited: Promise<ProcessExit>,
+  quit: () => Promise<unknown>,
+): Promise<ProcessExit> {
+  quit().catch(() => undefined);
+  const cancel = afterMs(QUIT_TIMEOUT_MS, () => child.kill('SIGKILL'));
+  try {
+    return await exited;
+  } finally {
+    cancel();
+  }
 }
 
 /** Ends a process whose monitor could not be reached in `waitedMs`; resolves with the error to throw for it. */

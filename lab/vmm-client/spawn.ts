@@ -23,7 +23,7 @@ import type { VmmOptions } from '../../vmm/process/options.js';
 import { formatSocketAddress } from '../../vmm/sockets/address.js';
 import { afterMs } from '../../vmm/timers.js';
 import { labErrors } from '../errors.js';
-import { endOf, type ProcessExit, startFailed, watchChild } from './child.js';
+import { endChild, endOf, type ProcessExit, startFailed, watchChild } from './child.js';
 import { QmpClient, type QmpEvent, type QmpWaitOptions } from './qmp-client.js';
 
 export interface SpawnOptions extends VmmOptions {
@@ -42,7 +42,6 @@ const PROGRESS_PERIOD_MS = 50;
 const MONITOR_FD = 3;
 /** A process that lives and does not answer for so long is stopped, or hangs. */
 const ANSWER_TIMEOUT_MS = 15_000;
-const QUIT_TIMEOUT_MS = 5_000;
 /** Console lines that are quoted when the guest ends. */
 const LAST_LINES = 3;
 
@@ -283,13 +282,7 @@ export class Vmm {
 
   /** Ends the VMM, and its guest if it is here; resolves when the process is gone. One that does not end is killed. */
   async quit(): Promise<ProcessExit> {
-    const ended = (): Promise<unknown> => {
-      // The process may be gone before it answers, or already.
-      this.client.execute('quit').catch(() => undefined);
-      return this.exited;
-    };
-    await within(QUIT_TIMEOUT_MS, 'the end of the process', ended).catch(() => this.kill());
-    return this.exited;
+    return endChild(this.#child, this.exited, () => this.client.execute('quit'));
   }
 
   /** Ends the process at once, as a crash would. */

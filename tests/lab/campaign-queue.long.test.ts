@@ -1,11 +1,10 @@
 /** A campaign over several processes by a queue on a real server, one of which is killed while it works. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Queue } from 'bullmq';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -13,19 +12,13 @@ import { runCrew } from '../../dist/lab/simulator/crew.js';
 import { buildOf } from '../../dist/lab/simulator/identity.js';
 import { gather } from '../../dist/lab/simulator/queue.js';
 import type { Tally } from '../../lab/simulator/campaign.js';
+import { type Started, start, startFerry } from '../processes.js';
 
 const SERVERS = ['valkey-server', 'redis-server'];
 const server = SERVERS.find((name) => spawnSync(name, ['--version']).status === 0);
 const imagePath = fileURLToPath(new URL('../../dist/guests/kernel.img', import.meta.url));
-const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 const CAMPAIGN = { imagePath, plan: undefined, parameters: undefined, from: 0, to: 39 } as const;
 const TIMEOUT_MS = 240_000;
-
-/** Resolves with the first line that says so. */
-async function lineOf(stream: NodeJS.ReadableStream, pattern: RegExp): Promise<string> {
-  for await (const line of createInterface(stream)) if (pattern.test(line)) return line;
-  throw new Error(`it ended without ${pattern}`);
-}
 
 async function freePort(): Promise<number> {
   const listener = createServer().listen(0, '127.0.0.1');
@@ -40,32 +33,21 @@ describe.skipIf(server === undefined)(
   `a campaign by a queue (${server ?? `needs ${SERVERS.join(' or ')}`})`,
   () => {
     const folder = mkdtempSync(join(tmpdir(), 'ferry-queue-'));
-    const started: ChildProcess[] = [];
+    let store: Started;
     let url: string;
     beforeAll(async () => {
       const port = await freePort();
       url = `redis://127.0.0.1:${port}`;
       const options = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', folder];
-      const process = spawn(server!, options, { stdio: ['ignore', 'pipe', 'inherit'] });
-      started.push(process);
-      await lineOf(process.stdout, /Ready to accept connections/);
+      store = start(options, { program: server!, staysOn: true });
+      await store.out.find(/Ready to accept connections/);
     });
     afterAll(async () => {
-      for (const process of started.reverse()) {
-        if (process.exitCode !== null || process.signalCode !== null) continue;
-        process.kill('SIGKILL');
-        await once(process, 'exit');
-      }
+      await store.kill();
       rmSync(folder, { recursive: true });
     });
 
-    const worker = (): ChildProcess & { stderr: NodeJS.ReadableStream } => {
-      const process = spawn('node', [FERRY, 'simulate', '--work', url, '--jobs', '1'], {
-        stdio: ['ignore', 'ignore', 'pipe'],
-      });
-      started.push(process);
-      return process as ChildProcess & { stderr: NodeJS.ReadableStream };
-    };
+    const worker = (): Started => startFerry(['simulate', '--work', url, '--jobs', '1']);
     const submit = (enough: () => boolean = () => false): Promise<Tally> =>
       gather({ ...CAMPAIGN, url, portionSeeds: 5, enough, progress: () => undefined });
 
@@ -74,9 +56,8 @@ describe.skipIf(server === undefined)(
       async () => {
         const gathering = submit();
         const first = worker();
-        await lineOf(first.stderr, /seeds \d+ to \d+ done/);
-        first.kill('SIGKILL');
-        await once(first, 'exit');
+        await first.err.find(/seeds \d+ to \d+ done/);
+        await first.kill();
         const second = worker();
         const gathered = await gathering;
         const local = await runCrew({
@@ -96,8 +77,8 @@ describe.skipIf(server === undefined)(
         // It had some in hand when it was killed, or nothing was shown.
         expect(jobs.filter(({ stalledCounter }) => stalledCounter > 0).length).toBeGreaterThan(0);
 
-        second.kill('SIGTERM');
-        expect(await once(second, 'exit')).toEqual([0, null]);
+        second.child.kill('SIGTERM');
+        expect((await second.ended()).status).toBe(0);
         // Nobody works any more, and all is there.
         expect(await submit()).toEqual(local);
       },

@@ -1,11 +1,8 @@
 /** What VMMs started by hand say at the ends of moves that went wrong, and that what they advise works. */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../base/units.js';
 import { FaultProxy } from '../../dist/lab/faults/link/proxy.js';
@@ -13,8 +10,9 @@ import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
 import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
 import { spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
 import type { MigrationInfo } from '../../vmm/monitor/control.js';
+import { type Started, startFerry } from '../processes.js';
+import type { Lines } from '../waiting.js';
 
-const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 const LEDGER = 'workload=ledger status_ms=100';
 const GUEST = { guest: KERNEL_IMAGE, memoryBytes: 64 * MIB, append: LEDGER } as const;
 const TIMEOUT_MS = 120_000;
@@ -24,31 +22,11 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** Lines that come, and may be waited for. */
-class Lines {
-  readonly seen: string[] = [];
-  readonly #waiting: (() => void)[] = [];
-
-  add(line: string): void {
-    this.seen.push(line);
-    for (const wake of this.#waiting.splice(0)) wake();
-  }
-
-  async next(pattern: RegExp, from = 0): Promise<string> {
-    for (;;) {
-      const found = this.seen.slice(from).find((line) => pattern.test(line));
-      if (found !== undefined) return found;
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
-  }
-}
-
 interface ByHand {
-  readonly child: ChildProcess;
+  readonly process: Started;
   readonly console: Lines;
   readonly notices: Lines;
   readonly client: QmpClient;
-  readonly exited: Promise<number | null>;
 }
 
 /** `ferry vmm` as a person starts it. */
@@ -56,23 +34,13 @@ async function byHand(...args: string[]): Promise<ByHand> {
   const folder = mkdtempSync(join(tmpdir(), 'ferry-ends-'));
   cleanups.push(() => rmSync(folder, { recursive: true }));
   const monitor = `unix:${join(folder, 'm.sock')}`;
-  const child = spawn(process.execPath, [FERRY, 'vmm', '--monitor', monitor, ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const exited = new Promise<number | null>((resolve) => child.on('close', resolve));
-  cleanups.push(() => {
-    child.kill('SIGKILL');
-    return exited;
-  });
-  const [console, notices] = [child.stdout, child.stderr].map((stream) => {
-    const lines = new Lines();
-    createInterface({ input: stream }).on('line', (line) => lines.add(line));
-    return lines;
-  }) as [Lines, Lines];
-  await notices.next(/^ferry: monitor at/);
+  const process = startFerry(['vmm', '--monitor', monitor, ...args]);
+  cleanups.push(() => process.kill());
+  const { out: console, err: notices } = process;
+  await notices.find(/^ferry: monitor at/);
   const client = await QmpClient.connect(monitor);
   cleanups.push(() => client.close());
-  return { child, console, notices, client, exited };
+  return { process, console, notices, client };
 }
 
 /** A network that is gone for good as the commit is about to pass: nobody can be asked any more. */
@@ -87,7 +55,7 @@ const ASK_SHORTLY = { 'inquiry-timeout': 300, 'keepalive-interval': 50 };
 
 const source = async (): Promise<ByHand> => {
   const vmm = await byHand('--guest', KERNEL_IMAGE, '--memory', '64MiB', '--append', LEDGER);
-  await vmm.console.next(/, clean$/);
+  await vmm.console.find(/, clean$/);
   return vmm;
 };
 
@@ -115,8 +83,8 @@ describe('a commit that is never acknowledged', () => {
       const between = await goneAtCommit(there);
       await here.client.execute('migrate-set-parameters', ASK_SHORTLY);
       await here.client.execute('migrate', { uri: between.address });
-      await here.notices.next(/commit was not answered: asking tcp:127.*whether the guest runs there/);
-      const advice = await here.notices.next(/`x-ferry-reclaim`/);
+      await here.notices.find(/commit was not answered: asking tcp:127.*whether the guest runs there/);
+      const advice = await here.notices.find(/`x-ferry-reclaim`/);
       expect(advice).toMatch(/stands still here.*Ask the destination.*`quit` here.*`x-ferry-reclaim` here/);
       const said = here.notices.seen.join('\n');
       expect(said).toMatch(/where the guest runs is unknown/);
@@ -135,16 +103,16 @@ describe('a commit that is never acknowledged', () => {
       }
       await here.client.execute('x-ferry-reclaim');
       expect(await stateOf(here.client)).toBe('running');
-      await here.console.next(/, clean$/, here.console.seen.length);
+      await here.console.find(/, clean$/, here.console.seen.length);
       // It is as it was: it can be moved again.
       const next = await byHand('--incoming', 'defer');
       await next.client.execute('migrate-incoming', { uri: 'tcp:127.0.0.1:0' });
-      const [, uri] = /at (tcp:127\.0\.0\.1:[1-9]\d*)$/.exec(await next.notices.next(/waiting for a guest/))!;
+      const [, uri] = /at (tcp:127\.0\.0\.1:[1-9]\d*)$/.exec(await next.notices.find(/waiting for a guest/))!;
       await here.client.execute('migrate', { uri });
-      await next.console.next(/, clean$/);
+      await next.console.find(/, clean$/);
       // Each names the guest, and the other side.
-      await next.notices.next(/^ferry: the guest kernel runs; it came from 127\.0\.0\.1, port \d+$/);
-      await here.notices.next(new RegExp(`^ferry: the guest kernel has moved to ${uri}; \`quit\``));
+      await next.notices.find(/^ferry: the guest kernel runs; it came from 127\.0\.0\.1, port \d+$/);
+      await here.notices.find(new RegExp(`^ferry: the guest kernel has moved to ${uri}; \`quit\``));
       expect(here.notices.seen[1]).toBe('ferry: the guest kernel runs');
     },
     TIMEOUT_MS,
@@ -222,7 +190,7 @@ describe('a source that is ended while its guest is being moved', () => {
       const here = await source();
       const there = await byHand('--incoming', 'tcp:127.0.0.1:0');
       const [, address] = /waiting for a guest at (\S+)/.exec(
-        await there.notices.next(/waiting for a guest at/),
+        await there.notices.find(/waiting for a guest at/),
       )!;
       await here.client.execute('migrate-set-parameters', { 'max-bandwidth': 2 * MIB });
       await here.client.execute('migrate-set-capabilities', {
@@ -232,9 +200,9 @@ describe('a source that is ended while its guest is being moved', () => {
       await here.client.execute('migrate', { uri: address });
       await pass;
       if (how === 'quit') await here.client.execute('quit').catch(() => undefined);
-      else here.child.kill(how);
-      expect(await here.exited).toBe(how === 'quit' ? 0 : 143);
-      await there.exited;
+      else here.process.child.kill(how);
+      expect((await here.process.ended()).status).toBe(how === 'quit' ? 0 : 143);
+      await there.process.ended();
       for (const { notices } of [here, there]) {
         const words = notices.seen.join('\n');
         expect(words).toMatch(/the VMM at the source was ended in phase active/);
@@ -299,11 +267,11 @@ describe('a stranger at the door of a VMM that waits', () => {
     'is told of, with the reason',
     async () => {
       const there = await byHand('--incoming', 'tcp:127.0.0.1:0');
-      const port = Number(/tcp:127\.0\.0\.1:(\d+)/.exec(await there.notices.next(/tcp:127/))![1]);
+      const port = Number(/tcp:127\.0\.0\.1:(\d+)/.exec(await there.notices.find(/tcp:127/))![1]);
       const stranger = connect(port, '127.0.0.1', () => stranger.write('GET / HTTP/1.1\r\n\r\n'));
       stranger.on('error', () => {});
       cleanups.push(() => stranger.destroy());
-      expect(await there.notices.next(/turned away/)).toMatch(/^ferry: turned away 127\.0\.0\.1.*: ./);
+      expect(await there.notices.find(/turned away/)).toMatch(/^ferry: turned away 127\.0\.0\.1.*: ./);
       expect(await stateOf(there.client)).toBe('inmigrate');
     },
     TIMEOUT_MS,

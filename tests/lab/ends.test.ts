@@ -1,11 +1,8 @@
 /** How things end that go wrong around a move: in words, in time, and with nothing left behind. */
 
-import { spawn } from 'node:child_process';
 import { mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { EXIT_STATUS } from '../../base/exit-status.js';
 import { MIB } from '../../base/units.js';
@@ -14,8 +11,7 @@ import { migrate } from '../../dist/lab/index.js';
 import { KERNEL_IMAGE, type MigrateOptions } from '../../dist/lab/move/scenario.js';
 import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
 import { spawnVmm } from '../../dist/lab/vmm-client/spawn.js';
-
-const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
+import { startFerry } from '../processes.js';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -99,16 +95,15 @@ describe('a recording', () => {
 });
 
 /** Runs `ferry` with nobody at its standard output, or with `stdout`. */
-const run = (args: readonly string[], stdout: number | 'pipe') =>
-  new Promise<{ status: number | null; words: string }>((resolve) => {
-    const child = spawn(process.execPath, [FERRY, ...args], { stdio: ['ignore', stdout, 'pipe'] });
-    let words = '';
-    child.stderr?.on('data', (text) => {
-      words += text;
-    });
-    child.stdout?.destroy();
-    child.on('close', (status) => resolve({ status, words }));
-  });
+async function run(
+  args: readonly string[],
+  stdout: number | 'pipe',
+): Promise<{ status: number | null; words: string }> {
+  const started = startFerry(args, { stdio: ['ignore', stdout, 'pipe'] });
+  started.child.stdout?.destroy();
+  const { status, stderr } = await started.ended();
+  return { status, words: stderr };
+}
 
 describe('a VMM started by hand', () => {
   it('says why its guest was not moved, as JSON lines if asked to, and its console too', async () => {
@@ -123,25 +118,11 @@ describe('a VMM started by hand', () => {
       '--monitor',
       monitor,
     ];
-    const child = spawn(process.execPath, [FERRY, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-    cleanups.push(() => child.kill());
-    const [said, noticed] = [child.stdout, child.stderr].map((stream) => {
-      const lines: object[] = [];
-      const waiting: (() => void)[] = [];
-      createInterface({ input: stream }).on('line', (line) => {
-        lines.push(JSON.parse(line) as object);
-        for (const wake of waiting.splice(0)) wake();
-      });
-      return async (pattern: RegExp): Promise<void> => {
-        while (!lines.some((line) => pattern.test(JSON.stringify(line)))) {
-          await new Promise<void>((resolve) => waiting.push(resolve));
-        }
-      };
-    });
-    await said!(/^\{"console":".*Ferry version/);
+    const { out, err } = startFerry(args);
+    await out.find(/^\{"console":".*Ferry version/);
     const client = await QmpClient.connect(monitor);
     await client.execute('migrate', { uri: 'tcp:127.0.0.1:1' });
-    await noticed!(/^\{"notice":"the guest was not moved: .*nobody listens there/);
+    await err.find(/^\{"notice":"the guest was not moved: .*nobody listens there/);
     await client.execute('quit');
     client.close();
   });

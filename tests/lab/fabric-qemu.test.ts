@@ -1,11 +1,11 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { startFabric } from '../../lab/fabric/fabric.js';
 import { readPcapng } from '../devices/ethernet-pcapng-reader.js';
+import { start } from '../processes.js';
 
 const QEMU = 'qemu-system-x86_64';
 const version = /version (\d+)\.(\d+)/.exec(spawnSync(QEMU, ['--version']).stdout?.toString() ?? '');
@@ -20,16 +20,17 @@ describe.skipIf(!speaksStream)('QEMU', () => {
     const path = join(folder, 's');
     const pcap = join(folder, 'net.pcapng');
     const fabric = await startFabric({ listen: [{ kind: 'unix', path }], pcap });
-    const qemu = spawn(QEMU, [
+    const args = [
       ...['-accel', 'tcg', '-m', '64', '-boot', 'n', '-device', 'e1000,netdev=n,mac=52:54:00:12:34:56'],
       ...['-display', 'none', '-serial', 'none', '-monitor', 'none'],
       ...['-netdev', `stream,id=n,server=off,addr.type=unix,addr.path=${path}`],
-    ]);
+    ];
+    const qemu = start(args, { program: QEMU });
     try {
       const port = () => fabric.report().ports[0];
       const deadline = performance.now() + PATIENCE_MS - 5000;
       // Its first frames are IPv6's; the DHCP discover is the long one.
-      while ((port()?.bytesIn ?? 0) < 442 && qemu.exitCode === null && performance.now() < deadline) {
+      while ((port()?.bytesIn ?? 0) < 442 && qemu.child.exitCode === null && performance.now() < deadline) {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
       expect(port()).toMatchObject({ invalid: 0, giants: 0, end: null });
@@ -42,10 +43,7 @@ describe.skipIf(!speaksStream)('QEMU', () => {
       );
       expect(Buffer.from(discover!.bytes.subarray(34, 38)).toString('hex')).toBe('00440043');
     } finally {
-      if (qemu.exitCode === null) {
-        qemu.kill('SIGKILL');
-        await once(qemu, 'exit');
-      }
+      await qemu.kill();
       await fabric.close();
       rmSync(folder, { recursive: true });
     }

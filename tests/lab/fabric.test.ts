@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -14,8 +14,8 @@ import { type FabricReport, reportText } from '../../lab/fabric/report.js';
 import type { SocketAddress } from '../../vmm/sockets/address.js';
 import { realTime } from '../../vmm/threads/real-time.js';
 import { readPcapng } from '../devices/ethernet-pcapng-reader.js';
+import { type Ended, startFerry } from '../processes.js';
 
-const FERRY = new URL('../../dist/bin/ferry.js', import.meta.url).pathname;
 const LOOPBACK: SocketAddress = { kind: 'tcp', host: '127.0.0.1', port: 0 };
 
 let folder: string;
@@ -229,22 +229,14 @@ describe('a fabric', () => {
 });
 
 describe('ferry fabric', () => {
-  async function ferry(...args: string[]): Promise<{ status: number; stdout: string; stderr: string }> {
-    const child = spawn(process.execPath, [FERRY, 'fabric', ...args]);
-    cleanups.push(() => child.kill('SIGKILL'));
-    let stdout = '';
-    let stderr = '';
-    child.stdout.on('data', (chunk) => {
-      stdout += chunk;
-    });
-    child.stderr.on('data', async (chunk) => {
-      stderr += chunk;
-      const port = /listening at tcp:127\.0\.0\.1:(\d+)/.exec(stderr)?.[1];
-      if (port === undefined || child.killed) return;
-      child.kill('SIGINT');
-    });
-    const [status] = (await once(child, 'close')) as [number];
-    return { status, stdout, stderr };
+  function ferry(...args: string[]): Promise<Ended> {
+    const started = startFerry(['fabric', ...args]);
+    // Once it listens it is ended again.
+    const ending = started.err.find(/listening at tcp:127\.0\.0\.1:\d+/).then(
+      () => started.child.kill('SIGINT'),
+      () => false,
+    );
+    return ending.then(() => started.ended());
   }
 
   it('ends at SIGINT with its report and status 0', async () => {

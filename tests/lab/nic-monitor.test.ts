@@ -10,6 +10,7 @@ import { COMMAND, CONFIG_REGION, deviceFeature, ENODEV } from '../../vmm/vfio-us
 import { loadUnixSockets, type UnixSockets } from '../../vmm/vfio-user/unix-sockets.js';
 import { GuestFile, TestDriver, VfioUserClient } from '../vmm/vfio-user-client.js';
 import { Wire } from '../vmm/vfio-user-world.js';
+import { until } from '../waiting.js';
 
 const MAC = '52:54:00:12:34:56';
 const RARP = 0x8035;
@@ -33,7 +34,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
         netdev: `unix:${join(folder, 'net.sock')}`,
         mac: MAC,
       });
-      client = new VfioUserClient(sockets as UnixSockets, path);
+      client = new VfioUserClient(sockets as UnixSockets, path, { staysOn: true });
       await client.negotiate(0);
       memory = new GuestFile(join(folder, 'memory'));
       await client.map(0, memory.bytes, memory.fd);
@@ -41,11 +42,15 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       driver = new TestDriver(client, memory);
     });
     afterAll(async () => {
-      client.close();
-      await client.gone;
-      memory.close();
-      wire.close();
-      rmSync(folder, { recursive: true });
+      try {
+        client.close();
+        await client.left();
+      } finally {
+        await nic.quit();
+        memory.close();
+        wire.close();
+        rmSync(folder, { recursive: true });
+      }
     });
 
     it('tells how the function is, before its driver has come and after', async () => {
@@ -86,7 +91,11 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       await driver.open();
       const { PFSTS } = reg.MAILBOX.fields;
       const told = async (): Promise<boolean> => PFSTS.get(await driver.get(reg.MAILBOX)) === 1;
-      while (await told()) driver.acknowledge();
+      await until('the driver has read all that it was told', async () => {
+        if (!(await told())) return true;
+        driver.acknowledge();
+        return false;
+      });
       await nic.execute('set_link', { name: 'vf0', up: false });
       expect(await nic.report()).toMatchObject({ link: false, 'clear-to-send': false });
       expect(await told()).toBe(true);
@@ -201,7 +210,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
 
     it('ends it', async () => {
       expect(await nic.quit()).toMatchObject({ exitStatus: 0 });
-      await client.gone;
+      await client.left();
     });
   },
 );

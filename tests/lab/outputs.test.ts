@@ -1,5 +1,5 @@
 /** Files that the user asked for and that the disk does not take: told once, by name, and by the exit status. */
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import {
   closeSync,
   constants,
@@ -12,7 +12,6 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EXIT_STATUS } from '../../base/exit-status.js';
 import { KERNEL_IMAGE } from '../../dist/lab/move/scenario.js';
@@ -21,8 +20,8 @@ import type { MigrateResult } from '../../lab/move/move.js';
 import { exitStatusOf, resultText, shown } from '../../lab/move/result-text.js';
 import { ConsoleOutput } from '../../vmm/process/console-output.js';
 import { writeOutput } from '../../vmm/process/output-file.js';
+import { startFerry } from '../processes.js';
 
-const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 /** Takes every open and refuses every byte. */
 const FULL = '/dev/full';
 
@@ -43,22 +42,14 @@ interface Ended {
 }
 
 /** `onError` sees what standard error holds so far. */
-function ferry(
+async function ferry(
   args: readonly string[],
   { stdout = 'pipe', onError }: { stdout?: number | 'pipe'; onError?: (err: string) => void } = {},
 ): Promise<Ended> {
-  const child = spawn(process.execPath, [FERRY, ...args], { stdio: ['ignore', stdout, 'pipe'] });
-  cleanups.push(() => child.kill('SIGKILL'));
-  let out = '';
-  let err = '';
-  child.stdout?.on('data', (text) => {
-    out += text;
-  });
-  child.stderr?.on('data', (text) => {
-    err += text;
-    onError?.(err);
-  });
-  return new Promise((resolve) => child.on('close', (status) => resolve({ status, out, err })));
+  const started = startFerry(args, { stdio: ['ignore', stdout, 'pipe'] });
+  started.child.stderr?.on('data', () => onError?.(started.stderr));
+  const ended = await started.ended();
+  return { status: ended.status, out: ended.stdout, err: ended.stderr };
 }
 
 const times = (text: string, pattern: RegExp): number => text.match(new RegExp(pattern, 'g'))?.length ?? 0;

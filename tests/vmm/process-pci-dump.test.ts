@@ -1,14 +1,14 @@
 /** `ferry vmm --pci-dump`: what a VMM process leaves behind of its PCI functions, for lspci. Needs the built tree. */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
+import { FERRY, startFerry } from '../processes.js';
 
 const KERNEL = fileURLToPath(new URL('../../dist/guests/kernel.img', import.meta.url));
-const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 const hasLspci = spawnSync('lspci', ['--version']).status === 0;
 /** What lspci says when it can't make sense of a dump. */
 const COMPLAINTS = /malformed|looped|<unreadable>|access denied|unknown header|illegal vendor|!!!|invalid/i;
@@ -23,24 +23,11 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 async function runVmm(...args: string[]): Promise<{ status: number | null; stderr: string }> {
   const monitor = `unix:${join(directory, 'monitor.sock')}`;
   const guest = ['--guest', KERNEL, '--memory', '64MiB', '--append', 'workload=idle status_ms=100'];
-  const child = spawn(process.execPath, [FERRY, 'vmm', ...guest, '--monitor', monitor, ...args]);
-  let [stdout, stderr] = ['', ''];
-  child.stderr.on('data', (text) => (stderr += text));
-  const ended = new Promise<number | null>((resolve) => child.on('close', resolve));
-  try {
-    await new Promise<void>((resolve, reject) => {
-      child.stdout.on('data', (text) => {
-        stdout += text;
-        if (/idle: up/.test(stdout)) resolve();
-      });
-      void ended.then(() => reject(new Error(`ferry vmm ended: ${stderr}`)));
-    });
-    const client = await QmpClient.connect(monitor);
-    await client.execute('quit').catch(() => undefined);
-    return { status: await ended, stderr };
-  } finally {
-    child.kill('SIGKILL');
-  }
+  const started = startFerry(['vmm', ...guest, '--monitor', monitor, ...args]);
+  await started.out.find(/idle: up/);
+  const client = await QmpClient.connect(monitor);
+  await client.execute('quit').catch(() => undefined);
+  return started.ended();
 }
 
 /** What `lspci -F` makes of a dump, its own complaints among it; domains are always shown. */

@@ -1,5 +1,4 @@
 /** Who is no source: at the door of a VMM that waits for a guest, whatever he does, nobody else waits for him. */
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +11,8 @@ import { decodeMessage, encodeMessage } from '../../migration/messages.js';
 import type { DestinationRecord } from '../../migration/record.js';
 import { Doorstep, type DoorstepOptions } from '../../vmm/process/doorstep.js';
 import { socketVisitor } from '../../vmm/process/socket-visitor.js';
+import { start as startNode } from '../processes.js';
+import { within } from '../waiting.js';
 
 const KERNEL = fileURLToPath(new URL('../../dist/guests/kernel.img', import.meta.url));
 const LEDGER = { guest: KERNEL, memoryBytes: 64 * MIB, append: 'workload=ledger status_ms=100' } as const;
@@ -32,7 +33,7 @@ async function connected(port: number): Promise<Socket> {
   const socket = connect(port, '127.0.0.1');
   socket.on('error', () => {});
   cleanups.push(() => socket.destroy());
-  await once(socket, 'connect');
+  await within('a connection', once(socket, 'connect'));
   return socket;
 }
 
@@ -42,7 +43,7 @@ const portOf = async (vmm: Vmm): Promise<number> => Number((await vmm.incomingAd
 async function lastWords(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
   socket.on('data', (chunk: Buffer) => chunks.push(chunk));
-  if (!socket.closed) await once(socket, 'close');
+  if (!socket.closed) await within('the other side to close', once(socket, 'close'));
   return Buffer.concat(chunks);
 }
 
@@ -122,19 +123,18 @@ describe('an address that swallows what is sent to it', () => {
   /** A process that listens and never accepts: its queue is full, and further connections get no answer at all. */
   async function blackHole(): Promise<number> {
     const program = `require('node:net').createServer().listen({ host: '127.0.0.1', port: 0, backlog: 1 }, function () {
-      require('node:fs').writeSync(1, String(this.address().port));
+      require('node:fs').writeSync(1, this.address().port + '\\n');
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     })`;
-    const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'ignore'] });
-    cleanups.push(() => child.kill('SIGKILL'));
-    const [port] = (await once(child.stdout, 'data')) as [Buffer];
-    for (;;) {
+    const port = await startNode(['-e', program], { name: 'a black hole' }).out.find(/^\d+$/);
+    for (let connections = 0; connections < 1000; connections++) {
       const socket = connect(Number(port), '127.0.0.1');
       socket.on('error', () => {});
       cleanups.push(() => socket.destroy());
       const timer = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 300));
       if (!(await Promise.race([once(socket, 'connect').then(() => true), timer]))) return Number(port);
     }
+    throw new Error('a thousand connections wait to be accepted, and one more does not');
   }
 
   it('is given up at once by migrate_cancel', async () => {

@@ -1,6 +1,5 @@
 /** VMM processes as they are spawned, driven and ended in earnest. Needs the built tree. */
 
-import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -13,9 +12,9 @@ import { MIB } from '../../base/units.js';
 import { QmpClient } from '../../dist/lab/vmm-client/qmp-client.js';
 import { type SpawnOptions, spawnVmm, type Vmm } from '../../dist/lab/vmm-client/spawn.js';
 import { buildImage } from '../../guest-fixtures/toolchain/build.js';
+import { type Ended, FERRY, startFerry, start as startNode } from '../processes.js';
 
 const KERNEL = fileURLToPath(new URL('../../dist/guests/kernel.img', import.meta.url));
-const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 const LEDGER = { guest: KERNEL, memoryBytes: 64 * MIB, append: 'workload=ledger status_ms=100' } as const;
 const INCOMING = 'tcp:127.0.0.1:0';
 
@@ -57,16 +56,9 @@ async function start(options: SpawnOptions): Promise<Vmm> {
 const coded = (code: string): unknown => expect.objectContaining({ code });
 
 /** Runs `ferry` to its end. */
-function ferry(
-  ...args: string[]
-): Promise<{ status: number | null; stdout: string; stderr: string; pid: number }> {
-  const child = spawn(process.execPath, [FERRY, ...args]);
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (text) => (stdout += text));
-  child.stderr.on('data', (text) => (stderr += text));
-  return new Promise((resolve) =>
-    child.on('close', (status) => resolve({ status, stdout, stderr, pid: child.pid ?? 0 })),
-  );
+async function ferry(...args: string[]): Promise<Ended & { readonly pid: number }> {
+  const started = startFerry(args);
+  return { ...(await started.ended()), pid: started.pid };
 }
 
 /** The next status line of the ledger says that it is clean. */
@@ -315,43 +307,23 @@ describe('VMM processes', () => {
 
   it('the guest waits for the first client if a monitor says wait=on', async () => {
     const address = `unix:${file('wait.sock')}`;
-    const child = spawn(process.execPath, [
-      FERRY,
-      'vmm',
-      '--guest',
-      KERNEL,
-      '--monitor',
-      `${address},wait=on`,
-    ]);
-    try {
-      await until(() => existsSync(file('wait.sock')), 'monitor');
-      let stdout = '';
-      child.stdout.on('data', (text) => (stdout += text));
-      const client = await QmpClient.connect(address);
-      await until(() => stdout.includes('Ferry version'), 'console');
-      const ended = new Promise((resolve) => child.once('exit', resolve));
-      await client.execute('quit');
-      expect(await ended).toBe(0);
-    } finally {
-      child.kill('SIGKILL');
-    }
+    const started = startFerry(['vmm', '--guest', KERNEL, '--monitor', `${address},wait=on`]);
+    await until(() => existsSync(file('wait.sock')), 'monitor');
+    const client = await QmpClient.connect(address);
+    await started.out.find(/Ferry version/);
+    await client.execute('quit');
+    expect((await started.ended()).status).toBe(0);
   });
 
   it('ends when its spawner ends, even by SIGKILL', async () => {
     const script = `import { spawnVmm } from ${JSON.stringify(new URL('../../dist/lab/vmm-client/spawn.js', import.meta.url).href)};
       const vmm = await spawnVmm(${JSON.stringify(LEDGER)});
       console.log(vmm.pid);`;
-    const parent = spawn(process.execPath, ['--input-type=module', '-e', script]);
-    try {
-      const pid = await new Promise<number>((resolve) =>
-        parent.stdout.once('data', (text) => resolve(Number(text))),
-      );
-      expect(alive(pid)).toBe(true);
-      parent.kill('SIGKILL');
-      await until(() => !alive(pid), 'the VMM ends');
-    } finally {
-      parent.kill('SIGKILL');
-    }
+    const parent = startNode(['--input-type=module', '-e', script], { name: 'the spawner' });
+    const pid = Number(await parent.out.find(/^\d+$/));
+    expect(alive(pid)).toBe(true);
+    await parent.kill();
+    await until(() => !alive(pid), 'the VMM ends');
   });
 
   it('writes the console to a file, and a recording to a folder', async () => {

@@ -7,6 +7,7 @@ import { benchKernels } from '../../dist/lab/bench/kernels.js';
 import { benchTransfer } from '../../dist/lab/bench/transfer.js';
 import { SocketSourceDataPlane } from '../../dist/vmm/transfer/source-plane.js';
 import type { Step } from '../../lab/bench/transfer-process.js';
+import { within } from '../waiting.js';
 
 const children: ChildProcess[] = [];
 afterEach(() => {
@@ -22,7 +23,11 @@ function destinationProcess(bytes: number): { child: ChildProcess; ask: (step: S
   let id = 0;
   const ask = (step: Step): Promise<unknown> => {
     child.send({ ...step, id: id++ });
-    return new Promise((resolve) => child.once('message', resolve));
+    const answer = new Promise((resolve, reject) => {
+      child.once('message', resolve);
+      child.once('exit', () => reject(new Error('the destination process is gone')));
+    });
+    return within(`what came of '${step.step}'`, answer);
   };
   return { child, ask };
 }

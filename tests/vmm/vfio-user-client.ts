@@ -3,6 +3,7 @@
  * and the least that a driver of the function does.
  */
 import { closeSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { onTestFinished } from 'vitest';
 import { compose } from '../../base/bits.js';
 import { rxRead, txData } from '../../devices/nic82599/descriptors.js';
 import { OP_RESET } from '../../devices/nic82599/pf-driver/messages.js';
@@ -25,11 +26,15 @@ import {
   version,
 } from '../../vmm/vfio-user/protocol.js';
 import { POLLIN, type UnixSockets } from '../../vmm/vfio-user/unix-sockets.js';
+import { within } from '../waiting.js';
 
 export interface Reply {
   readonly errno: number;
   readonly payload: Uint8Array<ArrayBuffer>;
 }
+
+const nameOf = (command: number): string =>
+  Object.entries(COMMAND).find(([, number]) => number === command)?.[0] ?? `command ${command}`;
 
 const MEMORY_BYTES = 0x10_0000;
 const BUFFER_BYTES = 0x20_0000;
@@ -75,7 +80,7 @@ export class VfioUserClient {
   readonly #sockets: UnixSockets;
   readonly #fd: number;
   readonly #bytes = new Uint8Array(new ArrayBuffer(BUFFER_BYTES));
-  readonly #waiting = new Map<number, (reply: Reply) => void>();
+  readonly #waiting = new Map<number, { answer(reply: Reply): void; lose(error: Error): void }>();
   #have = 0;
   #id = 0;
   #ended = false;
@@ -85,10 +90,13 @@ export class VfioUserClient {
     this.#gone = resolve;
   });
 
-  constructor(sockets: UnixSockets, path: string) {
+  /** It leaves when the test is over that it is of, if it has not; `staysOn`: it is of all tests of a file. */
+  constructor(sockets: UnixSockets, path: string, { staysOn = false } = {}) {
     this.#sockets = sockets;
     this.#fd = sockets.connect(path);
     this.#listen();
+    // A thread of the pool waits at the socket, and the process of the tests for that thread.
+    if (!staysOn) onTestFinished(() => this.close());
   }
 
   /** Sends bytes as they are. */
@@ -109,7 +117,15 @@ export class VfioUserClient {
   ): Promise<Reply> {
     const id = this.#id++ & 0xffff;
     this.raw(message({ id, command, payload }), fds);
-    return new Promise((resolve) => this.#waiting.set(id, resolve));
+    const reply = new Promise<Reply>((answer, lose) => {
+      if (this.#ended) lose(new Error(`${nameOf(command)}: the connection is at its end`));
+      else this.#waiting.set(id, { answer, lose });
+    });
+    return within(
+      `the reply to ${nameOf(command)}`,
+      reply,
+      () => `commands of the device: ${this.asked.length}`,
+    );
   }
 
   /** The same, posted. */
@@ -163,6 +179,11 @@ export class VfioUserClient {
     for (const one of this.#late.splice(0)) one();
   }
 
+  /** Resolves when the device, or this side, has ended the connection. */
+  left(): Promise<void> {
+    return within('the end of the connection', this.gone);
+  }
+
   close(): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -178,6 +199,9 @@ export class VfioUserClient {
           this.#ended = true;
           closeSync(this.#fd);
           this.#gone();
+          const lost = new Error('the device has let the client go');
+          for (const { lose } of this.#waiting.values()) lose(lost);
+          this.#waiting.clear();
           return;
         }
         this.#have += bytes;
@@ -200,7 +224,7 @@ export class VfioUserClient {
       } else {
         const done = this.#waiting.get(id);
         this.#waiting.delete(id);
-        done?.({ errno: (flags & FLAG_ERROR) === 0 ? 0 : error, payload });
+        done?.answer({ errno: (flags & FLAG_ERROR) === 0 ? 0 : error, payload });
       }
     }
   }

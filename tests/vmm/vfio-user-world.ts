@@ -1,14 +1,10 @@
 /** What a vfio-user device stands between: its process, and the other end of its cable. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 import { FrameStreamEncoder, FrameStreamParser } from '../../devices/ethernet/stream-framing.js';
-
-const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
+import { type Started, startFerry } from '../processes.js';
+import { within } from '../waiting.js';
 
 /** The other end of the cable. */
 export class Wire {
@@ -32,9 +28,13 @@ export class Wire {
   get frame(): Promise<Uint8Array> {
     const first = this.frames.shift();
     if (first !== undefined) return Promise.resolve(first);
-    return new Promise((resolve) => {
-      this.#heard = () => resolve(this.frames.shift()!);
+    const next = new Promise<Uint8Array>((resolve) => {
+      this.#heard = () => {
+        this.#heard = () => {};
+        resolve(this.frames.shift()!);
+      };
     });
+    return within('a frame on the cable', next);
   }
 
   send(frame: Uint8Array): void {
@@ -51,51 +51,33 @@ export class Wire {
 
 /** `ferry nic` as a process. */
 export class NicProcess {
-  readonly #child: ChildProcess;
-  readonly #lines: string[] = [];
-  #heard: () => void = () => {};
+  readonly #process: Started;
 
-  constructor(path: string, netdev: string) {
-    this.#child = spawn(process.execPath, [
-      FERRY,
-      'nic',
-      '--vfio-user',
-      `unix:${path}`,
-      '--netdev',
-      `unix:${netdev}`,
-    ]);
-    createInterface({ input: this.#child.stderr! }).on('line', (line) => {
-      this.#lines.push(line);
-      this.#heard();
-    });
+  /** It ends with the test that it is of, if it has not; `staysOn`: it is of all tests of a file. */
+  constructor(path: string, netdev: string, { staysOn = false } = {}) {
+    const args = ['nic', '--vfio-user', `unix:${path}`, '--netdev', `unix:${netdev}`];
+    this.#process = startFerry(args, { staysOn });
   }
 
   /** The next line that begins with `text`, and all before it are taken. */
-  async says(text: string): Promise<string> {
-    for (;;) {
-      for (let line = this.#lines.shift(); line !== undefined; line = this.#lines.shift()) {
-        if (line.startsWith(text)) return line;
-      }
-      await new Promise<void>((resolve) => {
-        this.#heard = resolve;
-      });
-    }
+  says(text: string): Promise<string> {
+    return this.#process.err.next(text);
   }
 
   /** File descriptors that it has open. */
   get descriptors(): number {
-    return readdirSync(`/proc/${this.#child.pid}/fd`).length;
+    return readdirSync(`/proc/${this.#process.pid}/fd`).length;
   }
 
   /** What it says in the end. */
   async end(): Promise<string> {
-    let text = '';
-    this.#child.stdout!.on('data', (piece: Buffer) => {
-      text += piece.toString();
-    });
-    this.#child.kill('SIGTERM');
-    const [status] = await once(this.#child, 'close');
-    expect(status).toBe(0);
-    return text;
+    try {
+      this.#process.child.kill('SIGTERM');
+      const { status, stdout } = await this.#process.ended();
+      expect(status).toBe(0);
+      return stdout;
+    } finally {
+      await this.#process.kill();
+    }
   }
 }

@@ -2,7 +2,7 @@
 import { closeSync, ftruncateSync, mkdtempSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { seededRandom } from '../../base/random.js';
 import { VF_DEVICE_ID } from '../../devices/nic82599/functions.js';
 import { VENDOR_INTEL } from '../../devices/pci/identities.js';
@@ -28,8 +28,15 @@ import {
   version,
 } from '../../vmm/vfio-user/protocol.js';
 import { loadUnixSockets, type UnixSockets } from '../../vmm/vfio-user/unix-sockets.js';
+import { until as eventually } from '../waiting.js';
 import { GuestFile, message, type Reply, TestDriver, VfioUserClient } from './vfio-user-client.js';
 import { NicProcess, Wire } from './vfio-user-world.js';
+
+/** Of one that the device has let go nothing is awaited. */
+const stillThere = (client: VfioUserClient, error: unknown): undefined => {
+  if (!client.ended) throw error;
+  return undefined;
+};
 
 const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
 const sockets = await loadUnixSockets().catch(() => undefined);
@@ -76,16 +83,19 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       }
       return Number(count[0]);
     };
-    const until = async (what: () => boolean): Promise<void> => {
-      while (!what()) {
-        if (client.ended) throw new Error('the device has let the client go');
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-    };
+    const until = (what: string, condition: () => boolean): Promise<void> =>
+      eventually(what, () => {
+        if (client.ended) throw new Error(`the device has let the client go; awaited: ${what}`);
+        return condition();
+      });
+    const received = (driver: TestDriver, n: number, mark: number): Promise<void> =>
+      until(`frame 0x${mark.toString(16)} is in buffer ${n}`, () => driver.received(n, 100)[99] === mark);
+    const interrupted = (vector: number): Promise<void> =>
+      until('the vector is signalled', () => signalled(vector) > 0);
     /** The client leaves, and the device has seen it. */
     const leave = async (): Promise<void> => {
       client.close();
-      await client.gone;
+      await client.left();
       await nic.says('the client is gone');
     };
     /** It closes descriptors when who waits for them has gone. */
@@ -98,7 +108,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
 
     beforeAll(async () => {
       wire = new Wire(join(folder, 'net.sock'));
-      nic = new NicProcess(path, join(folder, 'net.sock'));
+      nic = new NicProcess(path, join(folder, 'net.sock'), { staysOn: true });
       await nic.says('listening');
       alone = nic.descriptors;
     });
@@ -106,15 +116,21 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       memory = new GuestFile(join(folder, 'memory'));
     });
     afterEach(async () => {
-      await leave();
-      await holds(alone);
-      memory.close();
-      for (const fd of eventfds.splice(0)) closeSync(fd);
+      try {
+        await leave();
+        await holds(alone);
+      } finally {
+        memory.close();
+        for (const fd of eventfds.splice(0)) closeSync(fd);
+      }
     });
     afterAll(async () => {
-      await nic.end();
-      wire.close();
-      rmSync(folder, { recursive: true });
+      try {
+        await nic.end();
+      } finally {
+        wire.close();
+        rmSync(folder, { recursive: true });
+      }
     });
 
     it("answers the messages of QEMU's attach, in its order", async () => {
@@ -175,15 +191,15 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       await driver.open();
       for (let i = 0; i < 3; i++) {
         wire.send(frameOf(0x10 + i));
-        await until(() => driver.received(i, 100)[99] === 0x10 + i);
+        await received(driver, i, 0x10 + i);
         expect(driver.received(i, 100)).toEqual(frameOf(0x10 + i));
-        await until(() => signalled(vector) > 0);
+        await interrupted(vector);
         await driver.rearm();
       }
       driver.send(addressed(0x77));
       expect(await wire.frame).toEqual(addressed(0x77));
       // The completion of what was sent interrupts too.
-      await until(() => signalled(vector) > 0);
+      await interrupted(vector);
       expect(client.asked.includes(COMMAND.DMA_WRITE)).toBe(!shared);
     });
 
@@ -201,9 +217,9 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       const driver = new TestDriver(client, memory);
       await driver.open();
       wire.send(frameOf(0x21));
-      await until(() => driver.received(0, 100)[50] === 0x21);
+      await received(driver, 0, 0x21);
       const pending = async (): Promise<number> => (await client.read(3, 0x2000, 4))[0]!;
-      while ((await pending()) === 0);
+      await eventually('the vector is pending', async () => (await pending()) !== 0);
       expect(signalled(vector)).toBe(0);
       await client.setVectors(0, [vector]);
       expect(signalled(vector)).toBe(1);
@@ -222,8 +238,8 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       await client.setVectors(0, [vector]);
       const driver = new TestDriver(client, memory);
       wire.send(frameOf(0x33));
-      await until(() => driver.received(0, 100)[99] === 0x33);
-      await until(() => signalled(vector) > 0);
+      await received(driver, 0, 0x33);
+      await interrupted(vector);
     });
 
     it('a client that goes away in the middle of DMA leaves nothing behind', async () => {
@@ -238,7 +254,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       client.memory = undefined;
       client.asked.length = 0;
       wire.send(frameOf(0x41));
-      await until(() => client.asked.length > 0);
+      await until('the device asks for memory', () => client.asked.length > 0);
       await leave();
       await holds(alone);
       await open();
@@ -254,6 +270,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
         expect((await feature(one, FEATURE_SET | FEATURE_MIG_DEVICE_STATE, state, 0)).errno).toBe(0);
       };
       const secondWire = new Wire(join(folder, 'second-net.sock'));
+      onTestFinished(() => secondWire.close());
       const second = new NicProcess(join(folder, 'second.sock'), join(folder, 'second-net.sock'));
       await second.says('listening');
       await open();
@@ -263,7 +280,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       const driver = new TestDriver(client, memory);
       await driver.open();
       wire.send(frameOf(0x61));
-      await until(() => driver.received(0, 100)[99] === 0x61);
+      await received(driver, 0, 0x61);
       driver.send(addressed(0x62));
       expect(await wire.frame).toEqual(addressed(0x62));
       await setState(client, STOP);
@@ -290,13 +307,12 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       driver.movesTo(there);
       expect(await secondWire.frame).toEqual(addressed(0x63));
       secondWire.send(frameOf(0x64));
-      await until(() => driver.received(1, 100)[99] === 0x64);
-      await until(() => signalled(vector) > 0);
+      await received(driver, 1, 0x64);
+      await interrupted(vector);
       expect(wire.frames).toEqual([]);
       there.close();
-      await there.gone;
+      await there.left();
       await second.end();
-      secondWire.close();
     });
 
     const encoded = (fields: Partial<ReturnType<typeof dmaMap.read>>): Uint8Array =>
@@ -437,7 +453,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
     it.each(broken)('%s ends the connection, and the next client is served', async (_what, bytes) => {
       await open();
       client.raw(bytes);
-      await client.gone;
+      await client.left();
       await nic.says('the client is gone: ');
       await open();
       expect((await client.read(CONFIG_REGION, 0, 4)).length).toBe(4);
@@ -463,7 +479,11 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
           words[0] = random.pick([16, 20, 24, 32, words[0] ?? 0]);
           const fds = Array.from({ length: random.chance(0.3) ? random.below(4) : 0 }, () => memory.fd);
           const command = random.chance(0.95) ? 1 + random.below(18) : random.below(0x10000);
-          const reply = await Promise.race([one.call(command, new Uint8Array(words.buffer), fds), one.gone]);
+          const answer = one.call(command, new Uint8Array(words.buffer), fds);
+          const reply = await Promise.race([
+            answer.catch((error: unknown) => stillThere(one, error)),
+            one.gone,
+          ]);
           if (reply === undefined) break;
           if (reply.errno === 0) taken++;
           else refused++;
@@ -474,7 +494,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
             [memory.fd],
           );
         one.close();
-        await one.gone;
+        await one.left();
         await nic.says('the client is gone');
       }
       await holds(alone);

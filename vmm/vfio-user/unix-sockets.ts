@@ -40,6 +40,8 @@ const msghdr = layout('msghdr', {
 const cmsghdr = layout('cmsghdr', { length: u64(), level: u32(), type: u32() });
 const pollfd = layout('pollfd', { fd: u32(), events: u32() });
 const REVENTS_SHIFT = 16;
+/** A process that ends, however it does, waits for the threads of its pool: none may wait at a socket for ever. */
+const LOOKS_UP_MS = 500;
 
 /** Memory that stays where it is while the C library works on it. */
 const fixed = (bytes: number): Uint8Array => new Uint8Array(new ArrayBuffer(bytes));
@@ -220,10 +222,16 @@ export async function loadUnixSockets(): Promise<UnixSockets> {
       pollfd.write(viewOf(asked), 0, { fd, events });
       // Held until it is over, for the thread of the pool writes to it.
       watched.add(asked);
-      calls.poll.async(asked, 1, -1, () => {
-        watched.delete(asked);
-        then();
-      });
+      const wait = (): void =>
+        calls.poll.async(asked, 1, LOOKS_UP_MS, (_error: unknown, found: unknown) => {
+          if (found === 0) {
+            wait();
+            return;
+          }
+          watched.delete(asked);
+          then();
+        });
+      wait();
     },
     shutdown(fd) {
       calls.shutdown(fd, SHUT_RDWR);
