@@ -1,5 +1,6 @@
 // Bundles each program and each thread's entry into one file of dist/bin, so that it starts without looking up some two
-// hundred modules; `ferry` keeps its commands apart, to load only the one asked for. Packages stay outside.
+// hundred modules; `ferry` keeps its commands apart, to load only the one asked for. Packages stay outside. With names, such as
+// `crew-worker`, these threads' entries alone, whether or not anything changed.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -90,8 +91,14 @@ function compile() {
   for (const file of ['engine.js', 'engine.js.map']) rmSync(join(fresh, file));
 }
 
-if (modified(join(target, 'ferry.js')) < sourcesModified()) {
-  const { bundle } = await import('./rolldown.mjs');
+const { bundle } = await import('./rolldown.mjs');
+const names = process.argv.slice(2);
+if (names.length > 0) {
+  const entries = ALONE.filter((entry) => names.includes(basename(entry, '.ts')));
+  await Promise.all(entries.map((entry) => bundle(fresh, [entry])));
+  for (const name of readdirSync(fresh)) renameSync(join(fresh, name), join(target, name));
+  rmSync(fresh, { recursive: true });
+} else if (modified(join(target, 'ferry.js')) < sourcesModified()) {
   mkdirSync(fresh, { recursive: true });
   await Promise.all([
     bundle(fresh, PROGRAMS, { codeSplitting: true }),
@@ -107,8 +114,8 @@ if (modified(join(target, 'ferry.js')) < sourcesModified()) {
   compile();
   // Who starts a bundle meanwhile finds the old one or the new one. Parts of commands that nothing names any more go last.
   mkdirSync(target, { recursive: true });
-  const names = new Set(readdirSync(fresh));
-  for (const name of names) renameSync(join(fresh, name), join(target, name));
-  for (const name of readdirSync(target)) if (!names.has(name)) rmSync(join(target, name));
+  const made = new Set(readdirSync(fresh));
+  for (const name of made) renameSync(join(fresh, name), join(target, name));
+  for (const name of readdirSync(target)) if (!made.has(name)) rmSync(join(target, name));
   rmSync(fresh, { recursive: true });
 }

@@ -1,6 +1,8 @@
 /** Planted defects fit the tree that they are for. What notices them is for `npm run mutants`. */
+import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { endsByItself } from '../mutants/hanging.js';
 import { applied, parseMutant } from '../mutants/patch.js';
 import { foundIn, pageWith, type Simulated } from '../mutants/seeds.js';
 
@@ -56,21 +58,55 @@ describe('planted defects', () => {
     const out = JSON.stringify({ failures: [failure(9), failure(4)] });
     expect(foundIn(out, 1)).toEqual({ seed: 4, checker: 'one-runner', finding: 'of 4' });
     expect(foundIn(JSON.stringify({ failures: [] }), 0)).toBeUndefined();
-    expect(foundIn('', null)?.finding).toBe('it did not end');
+    expect(foundIn('', null, 8)).toEqual({ seed: 8, checker: 'none', finding: 'it did not end' });
     expect(foundIn('', 70)?.finding).toBe('it ended with status 70');
   });
 
-  it('in the simulator: the page keeps rows of before, and has one for each that can be met, and no other', () => {
+  it('in the simulator: a run is given up that rests, or takes more than any, and one that has no time is not', async () => {
+    const running = (program: string) => spawn(process.execPath, ['--eval', program], { stdio: 'ignore' });
+    const judged = async (program: string, cpuMs: number, rests?: number): Promise<boolean> => {
+      const child = running(program);
+      try {
+        return await endsByItself(child, cpuMs, rests);
+      } finally {
+        child.kill('SIGKILL');
+      }
+    };
+    expect(await judged('', 60_000)).toBe(true);
+    expect(await judged('for (;;);', 500)).toBe(false);
+    expect(await judged('setInterval(() => {}, 2 ** 30)', 60_000, 4)).toBe(false);
+    // Stopped from outside, as a batch is beside a measurement: it goes on later.
+    const child = running('setTimeout(() => {}, 100)');
+    try {
+      child.kill('SIGSTOP');
+      setTimeout(() => child.kill('SIGCONT'), 3000);
+      expect(await endsByItself(child, 60_000, 3)).toBe(true);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+
+  it('in the simulator: the page keeps rows of before, and has one for each, with why for those that it can not meet', () => {
     const result = (name: string, found?: Simulated['found']): Simulated => ({ name, seeds: 5, found });
     const head =
       'words\n\n| name | seeds run | first seed that failed | checker | finding |\n|---|---|---|---|---|\n';
-    const first = pageWith(head, [result('b'), result('gone')], ['a', 'b', 'c', 'gone']);
+    const listed = (name: string, why?: string) => ({ name, why, test: `tests/${name}.test.ts` });
+    const first = pageWith(
+      head,
+      [result('b'), result('gone')],
+      ['a', 'b', 'c', 'gone'].map((name) => listed(name)),
+    );
     const found = { seed: 3, checker: 'bounded-time', finding: 'a | b\nmore' };
-    const page = pageWith(first, [result('c', found)], ['c', 'a', 'b']);
+    const page = pageWith(
+      first,
+      [result('c', found)],
+      [listed('c'), listed('d', 'one vCPU'), listed('a'), listed('b')],
+    );
     expect(page.slice(head.length).split('\n')).toEqual([
       '| a | not run | | | |',
       '| b | 5 | **none** | | |',
       '| c | 5 | 3 | bounded-time | a \\| b |',
+      '| d | | can not be met | tests/d.test.ts | one vCPU |',
       '',
     ]);
     expect(page.startsWith(head)).toBe(true);

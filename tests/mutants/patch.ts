@@ -7,6 +7,8 @@
  *     Kind: race
  *     Checker: RAM at the destination beside what the guest wrote
  *     Test: tests/migration/pages-frames.test.ts
+ *     Build: yes
+ *     Simulator: its machines have one vCPU
  *
  *     --- a/migration/pages/channel-sender.ts
  *     +++ b/migration/pages/channel-sender.ts
@@ -40,6 +42,8 @@ export interface Mutant {
   readonly tests: readonly string[];
   /** The tests start processes or threads from `dist/`, which is to be compiled first. */
   readonly build: boolean;
+  /** Why the simulator can't meet it, although it runs the code that is changed. */
+  readonly simulator: string | undefined;
   readonly hunks: readonly Hunk[];
 }
 
@@ -49,7 +53,7 @@ export interface Hunk {
   readonly after: string;
 }
 
-const FIELDS = ['Defect', 'Area', 'Kind', 'Checker', 'Test', 'Build'];
+const FIELDS = ['Defect', 'Area', 'Kind', 'Checker', 'Test', 'Build', 'Simulator'];
 
 /** Throws an Error that says what is wrong with `text`, a patch named `name`. */
 export function parseMutant(name: string, text: string): Mutant {
@@ -80,6 +84,7 @@ export function parseMutant(name: string, text: string): Mutant {
     checker: field('Checker'),
     tests: field('Test').split(/,\s*/),
     build: fields.get('Build') === 'yes',
+    simulator: fields.get('Simulator'),
     hunks: parseHunks(text.slice(at + 1), wrong),
   };
 }

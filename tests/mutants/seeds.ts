@@ -1,22 +1,26 @@
 /**
- * Which planted defects the simulator finds, and within how many seeds: `npm run mutants -- --seeds N [NAME…]`. Only those whose
- * code it runs, by what is in the bundle of its threads; the table is `docs/mutants-simulated.md`.
+ * Which planted defects the simulator finds, and within how many seeds: `npm run mutants -- --seeds N [NAME…]`. Of each that it can
+ * meet; the table is `docs/mutants-simulated.md`.
  */
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { endsByItself } from './hanging.js';
 import type { Mutant } from './patch.js';
 
 export interface Simulated {
   readonly name: string;
-  /** Seeds that ran, from 0 on. */
+  /** Seeds that ran, from 0 on: no more portions are begun after one in which a seed failed. */
   readonly seeds: number;
   /** The first that failed, and what its first finding is; undefined if none did. */
   readonly found: { readonly seed: number; readonly checker: string; readonly finding: string } | undefined;
 }
 
-/** Beyond what any seed takes. */
-const SEED_MS_MAX = 20_000;
+/** Processor time beyond what any seed takes, and what a run takes before its first. */
+const SEED_CPU_MS_MAX = 20_000;
+const START_CPU_MS_MAX = 60_000;
+/** Most defects that any seed shows are shown by one of the first. */
+const FIRST_PORTION = 8;
 const FINDING_MAX = 110;
 const BEGIN = '| name | seeds run | first seed that failed | checker | finding |';
 
@@ -27,25 +31,35 @@ export function simulatedSources(root: string): ReadonlySet<string> {
   return new Set(sources.map((source) => source.replace(/^(\.\.\/)+/, '')));
 }
 
-/** Whether the simulator runs code that `mutant` changes. */
-export const isSimulated = ({ hunks }: Mutant, sources: ReadonlySet<string>): boolean =>
-  hunks.some(({ path }) => sources.has(path));
+/** Why the simulator can't meet `mutant`; undefined if it can. */
+export function unmet({ hunks, simulator }: Mutant, sources: ReadonlySet<string>): string | undefined {
+  return simulator ?? (hunks.some(({ path }) => sources.has(path)) ? undefined : 'its code is not run there');
+}
 
-/** Runs seeds from 0 on in the tree `copy`, which is built and has the defect `name`. */
+/** Runs at most `seeds` seeds from 0 on in the tree `copy`, whose simulator is built and has the defect `name`. */
 export async function simulateIn(copy: string, name: string, seeds: number): Promise<Simulated> {
-  const range = `0..${seeds - 1}`;
+  let ran = 0;
+  let found: Simulated['found'];
+  for (let portion = FIRST_PORTION; ran < seeds && found === undefined; portion *= 4) {
+    const to = Math.min(seeds, ran + portion) - 1;
+    found = await simulateSome(copy, ran, to);
+    ran = to + 1;
+  }
+  return { name, seeds: ran, found };
+}
+
+async function simulateSome(copy: string, from: number, to: number): Promise<Simulated['found']> {
   const ferry = join(copy, 'dist/bin/ferry.js');
-  const child = spawn(process.execPath, [ferry, 'simulate', '--seeds', range, '--jobs', '1', '--json'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
+  const args = ['simulate', '--seeds', `${from}..${to}`, '--jobs', '1', '--json'];
+  const child = spawn(process.execPath, [ferry, ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
   let out = '';
   child.stdout.on('data', (chunk: Buffer) => {
     out += chunk.toString();
   });
-  const timer = setTimeout(() => child.kill('SIGKILL'), seeds * SEED_MS_MAX);
-  const status = await new Promise<number | null>((resolve) => child.on('close', resolve));
-  clearTimeout(timer);
-  return { name, seeds, found: foundIn(out, status) };
+  const closed = new Promise<number | null>((resolve) => child.on('close', resolve));
+  if (!(await endsByItself(child, START_CPU_MS_MAX + (to - from + 1) * SEED_CPU_MS_MAX)))
+    child.kill('SIGKILL');
+  return foundIn(out, await closed, from);
 }
 
 interface Failure {
@@ -53,14 +67,14 @@ interface Failure {
   readonly violations: readonly { readonly checker: string; readonly finding: string }[];
 }
 
-/** The first failure that the output of `ferry simulate --json` tells of; a run without such an output is one by itself. */
-export function foundIn(out: string, status: number | null): Simulated['found'] {
+/** The first failure that the output of `ferry simulate --json` tells of; a run from `seed` on without such an output is one by itself. */
+export function foundIn(out: string, status: number | null, seed = 0): Simulated['found'] {
   let failures: readonly Failure[];
   try {
     ({ failures } = JSON.parse(out) as { readonly failures: readonly Failure[] });
   } catch {
     const finding = status === null ? 'it did not end' : `it ended with status ${status}`;
-    return { seed: 0, checker: 'none', finding };
+    return { seed, checker: 'none', finding };
   }
   const first = failures.toSorted((a, b) => a.seed - b.seed)[0];
   const violation = first?.violations[0];
@@ -78,19 +92,33 @@ const rowOf = ({ name, seeds, found }: Simulated): string =>
     ? `| ${name} | ${seeds} | **none** | | |`
     : `| ${name} | ${seeds} | ${found.seed} | ${found.checker} | ${cell(found.finding)} |`;
 
-/** The page with the rows of `results` in the place of those that were there; `known` are all that the simulator can meet. */
-export function pageWith(page: string, results: readonly Simulated[], known: readonly string[]): string {
+/** A planted defect, as the page has it: `why` the simulator can't meet it, or undefined. */
+export interface Listed {
+  readonly name: string;
+  readonly why: string | undefined;
+  /** What catches it in its place. */
+  readonly test: string;
+}
+
+/** The page with the rows of `results` in the place of those that were there; `all` are all defects. */
+export function pageWith(page: string, results: readonly Simulated[], all: readonly Listed[]): string {
   const at = page.indexOf(BEGIN);
   const rows = new Map(
-    [...page.slice(at).matchAll(/^\| ([\w-]+) \| .*$/gm)].map(([row, name]) => [name!, row]),
+    [...page.slice(at).matchAll(/^\| ([\w-]+) \| \d.*$/gm)].map(([row, name]) => [name!, row]),
   );
   for (const result of results) rows.set(result.name, rowOf(result));
-  const all = known.toSorted().map((name) => rows.get(name) ?? `| ${name} | not run | | | |`);
-  return `${page.slice(0, at)}${BEGIN}\n|---|---|---|---|---|\n${all.join('\n')}\n`;
+  const listed = all
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, why, test }) =>
+      why === undefined
+        ? (rows.get(name) ?? `| ${name} | not run | | | |`)
+        : `| ${name} | | can not be met | ${test} | ${cell(why)} |`,
+    );
+  return `${page.slice(0, at)}${BEGIN}\n|---|---|---|---|---|\n${listed.join('\n')}\n`;
 }
 
 /** Writes the page of the tree at `root` anew. */
-export function writePage(root: string, results: readonly Simulated[], known: readonly string[]): void {
+export function writePage(root: string, results: readonly Simulated[], all: readonly Listed[]): void {
   const path = join(root, 'docs/mutants-simulated.md');
-  writeFileSync(path, pageWith(readFileSync(path, 'utf8'), results, known));
+  writeFileSync(path, pageWith(readFileSync(path, 'utf8'), results, all));
 }
