@@ -25,6 +25,11 @@ export const labErrors = catalogue('lab', {
       `the ${what} process ${pid} did not open its monitor within ${waitedMs} ms`,
     advice: () => 'The machine may be overloaded or out of memory; try again, or allow more time.',
   }),
+  'fault-impossible': entry<{ what: string; why: string }>({
+    exit: 'environment',
+    text: ({ what, why }) => `it is not possible here to ${what}: ${why}`,
+    advice: () => 'prlimit of util-linux, and the right to use it on own processes, are needed.',
+  }),
   'monitor-lost': entry<{ address: string; why: string }>({
     exit: 'failed',
     text: ({ address, why }) => `the connection to the monitor at ${address} is gone: ${why}`,

@@ -204,4 +204,45 @@ export const LINK_SCENARIOS: readonly FaultScenario[] = [
     guest: 'undecided',
     causes: BROKEN,
   },
+  ...(
+    [
+      [
+        'cut',
+        'before',
+        'source',
+        'under TLS: control connections are closed before `commit` has arrived; new ones can be made',
+      ],
+      [
+        'cut',
+        'after',
+        'destination',
+        'under TLS: control connections are closed when `commit` has arrived; new ones can be made',
+      ],
+      [
+        'unreachable',
+        'after',
+        'destination',
+        'under TLS: the link is closed for good when `commit` has arrived',
+      ],
+      [
+        'unreachable',
+        'before',
+        'undecided',
+        'under TLS: the link is closed for good before `commit` arrives',
+      ],
+    ] as const
+  ).map(
+    ([kind, edge, guest, text]): FaultScenario => ({
+      name: `tls-${kind}-${edge}-commit`,
+      text,
+      strikes: [
+        kind === 'cut'
+          ? { at: { message: 'commit', edge }, does: { kind } }
+          : { at: { message: 'commit', edge }, does: { kind } },
+      ],
+      guest,
+      causes: BROKEN,
+      tls: true,
+    }),
+  ),
 ];

@@ -1,15 +1,26 @@
 /** The real processes of one scenario: two VMMs, the network between them, a client of the source's monitor, busy neighbours. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { FerryError } from '../../base/errors.js';
 import { settleAll } from '../../base/settle.js';
 import { MIB } from '../../base/units.js';
 import type { RunChange, Side } from '../checkers/happened.js';
+import { labErrors } from '../errors.js';
 import { type FabricProcess, spawnFabric } from '../fabric/spawn.js';
 import { behaviourWords } from '../move/guest-behaviour.js';
 import { guestIp, KERNEL_IMAGE, PEER_IP } from '../move/scenario.js';
+import { ONE, writeSampleCredentials } from '../tls/sample-credentials.js';
 import { QmpClient, type QmpEvent } from '../vmm-client/qmp-client.js';
 import { spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import type { FaultScenario, FaultyProcess } from './scenario.js';
@@ -68,7 +79,7 @@ export class Parties {
   }
 
   /** Resolves when the guest works at the source, and answers on the network. */
-  static async open({ host, machine = {} }: FaultScenario): Promise<Parties> {
+  static async open({ host, tls, machine = {} }: FaultScenario): Promise<Parties> {
     const folder = mkdtempSync(join(tmpdir(), 'ferry-faults-'));
     const opened: { close(): Promise<unknown> }[] = [];
     try {
@@ -80,7 +91,12 @@ export class Parties {
       opened.push({ close: () => fabric.quit() });
       const monitor = `unix:${join(folder, 'monitor.sock')}`;
       const { memoryBytes = 64 * MIB, vcpus = 1, behaviour, workingSetBytes = WORKING_SET_BYTES } = machine;
-      const nic = { nic: 'vf', netdev: fabric.address } as const;
+      if (tls) writeSampleCredentials(join(folder, CREDENTIALS), ONE);
+      const nic = {
+        nic: 'vf',
+        netdev: fabric.address,
+        ...(tls && { tlsCreds: join(folder, CREDENTIALS) }),
+      } as const;
       const words = behaviour === undefined ? '' : ` ${behaviourWords(behaviour)}`;
       const spawned = async (options: Parameters<typeof spawnVmm>[0]): Promise<Vmm> => {
         const vmm = await spawnVmm(options);
@@ -112,6 +128,7 @@ export class Parties {
             )
           : [];
       await destination.migrateIncoming('tcp:127.0.0.1:0');
+      if (host?.kind === 'memory-limit') limitMemory({ source, destination }[host.side], host.moreBytes);
       return new Parties({ source, destination }, fabric, operator, folder, neighbours);
     } catch (error) {
       for (const party of opened.reverse()) await party.close().catch(() => undefined);
@@ -171,7 +188,9 @@ export class Parties {
     exits.push(await this.fabric.quit());
     const left: string[] = [];
     // Of what is killed files may stay.
-    if (this.#killed.size === 0) left.push(...readdirSync(this.#folder).filter((file) => file !== FULL_NAME));
+    const mayStay = [FULL_NAME, CREDENTIALS];
+    if (this.#killed.size === 0)
+      left.push(...readdirSync(this.#folder).filter((file) => !mayStay.includes(file)));
     const network = dirname(this.fabric.address.slice('unix:'.length));
     if (existsSync(network)) left.push(network);
     for (const { pid } of [this.vmms.source, this.vmms.destination, this.fabric]) {
@@ -198,6 +217,22 @@ export async function answerOf<T>(question: Promise<T>): Promise<T | undefined> 
 }
 
 const FULL_NAME = 'recording';
+const CREDENTIALS = 'credentials';
+
+/** From now on the process has so much more address space than it has now, and no more. Throws `lab/fault-impossible`. */
+function limitMemory({ pid }: Vmm, moreBytes: number): void {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const sizeKib = Number(/^VmSize:\s+(\d+) kB$/m.exec(status)?.[1]);
+  const bytes = sizeKib * 1024 + moreBytes;
+  const { error, stderr } = spawnSync('prlimit', ['--pid', String(pid), `--as=${bytes}`], {
+    encoding: 'utf8',
+  });
+  if (error !== undefined || stderr !== '')
+    throw labErrors.error('fault-impossible', {
+      what: 'limit the memory of a process',
+      why: error?.message ?? stderr,
+    });
+}
 
 function fullFolder(parent: string): string {
   const folder = join(parent, FULL_NAME);

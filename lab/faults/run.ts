@@ -11,9 +11,11 @@ import { UNDER_WAY } from '../../vmm/monitor/protocol.js';
 import { afterMs } from '../../vmm/timers.js';
 import type { Happened, Side, SideEnd, Whereabouts } from '../checkers/happened.js';
 import { complaintIn } from '../move/verdict.js';
+import { ONE_NAME } from '../tls/sample-credentials.js';
 import { findingsOf, otherAnswer } from './judge.js';
 import { FaultProxy } from './link/proxy.js';
 import type { LinkRule } from './link/rule.js';
+import { SealedProxy } from './link/sealed-proxy.js';
 import type { FaultRun } from './outcome.js';
 import { answerOf, flow, Parties, RATE, SIDES } from './parties.js';
 import {
@@ -69,15 +71,17 @@ export async function watchScenario(scenario: FaultScenario): Promise<Watched> {
 /** Parameters of both sides, by their names at the monitor, where they are not the defaults. */
 export const parametersInForce = ({
   patience,
+  tls,
   parameters,
 }: FaultScenario): Readonly<Record<string, string | number | boolean>> => ({
   ...PATIENCE,
   ...patience,
+  ...(tls && { 'tls-hostname': ONE_NAME }),
   ...parameters,
 });
 
 class Run {
-  #proxy: FaultProxy | undefined;
+  #proxy: FaultProxy | SealedProxy | undefined;
   /** Of what is still to happen to a process that may be gone by then. */
   readonly #endings: Cancel[] = [];
   /** Of strikes that wait for their moment. */
@@ -105,7 +109,10 @@ class Run {
       const { at, does } = strike;
       return isMoment(at) ? [] : [{ at, does: { kind: 'act', act: () => this.#strike(does) } }];
     });
-    this.#proxy = await FaultProxy.open(await vmms.destination.incomingAddress(), rules);
+    const target = await vmms.destination.incomingAddress();
+    this.#proxy = this.#scenario.tls
+      ? await SealedProxy.open(target, rules, () => this.#isPrepared())
+      : await FaultProxy.open(target, rules);
     const inForce = parametersInForce(this.#scenario);
     for (const side of SIDES) await vmms[side].execute('migrate-set-parameters', inForce);
     // All of them one after the other, and once more for what is taken back.
@@ -224,6 +231,12 @@ class Run {
     }
     const other = otherAnswer(side, command, reason, refused);
     if (other !== undefined) this.#otherAnswers.push(other);
+  }
+
+  /** Whether the destination has promised to run the guest, and waits to be told so. */
+  async #isPrepared(): Promise<boolean> {
+    const record = await answerOf(this.#parties.vmms.destination.recordOfArrival());
+    return record?.timeline.some(({ what, facts }) => what === 'state' && facts?.to === 'prepared') === true;
   }
 
   async #isOver(side: Side): Promise<boolean> {

@@ -57,7 +57,9 @@ export type HostFault =
   /** No room for the capture of the network, or for the recording of the stream. */
   | { readonly kind: 'full-disk'; readonly file: 'capture' | 'recording' }
   /** Each core has so many others to serve that never rest. */
-  | { readonly kind: 'busy-cores'; readonly perCore: number };
+  | { readonly kind: 'busy-cores'; readonly perCore: number }
+  /** A side's process may have so much more address space than it has when the guest is about to move (RLIMIT_AS). */
+  | { readonly kind: 'memory-limit'; readonly side: Side; readonly moreBytes: number };
 
 /** Where somebody has to wait in vain: short enough to be over soon, and long enough for a busy host. */
 export const IMPATIENT = { 'peer-timeout': 4000, 'answer-timeout': 12_000, 'inquiry-timeout': 5000 } as const;
@@ -81,6 +83,8 @@ export interface FaultScenario {
   readonly patience?: Readonly<Record<string, number>>;
   /** Other parameters of the migration, by their names at the monitor. */
   readonly parameters?: Readonly<Record<string, string | number | boolean>>;
+  /** It moves under TLS, where only the commit can be aimed at. */
+  readonly tls?: true;
   /** The machine that moves, where it is not the usual one. */
   readonly machine?: FaultMachine;
 }
