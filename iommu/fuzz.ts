@@ -321,17 +321,21 @@ class VtdFuzzRun {
 }
 
 /**
- * Makes `accesses` random accesses and requests from `seed`. Never throws: what goes wrong is in the report. `tamper`
- * lets a test break the unit on purpose, to see that the run notices.
+ * Makes `accesses` random accesses and requests from `seed`, and tells `begins` the number of each before. Never throws: what goes wrong
+ * is in the report. `tamper` lets a test break the unit on purpose, to see that the run notices.
  */
 export function fuzzVtd(
   seed: number,
   accesses: number,
   tamper: (unit: VtdUnit) => void = () => {},
+  begins: (number: number) => void = () => {},
 ): VtdFuzzReport {
   const run = new VtdFuzzRun(seed);
   tamper(run.unit);
-  for (let i = 0; i < accesses; i++) run.step();
+  for (let i = 0; i < accesses; i++) {
+    begins(i + 1);
+    run.step();
+  }
   const { failures, queueErrors, hash, world } = run;
   return {
     seed,

@@ -294,17 +294,21 @@ class FuzzRun {
 }
 
 /**
- * Makes `accesses` random accesses from `seed`. Never throws: what goes wrong is in the report. `tamper` lets a test
- * break the device on purpose, to see that the run notices.
+ * Makes `accesses` random accesses from `seed`, and tells `begins` the number of each before. Never throws: what goes wrong is in the
+ * report. `tamper` lets a test break the device on purpose, to see that the run notices.
  */
 export function fuzzConfigAndBars(
   seed: number,
   accesses: number,
   tamper: (nic: Nic82599) => void = () => {},
+  begins: (number: number) => void = () => {},
 ): FuzzReport {
   const run = new FuzzRun(seed);
   tamper(run.nic);
-  for (let i = 0; i < accesses; i++) run.step();
+  for (let i = 0; i < accesses; i++) {
+    begins(i + 1);
+    run.step();
+  }
   return {
     seed,
     accesses,

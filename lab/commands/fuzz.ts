@@ -5,10 +5,9 @@
 
 import { type Command, Option } from 'commander';
 import { EXIT_STATUS } from '../../base/exit-status.js';
-import { fuzzConfigAndBars } from '../../devices/nic82599/fuzz.js';
-import { fuzzVtd } from '../../iommu/fuzz.js';
+import { DRIVERS, type DriverName, isDriver } from '../fuzz/drivers.js';
 import { INPUT_TARGETS, type InputTargetName } from '../fuzz/targets.js';
-import { fuzzWatched } from '../fuzz/watched.js';
+import { driveWatched, fuzzWatched } from '../fuzz/watched.js';
 import { exitStatuses } from '../options/exit-statuses.js';
 import { optionValue } from '../options/option-value.js';
 import { parseWhole } from '../options/quantities.js';
@@ -17,10 +16,6 @@ import { formatCount } from '../report/words.js';
 const NAME = 'ferry fuzz';
 const SEEDS = 2 ** 32;
 
-/** Attacked access by access; each run is a machine. */
-const DRIVERS = { nic: fuzzNic, vtd: fuzzUnit };
-type Driver = keyof typeof DRIVERS;
-const isDriver = (name: string): name is Driver => Object.hasOwn(DRIVERS, name);
 const TARGET_NAMES = [...Object.keys(DRIVERS), ...Object.keys(INPUT_TARGETS)];
 const ACCESSES = 100_000;
 const INPUTS = 10_000;
@@ -68,13 +63,15 @@ What it feeds, valid samples changed by structure and by bytes, cut anywhere:
   pages         data channels: page frames, rounds, what they write to guest RAM
   device-state  VFIO's data stream and the records of the machine's devices
   virtio        a virtio-net device's registers, rings and buffers, as a driver writes them that does what none may
+  vfio-user     messages and descriptors of another VMM to a served function, answers to its own, disconnects; state and DMA log too
+  tls           what a peer says before a migration's TLS, instead of it and within it; directories of credentials
   monitor       QMP text, one request behind the other
   agent         replies of a guest's agent
   image         guest images
   experiment    files for ferry run
 
 What it looks for: an exception, an answer that can't be or depends on how bytes were cut, work, memory or events without
-bound, an input that does not end, a constant that changed, a write to a page that no table and no frame names, a device that refuses and has changed.
+bound, an input or access that does not end, a constant that changed, a write to a page that no table and no frame names, a device that refuses and has changed.
 
 Examples:
   ferry fuzz
@@ -93,7 +90,7 @@ ${exitStatuses('nothing was found', ['not-verified'])}`,
         for (const name of targets) {
           const number = (first + run) % SEEDS;
           const done = isDriver(name)
-            ? DRIVERS[name](number, accesses ?? ACCESSES)
+            ? await drive(name, number, accesses ?? ACCESSES)
             : await feed(name as InputTargetName, number, accesses ?? INPUTS);
           if (done.report.failures.length > 0) process.exitCode = EXIT_STATUS['not-verified'];
           if (json) reports.push({ target: name, ...done.report });
@@ -104,23 +101,9 @@ ${exitStatuses('nothing was found', ['not-verified'])}`,
     });
 }
 
-function fuzzNic(seed: number, accesses: number): Run {
-  const report = fuzzConfigAndBars(seed, accesses);
-  const { dmaRequests, dmaBlocked, framesSent, framesReceived } = report;
-  const met =
-    `${formatCount(dmaRequests)} DMA requests (${formatCount(dmaBlocked)} blocked), ` +
-    `${formatCount(framesSent)} frames sent, ${formatCount(framesReceived)} received`;
-  return { target: 'nic', report, met };
-}
-
-function fuzzUnit(seed: number, accesses: number): Run {
-  const report = fuzzVtd(seed, accesses);
-  const { translated, blocked, remapped, posted, descriptors, guardNamed } = report;
-  const met =
-    `${formatCount(translated)} translations (${formatCount(blocked)} blocked), ` +
-    `${formatCount(remapped + posted)} interrupts, ${formatCount(descriptors)} descriptors` +
-    (guardNamed ? ', writes judged in part' : '');
-  return { target: 'vtd', report, met };
+async function drive(target: DriverName, seed: number, accesses: number): Promise<Run> {
+  const { met, ...report } = await driveWatched({ target, seed, inputs: accesses });
+  return { target, report, met };
 }
 
 async function feed(target: InputTargetName, seed: number, inputs: number): Promise<Run> {

@@ -19,6 +19,8 @@ export interface FuzzTarget {
   make(random: SeededRandom): Uint8Array;
   /** Gives `input` to what is attacked. What this throws is a finding. */
   run(input: Uint8Array): Outcome | Promise<Outcome>;
+  /** Leaves nothing behind; it is not run any more. */
+  close?(): void;
 }
 
 export interface InputReport {
@@ -46,8 +48,8 @@ const JUDGED_BYTES = 1024;
 export const SHOWN_BYTES_MAX = 256;
 
 /**
- * Gives `inputs` inputs made from `seed` to `target`, and tells `begins` of each before. Never rejects: what goes wrong is in the
- * report.
+ * Gives `inputs` inputs made from `seed` to `target`, tells `begins` of each before, and closes it. Never rejects: what goes wrong is in
+ * the report.
  */
 export async function fuzzInputs(
   target: FuzzTarget,
@@ -76,6 +78,7 @@ export async function fuzzInputs(
     const held = memoryBytes() - before;
     if (held > MEMORY_BYTES_MAX) failures.push(`input ${number}: ${Math.round(held / MIB)} MiB are held`);
   }
+  target.close?.();
   return { seed, accesses: inputs, failures, accepted, refused, bytes, hash };
 }
 

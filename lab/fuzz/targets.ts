@@ -7,6 +7,8 @@ import { imageTarget } from './image.js';
 import { monitorTarget } from './monitor.js';
 import { pagesTarget } from './pages.js';
 import { streamTarget } from './stream.js';
+import { tlsTarget } from './tls.js';
+import { vfioUserTarget } from './vfio-user.js';
 import { virtioTarget } from './virtio.js';
 
 /** Each makes a target of its own: what it attacks is not shared. */
@@ -15,6 +17,8 @@ export const INPUT_TARGETS = {
   pages: () => pagesTarget(),
   'device-state': () => deviceStateTarget(),
   virtio: () => virtioTarget(),
+  'vfio-user': () => vfioUserTarget(),
+  tls: () => tlsTarget(),
   monitor: () => monitorTarget(),
   agent: () => agentTarget(),
   image: () => imageTarget(),

@@ -4,7 +4,7 @@
  *
  * What is held to be wrong, beside exceptions: a value wider than its access, a constant that changed, work beyond what the driver
  * gave to do, a frame that no network carries, memory touched that no ring of the driver's names, or at a time when the device may
- * touch none, a state that it does not take back.
+ * touch none, a used ring in which chains are missing or not shown, a state that it does not take back.
  */
 import type { DmaPort, MsiPort } from '../../base/dma.js';
 import { iovaOf } from '../../base/dma.js';
@@ -26,6 +26,7 @@ import {
 } from '../../devices/virtio/registers.js';
 import { type FuzzTarget, type Outcome, refusal } from './engine.js';
 import { mutateBytes } from './mutate.js';
+import { UsedRing } from './used-ring.js';
 import { MEMORY_BYTES, STEP, STEP_BYTES, stepsOf } from './virtio-driver.js';
 
 const MAC = [0x52, 0x54, 0, 0, 0, 1] as const;
@@ -64,6 +65,8 @@ class JudgedMemory implements DmaPort, MsiPort {
   writes: readonly Range[] = [];
   /** Descriptors and rings of the driver's: who overwrites them with a frame changes what the rest of the step may touch. */
   tables: readonly Range[] = [];
+  /** Used rings that lie apart from everything else that may be written. */
+  rings: readonly UsedRing[] = [];
   #judges = true;
 
   begin(): void {
@@ -81,7 +84,17 @@ class JudgedMemory implements DmaPort, MsiPort {
   write(_requester: number, address: number, source: Uint8Array, at: number, length: number): void {
     this.#judge('writes', address, length);
     if (overlaps(this.tables, address, address + length)) this.#judges = false;
+    const ring = this.#judges
+      ? this.rings.find((one) => overlaps([one], address, address + length))
+      : undefined;
+    if (ring !== undefined) this.problem ??= ring.write(address, source, at, length);
     if (this.#has(address, length)) this.bytes.set(source.subarray(at, at + length), address);
+  }
+
+  /** The device has worked; `shows`: and must have shown the driver all that it gave back. */
+  end(shows: boolean): void {
+    if (this.#judges && shows) for (const ring of this.rings) this.problem ??= ring.judge();
+    this.rings = [];
   }
 
   writeDescriptor(): void {
@@ -162,13 +175,14 @@ class World {
         this.#bar(STEP.write, STRUCTURES_BAR, NOTIFY_AT + (detail % 8) * NOTIFY_MULTIPLIER, 2, value);
         break;
       case STEP.frame:
-        this.#work(1, () => net.receive(this.#frame, 0, 14 + (value % (RECEIVED_BYTES_MAX - 14))));
+        // What came is shown with the next turn.
+        this.#work(1, false, () => net.receive(this.#frame, 0, 14 + (value % (RECEIVED_BYTES_MAX - 14))));
         break;
       case STEP.run:
         this.#run(1 + (value % BUDGET_MAX));
         break;
       case STEP.halt:
-        if (!this.#halted) this.#work(NET_QUEUES, () => net.halt());
+        if (!this.#halted) this.#work(NET_QUEUES, true, () => net.halt());
         this.#halted = true;
         break;
       case STEP.resume:
@@ -227,17 +241,18 @@ class World {
   #run(budget: number): void {
     const sent = this.#sent;
     // Twice: commands have a budget of their own.
-    this.#work(2 * budget, () => this.net.run(budget));
+    this.#work(2 * budget, true, () => this.net.run(budget));
     if (this.#sent - sent > budget)
       this.#wrong(`${this.#sent - sent} frames are sent where ${budget} may be`);
     if (this.#sent > sent && !this.#wireReady) this.#wrong('a frame is sent while the cable takes none');
   }
 
-  /** Something that touches memory, for at most so many chains. */
-  #work(chains: number, work: () => void): void {
+  /** Something that touches memory, for at most so many chains; `shows`: a device that still works has shown what it gave back. */
+  #work(chains: number, shows: boolean, work: () => void): void {
     const { memory, net } = this;
     if (!this.#halted && net.transport.isLive) this.#allowWhatRingsName();
     work();
+    memory.end(shows && net.transport.isLive);
     const max = (chains + 2 * NET_QUEUES) * REQUESTS_PER_CHAIN;
     if (memory.requests > max) this.#wrong(`${memory.requests} requests for ${chains} chains at most`);
   }
@@ -247,12 +262,13 @@ class World {
     const reads: Range[] = [];
     const writes: Range[] = [];
     const tables: Range[] = [];
+    const rings: UsedRing[] = [];
     const { sections } = decodeSections(this.net.transport.save().state);
     const wrong = this.#banks.restore(sections.find(([name]) => name === 'queues')![1]);
     if (wrong !== undefined) this.#wrong(wrong);
     for (let number = 0; number < NET_QUEUES; number++) {
       const banks = this.#banks;
-      const { ENABLE, SIZE, DESCRIPTORS, DRIVER, DEVICE } = this.#bank;
+      const { ENABLE, SIZE, DESCRIPTORS, DRIVER, DEVICE, USED } = this.#bank;
       if (banks.get(ENABLE, number) === 0) continue;
       const size = banks.get(SIZE, number);
       const range = (register: typeof DESCRIPTORS, bytes: number): Range => {
@@ -263,7 +279,9 @@ class World {
       const available = range(DRIVER, 4 + 2 * size);
       reads.push(table, available);
       tables.push(table, available);
-      writes.push(range(DEVICE, 4 + 8 * size));
+      const ring = new UsedRing(range(DEVICE, 0).from, size, banks.get(USED, number));
+      rings.push(ring);
+      writes.push(ring);
       for (
         let at = table.from;
         at < table.to && at + DESCRIPTOR_BYTES <= MEMORY_BYTES;
@@ -275,7 +293,13 @@ class World {
         (writable ? writes : reads).push({ from, to });
       }
     }
-    Object.assign(memory, { reads, writes, tables });
+    const apart = rings.filter(
+      (ring) =>
+        ring.from < JUDGED_BELOW &&
+        !overlaps(tables, ring.from, ring.to) &&
+        !writes.some((range) => range !== ring && overlaps([range], ring.from, ring.to)),
+    );
+    Object.assign(memory, { reads, writes, tables, rings: apart });
   }
 
   /** To another host and back: it takes what it gave, and stands still until it is told to go on. */

@@ -1,6 +1,6 @@
 /** Hostile input: a short run of each target, what once failed, and each target beside something that is broken. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { parseImage } from '../../base/abi/image-parse.js';
 import { iovaOf } from '../../base/dma.js';
 import { FerryError } from '../../base/errors.js';
@@ -25,6 +25,8 @@ const INPUTS: Readonly<Record<InputTargetName, number>> = {
   pages: 500,
   'device-state': 300,
   virtio: 400,
+  'vfio-user': 300,
+  tls: 150,
   monitor: 600,
   agent: 1000,
   image: 1000,
@@ -67,7 +69,9 @@ describe('hostile input', () => {
   it.each(readdirSync(corpus))('what once failed does not fail again: %s', async (file) => {
     const name = names.find((target) => file.startsWith(`${target}-`))!;
     const input = Buffer.from(readFileSync(new URL(file, corpus), 'utf8').trim(), 'hex');
-    expect(await judgeInput(INPUT_TARGETS[name](), input)).toBeTypeOf('string');
+    const target = INPUT_TARGETS[name]();
+    onTestFinished(() => target.close?.());
+    expect(await judgeInput(target, input)).toBeTypeOf('string');
   });
 });
 

@@ -7,6 +7,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createSecureContext } from 'node:tls';
 import { reasonOf } from '../sockets/listening.js';
 import { tlsErrors, type Whose } from './errors.js';
 
@@ -27,6 +28,7 @@ const USAGES: Readonly<Record<TlsRole, string>> = {
   client: '1.3.6.1.5.5.7.3.2',
   server: '1.3.6.1.5.5.7.3.1',
 };
+const CRL_FILE = 'ca-crl.pem';
 const ANY_USAGE = '2.5.29.37.0';
 
 /**
@@ -76,7 +78,10 @@ export function loadCredentials(directory: string, role: TlsRole): Credentials {
   ) {
     throw tlsErrors.error('unknown-ca', { whose: 'own', subject: subjectOf(own) });
   }
-  return { role, ca, cert, key, crl: optional(join(directory, 'ca-crl.pem')) };
+  const crl = optional(join(directory, CRL_FILE));
+  // Node has no reader of its own for such lists: what can't be used is refused here, and not when somebody has connected.
+  if (crl !== undefined) parse(CRL_FILE, crl, (text) => createSecureContext({ crl: text }));
+  return { role, ca, cert, key, crl };
 }
 
 /** Common name and all, in one line: `CN=host1,O=Org`. */

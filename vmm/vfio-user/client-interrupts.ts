@@ -32,17 +32,24 @@ export class ClientInterrupts {
   /** Vectors that lost their eventfd while an interrupt of theirs waited. */
   readonly #missed: boolean[];
   readonly #goes: readonly (() => void)[];
+  readonly #isEventfd: (fd: number) => boolean;
   #changed: () => void = () => {};
   #sent = 0;
   /** Calls back when what was written so far is where the guest sees it. */
   whenWritten: (then: () => void) => void = (then) => then();
 
-  constructor(vectors: number, sockets: Pick<UnixSockets, 'poll'>) {
+  /** `isEventfd`: whether a descriptor is one, for who has none in its system. */
+  constructor(
+    vectors: number,
+    sockets: Pick<UnixSockets, 'poll'>,
+    isEventfd: (fd: number) => boolean = isSystemsEventfd,
+  ) {
     this.#fds = new Array<number | undefined>(vectors).fill(undefined);
     this.#owed = new Array<typeof NOTHING>(vectors).fill(NOTHING);
     this.#missed = new Array<boolean>(vectors).fill(false);
     this.#goes = this.#fds.map((_, vector) => () => this.#send(vector));
     this.#sockets = sockets;
+    this.#isEventfd = isEventfd;
   }
 
   /** Called whenever a vector was given an eventfd, or lost it. */
@@ -113,7 +120,7 @@ export class ClientInterrupts {
     } else if (kind === SET_BOOL && fds.length === 0 && data.length >= count) {
       for (let i = 0; i < count; i++) if (data[i] !== 0) this.#loopBack(start + i);
     } else if (kind === SET_EVENTFD && (fds.length === 0 || fds.length === count)) {
-      if (!fds.every(isEventfd)) throw new Refusal(EINVAL, 'a descriptor is no eventfd');
+      if (!fds.every(this.#isEventfd)) throw new Refusal(EINVAL, 'a descriptor is no eventfd');
       for (let i = 0; i < count; i++) this.#wire(start + i, fds[i]);
       fds.length = 0;
       this.#changed();
@@ -143,4 +150,4 @@ export class ClientInterrupts {
   }
 }
 
-const isEventfd = (fd: number): boolean => readlinkSync(`/proc/self/fd/${fd}`) === EVENTFD;
+const isSystemsEventfd = (fd: number): boolean => readlinkSync(`/proc/self/fd/${fd}`) === EVENTFD;

@@ -56,6 +56,8 @@ export class Connection {
   #fds: number[] = [];
   /** Replies that the socket had no room for. */
   readonly #unsent: Uint8Array[] = [];
+  /** Bytes of the first of them that went. */
+  #unsentAt = 0;
   /** Commands that were not carried out yet. */
   readonly #commands: Message[] = [];
   #commandBytes = 0;
@@ -266,13 +268,16 @@ export class Connection {
 
   #flush(): void {
     for (let next = this.#unsent[0]; next !== undefined && !this.#ended; next = this.#unsent[0]) {
-      const sent = this.#sockets.send(this.#fd, next, 0, next.length);
-      if (sent === undefined) this.end();
-      else if (sent === next.length) this.#unsent.shift();
-      else {
-        this.#unsent[0] = next.slice(sent);
-        if (sent === 0) return;
+      const sent = this.#sockets.send(this.#fd, next, this.#unsentAt, next.length - this.#unsentAt);
+      if (sent === undefined) {
+        this.end();
+        return;
       }
+      if (sent === 0) return;
+      this.#unsentAt += sent;
+      if (this.#unsentAt < next.length) continue;
+      this.#unsent.shift();
+      this.#unsentAt = 0;
     }
   }
 }

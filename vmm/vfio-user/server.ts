@@ -105,29 +105,51 @@ export class VfioUserServer {
       return;
     }
     this.#observer.came();
-    const client = new Connection(this.#sockets, fd, {
-      message: (message) => {
-        const kind = message.flags & TYPE_MASK;
-        if (kind !== TYPE_COMMAND) {
-          client.end(kind === TYPE_REPLY ? 'a reply to nothing' : `a message of type ${kind}`);
-          return;
-        }
-        const { payload, errno } = this.#device.handle(message);
-        if ((message.flags & FLAG_NO_REPLY) === 0) replies.reply(message, payload, errno);
-        // Without a version in common there is nothing more to say.
-        if (!this.#device.negotiated) client.end('no version in common');
-        this.#observer.handled();
-      },
+    this.#client = serveClient(this.#sockets, fd, this.#device, {
+      handled: () => this.#observer.handled(),
       ended: (why) => {
         this.#client = undefined;
-        replies.end();
-        this.#device.clientGone();
         this.#observer.went(why);
         if (!this.#closed) this.#wait();
       },
     });
-    const replies = new OrderedReplies(client, (then) => this.#device.whenWritten(then));
-    this.#client = client;
-    this.#device.clientCame(client);
   }
+}
+
+export interface SessionObserver {
+  /** A message was carried out. */
+  handled(): void;
+  /** The client is gone, or was let go because of `why`; the device knows. */
+  ended(why: string | undefined): void;
+}
+
+/** One client's session at `fd`, which is the connection's from now on: each command is carried out and answered, until it is gone. */
+export function serveClient(
+  sockets: UnixSockets,
+  fd: number,
+  device: VfioUserDevice,
+  observer: SessionObserver,
+): Connection {
+  const client = new Connection(sockets, fd, {
+    message: (message) => {
+      const kind = message.flags & TYPE_MASK;
+      if (kind !== TYPE_COMMAND) {
+        client.end(kind === TYPE_REPLY ? 'a reply to nothing' : `a message of type ${kind}`);
+        return;
+      }
+      const { payload, errno } = device.handle(message);
+      if ((message.flags & FLAG_NO_REPLY) === 0) replies.reply(message, payload, errno);
+      // Without a version in common there is nothing more to say.
+      if (!device.negotiated) client.end('no version in common');
+      observer.handled();
+    },
+    ended: (why) => {
+      replies.end();
+      device.clientGone();
+      observer.ended(why);
+    },
+  });
+  const replies = new OrderedReplies(client, (then) => device.whenWritten(then));
+  device.clientCame(client);
+  return client;
 }
