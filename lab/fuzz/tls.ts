@@ -103,7 +103,7 @@ class Pairs {
 }
 
 /** One end of TLS at `raw`, which says something as soon as it may. */
-function begin(raw: Socket, credentials: Credentials, name: string | undefined): End {
+function begin(start: typeof beginTls, raw: Socket, credentials: Credentials, name: string | undefined): End {
   const end: End = {
     raw,
     heard: [],
@@ -114,7 +114,7 @@ function begin(raw: Socket, credentials: Credentials, name: string | undefined):
     error: undefined,
     came: [],
   };
-  beginTls(raw, credentials, name, {
+  start(raw, credentials, name, {
     secure: (socket, error) => {
       end.heard.push('secure');
       end.error = error;
@@ -210,9 +210,11 @@ class Relay {
 class Attack {
   readonly #pairs: Pairs;
   readonly #folder: string;
+  readonly #start: typeof beginTls;
 
-  constructor(folder: string) {
+  constructor(folder: string, start: typeof beginTls) {
     this.#folder = folder;
+    this.#start = start;
     this.#pairs = new Pairs(folder);
   }
 
@@ -239,7 +241,7 @@ class Attack {
   async #words(input: Uint8Array): Promise<Outcome> {
     const { own } = peersOf(input[1]!);
     const [stranger, raw] = await this.#pairs.pair();
-    const end = begin(raw, own, undefined);
+    const end = begin(this.#start, raw, own, undefined);
     stranger.resume();
     for (const piece of cut(input.subarray(2))) stranger.write(piece);
     stranger.end();
@@ -261,7 +263,7 @@ class Attack {
     const down = new Relay(farRelay, nearRelay, what.up ? { ...what, does: RELAY.nothing } : what);
     const ends: End[] = [];
     const both = (): boolean => ends.length === 2 && ends.every(({ heard }) => heard.length > 0);
-    ends.push(begin(near, source, name), begin(far, destination, undefined));
+    ends.push(begin(this.#start, near, source, name), begin(this.#start, far, destination, undefined));
     // What was dropped, or was begun by an insertion, is waited for until somebody goes away.
     const waits = (): boolean => up.struck || down.struck;
     if (!(await until(() => both() || waits())))
@@ -300,8 +302,8 @@ class Attack {
       return 'refused';
     }
     const [one, other] = await this.#pairs.pair();
-    const mine = begin(one, credentials, undefined);
-    const theirs = begin(other, peersOf(role === 'client' ? 1 : 0).own, undefined);
+    const mine = begin(this.#start, one, credentials, undefined);
+    const theirs = begin(this.#start, other, peersOf(role === 'client' ? 1 : 0).own, undefined);
     if (!(await until(() => mine.heard.length > 0 && theirs.heard.length > 0)))
       return { problem: 'credentials were taken, and nothing is heard of a handshake with them' };
     return 'accepted';
@@ -354,9 +356,10 @@ function proofsOf(socket: TLSSocket, binding: TlsBinding): Proofs {
   return { right: proof(binding, 'source', 1), wrong };
 }
 
-export function tlsTarget(): FuzzTarget {
+/** `start` is the product's, unless a test puts a broken one in its place. */
+export function tlsTarget(start: typeof beginTls = beginTls): FuzzTarget {
   const folder = mkdtempSync(join(tmpdir(), 'ferry-fuzz-'));
-  const attack = new Attack(folder);
+  const attack = new Attack(folder, start);
   return {
     name: 'tls',
     make: inputOf,

@@ -4,6 +4,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { parseImage } from '../../base/abi/image-parse.js';
 import { iovaOf } from '../../base/dma.js';
 import { FerryError } from '../../base/errors.js';
+import { fuzzConfigAndBars } from '../../devices/nic82599/fuzz.js';
+import { fuzzVtd } from '../../iommu/fuzz.js';
 import { parseExperiment } from '../../lab/experiment/read.js';
 import { agentTarget } from '../../lab/fuzz/agent.js';
 import { deviceStateTarget } from '../../lab/fuzz/device-state.js';
@@ -14,10 +16,13 @@ import { monitorTarget } from '../../lab/fuzz/monitor.js';
 import { pagesTarget } from '../../lab/fuzz/pages.js';
 import { streamTarget } from '../../lab/fuzz/stream.js';
 import { INPUT_TARGETS, type InputTargetName } from '../../lab/fuzz/targets.js';
+import { tlsTarget } from '../../lab/fuzz/tls.js';
+import { vfioUserTarget } from '../../lab/fuzz/vfio-user.js';
 import { virtioTarget } from '../../lab/fuzz/virtio.js';
-import { fuzzWatched } from '../../lab/fuzz/watched.js';
+import { driveWatched, fuzzWatched } from '../../lab/fuzz/watched.js';
 import { decodeMessage } from '../../migration/messages.js';
 import { AgentReplies } from '../../vmm/agent/replies.js';
+import { beginTls } from '../../vmm/tls/session.js';
 
 const names = Object.keys(INPUT_TARGETS) as InputTargetName[];
 const INPUTS: Readonly<Record<InputTargetName, number>> = {
@@ -63,7 +68,22 @@ describe('hostile input', () => {
     const worker = new URL(`data:text/javascript,${encodeURIComponent(hangs)}`);
     const report = await fuzzWatched({ target: 'stream', seed: 7, inputs: 50 }, 300, worker);
     expect(report.failures).toEqual(['input 3: did not end in 0.3 s; 2 bytes abcd']);
+    const driven = await driveWatched({ target: 'vtd', seed: 7, inputs: 50 }, 300, worker);
+    expect(driven).toMatchObject({ accesses: 3, failures: ['access 3: did not end in 0.3 s'] });
   });
+
+  it.each(['nic', 'vtd'] as const)(
+    '%s: a driver on a thread of its own is the same, access by access',
+    async (target) => {
+      const { met: _, ...watched } = await driveWatched({ target, seed: 7, inputs: 300 });
+      const numbers: number[] = [];
+      const begins = (number: number): void => void numbers.push(number);
+      const alone =
+        target === 'nic' ? fuzzConfigAndBars(7, 300, undefined, begins) : fuzzVtd(7, 300, undefined, begins);
+      expect(watched).toEqual(alone);
+      expect(numbers).toEqual(Array.from({ length: 300 }, (_, i) => i + 1));
+    },
+  );
 
   const corpus = new URL('fuzz-corpus/', import.meta.url);
   it.each(readdirSync(corpus))('what once failed does not fail again: %s', async (file) => {
@@ -130,6 +150,44 @@ const broken: readonly [what: string, expected: RegExp, target: () => FuzzTarget
         const write = fn.dmaWrite.bind(fn);
         fn.dmaWrite = (address, source, at, length) => write(iovaOf(address + 1, 0), source, at, length);
       }),
+  ],
+  [
+    'a device that shows its driver a chain too few',
+    /shows \d+ as used, and not \d+/,
+    () =>
+      virtioTarget(({ transport: { fn } }) => {
+        const write = fn.dmaWrite.bind(fn);
+        fn.dmaWrite = (address, source, at, length) => {
+          const less = length === 2 ? Uint8Array.of(source[at]! - 1, source[at + 1]!) : source.subarray(at);
+          return write(address, less, 0, length);
+        };
+      }),
+  ],
+  [
+    'a served function that keeps the memory of a client that has gone',
+    /memory is written to after its client has gone|1 ranges and 0 vectors stay when nobody is there/,
+    () =>
+      vfioUserTarget((memory) => {
+        memory.unmapAll = () => {};
+      }),
+  ],
+  [
+    'a served function that writes beside what was mapped for it',
+    /wrote to page \d+ of the file, which nobody mapped for it/,
+    () =>
+      vfioUserTarget((memory) => {
+        const map = memory.map.bind(memory);
+        memory.map = (address, size, flags, fd, offset) =>
+          map(address, size, flags, fd, fd === undefined ? offset : offset + 0x3000);
+      }),
+  ],
+  [
+    'an end that takes every certificate for good',
+    /(one|two|other) comes to (one|two|other), wanted as \w+: let in/,
+    () =>
+      tlsTarget((raw, credentials, name, heard) =>
+        beginTls(raw, credentials, name, { ...heard, secure: (socket) => heard.secure(socket, undefined) }),
+      ),
   ],
   [
     'a device that works while its machine stands still',

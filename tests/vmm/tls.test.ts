@@ -1,5 +1,5 @@
 /** Moving under TLS: who is let in and who is not, and that each reason has words of its own. */
-import { appendFileSync, copyFileSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
@@ -155,6 +155,9 @@ describe.skipIf(!hasOpenssl)('credentials', () => {
     const noCa = authority.credentials();
     copyFileSync(join(good, 'client-cert.pem'), join(noCa, 'ca-cert.pem'));
     expect(() => loadCredentials(noCa, 'client')).toThrow(/it is of no CA/);
+    const unlisted = authority.credentials();
+    writeFileSync(join(unlisted, 'ca-crl.pem'), '-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n');
+    expect(() => loadCredentials(unlisted, 'server')).toThrow(/ca-crl.pem: it is damaged/);
     rmSync(join(mixed, 'client-cert.pem'));
     expect(() => loadCredentials(mixed, 'client')).toThrow(code('no-credentials'));
   });

@@ -128,6 +128,14 @@ export class VfioUserClient {
     );
   }
 
+  /** The same; undefined if the device lets this client go for it. */
+  try(command: number, payload: Uint8Array, fds: readonly number[] = []): Promise<Reply | undefined> {
+    return this.call(command, payload, fds).catch((error: unknown) => {
+      if (!this.#ended) throw error;
+      return undefined;
+    });
+  }
+
   /** The same, posted. */
   post(command: number, payload: Uint8Array): void {
     this.raw(message({ id: this.#id++ & 0xffff, command, flags: FLAG_NO_REPLY, payload }));

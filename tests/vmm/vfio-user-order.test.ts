@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { vfRegisters as reg } from '../../devices/nic82599/registers.js';
 import { COMMAND, CONFIG_REGION, regionAccess } from '../../vmm/vfio-user/protocol.js';
 import { loadUnixSockets, type UnixSockets } from '../../vmm/vfio-user/unix-sockets.js';
+import { until as eventually } from '../waiting.js';
 import { GuestFile, message, TestDriver, VfioUserClient } from './vfio-user-client.js';
 import { NicProcess, Wire } from './vfio-user-world.js';
 
@@ -42,12 +43,11 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       }
       return Number(count[0]);
     };
-    const until = async (what: () => boolean): Promise<void> => {
-      while (!what()) {
+    const until = (condition: () => boolean): Promise<void> =>
+      eventually(`what the device was asked for has come: ${condition}`, () => {
         if (client.ended) throw new Error('the device has let the client go');
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-    };
+        return condition();
+      });
     const count = (command: number): number => client.asked.filter((one) => one === command).length;
     /** The function has its descriptors: from now on it only writes, and hears nothing of that. */
     const openLate = async (): Promise<void> => {
@@ -68,7 +68,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
 
     beforeAll(async () => {
       wire = new Wire(join(folder, 'net.sock'));
-      nic = new NicProcess(path, join(folder, 'net.sock'));
+      nic = new NicProcess(path, join(folder, 'net.sock'), { staysOn: true });
       await nic.says('listening');
       alone = nic.descriptors;
     });
@@ -79,15 +79,14 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
     });
     afterEach(async () => {
       client.close();
-      await client.gone;
+      await client.left();
       await nic.says('the client is gone');
       closeSync(vector);
       memory.close();
       await expect.poll(() => nic.descriptors, { timeout: 60_000, interval: 10 }).toBe(alone);
     });
     afterAll(async () => {
-      await nic.end();
-      wire.close();
+      await nic.end().finally(() => wire.close());
       rmSync(folder, { recursive: true });
     });
 
@@ -165,7 +164,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       const held = driver.get(reg.RDH);
       held.catch(() => undefined);
       client.close();
-      await client.gone;
+      await client.left();
       await nic.says('the client is gone');
       await expect.poll(() => nic.descriptors, { timeout: 60_000, interval: 10 }).toBe(alone);
       await openLate();
@@ -175,7 +174,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       wire.send(frameOf(2));
       await until(() => client.unanswered === 3);
       client.raw(message({ id: 0xfff0, command: DMA_WRITE, flags: 1, payload: new Uint8Array(16) }));
-      await client.gone;
+      await client.left();
       await nic.says('the client is gone: a reply to nothing');
       await openLate();
     });

@@ -32,12 +32,6 @@ import { until as eventually } from '../waiting.js';
 import { GuestFile, message, type Reply, TestDriver, VfioUserClient } from './vfio-user-client.js';
 import { NicProcess, Wire } from './vfio-user-world.js';
 
-/** Of one that the device has let go nothing is awaited. */
-const stillThere = (client: VfioUserClient, error: unknown): undefined => {
-  if (!client.ended) throw error;
-  return undefined;
-};
-
 const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
 const sockets = await loadUnixSockets().catch(() => undefined);
 const koffi = sockets && (await import('koffi')).default;
@@ -467,23 +461,15 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       for (let round = 0; round < 20; round++) {
         const one = new VfioUserClient(unix, path);
         one.memory = memory;
-        let ended = false;
-        void one.gone.then(() => {
-          ended = true;
-        });
         if (random.chance(0.9)) await one.negotiate(random.below(3));
-        for (let i = 0; i < 40 && !ended; i++) {
+        for (let i = 0; i < 40 && !one.ended; i++) {
           const words = Uint32Array.from({ length: random.below(12) }, () =>
             any(random.pick([2, 16, 0x4000])),
           );
           words[0] = random.pick([16, 20, 24, 32, words[0] ?? 0]);
           const fds = Array.from({ length: random.chance(0.3) ? random.below(4) : 0 }, () => memory.fd);
           const command = random.chance(0.95) ? 1 + random.below(18) : random.below(0x10000);
-          const answer = one.call(command, new Uint8Array(words.buffer), fds);
-          const reply = await Promise.race([
-            answer.catch((error: unknown) => stillThere(one, error)),
-            one.gone,
-          ]);
+          const reply = await one.try(command, new Uint8Array(words.buffer), fds);
           if (reply === undefined) break;
           if (reply.errno === 0) taken++;
           else refused++;
