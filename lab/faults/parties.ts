@@ -172,7 +172,9 @@ export class Parties {
 
   /** How many sockets more than before the migration a side has. */
   socketsMore(side: Side): number {
-    return this.isKilled(side) ? 0 : socketsOf(this.vmms[side]) - this.#sockets[side];
+    return this.isKilled(side) || this.vmms[side].hasEnded
+      ? 0
+      : socketsOf(this.vmms[side]) - this.#sockets[side];
   }
 
   /** Ends all, once; tells what is left over, and what the processes could not write. */

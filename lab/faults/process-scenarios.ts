@@ -1,4 +1,5 @@
 /** What happens to the processes, and to the host that they run on. */
+import { MIB } from '../../base/units.js';
 import { BROKEN, SILENT } from '../checkers/causes.js';
 import type { Place } from './link/rule.js';
 import { type FaultScenario, type FaultyProcess, IMPATIENT, type Keeper } from './scenario.js';
@@ -122,6 +123,14 @@ export const PROCESS_SCENARIOS: readonly FaultScenario[] = [
     host: { kind: 'full-disk', file } as const,
     guest: 'destination' as const,
   })),
+  {
+    name: 'memory-limit-destination',
+    text: 'the destination may have no more address space than it has and 64 MiB, too little for the guest',
+    strikes: [],
+    host: { kind: 'memory-limit', side: 'destination', moreBytes: 64 * MIB },
+    guest: 'source',
+    causes: /^vmm\/ram-unavailable$/,
+  },
   {
     name: 'busy-cores',
     text: 'each core serves three others that never rest',
