@@ -91,14 +91,15 @@ function compile() {
   for (const file of ['engine.js', 'engine.js.map']) rmSync(join(fresh, file));
 }
 
-const { bundle } = await import('./rolldown.mjs');
 const names = process.argv.slice(2);
 if (names.length > 0) {
+  const { bundle } = await import('./rolldown.mjs');
   const entries = ALONE.filter((entry) => names.includes(basename(entry, '.ts')));
   await Promise.all(entries.map((entry) => bundle(fresh, [entry])));
   for (const name of readdirSync(fresh)) renameSync(join(fresh, name), join(target, name));
   rmSync(fresh, { recursive: true });
 } else if (modified(join(target, 'ferry.js')) < sourcesModified()) {
+  const { bundle } = await import('./rolldown.mjs');
   mkdirSync(fresh, { recursive: true });
   await Promise.all([
     bundle(fresh, PROGRAMS, { codeSplitting: true }),
