@@ -165,6 +165,9 @@ describe('a cancel', () => {
         expect(survivor, `cancelled at ${message.from} ${message.kind}`).toBe(
           committed ? 'destination' : 'source',
         );
+        // One that comes too late is not even heard.
+        if (committed)
+          expect(outcome.destination.afterwards, `${message.from} ${message.kind}`).toBeUndefined();
         ends.add(`${survivor} ${outcome.source.status} ${outcome.source.error?.code}`);
       }
       expect([...ends].sort()).toEqual([
