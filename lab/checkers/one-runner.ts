@@ -66,8 +66,10 @@ function runningIn(runs: readonly RunChange[]): ReadonlySet<Side> {
   return running;
 }
 
-/** The guest ended with the process that ran it last, or by itself. */
+/** The guest ended with the process that ran it last, or to which it was given without running there, or by itself. */
 function mayEndWithNone(happened: Happened): boolean {
   const last = happened.runs.findLast(({ running }) => running)?.side ?? 'source';
-  return happened.leftStopped || happened.guestEnded === true || happened[last].gone;
+  const { source, destination, leftStopped, guestEnded = false } = happened;
+  const givenAway = source.status === 'completed' && destination.gone;
+  return leftStopped || guestEnded || happened[last].gone || givenAway;
 }

@@ -88,7 +88,7 @@ const GUEST_FAULTS = {
   'guest-toggles': REFUSED_BY_GUEST,
   'guest-unloads': REFUSED_BY_GUEST,
   'guest-lies': REFUSED_BY_GUEST,
-  'guest-crashes': /\/machine-state$/,
+  'guest-crashes': new RegExp(`/machine-state$|${OVERDUE.source}`),
 } as const;
 /** The destination's host has another NIC, or none that is free; that has an end with the migration. */
 const HOST_FAULTS = {

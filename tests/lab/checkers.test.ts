@@ -82,6 +82,15 @@ describe('the checks of a migration under faults', () => {
     ['one whose driver gave its device up', { ...moved, later: undefined, deviceGivenUp: true }],
     ['one that says who runs the guest in the end', { ...moved, claims: ['destination'] } as const],
     [
+      'one whose guest stood still, and went with the process to which it was given',
+      {
+        ...moved,
+        runs: moved.runs.slice(0, 2),
+        destination: { ...moved.destination, gone: true },
+        later: undefined,
+      },
+    ],
+    [
       'one whose guest crashed',
       { ...moved, runs: moved.runs.slice(0, 2), later: undefined, guestEnded: true },
     ],
