@@ -10,24 +10,12 @@ export interface Rehearsed {
 
 export const NOT_REHEARSED: Rehearsed = { loadNs: nanoseconds(0), startNs: nanoseconds(0) };
 
-/** So often that what was slow for being new no longer is; some milliseconds. */
-const TIMES = 8;
-
-/** Times the rehearsals of a machine that has prepared its code: the median of the later half counts. */
+/** Times the rehearsals of a machine that has prepared its code. */
 export async function rehearseMachine(machine: DestinationMachine, scheduler: Scheduler): Promise<Rehearsed> {
   const took = async (what: 'load' | 'run'): Promise<Duration> => {
     const from = scheduler.now();
     await machine.rehearse?.(what);
     return elapsed(from, scheduler.now());
   };
-  const loads: Duration[] = [];
-  const starts: Duration[] = [];
-  for (let i = 0; i < TIMES; i++) {
-    loads.push(await took('load'));
-    starts.push(await took('run'));
-  }
-  return { loadNs: laterMedian(loads), startNs: laterMedian(starts) };
+  return { loadNs: await took('load'), startNs: await took('run') };
 }
-
-const laterMedian = (durations: readonly Duration[]): Duration =>
-  durations.slice(TIMES / 2).toSorted((a, b) => a - b)[TIMES / 4]!;

@@ -18,6 +18,9 @@ export interface IncomingRole extends DestinationMachine {
   hold(): Promise<void>;
 }
 
+/** So often that what was slow for being new no longer is; some milliseconds. */
+const REHEARSALS = 8;
+
 export function incomingRole(core: MachineCore): IncomingRole {
   const { drivers, devices } = core;
   let ready: Promise<unknown> | undefined;
@@ -58,7 +61,10 @@ export function incomingRole(core: MachineCore): IncomingRole {
         if (core.state !== 'incoming' || core.guest !== undefined) return core.guest !== undefined;
         try {
           core.guest = await core.takeCode(core.expected!);
-          await rehearse(core, 'load');
+          for (let i = 0; i < REHEARSALS; i++) {
+            await rehearse(core, 'load');
+            await rehearse(core, 'run');
+          }
           return true;
         } catch (error) {
           // The image has not arrived whole, most likely; `load` looks again and tells.
