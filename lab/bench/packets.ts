@@ -6,14 +6,10 @@
 
 import { type FabricProcess, spawnFabric } from '../fabric/spawn.js';
 import { KERNEL_IMAGE } from '../move/scenario.js';
-import { findWorld } from '../qemu/world.js';
 import { median } from '../report/median.js';
 import { spawnVmm, type Vmm } from '../vmm-client/spawn.js';
 import { threadTimes, timesBetween } from '../vmm-client/thread-times.js';
 import { benchFabric, type FabricFigure } from './fabric.js';
-import { highestRate, OFFERED_MAX, type Offered, RATE_SHARE } from './offered-rate.js';
-import { DIRECTIONS, type Direction, type QemuNic } from './packet-kinds.js';
-import { type QemuPacketFigure, QemuPackets } from './packets-qemu.js';
 
 export interface BenchPacketsOptions {
   /**
@@ -25,11 +21,12 @@ export interface BenchPacketsOptions {
   readonly directions?: readonly Direction[];
   /** Bytes in a datagram (default: a small and a large one). */
   readonly payloads?: readonly number[];
-  /** NICs of QEMU's that are put through the same, one after the other, each with a Linux; see `lab/qemu/world.ts`. */
-  readonly besideQemu?: readonly QemuNic[];
   /** Told before each part, for people who wait. */
   readonly onPart?: (what: string) => void;
 }
+
+const DIRECTIONS = ['guest to peer', 'peer to guest', 'echo'] as const;
+export type Direction = (typeof DIRECTIONS)[number];
 
 /** Threads that a packet passes, in microseconds of CPU time each; `other` is what else the VMM's process ran. */
 export interface ThreadCosts {
@@ -61,8 +58,6 @@ export interface BenchPacketsResult {
   /** The switch alone, from socket to socket, with frames of the same sizes. */
   readonly limits: readonly FabricFigure[];
   readonly figures: readonly PacketFigure[];
-  /** `undefined`: not asked for; a string says why there are none. */
-  readonly qemu: readonly QemuPacketFigure[] | string | undefined;
 }
 
 const PAYLOADS = [64, 1472];
@@ -76,59 +71,35 @@ const TURN_MS = 800;
 /** A flow runs for a while before it is measured, and on behind it. */
 const LEAD_MS = 200;
 const RATE_FIRST = 20_000;
+/** What the peer's flows can be asked for. */
+const RATE_MAX = 1_000_000;
+/** A rate holds if no more than this share gets lost. */
+const LOSS_SHARE_MAX = 0.001;
+/** Steps of the search for the highest rate that holds, once one is found that does not. */
+const BISECTIONS = 4;
+/** Measured a little below it, so that a moment's disturbance is no loss. */
+const RATE_SHARE = 0.92;
 const SETTLE_MS = 100;
 
-/** Takes about two minutes, and beside QEMU some twenty. Rejects with the FerryErrors of the processes. */
+/** Takes about two minutes. Rejects with the FerryErrors of the processes. */
 export async function benchPackets(options: BenchPacketsOptions = {}): Promise<BenchPacketsResult> {
-  const { besideQemu = [], onPart = () => {} } = options;
-  const world = besideQemu.length === 0 ? undefined : findWorld();
-  const others: QemuPackets[] = [];
-  try {
-    if (typeof world === 'object') {
-      for (const nic of besideQemu) {
-        onPart(`a Linux in QEMU with ${nic} boots`);
-        const other = await QemuPackets.start(world, nic);
-        others.push(other);
-        await other.rest();
-      }
-    }
-    const { qemu, ...ours } = await inTurns(options, others);
-    return { ...ours, qemu: typeof world === 'object' ? qemu : world };
-  } finally {
-    for (const other of others) await other.close();
-  }
-}
-
-/** Of each kind of packets first ours, and then each of the others, while the rest stand still. */
-async function inTurns(
-  options: BenchPacketsOptions,
-  others: readonly QemuPackets[],
-): Promise<BenchPacketsResult & { readonly qemu: readonly QemuPacketFigure[] }> {
   const { runs = 5, directions = DIRECTIONS, payloads = PAYLOADS, onPart = () => {} } = options;
   const frames = payloads.map((payload) => HEADER_BYTES + payload);
   onPart('the bare switch');
   const { figures: limits } = await benchFabric({ runs, frameBytes: frames });
   const figures: PacketFigure[] = [];
-  const qemu: QemuPacketFigure[] = [];
   for (const direction of directions) {
     for (const payloadBytes of payloads) {
-      const what = `${direction}, ${payloadBytes} bytes`;
-      onPart(what);
+      onPart(`${direction}, ${payloadBytes} bytes`);
       figures.push(await measured(direction, payloadBytes, runs));
-      for (const other of others) {
-        onPart(`${what}, ${other.nic}`);
-        await other.goOn();
-        qemu.push(await other.measure(direction, payloadBytes, runs));
-        await other.rest();
-      }
     }
   }
-  return { limits, figures, qemu };
+  return { limits, figures };
 }
 
 function measured(direction: Direction, payloadBytes: number, runs: number): Promise<PacketFigure> {
   if (direction === 'guest to peer') {
-    const sending = `workload=udp-stream rate=${OFFERED_MAX} payload=${payloadBytes} tick_us=100`;
+    const sending = `workload=udp-stream rate=${RATE_MAX} payload=${payloadBytes} tick_us=100`;
     return inWorld(sending, (world) => world.measureSending(payloadBytes, runs));
   }
   const answering = 'workload=udp-echo,udp-stream rate=0';
@@ -145,8 +116,11 @@ interface Sample {
   readonly fabric: ReadonlyMap<number, number>;
 }
 
-interface Turn extends Offered {
+interface Turn {
+  readonly perSecond: number;
   readonly costsUs: ThreadCosts;
+  readonly offered: number;
+  readonly lost: number;
   readonly corrupt: number;
 }
 
@@ -202,12 +176,26 @@ class World {
     payloadBytes: number,
     runs: number,
   ): Promise<PacketFigure> {
-    const offer = (rate: number): Promise<Turn> => this.#offer(direction, payloadBytes, rate);
+    const holdsOnce = async (rate: number): Promise<boolean> => {
+      const turn = await this.#offer(direction, payloadBytes, rate);
+      return turn.lost <= turn.offered * LOSS_SHARE_MAX && turn.perSecond > rate * RATE_SHARE;
+    };
+    // A moment in which somebody else had the CPU says nothing about a rate.
+    const holds = async (rate: number): Promise<boolean> => (await holdsOnce(rate)) || holdsOnce(rate);
     // The first packets meet code that was never run.
-    await offer(RATE_FIRST);
-    const rate = Math.round((await highestRate(RATE_FIRST, offer)) * RATE_SHARE);
+    await this.#offer(direction, payloadBytes, RATE_FIRST);
+    let low = RATE_FIRST;
+    while (low * 2 < RATE_MAX && (await holds(low * 2))) low *= 2;
+    let high = low * 2;
+    for (let i = 0; i < BISECTIONS; i++) {
+      const middle = Math.round((low + high) / 2);
+      if (await holds(middle)) low = middle;
+      else high = middle;
+    }
     const turns: Turn[] = [];
-    for (let run = 0; run < runs; run++) turns.push(await offer(rate));
+    for (let run = 0; run < runs; run++) {
+      turns.push(await this.#offer(direction, payloadBytes, Math.round(low * RATE_SHARE)));
+    }
     return figureOf(direction, payloadBytes, turns);
   }
 

@@ -7,8 +7,7 @@ import type { BenchFunctionsResult } from './functions.js';
 import type { BenchIommuResult } from './iommu.js';
 import type { BenchKernelsResult } from './kernels.js';
 import type { BenchMachineResult } from './machine.js';
-import type { BenchPacketsResult, PacketFigure } from './packets.js';
-import type { QemuPacketFigure } from './packets-qemu.js';
+import type { BenchPacketsResult } from './packets.js';
 import type { BenchTransferResult } from './transfer.js';
 
 const ms = (value: number): string => `${value.toFixed(2)} ms`;
@@ -176,7 +175,7 @@ export function fabricText({ figures }: BenchFabricResult): string {
 const gbits = (bitsPerSecond: number): string => `${(bitsPerSecond / 1e9).toFixed(2)} Gbit/s`;
 const us = (value: number): string => `${value.toFixed(2)} µs`;
 
-export function packetsText({ limits, figures, qemu }: BenchPacketsResult): string {
+export function packetsText({ limits, figures }: BenchPacketsResult): string {
   const limitOf = (bytes: number): number =>
     limits.find(({ frameBytes }) => frameBytes === bytes)?.framesPerSecond ?? Number.NaN;
   return [
@@ -203,25 +202,5 @@ export function packetsText({ limits, figures, qemu }: BenchPacketsResult): stri
     ),
     '',
     fabricText({ figures: limits }),
-    ...(qemu === undefined ? [] : ['', typeof qemu === 'string' ? qemu : besideQemuText(figures, qemu)]),
   ].join('\n');
-}
-
-/** Ours beside those of Linux in QEMU, of the same run. */
-function besideQemuText(ours: readonly PacketFigure[], qemu: readonly QemuPacketFigure[]): string {
-  return table(
-    ["of QEMU's NICs", 'packets', 'payload', 'a second', 'lost', 'ours', 'times as many'],
-    qemu.map(({ nic, direction, payloadBytes, packetsPerSecond, offered, lost }) => {
-      const same = ours.find((one) => one.direction === direction && one.payloadBytes === payloadBytes)!;
-      return [
-        nic,
-        direction,
-        `${payloadBytes} bytes`,
-        formatCount(Math.round(packetsPerSecond)),
-        `${formatCount(lost)} of ${formatCount(offered)}`,
-        formatCount(Math.round(same.packetsPerSecond)),
-        (same.packetsPerSecond / packetsPerSecond).toFixed(1),
-      ];
-    }),
-  );
 }

@@ -13,7 +13,6 @@ import {
   RAM_CONTENTS,
   type RamContents,
 } from '../bench/migrate/kinds.js';
-import { QEMU_NICS } from '../bench/packet-kinds.js';
 import {
   fabricText,
   functionsText,
@@ -198,10 +197,6 @@ function definePackets(command: Command): void {
   const name = 'ferry bench packets';
   command
     .option('--runs <n>', 'measured turns of each figure (default: 5)', whole(name, '--runs', 1, 30))
-    .option(
-      '--beside-qemu',
-      "put a Linux in QEMU through the same in turn, with each of QEMU's e1000e and igb; takes a world of scripts/qemu-world",
-    )
     .allowExcessArguments(false)
     .addHelpText(
       'after',
@@ -212,16 +207,14 @@ which is looked for first; the guest as fast as its device takes it. Echoes are 
 Examples:
   ferry bench packets
   ferry bench packets --runs 20 --json
-  ferry bench packets --beside-qemu
 
 ${ENDS}`,
     )
     .action(async () => {
-      const { runs, json, besideQemu } = command.optsWithGlobals<Common & { besideQemu?: boolean }>();
+      const { runs, json } = command.optsWithGlobals<Common>();
       const { benchPackets } = await import('../bench/packets.js');
       const result = await benchPackets({
         ...(runs === undefined ? {} : { runs }),
-        ...(besideQemu ? { besideQemu: QEMU_NICS } : {}),
         ...(json ? {} : { onPart: (what: string) => process.stderr.write(`${what} ...\n`) }),
       });
       print(json, result, packetsText);
