@@ -201,18 +201,18 @@ describe('the scenario of a move', () => {
   it('gives the guest what its flows need, and the monitor what the device does', () => {
     const line = (options: MigrateOptions) => commandLine(scenarioOf(options));
     expect(line({ nic: 'none' })).toBe('workload=ledger status_ms=250');
-    expect(line({})).toBe('workload=ledger,udp-echo status_ms=500');
-    expect(line({ workload: 'udp-echo' })).toBe('workload=udp-echo status_ms=500');
+    expect(line({})).toBe('workload=ledger,udp-echo status_ms=250');
+    expect(line({ workload: 'udp-echo' })).toBe('workload=udp-echo status_ms=250');
     expect(line({ workload: 'mixed', dirtyRate: 0, workingSetBytes: MIB, flows: ['echo'] })).toBe(
-      'workload=ledger,stress,udp-echo status_ms=500 dirty_rate=0 working_set=1048576',
+      'workload=ledger,stress,udp-echo status_ms=250 dirty_rate=0 working_set=1048576',
     );
     expect(line({ workload: 'idle', flows: ['from-guest', 'to-guest'], rate: 7, payloadBytes: 99 })).toBe(
-      'workload=idle,udp-stream status_ms=500 rate=7 payload=99',
+      'workload=idle,udp-stream status_ms=250 rate=7 payload=99',
     );
     expect(line({ workload: 'idle', flows: ['to-guest'] })).toBe(
-      'workload=idle,udp-stream status_ms=500 rate=0',
+      'workload=idle,udp-stream status_ms=250 rate=0',
     );
-    expect(line({ guestBehaviour: 'lying' })).toBe('workload=ledger,udp-echo status_ms=500 behaviour=lying');
+    expect(line({ guestBehaviour: 'lying' })).toBe('workload=ledger,udp-echo status_ms=250 behaviour=lying');
     expect(line({ guestBehaviour: 'driverless' })).toBe(
       'workload=ledger status_ms=250 module_blacklist=ixgbevf',
     );
