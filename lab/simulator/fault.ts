@@ -41,8 +41,8 @@ const WORKER_LOST = new RegExp(`/worker-lost$|${BROKEN.source}`);
 /** Whoever waits for the guest has waited long enough. */
 const OVERDUE =
   /\/(guest-silent|agent-silent|approach-overdue|still-plugged-in|not-plugged-in|not-plugged-in-again|not-plugged-in-yet|not-recovered)$/;
-/** Of a clock that shows a later time from one moment to the next: to who waits it is as if nothing had come for so long. */
-const JUMPED = new RegExp(`${SILENT.source}|${OVERDUE.source}`);
+/** Of a process that stood still, or whose clock is wrong: to who waits it is as if nothing had come for so long, of the peer or of the guest. */
+const LATE = new RegExp(`${SILENT.source}|${OVERDUE.source}`);
 /** Of a guest that does not do what it is asked, says that it can't, or has nothing any more that could be asked. */
 const REFUSED_BY_GUEST = new RegExp(
   `/(guest|agent)-[a-z-]+$|/(no-interface|no-failover|unplug-cancelled)$|${OVERDUE.source}`,
@@ -52,12 +52,12 @@ const PROCESS_FAULTS = {
   'kill-destination': SILENT,
   'quit-source': ENDED,
   'quit-destination': ENDED,
-  'suspend-source': SILENT,
-  'suspend-destination': SILENT,
-  'drift-source': SILENT,
-  'drift-destination': SILENT,
-  'jump-source': JUMPED,
-  'jump-destination': JUMPED,
+  'suspend-source': LATE,
+  'suspend-destination': LATE,
+  'drift-source': LATE,
+  'drift-destination': LATE,
+  'jump-source': LATE,
+  'jump-destination': LATE,
   'set-back-source': /^$/,
   'set-back-destination': /^$/,
   // Of a thread that works a data channel. One of a vCPU or of the devices takes its process with it.
