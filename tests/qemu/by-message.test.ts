@@ -38,7 +38,8 @@ describe.skipIf(typeof found === 'string')(
         await linked(linux);
         await pings(linux, STATION, 50);
         expect(
-          (await linux.run('dmesg | grep -E "ixgbevf|eth0" | grep -E "removed|Reset|Unable|WATCHDOG"')).output,
+          (await linux.run('dmesg | grep -E "ixgbevf|eth0" | grep -E "removed|Reset|Unable|WATCHDOG"'))
+            .output,
         ).toBe('');
         expect(await nic.execute('query-nic')).toMatchObject({ clients: 1, dmaBlocked: 0 });
       } finally {
