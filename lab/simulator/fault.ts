@@ -73,7 +73,7 @@ const OPERATOR_FAULTS = {
   'cont-destination': /^$/,
   parameters: /^$/,
   'migrate-again': /^$/,
-  unplug: /^$/,
+  unplug: /\/not-plugged-in$/,
   replug: /^$/,
   // While its driver recovers the guest does nothing else that is asked of its devices.
   'inject-error': STOOD_STILL,

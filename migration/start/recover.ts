@@ -20,10 +20,10 @@ export function startByRecovery(
     async afterRun(patience) {
       const facts = { approach, device: device.name };
       const begin = async (): Promise<void> => {
-        // What is asked of a function is done in the order in which it is asked: the second need not wait for the first.
-        const restored = fn.restore();
-        const telling = tell(fn, { patience, givenUp: NEVER });
-        const [heard] = await Promise.all([telling, restored]);
+        // One after the other: an error that is reported of a device whose configuration is not back yet bears nobody's address,
+        // and the guest looks for its device in vain.
+        await fn.restore();
+        const heard = await tell(fn, { patience, givenUp: NEVER });
         if (!heard) throw migrationErrors.error('guest-not-listening', facts);
       };
       await untilReceiving(fn, begin, () => overdue(patience, facts));
