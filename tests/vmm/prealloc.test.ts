@@ -1,22 +1,42 @@
-import { memoryUsage } from 'node:process';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, describe, expect, test } from 'vitest';
 import { MIB } from '../../base/units.js';
 import { KERNEL_IMAGE } from '../../lab/move/scenario.js';
 import { spawnVmm, type Vmm } from '../../lab/vmm-client/spawn.js';
-import { allocateRam } from '../../vmm/ram/guest-ram.js';
-import { preallocate } from '../../vmm/threads/prealloc.js';
 
+const run = promisify(execFile);
 const RAM_BYTES = 256 * MIB;
 
+const built = (path: string): string => JSON.stringify(new URL(`../../dist/${path}`, import.meta.url).href);
+
 test('RAM that was touched is resident, with what was in it', async () => {
-  const memory = allocateRam(RAM_BYTES);
-  const words = new Uint32Array(memory.buffer);
-  words[0] = 0xffff_ffff;
-  words[1024] = 5;
-  const before = memoryUsage.rss();
-  await preallocate(memory);
-  expect(memoryUsage.rss() - before).toBeGreaterThan(RAM_BYTES * 0.9);
-  expect([words[0], words[1024], words[2048]]).toEqual([0xffff_ffff, 5, 0]);
+  // In a process of its own: what a whole process has resident is told, and in this one others come and go.
+  const script = `
+    import { allocateRam } from ${built('vmm/ram/guest-ram.js')};
+    import { preallocate } from ${built('vmm/threads/prealloc.js')};
+    const memory = allocateRam(${RAM_BYTES});
+    const words = new Uint32Array(memory.buffer);
+    words[0] = 0xffff_ffff;
+    words[1024] = 5;
+    const before = process.memoryUsage.rss();
+    await preallocate(memory);
+    const grown = process.memoryUsage.rss() - before;
+    console.log(JSON.stringify({ grown, words: [words[0], words[1024], words[2048]] }));`;
+  const folder = mkdtempSync(join(tmpdir(), 'ferry-prealloc-'));
+  try {
+    const file = join(folder, 'touched.mjs');
+    writeFileSync(file, script);
+    const { stdout } = await run(process.execPath, [file]);
+    const { grown, words } = JSON.parse(stdout);
+    expect(grown).toBeGreaterThan(RAM_BYTES * 0.9);
+    expect(words).toEqual([0xffff_ffff, 5, 0]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 describe('a VMM', () => {
