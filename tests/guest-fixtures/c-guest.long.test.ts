@@ -7,7 +7,6 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BOOT_PARAMS_MAGIC, bootParams } from '../../base/abi/boot-params.js';
 import { FIRST_EXTERNAL_VECTOR, TIMER_VECTOR } from '../../base/abi/platform.js';
-import { milliseconds } from '../../base/units.js';
 import { POWER_OFF, POWER_PANIC, POWER_RESET } from '../../devices/power/registers.js';
 import {
   echoingAlone,
@@ -15,6 +14,7 @@ import {
   type TrafficResult,
   type TrafficScene,
 } from '../vmm/passthrough-world.js';
+import { until } from '../waiting.js';
 
 const FERRY = fileURLToPath(new URL('../../dist/bin/ferry.js', import.meta.url));
 const TOOLS = ['clang', 'wasm-ld', 'make'];
@@ -23,6 +23,8 @@ const TIMEOUT_MS = 300_000;
 /** A fatal error costs 102 ms, and what comes meanwhile is lost. */
 const RATE = 2000;
 const RECOVERY_MS = 110;
+/** Echoes in a tenth of a second at the rate of the flow that is looked at: more than were under way. */
+const FLOWS = 50;
 
 const folder = mkdtempSync(join(tmpdir(), 'ferry-c-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -218,13 +220,11 @@ describe.skipIf(missing.length > 0 && process.env.CI === undefined)(
       'goes on after each error of its device, and when a link that was taken away comes back',
       () =>
         echoingAlone(
-          async ({ machine, network, scheduler, console }) => {
+          async ({ machine, network, console }) => {
             const echoes = (): number => network.peer.report()[0]!.arrived!.received;
             const flows = async (): Promise<void> => {
-              await scheduler.sleep(milliseconds(150));
               const before = echoes();
-              await scheduler.sleep(milliseconds(50));
-              expect(echoes()).toBeGreaterThan(before);
+              await until('the guest echoes on', () => echoes() >= before + FLOWS);
             };
             const count = (words: RegExp): number => console.filter((line) => words.test(line)).length;
             await flows();
@@ -232,6 +232,10 @@ describe.skipIf(missing.length > 0 && process.env.CI === undefined)(
               expect(await machine.injectError('vf0', i % 3 === 0 ? 'MALF_TLP' : 'COMP_TIME')).toMatchObject({
                 reported: true,
               });
+              await until(
+                `its driver says for the ${i}th time that it works again`,
+                () => count(/works again/) >= i,
+              );
               await flows();
               expect(count(/works again/)).toBe(i);
             }
@@ -239,7 +243,7 @@ describe.skipIf(missing.length > 0 && process.env.CI === undefined)(
             await flows();
             expect(count(/works again/)).toBe(6);
             await machine.network!.setLink('vf0', false);
-            await scheduler.sleep(milliseconds(50));
+            await until('its driver hears that the link is down', () => count(/link is down/) > 0);
             expect(count(/link is down/)).toBe(1);
             await machine.network!.setLink('vf0', true);
             await flows();

@@ -1,5 +1,5 @@
 /** What a guest sees, and in which order, of a function whose memory is reached by messages: over real sockets and eventfds. */
-import { closeSync, mkdtempSync, readSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -8,7 +8,7 @@ import { COMMAND, CONFIG_REGION, regionAccess } from '../../vmm/vfio-user/protoc
 import { loadUnixSockets, type UnixSockets } from '../../vmm/vfio-user/unix-sockets.js';
 import { until as eventually } from '../waiting.js';
 import { GuestFile, message, TestDriver, VfioUserClient } from './vfio-user-client.js';
-import { NicProcess, Wire } from './vfio-user-world.js';
+import { NicProcess, signalledOn, Wire } from './vfio-user-world.js';
 
 const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
 const sockets = await loadUnixSockets().catch(() => undefined);
@@ -34,15 +34,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
     let vector = -1;
     const unix = sockets as UnixSockets;
 
-    const signalled = (): number => {
-      const count = new BigUint64Array(1);
-      try {
-        readSync(vector, count);
-      } catch {
-        return 0;
-      }
-      return Number(count[0]);
-    };
+    const signalled = (): number => signalledOn(vector);
     const until = (condition: () => boolean): Promise<void> =>
       eventually(`what the device was asked for has come: ${condition}`, () => {
         if (client.ended) throw new Error('the device has let the client go');

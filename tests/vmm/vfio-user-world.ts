@@ -1,10 +1,21 @@
 /** What a vfio-user device stands between: its process, and the other end of its cable. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, readSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { expect } from 'vitest';
 import { FrameStreamEncoder, FrameStreamParser } from '../../devices/ethernet/stream-framing.js';
 import { type Started, startFerry } from '../processes.js';
 import { within } from '../waiting.js';
+
+/** Interrupts that were signalled on an eventfd since it was last asked. */
+export function signalledOn(eventfd: number): number {
+  const count = new BigUint64Array(1);
+  try {
+    readSync(eventfd, count);
+  } catch {
+    return 0;
+  }
+  return Number(count[0]);
+}
 
 /** The other end of the cable. */
 export class Wire {

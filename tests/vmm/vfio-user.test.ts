@@ -1,5 +1,5 @@
 /** A virtual function as the device of another VMM: a client of our own attaches as QEMU does, and as nobody should. */
-import { closeSync, ftruncateSync, mkdtempSync, readSync, rmSync } from 'node:fs';
+import { closeSync, ftruncateSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
@@ -30,7 +30,7 @@ import {
 import { loadUnixSockets, type UnixSockets } from '../../vmm/vfio-user/unix-sockets.js';
 import { until as eventually } from '../waiting.js';
 import { GuestFile, message, type Reply, TestDriver, VfioUserClient } from './vfio-user-client.js';
-import { NicProcess, Wire } from './vfio-user-world.js';
+import { NicProcess, signalledOn, Wire } from './vfio-user-world.js';
 
 const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56] as const;
 const sockets = await loadUnixSockets().catch(() => undefined);
@@ -67,16 +67,6 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       eventfds.push(fd);
       return fd;
     };
-    /** Interrupts that were signalled since it was last asked. */
-    const signalled = (fd: number): number => {
-      const count = new BigUint64Array(1);
-      try {
-        readSync(fd, count);
-      } catch {
-        return 0;
-      }
-      return Number(count[0]);
-    };
     const until = (what: string, condition: () => boolean): Promise<void> =>
       eventually(what, () => {
         if (client.ended) throw new Error(`the device has let the client go; awaited: ${what}`);
@@ -85,7 +75,7 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
     const received = (driver: TestDriver, n: number, mark: number): Promise<void> =>
       until(`frame 0x${mark.toString(16)} is in buffer ${n}`, () => driver.received(n, 100)[99] === mark);
     const interrupted = (vector: number): Promise<void> =>
-      until('the vector is signalled', () => signalled(vector) > 0);
+      until('the vector is signalled', () => signalledOn(vector) > 0);
     /** The client leaves, and the device has seen it. */
     const leave = async (): Promise<void> => {
       client.close();
@@ -214,9 +204,9 @@ describe.skipIf(sockets === undefined && process.env.CI === undefined)(
       await received(driver, 0, 0x21);
       const pending = async (): Promise<number> => (await client.read(3, 0x2000, 4))[0]!;
       await eventually('the vector is pending', async () => (await pending()) !== 0);
-      expect(signalled(vector)).toBe(0);
+      expect(signalledOn(vector)).toBe(0);
       await client.setVectors(0, [vector]);
-      expect(signalled(vector)).toBe(1);
+      expect(signalledOn(vector)).toBe(1);
       expect(await pending()).toBe(0);
     });
 
